@@ -1,0 +1,360 @@
+"""The table of activations: z = f(a) with f' and f'' beside it.
+
+Each row is one `Activation`.  Every backend and every test iterates this table, so a row that a backend lacks fails by name.
+
+* The three functions take an array of pre-activations `a` and return an array of the same shape and dtype.
+* Where `analytic` is true, they also accept complex `a`; that is what the complex-step check runs on.  Branches are therefore
+  chosen by the *real part* of `a`, and `|a|` is written as `a` or `-a`.
+* Nothing overflows: wherever an exponential appears, its argument is ≤ 0 (except in `exp` and `expm1`, which are meant to grow).
+* At a kink (relu at 0) f' is the value from the left and f'' is the almost-everywhere second derivative, 0.
+
+Softmax couples units, so it is the one row that is not elementwise: its functions act on axis 0 (units) of a (units, N) array.
+
+>>> import numpy as np
+>>> from graphbp.activations import get_activation
+>>> tanh = get_activation("tanh")
+>>> float(tanh.f(np.array(0.0))), float(tanh.df(np.array(0.0))), float(tanh.d2f(np.array(0.0)))
+(0.0, 1.0, -0.0)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import RegistryError, unknown_name
+
+__all__ = ["SOFTMAX", "Activation", "Function", "activation_table", "get_activation", "register_activation"]
+
+Array = npt.NDArray[Any]
+Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One row of the table: z = f(a), f'(a) = dz/da and f''(a) = d²z/da².
+
+    Attributes
+    ----------
+    name : the value of a node's `activation` attribute.
+    f, df, d2f : NumPy functions of the pre-activation `a`, elementwise (softmax: over axis 0).
+    formula : z as a function of a, for people.
+    analytic : complex `a` gives the analytic continuation, so the complex step applies.
+    kinks : the values of `a` where f or f' jumps, so that differencing across them means nothing.
+    lower, upper : f is defined for lower < a < upper.
+    elementwise : false only for softmax.
+    builtin : true for the rows of this file; a backend may have its own kernel for those, and only for those.
+    """
+
+    name: str
+    f: Function
+    df: Function
+    d2f: Function
+    formula: str = ""
+    analytic: bool = True
+    kinks: tuple[float, ...] = ()
+    lower: float = -math.inf
+    upper: float = math.inf
+    elementwise: bool = True
+    builtin: bool = False
+
+
+def _fold(a: Array) -> tuple[Array, Array]:
+    """(s, right) with s = a where Re a ≥ 0, else −a: the analytic stand-in for |a|."""
+    right = np.real(a) >= 0
+    return np.where(right, a, -a), right
+
+
+def _sigmoid(a: Array) -> Array:
+    s, right = _fold(a)
+    e = np.exp(-s)
+    return np.asarray(np.where(right, 1, e) / (1 + e))
+
+
+def _dsigmoid(a: Array) -> Array:
+    e = np.exp(-_fold(a)[0])
+    return np.asarray(e / (1 + e) ** 2)
+
+
+def _d2sigmoid(a: Array) -> Array:
+    s, right = _fold(a)
+    e = np.exp(-s)
+    d2 = e * np.expm1(-s) / (1 + e) ** 3
+    return np.where(right, d2, -d2)
+
+
+def _dtanh(a: Array) -> Array:
+    e = np.exp(-2 * _fold(a)[0])
+    return np.asarray(4 * e / (1 + e) ** 2)
+
+
+def _softplus(a: Array) -> Array:
+    s, right = _fold(a)
+    return np.asarray(np.where(right, a, 0) + np.log1p(np.exp(-s)))
+
+
+def _gauss(a: Array) -> Array:
+    return np.asarray(np.exp(-a * a))
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+
+
+def _normal_cdf(a: Array) -> Array:
+    from scipy.special import erfc  # imported on use: SciPy costs more than all of graphbp
+
+    return np.asarray(0.5 * erfc(-a * _SQRT_HALF))
+
+
+def _normal_pdf(a: Array) -> Array:
+    return np.asarray(_INV_SQRT_2PI * np.exp(-0.5 * a * a))
+
+
+def _select(a: Array, negative: Callable[[Array], Any], positive: Callable[[Array], Any]) -> Array:
+    """positive(a) where a > 0, negative(a) elsewhere; a NaN stays a NaN."""
+    return np.where(a > 0, positive(a), negative(a)).astype(np.result_type(a), copy=False) + 0 * _finite(a)
+
+
+def _finite(a: Array) -> Array:
+    """a with ±inf replaced by 0, so that 0 * _finite(a) is 0, or NaN where a is NaN."""
+    return np.where(np.isinf(a), 0, a)
+
+
+def _expm1_neg(a: Array) -> Array:
+    return np.asarray(np.expm1(np.minimum(a, 0)))
+
+
+def _exp_neg(a: Array) -> Array:
+    return np.asarray(np.exp(np.minimum(a, 0)))
+
+
+_LEAK = 0.01
+_SELU_SCALE = 1.0507009873554804934193349852946
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SA = _SELU_SCALE * _SELU_ALPHA
+
+
+def _zero(a: Array) -> Array:
+    return 0 * _finite(a)
+
+
+def _softmax(a: Array) -> Array:
+    e = np.exp(a - np.max(np.real(a), axis=0, keepdims=True))
+    return np.asarray(e / e.sum(axis=0, keepdims=True))
+
+
+def _not_elementwise(a: Array) -> Array:
+    raise TypeError("softmax couples its units: its derivative is the matrix diag(y) - y yᵀ, not a function of one unit's a")
+
+
+def _silu_d(a: Array) -> Array:
+    s = _sigmoid(a)
+    return np.asarray(s * (1 + _times(a, _sigmoid(-a))))
+
+
+def _silu_d2(a: Array) -> Array:
+    return np.asarray(2 * _dsigmoid(a) + _times(a, _d2sigmoid(a)))
+
+
+def _times(a: Array, factor: Array) -> Array:
+    """a * factor where factor decays faster than a grows: 0 · ∞ is 0."""
+    return np.where(factor == 0, 0, np.where(factor == 0, 0, a) * factor)
+
+
+def _row(name: str, formula: str, f: Function, df: Function, d2f: Function, **more: Any) -> Activation:
+    return Activation(name, f, df, d2f, formula, builtin=True, **more)
+
+
+SOFTMAX = _row("softmax", "exp(a_k) / Σ_c exp(a_c)", _softmax, _not_elementwise, _not_elementwise, elementwise=False)
+
+_ROWS = [
+    _row("identity", "a", lambda a: a + 0, lambda a: 1 + _zero(a), _zero),
+    _row("tanh", "tanh(a)", np.tanh, _dtanh, lambda a: -2 * np.tanh(a) * _dtanh(a)),
+    _row("sigmoid", "1 / (1 + exp(-a))", _sigmoid, _dsigmoid, _d2sigmoid),
+    _row(
+        "relu",
+        "max(a, 0)",
+        lambda a: _select(a, lambda v: 0, lambda v: v),
+        lambda a: _select(a, lambda v: 0, lambda v: 1),
+        _zero,
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    _row(
+        "leaky_relu",
+        "a if a > 0 else 0.01 a",
+        lambda a: np.where(a > 0, a, a.dtype.type(_LEAK) * a),
+        lambda a: _select(a, lambda v: _LEAK, lambda v: 1),
+        _zero,
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    _row(
+        "elu",
+        "a if a > 0 else exp(a) - 1",
+        lambda a: np.where(a > 0, a, _expm1_neg(a)),
+        lambda a: np.where(a > 0, 1, _exp_neg(a)) + _zero(a),
+        lambda a: np.where(a > 0, 0, _exp_neg(a)) + _zero(a),
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    _row(
+        "selu",
+        "1.0507 (a if a > 0 else 1.6733 (exp(a) - 1))",
+        lambda a: np.where(a > 0, _SELU_SCALE * a, _SELU_SA * _expm1_neg(a)),
+        lambda a: np.where(a > 0, _SELU_SCALE, _SELU_SA * _exp_neg(a)) + _zero(a),
+        lambda a: np.where(a > 0, 0, _SELU_SA * _exp_neg(a)) + _zero(a),
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    _row(
+        "gelu",
+        "a Φ(a), Φ the standard normal distribution function",
+        lambda a: _times(a, _normal_cdf(a)),
+        lambda a: _normal_cdf(a) + _times(a, _normal_pdf(a)),
+        lambda a: _times(2 - a * a, _normal_pdf(a)),
+    ),
+    _row("silu", "a / (1 + exp(-a))", lambda a: _times(a, _sigmoid(a)), _silu_d, _silu_d2),
+    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid),
+    _row(
+        "softsign",
+        "a / (1 + |a|)",
+        lambda a: np.where(np.isinf(a), np.sign(a), _finite(a) / (1 + np.abs(_finite(a)))),
+        lambda a: 1 / (1 + np.abs(a)) ** 2,
+        lambda a: -2 * np.sign(a) / (1 + np.abs(a)) ** 3,
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    _row("exp", "exp(a)", np.exp, np.exp, np.exp),
+    _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp),
+    _row("log", "log(a), a > 0", np.log, lambda a: 1 / a, lambda a: -1 / (a * a), lower=0.0),
+    _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a)),
+    _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a)),
+    _row("arctan", "arctan(a)", np.arctan, lambda a: 1 / (1 + a * a), lambda a: _times(-2 * a, 1 / (1 + a * a) ** 2)),
+    _row("gaussian", "exp(-a²)", _gauss, lambda a: _times(-2 * a, _gauss(a)), lambda a: _times(4 * a * a - 2, _gauss(a))),
+    _row("reciprocal", "1 / a", lambda a: 1 / a, lambda a: -1 / (a * a), lambda a: 2 / (a * a * a), kinks=(0.0,)),
+    _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a)),
+    _row("sqrt", "√a, a > 0", np.sqrt, lambda a: 0.5 / np.sqrt(a), lambda a: -0.25 / (a * np.sqrt(a)), lower=0.0),
+    _row(
+        "rsqrt",
+        "1 / √a, a > 0",
+        lambda a: 1 / np.sqrt(a),
+        lambda a: -0.5 / (a * np.sqrt(a)),
+        lambda a: 0.75 / (a * a * np.sqrt(a)),
+        lower=0.0,
+    ),
+    _row("abs", "|a|", np.abs, np.sign, _zero, analytic=False, kinks=(0.0,)),
+    _row(
+        "step",
+        "1 if a > 0 else 0",
+        lambda a: _select(a, lambda v: 0, lambda v: 1),
+        _zero,
+        _zero,
+        analytic=False,
+        kinks=(0.0,),
+    ),
+    SOFTMAX,
+]
+
+_TABLE: dict[str, Activation] = {row.name: row for row in _ROWS}
+
+
+class _Table:
+    """The live table, in order; iterating yields rows.  Plugins' rows are loaded the first time a name is not found here."""
+
+    def __iter__(self) -> Iterator[Activation]:
+        return iter(list(_TABLE.values()))
+
+    def names(self) -> list[str]:
+        return list(_TABLE)
+
+
+activation_table = _Table()
+
+
+def get_activation(name: str) -> Activation:
+    """The row called `name`; plugins are asked when the table does not have it.  Raises `UnknownNameError`, near matches offered."""
+    if isinstance(name, str):
+        if name in _TABLE:
+            return _TABLE[name]
+        from graphbp.registry import load_plugins
+
+        load_plugins("activations")
+        if name in _TABLE:
+            return _TABLE[name]
+    raise unknown_name("activation", name, _TABLE, "Add your own with gb.register_activation(name, f, df, d2f).")
+
+
+def register_activation(
+    name: str,
+    f: Function,
+    df: Function,
+    d2f: Function,
+    *,
+    formula: str = "",
+    analytic: bool = False,
+    kinks: tuple[float, ...] = (),
+    lower: float = -math.inf,
+    upper: float = math.inf,
+) -> Activation:
+    """Add z = f(a), with f' and f'', to the table; every backend can then run it.
+
+    Parameters
+    ----------
+    name : the value users give a node's `activation` attribute; registering the same functions again is allowed, replacing a
+        built-in or somebody else's row is not.
+    f, df, d2f : NumPy functions of an array of pre-activations, elementwise, written with ufuncs and `np.where` (the Numba
+        backend compiles these same functions).  `df` and `d2f` are compared with differences of `f` and `df` here, so a wrong
+        sign is refused at once.
+    analytic : set it where f accepts complex input and continues analytically: `complex_step` then applies.
+    kinks, lower, upper : where f is not smooth, and the open interval on which it is defined.
+
+    Raises
+    ------
+    RegistryError : a name that is taken, a function that is not callable or not elementwise, a derivative that is not one.
+    """
+    if not isinstance(name, str) or not name:
+        raise RegistryError(f"an activation's name is a non-empty string, not {name!r}")
+    for label, function in (("f", f), ("df", df), ("d2f", d2f)):
+        if not callable(function):
+            raise RegistryError(f"activation {name!r}: {label} must be a function of an array, not {type(function).__name__}")
+    row = Activation(name, f, df, d2f, formula or name, analytic, tuple(kinks), lower, upper)
+    old = _TABLE.get(name)
+    if old is not None and (old.builtin or (old.f, old.df, old.d2f) != (f, df, d2f)):
+        owner = "built in" if old.builtin else "registered already"
+        raise RegistryError(f"activation {name!r} is {owner}; choose another name")
+    _check_derivatives(row)
+    _TABLE[name] = row
+    return row
+
+
+def _check_derivatives(row: Activation) -> None:
+    """Refuse df or d2f that central differences of f and df contradict, at points away from kinks and inside the domain."""
+    lower, upper = max(row.lower, -3.0), min(row.upper, 3.0)
+    if not lower < upper:
+        lower, upper = (row.lower, row.lower + 4.0) if math.isfinite(row.lower) else (row.upper - 4.0, row.upper)
+    a = np.linspace(lower, upper, 43)[1:-1]
+    for kink in row.kinks:
+        a = a[np.abs(a - kink) > 0.01]
+    h = 1e-6
+    for label, low, high in (("df", row.f, row.df), ("d2f", row.df, row.d2f)):
+        try:
+            exact = np.asarray(high(a))
+            difference = (np.asarray(low(a + h)) - np.asarray(low(a - h))) / (2 * h)
+        except Exception as problem:
+            raise RegistryError(f"activation {row.name!r}: {label} failed on an array of floats: {problem}") from problem
+        if exact.shape != a.shape or difference.shape != a.shape:
+            raise RegistryError(f"activation {row.name!r}: {label} must return an array of the shape it is given")
+        error = np.abs(exact - difference) - 1e-5 * (1 + np.abs(difference))
+        worst = int(np.argmax(error))
+        if not error[worst] <= 0:
+            raise RegistryError(
+                f"activation {row.name!r}: {label}({a[worst]:.4g}) is {exact[worst]:.6g}, but differencing gives "
+                f"{difference[worst]:.6g}; correct {label}, or name the point in kinks= if the function is not smooth there"
+            )

@@ -1,0 +1,198 @@
+"""The table of error functions: E_n = Σ_k e(y_k, t_k), with ∂e/∂y and ∂²e/∂y² beside it.
+
+Every error here is a sum over output units of a function of that unit's y and t (cross-entropy too: −t ln y), so a row holds
+three elementwise functions.  A row also names its *canonical* activation, the one for which the output error signal is simply
+
+    δ_k = y_k − t_k          (Bishop & Bishop, section 8.1.3)
+
+and then gives E as a function of a, which is stable where ln y is not (y rounded to 0 or 1).
+
+How an error and the output activations meet is the business of `graphbp.heads`.
+
+>>> import numpy as np
+>>> row = get_error_function("sum_of_squares")
+>>> float(row.value(np.array(3.0), np.array(1.0))), float(row.dy(np.array(3.0), np.array(1.0)))
+(2.0, 2.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.activations import get_activation
+from graphbp.exceptions import RegistryError, unknown_name
+
+__all__ = ["ErrorFunction", "Pairwise", "error_table", "get_error_function", "register_error_function"]
+
+Array = npt.NDArray[Any]
+Pairwise = Callable[[Array, Array], Array]
+Targets = Literal["real", "probability", "distribution", "nonnegative"]
+
+
+@dataclass(frozen=True)
+class ErrorFunction:
+    """One row: e(y, t), ∂e/∂y, ∂²e/∂y², elementwise, and the canonical activation.
+
+    Attributes
+    ----------
+    value, dy, d2y : functions of y and t, arrays of one shape.
+    canonical : the activation h with ∂e/∂a = y − t, or None.
+    value_at_a : for the canonical activation, e as a function of a and t without forming y (for softmax: summed over axis 0).
+    targets : what T may hold: any real, probabilities in [0, 1], a distribution over each softmax group, or numbers ≥ 0.
+    classes : T may also be integer class labels.
+    """
+
+    name: str
+    value: Pairwise
+    dy: Pairwise
+    d2y: Pairwise
+    canonical: str | None = None
+    value_at_a: Pairwise | None = None
+    formula: str = ""
+    targets: Targets = "real"
+    classes: bool = False
+    builtin: bool = False
+
+
+def _xlogy(t: Array, y: Array) -> Array:
+    """t ln y, and 0 where t = 0 whatever y is."""
+    return np.where(t == 0, 0, t * np.log(np.where(t == 0, 1, y)))
+
+
+def _ratio(t: Array, y: Array) -> Array:
+    """t / y, and 0 where t = 0 whatever y is."""
+    return np.where(t == 0, 0, t / np.where(t == 0, 1, y))
+
+
+def _ratio2(t: Array, y: Array) -> Array:
+    safe = np.where(t == 0, 1, y)
+    return np.where(t == 0, 0, t / (safe * safe))
+
+
+def _softplus(a: Array) -> Array:
+    return get_activation("softplus").f(a)
+
+
+def _log_sum_exp(a: Array) -> Array:
+    top = np.max(np.real(a), axis=0, keepdims=True)
+    return np.asarray((top + np.log(np.exp(a - top).sum(axis=0, keepdims=True)))[0])
+
+
+_ROWS = [
+    ErrorFunction(
+        "sum_of_squares",
+        value=lambda y, t: 0.5 * (y - t) ** 2,
+        dy=lambda y, t: y - t,
+        d2y=lambda y, t: 1 + 0 * (y - t),
+        canonical="identity",
+        value_at_a=lambda a, t: 0.5 * (a - t) ** 2,
+        formula="½ Σ_k (y_k − t_k)²",
+        builtin=True,
+    ),
+    ErrorFunction(
+        "binary_cross_entropy",
+        value=lambda y, t: -_xlogy(t, y) - _xlogy(1 - t, 1 - y),
+        dy=lambda y, t: _ratio(1 - t, 1 - y) - _ratio(t, y),
+        d2y=lambda y, t: _ratio2(t, y) + _ratio2(1 - t, 1 - y),
+        canonical="sigmoid",
+        value_at_a=lambda a, t: _softplus(a) - t * a,
+        formula="−Σ_k t_k ln y_k + (1 − t_k) ln(1 − y_k)",
+        targets="probability",
+        builtin=True,
+    ),
+    ErrorFunction(
+        "cross_entropy",
+        value=lambda y, t: -_xlogy(t, y),
+        dy=lambda y, t: -_ratio(t, y),
+        d2y=_ratio2,
+        canonical="softmax",
+        value_at_a=lambda a, t: _log_sum_exp(a) * t.sum(axis=0) - (t * a).sum(axis=0),
+        formula="−Σ_k t_k ln y_k",
+        targets="distribution",
+        classes=True,
+        builtin=True,
+    ),
+    ErrorFunction(
+        "poisson",
+        value=lambda y, t: y - _xlogy(t, y),
+        dy=lambda y, t: 1 - _ratio(t, y),
+        d2y=_ratio2,
+        canonical="exp",
+        value_at_a=lambda a, t: np.exp(a) - t * a,
+        formula="Σ_k y_k − t_k ln y_k   (ln t_k! left out)",
+        targets="nonnegative",
+        builtin=True,
+    ),
+]
+
+_TABLE: dict[str, ErrorFunction] = {row.name: row for row in _ROWS}
+
+
+class _Table:
+    """The live table, in order; iterating yields rows."""
+
+    def __iter__(self) -> Iterator[ErrorFunction]:
+        return iter(list(_TABLE.values()))
+
+    def names(self) -> list[str]:
+        return list(_TABLE)
+
+
+error_table = _Table()
+
+
+def get_error_function(name: str) -> ErrorFunction:
+    """The row called `name`.  Raises `UnknownNameError`, near matches offered."""
+    if isinstance(name, ErrorFunction):
+        return name
+    if isinstance(name, str):
+        if name in _TABLE:
+            return _TABLE[name]
+        from graphbp.registry import load_plugins
+
+        load_plugins("error_functions")
+        if name in _TABLE:
+            return _TABLE[name]
+    raise unknown_name("error function", name, _TABLE, "Add your own with gb.register_error_function(name, value, dy, d2y).")
+
+
+def register_error_function(
+    name: str, value: Pairwise, dy: Pairwise, d2y: Pairwise, *, formula: str = "", targets: Targets = "real"
+) -> ErrorFunction:
+    """Add E_n = Σ_k value(y_k, t_k), with its first and second derivative by y, to the table; every backend can then run it.
+
+    The derivatives are compared with differences here.  Its pairing with any activation goes through the chain rule.
+
+    Raises
+    ------
+    RegistryError : a name that is taken, or a derivative that differencing contradicts.
+    """
+    if not isinstance(name, str) or not name:
+        raise RegistryError(f"an error function's name is a non-empty string, not {name!r}")
+    for label, function in (("value", value), ("dy", dy), ("d2y", d2y)):
+        if not callable(function):
+            raise RegistryError(f"error function {name!r}: {label} must be a function of (y, t), not {type(function).__name__}")
+    row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets)
+    old = _TABLE.get(name)
+    if old is not None and (old.builtin or (old.value, old.dy, old.d2y) != (value, dy, d2y)):
+        raise RegistryError(f"error function {name!r} is {'built in' if old.builtin else 'registered already'}; choose another name")
+    y, t = (part.ravel() for part in np.meshgrid(np.linspace(0.13, 0.87, 6), np.linspace(0.21, 0.83, 4)))
+    h = 1e-6
+    for label, low, high in (("dy", value, dy), ("d2y", dy, d2y)):
+        exact, difference = np.asarray(high(y, t)), (np.asarray(low(y + h, t)) - np.asarray(low(y - h, t))) / (2 * h)
+        if exact.shape != y.shape or difference.shape != y.shape:
+            raise RegistryError(f"error function {name!r}: {label} must return an array of the shape it is given")
+        error = np.abs(exact - difference) - 1e-5 * (1 + np.abs(difference))
+        worst = int(np.argmax(error))
+        if not error[worst] <= 0:
+            raise RegistryError(
+                f"error function {name!r}: {label}(y={y[worst]:.3g}, t={t[worst]:.3g}) is {exact[worst]:.6g}, but differencing "
+                f"gives {difference[worst]:.6g}"
+            )
+    _TABLE[name] = row
+    return row

@@ -1,0 +1,94 @@
+"""One tree of exceptions.
+
+Every message says what came, what was expected and what to do, and names the node, edge, row or option.  The classes also
+inherit from the built-in exception a Python user would expect (`ValueError`, `TypeError`, ...), so `except ValueError` works.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BackendError",
+    "BackendNotAvailableError",
+    "ConfigError",
+    "DataError",
+    "FileFormatError",
+    "GraphError",
+    "GraphbpError",
+    "MemoryLimitError",
+    "NotSupportedError",
+    "NumericalError",
+    "RegistryError",
+    "UnknownNameError",
+    "WeightError",
+]
+
+
+class GraphbpError(Exception):
+    """The root: `except gb.GraphbpError` catches everything graphbp raises on purpose."""
+
+
+class GraphError(GraphbpError, ValueError):
+    """The graph is not a feed-forward network: a cycle, no input, a bad attribute."""
+
+
+class WeightError(GraphError):
+    """A weight or bias is missing, misshapen, complex or not finite."""
+
+
+class DataError(GraphbpError, ValueError):
+    """X, T, sample weights or a vector have the wrong shape, type or values."""
+
+
+class UnknownNameError(GraphbpError, KeyError):
+    """A name (activation, error function, backend, optimizer, node) that is not there."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+
+class RegistryError(GraphbpError, ValueError):
+    """A plugin or a registration that cannot be accepted."""
+
+
+class ConfigError(GraphbpError, ValueError):
+    """An option or a configuration file with an unknown name or value."""
+
+
+class BackendError(GraphbpError, RuntimeError):
+    """A backend failed while it compiled or ran."""
+
+
+class BackendNotAvailableError(BackendError, ImportError):
+    """A known backend whose library or device is missing; the message has the command that installs it."""
+
+
+class NotSupportedError(GraphbpError, NotImplementedError):
+    """Something this backend, activation or file format cannot do, refused by name."""
+
+
+class MemoryLimitError(GraphbpError, MemoryError):
+    """A result that would not fit in memory; the message has its size and what to call instead."""
+
+
+class FileFormatError(GraphbpError, ValueError):
+    """A file that is damaged, hostile, of an unknown version, or not of the claimed format."""
+
+
+class NumericalError(GraphbpError, ArithmeticError):
+    """A computation that lost its meaning: a singular matrix, a diverged fit."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") -> UnknownNameError:
+    """An `UnknownNameError` that offers near matches.
+
+    >>> str(unknown_name("activation", "tahn", ["tanh", "relu"]))
+    "unknown activation 'tahn'; did you mean 'tanh'? Known: relu, tanh"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
+    guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    tail = f" {hint}" if hint else ""
+    return UnknownNameError(f"unknown {kind} {name!r}{guess} Known: {', '.join(names)}{tail}")

@@ -1,0 +1,66 @@
+"""Everything that a backend, an importer or any other plugin may import from the core, in one place.
+
+Plugins and backends import only this module: what is here is kept stable, what is not here may change.
+
+* A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
+  (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
+  `output_heads` where they meet.  `graphbp.testing` checks it.
+* An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
+  (`graphbp.activations`, `graphbp.error_functions`) names.
+* An importer: a function `path, **options -> networkx.DiGraph`; raise `FileFormatError` for a damaged file and
+  `NotSupportedError` for what the format has and graphbp does not.
+"""
+
+from __future__ import annotations
+
+from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.config import option
+from graphbp.error_functions import ErrorFunction, error_table, get_error_function, register_error_function
+from graphbp.exceptions import (
+    BackendError,
+    BackendNotAvailableError,
+    DataError,
+    FileFormatError,
+    GraphbpError,
+    GraphError,
+    MemoryLimitError,
+    NotSupportedError,
+    WeightError,
+)
+from graphbp.heads import Head, output_heads
+from graphbp.parameters import ParameterMap
+from graphbp.protocols import Availability, Backend, Executable, FullExecutable, TraceArrays
+from graphbp.schedule import DenseBlock, Level, Schedule, Segment
+
+__all__ = [
+    "Activation",
+    "Availability",
+    "Backend",
+    "BackendError",
+    "BackendNotAvailableError",
+    "DataError",
+    "DenseBlock",
+    "ErrorFunction",
+    "Executable",
+    "FileFormatError",
+    "FullExecutable",
+    "GraphError",
+    "GraphbpError",
+    "Head",
+    "Level",
+    "MemoryLimitError",
+    "NotSupportedError",
+    "ParameterMap",
+    "Schedule",
+    "Segment",
+    "TraceArrays",
+    "WeightError",
+    "activation_table",
+    "error_table",
+    "get_activation",
+    "get_error_function",
+    "option",
+    "output_heads",
+    "register_activation",
+    "register_error_function",
+]

@@ -1,0 +1,381 @@
+"""What a valid network is: a `networkx.DiGraph` read once into flat, checked arrays.
+
+`read_graph` walks the graph a single time, in graph order (nodes as inserted, each node's incoming edges in predecessor order),
+and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never changed; attributes that graphbp
+does not know are carried along for `to_networkx`.
+
+Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
+Edge attributes: `weight` (required), `trainable`, `tie`.  Roles default to: sources are inputs, sinks are outputs; as soon as one
+node names the role "input" (or "output"), only nodes that name it have it.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.activations import Activation, get_activation
+from graphbp.exceptions import GraphError, WeightError
+
+__all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "describe_edge", "read_graph"]
+
+HIDDEN, INPUT, OUTPUT = 0, 1, 2
+_ROLES = {"hidden": HIDDEN, "input": INPUT, "output": OUTPUT}
+MAX_UNITS = 2**31 - 1  # row numbers are int32 in the schedule
+
+Node = Hashable
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """A checked graph as flat arrays; `i` numbers nodes in graph order, `e` edges sorted by destination, then predecessor order.
+
+    Attributes
+    ----------
+    names, index : node names by number, and back.
+    units, role, activation : per node; `activation` holds positions in `activations`.
+    bias : per node, None or a float64 array of length units.
+    edge_src, edge_dst : (E,) node numbers.
+    edge_weight : (E,) float64; NaN where the edge carries an array, which then stands in `edge_array`.
+    edge_array : edge number → dense (units_dst, units_src) float64 array or CSR matrix with sorted indices.
+    edge_frozen, bias_frozen, edge_tie, bias_tie : trainable=False and tie= of edges and biases.
+    node_extra, edge_extra, graph_extra : every attribute as it came, except the weights and biases themselves (only where there
+        is anything besides them).
+    """
+
+    names: tuple[Node, ...]
+    index: Mapping[Node, int]
+    units: npt.NDArray[np.int64]
+    role: npt.NDArray[np.int8]
+    activation: npt.NDArray[np.int64]
+    activations: tuple[Activation, ...]
+    bias: tuple[npt.NDArray[np.float64] | None, ...]
+    edge_src: npt.NDArray[np.int64]
+    edge_dst: npt.NDArray[np.int64]
+    edge_weight: npt.NDArray[np.float64]
+    edge_array: Mapping[int, Any]
+    edge_frozen: npt.NDArray[np.bool_]
+    edge_tie: Mapping[int, str]
+    bias_frozen: npt.NDArray[np.bool_]
+    bias_tie: Mapping[int, str]
+    node_extra: tuple[dict[str, Any], ...]
+    edge_extra: Mapping[int, dict[str, Any]]
+    graph_extra: dict[str, Any]
+    bias_scalar: frozenset[int]
+    """nodes whose bias came as a scalar"""
+
+    @property
+    def n_nodes(self) -> int:
+        return len(self.names)
+
+    def edge_name(self, e: int) -> str:
+        return describe_edge(self.names[self.edge_src[e]], self.names[self.edge_dst[e]])
+
+    def edge_entries(self) -> npt.NDArray[np.int64]:
+        """(E,) how many weights each edge carries (a sparse one: its stored entries)."""
+        counts = np.ones(len(self.edge_src), np.int64)
+        for e, array in self.edge_array.items():
+            counts[e] = array.nnz if hasattr(array, "nnz") else array.size
+        return counts
+
+
+def describe_edge(u: Node, v: Node) -> str:
+    return f"edge {u!r} -> {v!r}"
+
+
+def read_graph(graph: Any) -> GraphSpec:
+    """Check `graph` and flatten it.
+
+    Raises
+    ------
+    GraphError : not a DiGraph, a self-loop, no input, no output, an unknown role, an input with incoming edges, ...
+        (cycles are found by the schedule, which orders the units).
+    WeightError : a missing, misshapen, complex, NaN or infinite weight or bias, a tie between different shapes or values.
+    UnknownNameError : an unknown activation.
+    """
+    _check_kind(graph)
+    names = tuple(graph.nodes)
+    index = {name: i for i, name in enumerate(names)}
+    n = len(names)
+    units = np.ones(n, np.int64)
+    kinds: dict[str, int] = {}
+    activations: list[Activation] = []
+    activation = np.empty(n, np.int64)
+    bias: list[npt.NDArray[np.float64] | None] = [None] * n
+    bias_scalar = set()
+    bias_frozen = np.zeros(n, bool)
+    bias_tie: dict[int, str] = {}
+    declared: list[str | None] = [None] * n
+    node_extra = []
+    for i, (name, data) in enumerate(graph.nodes(data=True)):
+        if "units" in data:
+            units[i] = _units(name, data["units"])
+        kind = data.get("activation", "identity")
+        if kind not in kinds:
+            kinds[kind] = _add_activation(activations, name, kind)
+        activation[i] = kinds[kind]
+        if data.get("bias") is not None:
+            bias[i], scalar = _bias(name, data["bias"], int(units[i]))
+            if scalar:
+                bias_scalar.add(i)
+            bias_frozen[i] = not _trainable(f"node {name!r}", data)
+            if data.get("tie") is not None:
+                bias_tie[i] = _tie(f"node {name!r}", data["tie"])
+        declared[i] = _role(name, data.get("role"))
+        node_extra.append({k: v for k, v in data.items() if k != "bias"} if data else {})
+    if int(units.sum()) > MAX_UNITS:
+        raise GraphError(f"the network has {int(units.sum()):,} units; at most {MAX_UNITS:,} are possible")
+
+    edges = _read_edges(graph, index, units)
+    role = _assign_roles(names, declared, edges.src, edges.dst, n)
+    _check_inputs(names, role, edges, bias, activation, activations)
+    spec = GraphSpec(
+        names,
+        index,
+        units,
+        role,
+        activation,
+        tuple(activations),
+        tuple(bias),
+        edges.src,
+        edges.dst,
+        edges.weight,
+        edges.array,
+        edges.frozen,
+        edges.tie,
+        bias_frozen,
+        bias_tie,
+        tuple(node_extra),
+        edges.extra,
+        dict(graph.graph),
+        frozenset(bias_scalar),
+    )
+    _check_softmax(spec)
+    return spec
+
+
+def _check_kind(graph: Any) -> None:
+    if not isinstance(graph, nx.Graph):
+        raise GraphError(
+            f"a network is built from a networkx.DiGraph, not {type(graph).__name__}; gb.load(path) reads files and "
+            "gb.from_edges(src, dst, weight) takes arrays"
+        )
+    if not graph.is_directed():
+        raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
+    if graph.is_multigraph():
+        raise GraphError("the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)")
+    if graph.number_of_nodes() == 0:
+        raise GraphError("the graph is empty: it has no input and no output")
+
+
+def _units(name: Node, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise GraphError(f"node {name!r}: units={value!r}; units must be a whole number of at least 1")
+    if value > MAX_UNITS:
+        raise GraphError(f"node {name!r}: units={value:,} is more than the {MAX_UNITS:,} that are possible")
+    return int(value)
+
+
+def _add_activation(activations: list[Activation], name: Node, kind: Any) -> int:
+    from graphbp.exceptions import UnknownNameError
+
+    try:
+        activations.append(get_activation(kind))
+    except UnknownNameError as problem:
+        raise UnknownNameError(f"node {name!r}: {problem}") from problem
+    return len(activations) - 1
+
+
+def _role(name: Node, value: Any) -> str | None:
+    if value is None or value in _ROLES:
+        return value  # type: ignore[no-any-return]  # checked against _ROLES in this line
+    raise GraphError(f"node {name!r}: role={value!r}; a role is 'input', 'output' or 'hidden' (or leave it out)")
+
+
+def _trainable(where: str, data: Mapping[str, Any]) -> bool:
+    value = data.get("trainable", True)
+    if not isinstance(value, (bool, np.bool_)):
+        raise GraphError(f"{where}: trainable={value!r}; it must be True or False")
+    return bool(value)
+
+
+def _tie(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise GraphError(f"{where}: tie={value!r}; a tie is the name, a string, that the shared weights have in common")
+    return value
+
+
+def _numeric(where: str, value: Any) -> npt.NDArray[np.float64]:
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise WeightError(f"{where} is complex; weights are real")
+    if array.dtype.kind not in "fiu":
+        raise WeightError(f"{where} is {value!r} ({type(value).__name__}); it must be a number or an array of numbers")
+    array = np.array(array, np.float64)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = "" if array.ndim == 0 else f" at {tuple(int(k) for k in np.argwhere(bad)[0])}"
+        raise WeightError(f"{where} is {array[bad].flat[0]}{at}; weights must be finite")
+    return array
+
+
+def _bias(name: Node, value: Any, units: int) -> tuple[npt.NDArray[np.float64], bool]:
+    where = f"node {name!r}: bias"
+    array = _numeric(where, value)
+    if array.ndim == 0:
+        return np.full(units, float(array)), True
+    if array.shape != (units,):
+        raise WeightError(f"{where} has shape {array.shape}; the node has units={units}, so give a scalar or shape ({units},)")
+    return array, False
+
+
+@dataclass
+class _Edges:
+    src: npt.NDArray[np.int64]
+    dst: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
+    array: dict[int, Any]
+    frozen: npt.NDArray[np.bool_]
+    tie: dict[int, str]
+    extra: dict[int, dict[str, Any]]
+
+
+def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int64]) -> _Edges:
+    """All edges in one pass.  The loop body's common case, a plain float and nothing else, is kept to a few operations."""
+    m = graph.number_of_edges()
+    src, dst, weight = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m)
+    sources: list[int] = []
+    weights: list[float] = []
+    extra: dict[int, dict[str, Any]] = {}
+    odd: list[tuple[int, Node, Node]] = []
+    e = 0
+    for j, (v, predecessors) in enumerate(graph.pred.items()):
+        start = e
+        for u, data in predecessors.items():
+            w = data.get("weight")
+            if type(w) is not float:
+                odd.append((e, u, v))
+                w = 0.0
+            if len(data) > 1:
+                extra[e] = {k: x for k, x in data.items() if k != "weight"}
+            sources.append(index[u])
+            weights.append(w)
+            e += 1
+        dst[start:e] = j
+    src[:] = sources
+    weight[:] = weights
+    loops = np.flatnonzero(src == dst)
+    names = list(index)
+    if len(loops):
+        raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
+    array: dict[int, Any] = {}
+    for e, u, v in odd:
+        weight[e] = _odd_weight(u, v, graph.pred[v][u], units[dst[e]], units[src[e]], array, e)
+    layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
+    for e in layers:
+        if e not in array:
+            u, v = names[src[e]], names[dst[e]]
+            shape = (int(units[dst[e]]), int(units[src[e]]))
+            raise WeightError(f"{describe_edge(u, v)}: weight is a scalar; between these nodes it must have shape {shape}, (units of {v!r}, units of {u!r})")
+    bad = np.flatnonzero(~np.isfinite(weight))
+    bad = bad[[int(b) not in array for b in bad]] if len(bad) else bad
+    if len(bad):
+        u, v = names[src[bad[0]]], names[dst[bad[0]]]
+        raise WeightError(f"{describe_edge(u, v)}: weight is {weight[bad[0]]}; weights must be finite")
+    frozen = np.zeros(m, bool)
+    tie: dict[int, str] = {}
+    for e, data in extra.items():
+        if "trainable" in data or "tie" in data:
+            where = describe_edge(names[src[e]], names[dst[e]])
+            frozen[e] = not _trainable(where, data)
+            if data.get("tie") is not None:
+                tie[e] = _tie(where, data["tie"])
+    return _Edges(src, dst, weight, array, frozen, tie, extra)
+
+
+def _odd_weight(u: Node, v: Node, data: Mapping[str, Any], n_dst: int, n_src: int, array: dict[int, Any], e: int) -> float:
+    """A weight that is not a plain float: an integer, a NumPy scalar, an array, a sparse matrix, or a mistake."""
+    where = f"{describe_edge(u, v)}: weight"
+    if data.get("weight") is None:
+        raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
+    value = data["weight"]
+    shape = (int(n_dst), int(n_src))
+    if hasattr(value, "tocsr"):
+        value = value.tocsr().copy()
+        value.sum_duplicates()  # also sorts the indices
+        value.data = _numeric(where, value.data)
+    else:
+        value = _numeric(where, value)
+        if value.ndim == 0 and shape == (1, 1):
+            return float(value)
+    if value.shape != shape:
+        raise WeightError(f"{where} has shape {value.shape}; it must be {shape}, (units of {v!r}, units of {u!r})")
+    array[e] = value
+    return float("nan")
+
+
+def _assign_roles(
+    names: tuple[Node, ...], declared: list[str | None], src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], n: int
+) -> npt.NDArray[np.int8]:
+    free = np.array([d is None for d in declared])
+    role = np.array([HIDDEN if d is None else _ROLES[d] for d in declared], np.int8)
+    source, sink = np.ones(n, bool), np.ones(n, bool)
+    source[dst] = False
+    sink[src] = False
+    if not (role == INPUT).any():
+        role[free & source] = INPUT
+    if not (role == OUTPUT).any():
+        role[free & sink & (role != INPUT)] = OUTPUT
+    if not (role == INPUT).any():
+        raise GraphError("the network has no input: no node is a source, and none has role='input'; g.nodes[name]['role'] = 'input' names one")
+    if not (role == OUTPUT).any():
+        raise GraphError("the network has no output: no node besides the inputs is a sink, and none has role='output'")
+    return role
+
+
+def _check_inputs(
+    names: tuple[Node, ...],
+    role: npt.NDArray[np.int8],
+    edges: _Edges,
+    bias: list[npt.NDArray[np.float64] | None],
+    activation: npt.NDArray[np.int64],
+    activations: list[Activation],
+) -> None:
+    into = np.flatnonzero(role[edges.dst] == INPUT)
+    if len(into):
+        u, v = names[edges.src[into[0]]], names[edges.dst[into[0]]]
+        raise GraphError(f"{describe_edge(u, v)} leads into an input; an input's value is a column of X: remove the edge or the role")
+    for i in np.flatnonzero(role == INPUT):
+        if bias[i] is not None:
+            raise GraphError(
+                f"node {names[i]!r} is an input (nothing leads into it) and has a bias; an input's value is a column of X: remove the "
+                "bias, or give the node role='hidden' to make it a constant unit"
+            )
+        if activations[activation[i]].name != "identity":
+            raise GraphError(
+                f"node {names[i]!r} is an input and has activation {activations[activation[i]].name!r}; put the activation on a "
+                "unit that the input feeds"
+            )
+
+
+def _check_softmax(spec: GraphSpec) -> None:
+    """Softmax is for outputs that feed nothing: its units are normalised together, after every level."""
+    feeds = np.zeros(spec.n_nodes, bool)
+    feeds[spec.edge_src] = True
+    for i in range(spec.n_nodes):
+        if spec.activations[spec.activation[i]].elementwise:
+            continue
+        if spec.role[i] != OUTPUT:
+            raise GraphError(f"node {spec.names[i]!r} has activation 'softmax' and is not an output; softmax is an output activation")
+        if feeds[i]:
+            e = int(np.flatnonzero(spec.edge_src == i)[0])
+            raise GraphError(
+                f"node {spec.names[i]!r} has activation 'softmax' and feeds {spec.names[spec.edge_dst[e]]!r}; softmax is an output "
+                "activation: feed the next unit from the softmax's sources"
+            )

@@ -1,0 +1,123 @@
+"""Where the error meets the output units: δ, R and Λ in terms of the outputs' pre-activations a.
+
+The outputs split into *heads*, each a set of output positions that one formula serves:
+
+==============  =============================================================================================
+canonical       h is the error's canonical activation:   δ = y − t            R = Λ = h'(a)   (or the softmax one)
+elementwise     any other elementwise h:                 δ = e' h'            R = e'' h'² + e' h''     Λ = e'' h'²
+softmax         softmax under any error:                 δ = P e'             R = P diag(e'') P + Σ_c e'_c ∂²y_c     Λ = P diag(e'') P
+==============  =============================================================================================
+
+with P = ∂y/∂a = diag(y) − y yᵀ, which is also R and Λ of the canonical softmax head.  R = ∂²E/∂a∂a is what the exact Hessian
+needs; Λ is the positive part that the outer-product (Gauss–Newton) Hessian keeps: split at a for a canonical pair, at y otherwise.
+
+Arrays here are (units, N), outputs in the order of `Schedule.output_rows`; matrices are (k, k, N).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.activations import Activation
+from graphbp.error_functions import ErrorFunction
+
+if TYPE_CHECKING:
+    from graphbp.schedule import Schedule
+
+__all__ = ["Head", "output_heads"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One group of output units that share an activation, and how the error acts on it.
+
+    positions : where these units stand among the K outputs.
+    canonical : δ = y − t holds.
+    """
+
+    positions: npt.NDArray[np.int64]
+    activation: Activation
+    error: ErrorFunction
+    canonical: bool
+
+    @property
+    def coupled(self) -> bool:
+        """True for softmax, whose R and Λ are full matrices."""
+        return not self.activation.elementwise
+
+    def value(self, a: Array, y: Array, t: Array) -> Array:
+        """E_n of this head, (N,)."""
+        if self.canonical and self.error.value_at_a is not None:
+            each = self.error.value_at_a(a, t)
+            return each if self.coupled else each.sum(axis=0)
+        return np.asarray(self.error.value(y, t).sum(axis=0))
+
+    def delta(self, a: Array, y: Array, t: Array) -> Array:
+        """δ = ∂E_n/∂a, (k, N)."""
+        if self.canonical:
+            return y - t
+        return self.pullback(a, y, self.error.dy(y, t))
+
+    def pullback(self, a: Array, y: Array, v: Array) -> Array:
+        """(∂y/∂a)ᵀ v, (k, N)."""
+        if self.coupled:
+            return np.asarray(y * (v - (v * y).sum(axis=0)))
+        return np.asarray(self.activation.df(a) * v)
+
+    pushforward = pullback  # ∂y/∂a is symmetric: diag(h') or diag(y) − y yᵀ
+
+    def output_hessian(self, a: Array, y: Array, t: Array) -> Array:
+        """R = ∂²E_n/∂a∂a: (k, N), a diagonal, or (k, k, N) for softmax."""
+        if self.canonical:
+            return self._softmax_matrix(y) if self.coupled else self.activation.df(a)
+        e1, e2 = self.error.dy(y, t), self.error.d2y(y, t)
+        if not self.coupled:
+            return np.asarray(e2 * self.activation.df(a) ** 2 + e1 * self.activation.d2f(a))
+        p = self._softmax_matrix(y)
+        gn = np.einsum("ikn,kn,kjn->ijn", p, e2, p)
+        # Σ_c e'_c ∂²y_c/∂a_i∂a_j, with ∂y_c/∂a_i = y_c (1[c=i] − y_i)
+        u = y * (e1 - (e1 * y).sum(axis=0))
+        return np.asarray(gn + _diagonal(u) - u[:, None] * y[None] - y[:, None] * u[None])
+
+    def gauss_newton(self, a: Array, y: Array, t: Array) -> Array:
+        """Λ: (k, N), a diagonal, or (k, k, N) for softmax."""
+        if self.canonical:
+            return self.output_hessian(a, y, t)
+        e2 = self.error.d2y(y, t)
+        if not self.coupled:
+            return np.asarray(e2 * self.activation.df(a) ** 2)
+        p = self._softmax_matrix(y)
+        return np.einsum("ikn,kn,kjn->ijn", p, e2, p)
+
+    @staticmethod
+    def _softmax_matrix(y: Array) -> Array:
+        return np.asarray(_diagonal(y) - y[:, None] * y[None])
+
+
+def _diagonal(v: Array) -> Array:
+    out = np.zeros((v.shape[0], *v.shape), v.dtype)
+    index = np.arange(v.shape[0])
+    out[index, index] = v
+    return out
+
+
+def output_heads(schedule: Schedule, error: ErrorFunction) -> tuple[Head, ...]:
+    """The heads of a network under an error, covering every output once."""
+    heads = []
+    grouped = np.zeros(len(schedule.output_rows), bool)
+    for group in schedule.softmax_groups:
+        grouped[group] = True
+        activation = schedule.activations[schedule.row_activation[schedule.output_rows[group[0]]]]
+        heads.append(Head(group, activation, error, error.canonical == activation.name))
+    kinds = schedule.row_activation[schedule.output_rows]
+    for kind in dict.fromkeys(kinds[~grouped].tolist()):
+        activation = schedule.activations[kind]
+        positions = np.flatnonzero((kinds == kind) & ~grouped)
+        heads.append(Head(positions, activation, error, error.canonical == activation.name))
+    return tuple(heads)

@@ -1,0 +1,164 @@
+"""What a backend is: the contract between the core and whoever runs the sweeps.
+
+A backend compiles a `Schedule`, once, to an `Executable`; an executable runs whole sweeps, not array operations.
+
+    backend.compile(schedule, error, dtype) -> executable
+    executable.forward(theta, X) -> Y
+
+Three methods are required of an executable: `forward`, `error_and_gradient` and `vjp`.  The core composes everything else from
+these (see `graphbp.compose`) where an executable leaves it out; what cannot be composed is refused by name, never computed in a
+slow or inexact way in silence.  What an executable offers is found by looking at it: a method that is there is used.
+
+Shapes and conventions, for every method
+----------------------------------------
+* N samples, D inputs, K outputs, W parameters, M hidden and output units.
+* `theta` (W,), `X` (N, D), `T` (N, K), `V` (N, K), `U` (N, D), `v` (W,) or (W, B) are C-contiguous arrays of the compiled dtype,
+  in the memory of the backend (`Backend.asarray`); N ≥ 1; values have been checked by the core.
+* `sample_weight` is (N,) or None (all 1); E = Σ_n s_n E_n, and every derivative of E carries the same factor.
+* Results are new arrays of the compiled dtype that the caller may keep and change; E is a Python float.
+* The same arguments give the same bits, on every run and for every number of threads.
+* An executable may be called from several Python threads at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from graphbp.error_functions import ErrorFunction
+    from graphbp.schedule import Schedule
+
+__all__ = ["OPTIONAL_METHODS", "REQUIRED_METHODS", "Availability", "Backend", "Executable", "FullExecutable", "TraceArrays"]
+
+Array = Any
+"""An array of the backend: numpy.ndarray, or cupy.ndarray."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run here.
+
+    available : it can.
+    reason : one line; where it cannot, what is missing.
+    install : the command that would install what is missing, or "".
+    device : what it runs on, for people.
+    version : of the library that it uses.
+    """
+
+    available: bool
+    reason: str = ""
+    install: str = ""
+    device: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class TraceArrays:
+    """a, z and δ of every row: each (n_rows, N).  Input rows have a = z = x; δ is ∂E_n/∂a_j (for an input, ∂E_n/∂x_i)."""
+
+    a: Array
+    z: Array
+    delta: Array
+
+
+class Executable(Protocol):
+    """A schedule, compiled.  These three methods are required."""
+
+    def forward(self, theta: Array, X: Array) -> Array:
+        """Y (N, K)."""
+        ...
+
+    def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
+        """(E, ∂E/∂θ (W,))."""
+        ...
+
+    def vjp(self, theta: Array, X: Array, V: Array) -> tuple[Array, Array]:
+        """(Vᵀ ∂y/∂x per sample (N, D), Σ_n V_nᵀ ∂y_n/∂θ (W,)): one reverse sweep started from V in place of ∂E/∂y."""
+        ...
+
+
+class FullExecutable(Executable, Protocol):
+    """Every optional method, with its meaning; an executable may have any of them."""
+
+    def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float: ...
+
+    def per_sample_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(N, W): row n is s_n ∂E_n/∂θ."""
+        ...
+
+    def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
+        """(N, K): ∂y/∂x U_n + ∂y/∂θ v, a forward sweep of tangents; None stands for zeros."""
+        ...
+
+    def jacobian(self, theta: Array, X: Array) -> Array:
+        """(N, K, D): ∂y_k/∂x_i."""
+        ...
+
+    def weight_jacobian(self, theta: Array, X: Array) -> Array:
+        """(N, K, W): ∂y_k/∂θ."""
+        ...
+
+    def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W): the exact ∂²E/∂θ∂θ, symmetric to the last bit."""
+        ...
+
+    def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ (`graphbp.heads` defines Λ), symmetric to the last bit."""
+        ...
+
+    def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W,): the exact diagonal of the Hessian, without W × W storage."""
+        ...
+
+    def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """H v for v (W, B): (W, B), by the R-operator."""
+        ...
+
+    def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """The outer-product Hessian times v (W, B): (W, B), as Jᵀ Λ J v."""
+        ...
+
+    def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
+        """a, z, δ of every row and sample."""
+        ...
+
+    def describe(self, n_samples: int) -> str:
+        """One or more lines for people: which path this executable takes for `n_samples` samples, and why."""
+        ...
+
+
+REQUIRED_METHODS = ("forward", "error_and_gradient", "vjp")
+OPTIONAL_METHODS = tuple(
+    name for name in vars(FullExecutable) if not name.startswith("_") and callable(getattr(FullExecutable, name))
+)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """The object behind an entry point of the group `graphbp.backends`.  Importing its module must import no optional library."""
+
+    name: str
+
+    def availability(self) -> Availability:
+        """Whether it can run here, found without importing anything heavy."""
+        ...
+
+    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
+        """Compile.  Raises `NotSupportedError` for what it cannot do, by name, here and not later."""
+        ...
+
+    def owns(self, array: Any) -> bool:
+        """True for the backend's own kind of array when that is not NumPy's (a cupy.ndarray): results then come back as such."""
+        ...
+
+    def asarray(self, array: npt.NDArray[Any] | Any, dtype: np.dtype[Any]) -> Array:
+        """A C-contiguous array of `dtype` in the backend's memory, not copied where it is one already."""
+        ...
+
+    def to_numpy(self, array: Array) -> npt.NDArray[Any]:
+        """The array in host memory."""
+        ...
