@@ -1,0 +1,163 @@
+r"""Error backpropagation (Bishop & Bishop, Algorithm 8.1 and section 8.1) over a schedule, in plain NumPy.
+
+Arrays are (rows, N): a row of `z` is one unit's activation for all samples of the chunk.  `w` holds the value of every slot.
+
+    forward    a_j = Σ_i w_ji z_i + b_j,  z_j = h_j(a_j)            levels upwards
+    reverse    β_i = Σ_k w_ki δ_k,        δ_i = h'_i(a_i) β_i       levels downwards, plus ∂E/∂a at the outputs
+    tangent    ȧ_j = Σ_i w_ji ż_i + ẇ_ji z_i + ḃ_j,  ż_j = h'_j(a_j) ȧ_j
+
+These loops accept complex arrays too, which is what the complex step runs on.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from graphbp.extend import DenseBlock, Level, Schedule
+
+__all__ = ["Program"]
+
+Array = npt.NDArray[Any]
+
+
+class Program:
+    """A schedule made ready for NumPy: the sparse edges of each level as SciPy matrices, filled with `w` when a sweep starts."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.n_rows = schedule.n_rows
+        self.dst_of_edge = np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr))
+
+    @cached_property
+    def softmax_rows(self) -> list[npt.NDArray[np.int64]]:
+        """Rows of each softmax group."""
+        return [self.schedule.output_rows[group] for group in self.schedule.softmax_groups]
+
+    def matrices(self, w: Array) -> list[Any]:
+        """For each level, the CSR matrix (rows of the level × all rows) of its sparse edges, or None where it has none."""
+        s = self.schedule
+        found = []
+        for level in s.levels:
+            if not level.n_sparse:
+                found.append(None)
+                continue
+            lo, hi = s.in_ptr[level.start], s.in_ptr[level.stop]
+            pointers = s.in_ptr[level.start : level.stop + 1] - lo
+            found.append(sparse.csr_matrix((w[lo:hi], s.in_src[lo:hi], pointers), shape=(level.stop - level.start, s.n_rows)))
+        return found
+
+    def weight(self, w: Array, block: DenseBlock) -> Array:
+        """The (m, n) matrix of a dense block, a view of `w`."""
+        return w[block.slot : block.slot + block.size].reshape(block.shape)
+
+    def bias(self, w: Array, level: Level) -> Array:
+        """(rows of the level, 1): b_j, 0 where a row has no bias."""
+        slot = self.schedule.bias_slot[level.start : level.stop, None]
+        return np.where(slot >= 0, w[slot], 0)
+
+    def forward(self, w: Array, x: Array) -> tuple[Array, Array]:
+        """(a, z) of every row for inputs x (D, N); for an input row a = z = x."""
+        s = self.schedule
+        a = np.empty((s.n_rows, x.shape[1]), np.result_type(w, x))
+        z = np.empty_like(a)
+        a[: s.n_inputs] = z[: s.n_inputs] = x
+        for level, matrix in zip(s.levels, self.matrices(w), strict=True):
+            rows = slice(level.start, level.stop)
+            a[rows] = self.bias(w, level)
+            if matrix is not None:
+                a[rows] += matrix[:, : level.start] @ z[: level.start]
+            for block in level.dense:
+                a[block.start : block.stop] += self.weight(w, block) @ z[block.source]
+            for segment in level.segments:
+                run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
+                if h.elementwise:
+                    z[run] = h.f(a[run])
+        for group in self.softmax_rows:
+            z[group] = s.activations[s.row_activation[group[0]]].f(a[group])
+        return a, z
+
+    def derivative(self, a: Array, order: int = 1) -> Array:
+        """h'(a) (or h''(a)) of every row; 1 (0) for inputs, and for softmax rows, whose derivative the heads hold."""
+        s = self.schedule
+        out = np.full_like(a, 1 if order == 1 else 0)
+        for level in s.levels:
+            for segment in level.segments:
+                h = s.activations[segment.activation]
+                if h.elementwise:
+                    run = slice(segment.start, segment.stop)
+                    out[run] = (h.df if order == 1 else h.d2f)(a[run])
+        return out
+
+    def reverse(self, w: Array, slope: Array, delta: Array) -> Array:
+        """Complete δ, given h' as `slope` and `delta` holding ∂E/∂a at the outputs and 0 elsewhere; returns β.
+
+        An output unit that also feeds others gets both terms.  β_i = Σ_k w_ki δ_k; for input rows δ_i = β_i = ∂E/∂x_i.
+        """
+        s = self.schedule
+        beta = np.zeros_like(delta)
+        for level, matrix in zip(reversed(s.levels), reversed(self.matrices(w)), strict=True):
+            rows = slice(level.start, level.stop)
+            delta[rows] += slope[rows] * beta[rows]
+            for block in level.dense:
+                beta[block.source] += self.weight(w, block).T @ delta[block.start : block.stop]
+            if matrix is not None:
+                beta[: level.start] += matrix[:, : level.start].T @ delta[rows]
+        delta[: s.n_inputs] += beta[: s.n_inputs]
+        return beta
+
+    def tangent(self, w: Array, z: Array, slope: Array, x_dot: Array | None, w_dot: Array | None) -> tuple[Array, Array]:
+        """(ȧ, ż) of every row for the directions x_dot (D, N) and w_dot (S,), None meaning 0; ż = h' ȧ also at softmax rows."""
+        s = self.schedule
+        a_dot = np.zeros_like(z)
+        z_dot = np.zeros_like(z)
+        if x_dot is not None:
+            a_dot[: s.n_inputs] = z_dot[: s.n_inputs] = x_dot
+        w_dot_matrices = self.matrices(w_dot) if w_dot is not None else [None] * s.depth
+        for level, matrix, direction in zip(s.levels, self.matrices(w), w_dot_matrices, strict=True):
+            rows = slice(level.start, level.stop)
+            if matrix is not None:
+                a_dot[rows] += matrix[:, : level.start] @ z_dot[: level.start]
+            if direction is not None:
+                a_dot[rows] += direction[:, : level.start] @ z[: level.start]
+            for block in level.dense:
+                a_dot[block.start : block.stop] += self.weight(w, block) @ z_dot[block.source]
+                if w_dot is not None:
+                    a_dot[block.start : block.stop] += self.weight(w_dot, block) @ z[block.source]
+            if w_dot is not None:
+                a_dot[rows] += self.bias(w_dot, level)
+            z_dot[rows] = slope[rows] * a_dot[rows]
+        return a_dot, z_dot
+
+    def slot_gradient(self, delta: Array, z: Array) -> Array:
+        """Σ_n δ_j z_i for every slot: (S,)."""
+        s = self.schedule
+        g = np.empty(s.parameters.n_slots, delta.dtype)
+        for lo in range(0, s.n_sparse, _EDGE_RUN):
+            run = slice(lo, min(lo + _EDGE_RUN, s.n_sparse))
+            g[run] = np.einsum("en,en->e", delta[self.dst_of_edge[run]], z[s.in_src[run]])
+        for block in s.dense_blocks:
+            g[block.slot : block.slot + block.size] = (delta[block.start : block.stop] @ z[block.source].T).ravel()
+        biased = np.flatnonzero(s.bias_slot >= 0)
+        g[s.bias_slot[biased]] = delta[biased].sum(axis=1)
+        return g
+
+    def sample_slot_gradient(self, delta: Array, z: Array) -> Array:
+        """δ_j z_i for every sample and slot: (N, S)."""
+        s = self.schedule
+        g = np.empty((delta.shape[1], s.parameters.n_slots), delta.dtype)
+        g[:, : s.n_sparse] = (delta[self.dst_of_edge] * z[s.in_src]).T
+        for block in s.dense_blocks:
+            product = delta[block.start : block.stop, None] * z[block.source][None]
+            g[:, block.slot : block.slot + block.size] = product.reshape(block.size, -1).T
+        biased = np.flatnonzero(s.bias_slot >= 0)
+        g[:, s.bias_slot[biased]] = delta[biased].T
+        return g
+
+
+_EDGE_RUN = 1 << 14
+"""Edges whose gradients are formed at once: bounds the gathered (edges, N) copies."""
