@@ -1,0 +1,175 @@
+"""Quantities that an executable leaves out, composed from those it has.
+
+What is composed is exact, never differenced:
+
+=======================  =============================================================================
+error                    the first part of `error_and_gradient`
+per_sample_gradient      `error_and_gradient` of each sample alone: N calls
+jacobian                 K calls of `vjp` with unit vectors
+weight_jacobian          `vjp` of each sample alone: N K calls
+jvp                      `jacobian` times U, plus `weight_jacobian` times v
+hessian                  `hessian_product` with the identity, in blocks
+hessian_product          `hessian` times v
+hessian_diagonal         the diagonal of `hessian`
+outer_product_...        likewise
+=======================  =============================================================================
+
+Each use is announced once per network by a `ComposedWarning` that says what it costs.  Whatever is not in this table (`trace`, or
+second order where an executable has none at all) is refused by name.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphbp.exceptions import NotSupportedError
+from graphbp.protocols import OPTIONAL_METHODS, Executable
+from graphbp.schedule import Schedule
+
+__all__ = ["Composed", "ComposedWarning"]
+
+_BLOCK = 64
+
+
+class ComposedWarning(UserWarning):
+    """A quantity is composed from slower parts because the backend has none of its own."""
+
+
+class Composed:
+    """An executable with every method of `FullExecutable`: its own where it has them, composed ones elsewhere."""
+
+    def __init__(self, executable: Executable, schedule: Schedule, backend: str) -> None:
+        self._inner: Any = executable
+        self._schedule = schedule
+        self._backend = backend
+        self._told: set[str] = set()
+        self.forward = executable.forward
+        self.error_and_gradient = executable.error_and_gradient
+        self.vjp = executable.vjp
+        for name in OPTIONAL_METHODS:
+            own = getattr(executable, name, None)
+            if own is None:
+                own = getattr(self, f"_{name}", None) or self._refuse(name)
+            setattr(self, name, own)
+
+    error: Callable[..., Any]
+    per_sample_gradient: Callable[..., Any]
+    jacobian: Callable[..., Any]
+    weight_jacobian: Callable[..., Any]
+    jvp: Callable[..., Any]
+    hessian: Callable[..., Any]
+    hessian_product: Callable[..., Any]
+    hessian_diagonal: Callable[..., Any]
+    outer_product_hessian: Callable[..., Any]
+    outer_product_product: Callable[..., Any]
+    trace: Callable[..., Any]
+    describe: Callable[[int], str]
+
+    @property
+    def composed(self) -> tuple[str, ...]:
+        """The quantities that the executable itself lacks."""
+        return tuple(name for name in OPTIONAL_METHODS if not hasattr(self._inner, name))
+
+    def _tell(self, name: str, cost: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            message = f"backend {self._backend!r} has no {name} of its own; it is composed from {cost}"
+            warnings.warn(message, ComposedWarning, stacklevel=4)
+
+    def _refuse(self, name: str) -> Callable[..., Any]:
+        def refused(*args: Any, **kwargs: Any) -> Any:
+            raise NotSupportedError(f"backend {self._backend!r} offers no {name}, and it cannot be composed; use another backend")
+
+        return refused
+
+    def _describe(self, n_samples: int) -> str:
+        return f"backend {self._backend!r} says nothing about its paths"
+
+    def _error(self, theta: Any, X: Any, T: Any, s: Any) -> float:
+        return self._inner.error_and_gradient(theta, X, T, s)[0]  # type: ignore[no-any-return]  # the protocol's float
+
+    def _per_sample_gradient(self, theta: Any, X: Any, T: Any, s: Any) -> Any:
+        self._tell("per_sample_gradient", f"{len(X)} calls of error_and_gradient, one a sample")
+        out = _empty(theta, (len(X), len(theta)))
+        for n in range(len(X)):
+            out[n] = self._inner.error_and_gradient(theta, X[n : n + 1], T[n : n + 1], None if s is None else s[n : n + 1])[1]
+        return out
+
+    def _jacobian(self, theta: Any, X: Any) -> Any:
+        k = self._schedule.n_outputs
+        self._tell("jacobian", f"{k} reverse sweeps, one an output")
+        out = _empty(theta, (len(X), k, X.shape[1]))
+        for row in range(k):
+            out[:, row] = self._inner.vjp(theta, X, _unit(theta, (len(X), k), row))[0]
+        return out
+
+    def _weight_jacobian(self, theta: Any, X: Any) -> Any:
+        k = self._schedule.n_outputs
+        self._tell("weight_jacobian", f"{len(X) * k} calls of vjp, one a sample and output")
+        out = _empty(theta, (len(X), k, len(theta)))
+        for row in range(k):
+            v = _unit(theta, (1, k), row)
+            for n in range(len(X)):
+                out[n, row] = self._inner.vjp(theta, X[n : n + 1], v)[1]
+        return out
+
+    def _jvp(self, theta: Any, X: Any, U: Any, v: Any) -> Any:
+        out = _empty(theta, (len(X), self._schedule.n_outputs))
+        out[...] = 0
+        if U is not None:
+            out += (self.jacobian(theta, X) @ U[:, :, None])[:, :, 0]
+        if v is not None:
+            out += self.weight_jacobian(theta, X) @ v
+        return out
+
+    def _full(self, product: str, *args: Any) -> Any:
+        theta = args[0]
+        w = len(theta)
+        self._tell(product.replace("_product", "", 1) if product == "hessian_product" else "outer_product_hessian", f"{w} products")
+        multiply = self._own(product)
+        out = _empty(theta, (w, w))
+        for start in range(0, w, _BLOCK):
+            stop = min(start + _BLOCK, w)
+            identity = _empty(theta, (w, stop - start))
+            identity[...] = 0
+            identity[np.arange(start, stop), np.arange(stop - start)] = 1
+            out[:, start:stop] = multiply(*args, identity)
+        return (out + out.T) / 2
+
+    def _own(self, name: str) -> Callable[..., Any]:
+        own = getattr(self._inner, name, None)
+        return own if own is not None else self._refuse(name)
+
+    def _hessian(self, *args: Any) -> Any:
+        return self._full("hessian_product", *args)
+
+    def _outer_product_hessian(self, *args: Any) -> Any:
+        return self._full("outer_product_product", *args)
+
+    def _hessian_product(self, theta: Any, X: Any, T: Any, s: Any, v: Any) -> Any:
+        self._tell("hessian_product", "the full Hessian")
+        return self._own("hessian")(theta, X, T, s) @ v
+
+    def _outer_product_product(self, theta: Any, X: Any, T: Any, s: Any, v: Any) -> Any:
+        self._tell("outer_product_product", "the full outer-product Hessian")
+        return self._own("outer_product_hessian")(theta, X, T, s) @ v
+
+    def _hessian_diagonal(self, *args: Any) -> Any:
+        self._tell("hessian_diagonal", "the full Hessian")
+        return self.hessian(*args).diagonal().copy()
+
+
+def _empty(like: Any, shape: tuple[int, ...]) -> Any:
+    """An array of the library that `like` comes from (NumPy or CuPy: both follow NEP 35)."""
+    return np.empty_like(like, shape=shape)
+
+
+def _unit(like: Any, shape: tuple[int, int], column: int) -> Any:
+    out = _empty(like, shape)
+    out[...] = 0
+    out[:, column] = 1
+    return out

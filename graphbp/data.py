@@ -1,0 +1,196 @@
+"""X, T and vectors: from anything array-like that users have to checked arrays of the compiled dtype.
+
+Each function takes what came, and returns a C-contiguous array in the backend's memory, or raises `DataError` naming the row and
+column.  Arrays that already live in the backend's memory (a cupy.ndarray for the CuPy backend) are checked by shape and dtype
+alone: looking at their values would synchronise with the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.error_functions import ErrorFunction
+from graphbp.exceptions import DataError
+from graphbp.protocols import Backend
+
+if TYPE_CHECKING:
+    from graphbp.schedule import Schedule
+
+__all__ = ["as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "host_array"]
+
+Array = npt.NDArray[Any]
+_PROBABILITY_SLACK = 1e-5
+"""How far a row of target probabilities may sum from 1: float32 rounding over some hundred classes."""
+
+
+def host_array(value: Any, what: str) -> Array:
+    """A real NumPy array from a list, a DataFrame, a tensor, a memory map, ...: `__array__` first, then DLPack."""
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        try:
+            if hasattr(value, "__array__") or not hasattr(value, "__dlpack__"):
+                array = np.asarray(value)
+            else:
+                array = np.from_dlpack(value)
+        except Exception as problem:
+            raise DataError(f"{what} ({type(value).__name__}) could not be read as an array: {problem}") from problem
+    if array.dtype.kind == "c":
+        raise DataError(f"{what} is complex ({array.dtype}); graphbp computes with real numbers")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} has dtype {array.dtype}; it must hold numbers")
+    return array
+
+
+def _finite(array: Array) -> bool:
+    """All values finite; the dot product answers at once unless it overflows."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _first_bad(array: Array, bad: npt.NDArray[np.bool_], what: str, columns: list[str] | None = None) -> str:
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = f"row {at[0]}" if len(at) else ""
+    if len(at) > 1:
+        where += f", column {at[1]}" + (f" ({columns[at[1]]})" if columns else "")
+    return f"{what} {where} is {array[at]}"
+
+
+def _row_names(schedule: Schedule, rows: npt.NDArray[np.int64], limit: int = 20) -> list[str]:
+    return [schedule.describe_row(int(r)) for r in rows[:limit]]
+
+
+def _listed(names: list[str], total: int) -> str:
+    return ", ".join(names) + (f", ... ({total} in all)" if total > len(names) else "")
+
+
+def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]) -> Any:
+    """(N, D) inputs.  Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity."""
+    if backend.owns(X):
+        _check_input_shape(X.shape, schedule)
+        return backend.asarray(X, dtype)
+    if type(X) is not np.ndarray or X.dtype != dtype:
+        X = host_array(X, "X")
+    _check_input_shape(X.shape, schedule)
+    array = np.ascontiguousarray(X, dtype)
+    if not _finite(array):
+        names = _row_names(schedule, np.arange(schedule.n_inputs), schedule.n_inputs)
+        raise DataError(_first_bad(array, ~np.isfinite(array), "X", names) + "; drop or impute such rows first")
+    return backend.asarray(array, dtype)
+
+
+def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
+    d = schedule.n_inputs
+    if len(shape) == 2 and shape[1] == d and shape[0] > 0:
+        return
+    order = _listed(_row_names(schedule, np.arange(d)), d)
+    if len(shape) != 2:
+        fix = "X.reshape(1, -1) makes one sample of it" if len(shape) == 1 and shape[0] == d else "one row a sample, one column an input"
+        raise DataError(f"X has shape {shape}; it must be (N, {d}): {fix}. The inputs are {order}")
+    if shape[1] != d:
+        raise DataError(f"X has {shape[1]} columns; the network has {d} inputs, in this order: {order}")
+    raise DataError(f"X has shape {shape}: an empty batch; give at least one sample")
+
+
+def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend: Backend, dtype: np.dtype[Any]) -> Any:
+    """(N, K) targets; integer labels become one-hot rows where the error function takes classes.
+
+    Raises
+    ------
+    DataError : the wrong shape, NaN, a label outside the classes, a probability outside [0, 1], a negative count.
+    """
+    k = schedule.n_outputs
+    if backend.owns(T):
+        if T.shape == (n,) and k == 1:
+            T = T.reshape(n, 1)
+        if T.shape != (n, k):
+            raise DataError(f"T has shape {tuple(T.shape)}; it must be {(n, k)} (labels on the device are not expanded)")
+        return backend.asarray(T, dtype)
+    T = host_array(T, "T")
+    if error.classes and T.dtype.kind in "iu" and T.shape in ((n,), (n, 1)) and (k > 1 or T.ndim == 1):
+        T = _one_hot(T.reshape(n), k, schedule, dtype)
+    elif T.shape == (n,) and k == 1:
+        T = T.reshape(n, 1)
+    if T.shape != (n, k):
+        labels = f", or {(n,)} integer class labels" if error.classes else ""
+        names = _listed(_row_names(schedule, schedule.output_rows), k)
+        raise DataError(f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}")
+    array = np.ascontiguousarray(T, dtype)
+    if not _finite(array):
+        raise DataError(_first_bad(array, ~np.isfinite(array), "T", _row_names(schedule, schedule.output_rows, k)))
+    _check_range(array, schedule, error)
+    return backend.asarray(array, dtype)
+
+
+def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) -> Array:
+    if len(schedule.softmax_groups) > 1:
+        raise DataError(f"T holds labels, but the outputs form {len(schedule.softmax_groups)} softmax groups; give T as (N, {k}), one-hot per group")
+    bad = (labels < 0) | (labels >= k)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"T row {row} has label {labels[row]}; the network has {k} outputs, so labels are 0 to {k - 1}")
+    T = np.zeros((len(labels), k), dtype)
+    T[np.arange(len(labels)), labels.astype(np.intp)] = 1
+    return T
+
+
+def _check_range(T: Array, schedule: Schedule, error: ErrorFunction) -> None:
+    names = _row_names(schedule, schedule.output_rows, schedule.n_outputs)
+    if error.targets in ("probability", "distribution", "nonnegative"):
+        bad = T < 0
+        if error.targets != "nonnegative":
+            bad |= T > 1
+        if bad.any():
+            wanted = "0 or more" if error.targets == "nonnegative" else "from 0 to 1"
+            raise DataError(_first_bad(T, bad, "T", names) + f"; with error={error.name!r} targets are {wanted}")
+    if error.targets == "distribution":
+        for group in schedule.softmax_groups:
+            total = T[:, group].sum(axis=1)
+            bad_rows = np.abs(total - 1) > _PROBABILITY_SLACK
+            if bad_rows.any():
+                row = int(np.argmax(bad_rows))
+                raise DataError(f"T row {row} sums to {total[row]:.6g} over its classes; with error={error.name!r} it must sum to 1")
+
+
+def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> Any:
+    """(N,) weights s_n ≥ 0 of the samples, or None."""
+    if s is None:
+        return None
+    if backend.owns(s):
+        if s.shape != (n,):
+            raise DataError(f"sample_weight has shape {tuple(s.shape)}; it must be ({n},)")
+        return backend.asarray(s, dtype)
+    array = np.ascontiguousarray(host_array(s, "sample_weight"), dtype)
+    if array.shape != (n,):
+        raise DataError(f"sample_weight has shape {array.shape}; X has {n} rows, so it must be ({n},)")
+    bad = ~np.isfinite(array) | (array < 0)
+    if bad.any():
+        raise DataError(_first_bad(array, bad, "sample_weight") + "; weights are finite and 0 or more")
+    return backend.asarray(array, dtype)
+
+
+def as_directions(V: Any, shape: tuple[int, ...], what: str, meaning: str, backend: Backend, dtype: np.dtype[Any]) -> Any:
+    """An array of exactly `shape`, finite."""
+    if backend.owns(V):
+        if V.shape != shape:
+            raise DataError(f"{what} has shape {tuple(V.shape)}; it must be {shape}, {meaning}")
+        return backend.asarray(V, dtype)
+    array = np.ascontiguousarray(host_array(V, what), dtype)
+    if array.shape != shape:
+        raise DataError(f"{what} has shape {array.shape}; it must be {shape}, {meaning}")
+    if not _finite(array):
+        raise DataError(_first_bad(array, ~np.isfinite(array), what))
+    return backend.asarray(array, dtype)
+
+
+def as_vector(v: Any, w: int, dtype: np.dtype[Any], what: str = "weights") -> Array:
+    """(W,) parameters on the host, a fresh copy, finite."""
+    array = np.array(host_array(v, what), dtype)
+    if array.shape != (w,):
+        raise DataError(f"{what} has shape {array.shape}; the network has {w} free parameters, so it must be ({w},)")
+    if not _finite(array):
+        raise DataError(f"{what}[{int(np.argmax(~np.isfinite(array)))}] is not finite")
+    return array

@@ -1,0 +1,443 @@
+"""`Network`: the face.  A DiGraph goes in; forward values, gradients, Jacobians and Hessians come out.
+
+    DiGraph ──read_graph──► GraphSpec ──lower──► Schedule ──Backend.compile──► Executable
+                                                    │                              ▲
+                                  θ, X, T ──────────┴────── checked arrays ────────┘
+
+A network owns its flat parameter vector θ and nothing else that changes.  Each method checks what came, calls one method of the
+executable, and hands the result back in the kind of array the caller used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+
+from graphbp import data
+from graphbp.compose import Composed
+from graphbp.config import dtype_of, option
+from graphbp.error_functions import ErrorFunction, get_error_function
+from graphbp.exceptions import WeightError, unknown_name
+from graphbp.graph import GraphSpec, describe_edge, read_graph
+from graphbp.memory import check_memory
+from graphbp.parameters import Layout
+from graphbp.protocols import Backend
+from graphbp.registry import usable_backend
+from graphbp.schedule import Schedule, lower
+from graphbp.trace import Trace
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    from graphbp.check import Report
+
+__all__ = ["Network"]
+
+Array = npt.NDArray[Any]
+Node = Hashable
+
+
+class Network:
+    r"""y = f(x; θ) and E(θ) = Σ_n E_n of a feed-forward DAG, with all their derivatives.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph. Node attributes `units`, `activation`, `bias`, `role`; edge attribute `weight`; on biases (nodes) and
+        edges `trainable=False` and `tie="name"`.  The graph is read once and never changed.
+    error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.
+    backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
+    dtype : "float64" or "float32"; default `gb.config`.
+
+    Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
+    `BackendNotAvailableError`, all under `GraphbpError`.
+
+    Examples
+    --------
+    The single-layer model of Bishop & Bishop, section 8.1.1: ∂E_n/∂w_ji = (y_j − t_j) x_i.
+
+    >>> import networkx as nx, numpy as np, graphbp as gb
+    >>> g = nx.DiGraph()
+    >>> g.add_weighted_edges_from([("x1", "y", 2.0), ("x2", "y", -1.0)])
+    >>> net = gb.Network(g, error="sum_of_squares", backend="numpy")
+    >>> X, T = np.array([[1.0, 3.0]]), np.array([[0.5]])
+    >>> net.forward(X), net.error(X, T)
+    (array([[-1.]]), 1.125)
+    >>> net.gradient(X, T)  # (y - t) x = -1.5 * [1, 3]
+    array([-1.5, -4.5])
+    """
+
+    def __init__(
+        self,
+        graph: nx.DiGraph[Any],
+        *,
+        error: str | ErrorFunction = "sum_of_squares",
+        backend: str | None = None,
+        dtype: str | npt.DTypeLike | None = None,
+    ) -> None:
+        self._error = get_error_function(error) if isinstance(error, str) else error
+        if not isinstance(self._error, ErrorFunction):
+            get_error_function(error)  # type: ignore[arg-type]  # raises, with the known names
+        self._dtype = dtype_of(option("dtype", dtype))
+        self._backend = usable_backend(option("backend", backend))
+        self._spec: GraphSpec = read_graph(graph)
+        self._schedule: Schedule
+        self._layout: Layout
+        self._schedule, self._layout = lower(self._spec)
+        self._compile()
+        self._set_theta(self._layout.theta)
+
+    def _compile(self) -> None:
+        executable = self._backend.compile(self._schedule, self._error, self._dtype)
+        self._run = Composed(executable, self._schedule, self._backend.name)
+
+    def _set_theta(self, values: Array) -> None:
+        self._theta = self._backend.asarray(np.array(values, self._dtype), self._dtype)
+
+    # -- what it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def schedule(self) -> Schedule:
+        """The program that the backend compiled; `print(net.schedule)` shows it."""
+        return self._schedule
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self._backend.name
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64 or float32."""
+        return self._dtype
+
+    @property
+    def error_function(self) -> ErrorFunction:
+        """The row of the error table."""
+        return self._error
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """Input nodes in the order of X's columns; a layer node stands for `units` columns."""
+        return self._schedule.input_names
+
+    @property
+    def outputs(self) -> tuple[Node, ...]:
+        """Output nodes in the order of Y's columns; a layer node stands for `units` columns."""
+        return self._schedule.output_names
+
+    @property
+    def n_parameters(self) -> int:
+        """W."""
+        return self._schedule.n_parameters
+
+    def describe(self, n_samples: int = 1024) -> str:
+        """The schedule, and which path the backend takes for `n_samples` samples."""
+        return f"{self._schedule}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
+
+    def __repr__(self) -> str:
+        s = self._schedule
+        return (
+            f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units} units, {s.n_edges} edges -> {s.n_outputs} outputs; "
+            f"{s.n_parameters} parameters, error={self._error.name!r}, backend={self.backend!r}, dtype={self._dtype.name!r}>"
+        )
+
+    # -- parameters ------------------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Array:
+        """θ (W,): the free parameters, frozen ones left out, tied ones once (order: `graphbp.parameters`).
+
+        On a CPU backend this is the live vector: writing into it changes the network.  Assigning replaces it by a copy, so a
+        vector taken earlier keeps its values.  On a device backend it is a read-only copy in host memory.
+        """
+        host = self._backend.to_numpy(self._theta)
+        if host is not self._theta:
+            host.flags.writeable = False
+        return host
+
+    @weights.setter
+    def weights(self, values: Any) -> None:
+        if self._backend.owns(values):
+            shape = (self.n_parameters,)
+            self._theta = data.as_directions(values, shape, "weights", "one value a free parameter", self._backend, self._dtype).copy()
+        else:
+            self._set_theta(data.as_vector(values, self.n_parameters, self._dtype))
+
+    def parameter_index(self, source: Node, destination: Node | None = None) -> slice:
+        """Where in `weights` the edge source → destination stands, or, given one node, its bias.
+
+        The slice of an edge between layers is (units_dst, units_src) row by row; of a sparse weight, its stored entries in CSR
+        order.  Edges that share a tie have the same slice.
+
+        Raises
+        ------
+        UnknownNameError : no such node or edge.
+        WeightError : the weight is frozen, or the node has no bias.
+        """
+        start, count, what = self._entries(source, destination)
+        first = self._layout.entry_parameter[start] if count else 0
+        if first < 0:
+            raise WeightError(f"{what} is frozen (trainable=False), so it is not among the free parameters")
+        return slice(int(first), int(first) + count)
+
+    def weight(self, source: Node, destination: Node) -> Any:
+        """The current w of an edge, frozen or free: a float, an array (units_dst, units_src), or a CSR matrix, as it came."""
+        start, count, _ = self._entries(source, destination)
+        return self._shaped(self._edge(source, destination), self._values(start, count))
+
+    def bias(self, node: Node) -> Any:
+        """The current bias of a node: a float, or an array (units,)."""
+        start, count, _ = self._entries(node, None)
+        values = self._values(start, count)
+        return float(values[0]) if count == 1 and self._spec.index[node] in self._spec.bias_scalar else values
+
+    def _node(self, name: Node) -> int:
+        try:
+            return self._spec.index[name]
+        except (KeyError, TypeError):
+            raise unknown_name("node", name, [str(n) for n in self._spec.names[:50]]) from None
+
+    def _edge(self, source: Node, destination: Node) -> int:
+        i, j = self._node(source), self._node(destination)
+        lo, hi = np.searchsorted(self._spec.edge_dst, [j, j + 1])
+        found = np.flatnonzero(self._spec.edge_src[lo:hi] == i)
+        if not len(found):
+            names = [str(self._spec.names[k]) for k in self._spec.edge_src[lo:hi][:50]]
+            raise unknown_name(f"source of {destination!r}", source, names, f"There is no {describe_edge(source, destination)}.")
+        return int(lo + found[0])
+
+    def _entries(self, source: Node, destination: Node | None) -> tuple[int, int, str]:
+        """(first entry, number of entries, name) of an edge or a bias."""
+        if destination is None:
+            i = self._node(source)
+            bias = self._spec.bias[i]
+            if bias is None:
+                raise WeightError(f"node {source!r} has no bias; give the graph's node bias=0.0 to have one")
+            return int(self._layout.bias_start[i]), len(bias), f"the bias of node {source!r}"
+        e = self._edge(source, destination)
+        return int(self._layout.edge_start[e]), int(self._layout.edge_count[e]), f"the weight of {self._spec.edge_name(e)}"
+
+    def _values(self, start: int, count: int, theta: Array | None = None) -> Array:
+        entries = slice(start, start + count)
+        owner = self._layout.entry_parameter[entries]
+        values = self._layout.entry_value[entries].copy()
+        free = owner >= 0
+        values[free] = (self.weights if theta is None else theta)[owner[free]]
+        return values
+
+    def _shaped(self, e: int, values: Array) -> Any:
+        came = self._spec.edge_array.get(e)
+        if came is None:
+            return float(values[0])
+        if hasattr(came, "nnz"):
+            new = came.copy()
+            new.data = values
+            return new
+        return values.reshape(came.shape)
+
+    def to_networkx(self) -> nx.DiGraph[Any]:
+        """A new DiGraph with the current weights and biases, every other attribute of graph, nodes and edges as it came."""
+        spec, theta = self._spec, self.weights
+        graph: nx.DiGraph[Any] = nx.DiGraph(**spec.graph_extra)
+        for i, (name, extra) in enumerate(zip(spec.names, spec.node_extra, strict=True)):
+            attributes = dict(extra)
+            bias = spec.bias[i]
+            if bias is not None:
+                values = self._values(int(self._layout.bias_start[i]), len(bias), theta)
+                attributes["bias"] = float(values[0]) if i in spec.bias_scalar and len(set(values.tolist())) == 1 else values
+            graph.add_node(name, **attributes)
+        owner, value = self._layout.entry_parameter, self._layout.entry_value
+        at = self._layout.edge_start
+        now = np.where(owner[at] >= 0, theta[owner[at]], value[at]).tolist() if len(theta) else value[at].tolist()
+        for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
+            w = now[e]
+            if e in spec.edge_array:
+                w = self._shaped(e, self._values(int(at[e]), int(self._layout.edge_count[e]), theta))
+            graph.add_edge(spec.names[i], spec.names[j], weight=w, **spec.edge_extra.get(e, {}))
+        return graph
+
+    def to(self, backend: str | None = None, dtype: str | npt.DTypeLike | None = None) -> Network:
+        """The same network with its current weights on another backend or in another dtype; the schedule is shared."""
+        other = object.__new__(Network)
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "_run"})
+        other._dtype = self._dtype if dtype is None else dtype_of(dtype)
+        other._backend = self._backend if backend is None else usable_backend(backend)
+        other._compile()
+        other._set_theta(self.weights)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_run", "_backend", "_theta")}
+        return {**state, "backend": self.backend, "weights": np.array(self.weights)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._backend = usable_backend(state.pop("backend"))
+        theta = state.pop("weights")
+        self.__dict__.update(state)
+        self._compile()
+        self._set_theta(theta)
+
+    def save(self, path: str | PathLike[str], **options: Any) -> None:
+        """Write the network (see `graphbp.files`): JSON with the weights inline or beside it, or what an exporter plugin writes."""
+        from graphbp.files import save
+
+        save(self, path, **options)
+
+    # -- first order -----------------------------------------------------------------------------------------------------
+
+    def _inputs(self, X: Any) -> Any:
+        return data.as_inputs(X, self._schedule, self._backend, self._dtype)
+
+    def _batch(self, X: Any, T: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        x = self._inputs(X)
+        t = data.as_targets(T, len(x), self._schedule, self._error, self._backend, self._dtype)
+        return x, t, data.as_sample_weight(sample_weight, len(x), self._backend, self._dtype)
+
+    def _back(self, result: Any, *given: Any) -> Any:
+        """The result as the backend's array where the caller gave one, else as a NumPy array."""
+        if any(self._backend.owns(array) for array in given):
+            return result
+        return self._backend.to_numpy(result)
+
+    def forward(self, X: Any) -> Any:
+        """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6)."""
+        return self._back(self._run.forward(self._theta, self._inputs(X)), X)
+
+    def error(self, X: Any, T: Any, sample_weight: Any = None) -> float:
+        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given."""
+        return self._run.error(self._theta, *self._batch(X, T, sample_weight))  # type: ignore[no-any-return]  # the protocol's float
+
+    def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
+        """∂E/∂θ (W,) by backpropagation: ∂E_n/∂w_ji = δ_j z_i (eqs. 8.10-8.14)."""
+        return self.error_and_gradient(X, T, sample_weight)[1]
+
+    def error_and_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, Any]:
+        """(E, ∂E/∂θ) in one forward and one reverse sweep."""
+        value, gradient = self._run.error_and_gradient(self._theta, *self._batch(X, T, sample_weight))
+        return value, self._back(gradient, X, T)
+
+    def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
+        """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
+        batch = self._batch(X, T, sample_weight)
+        self._check_size("per_sample_gradient", (len(batch[0]), self.n_parameters), "gradient(), or batches of fewer samples")
+        return self._back(self._run.per_sample_gradient(self._theta, *batch), X, T)
+
+    def trace(self, X: Any, T: Any, sample_weight: Any = None) -> Trace:
+        """a, z and δ of every node, for every sample: `trace.a["h"]`, `trace.z["h"]`, `trace.delta["h"]`."""
+        batch = self._batch(X, T, sample_weight)
+        self._check_size("trace", (3, self._schedule.n_rows, len(batch[0])), "fewer samples")
+        arrays = self._run.trace(self._theta, *batch)
+        return Trace(self._spec, self._schedule, *(self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta)))
+
+    def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
+        """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`)."""
+        from graphbp.numerical import numerical_gradient
+
+        return numerical_gradient(self, X, T, sample_weight, method=method)
+
+    def check(self, X: Any, T: Any, sample_weight: Any = None, **options: Any) -> Report:
+        """Compare every derivative with numerical differentiation and with each other; the report names the worst edge."""
+        from graphbp.check import check
+
+        return check(self, X, T, sample_weight, **options)
+
+    # -- Jacobians -------------------------------------------------------------------------------------------------------
+
+    def jacobian(self, X: Any) -> Any:
+        """(N, K, D): J_ki = ∂y_k/∂x_i (section 8.1.5), by K reverse or D forward sweeps, whichever is fewer."""
+        x = self._inputs(X)
+        s = self._schedule
+        self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "vjp() and jvp(), or batches of fewer samples")
+        return self._back(self._run.jacobian(self._theta, x), X)
+
+    def weight_jacobian(self, X: Any) -> Any:
+        """(N, K, W): ∂y_k/∂θ.  Raises `MemoryLimitError` where it would not fit."""
+        x = self._inputs(X)
+        shape = (len(x), self._schedule.n_outputs, self.n_parameters)
+        self._check_size("weight_jacobian", shape, "weight_vjp() and weight_jvp(), or batches of fewer samples")
+        return self._back(self._run.weight_jacobian(self._theta, x), X)
+
+    def vjp(self, X: Any, V: Any) -> Any:
+        """(N, D): Σ_k V_nk ∂y_k/∂x_i, one reverse sweep; V is (N, K)."""
+        x = self._inputs(X)
+        return self._back(self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[0], X, V)
+
+    def jvp(self, X: Any, U: Any) -> Any:
+        """(N, K): Σ_i ∂y_k/∂x_i U_ni, one forward sweep of tangents; U is (N, D)."""
+        x = self._inputs(X)
+        shape = (len(x), self._schedule.n_inputs)
+        u = data.as_directions(U, shape, "U", "a direction for every row of X", self._backend, self._dtype)
+        return self._back(self._run.jvp(self._theta, x, u, None), X, U)
+
+    def weight_vjp(self, X: Any, V: Any) -> Any:
+        """(W,): Σ_n Σ_k V_nk ∂y_nk/∂θ."""
+        x = self._inputs(X)
+        return self._back(self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[1], X, V)
+
+    def weight_jvp(self, X: Any, v: Any) -> Any:
+        """(N, K): ∂y_k/∂θ v for a direction v (W,)."""
+        x = self._inputs(X)
+        return self._back(self._run.jvp(self._theta, x, None, self._parameter_direction(v)), X, v)
+
+    def _output_directions(self, V: Any, n: int) -> Any:
+        shape = (n, self._schedule.n_outputs)
+        return data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self._backend, self._dtype)
+
+    def _parameter_direction(self, v: Any) -> Any:
+        return data.as_directions(v, (self.n_parameters,), "v", "a direction in the free parameters", self._backend, self._dtype)
+
+    # -- second order ----------------------------------------------------------------------------------------------------
+
+    def hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
+        """(W, W): the exact ∂²E/∂θ∂θ by the closed form in G and B (Bishop 1992; docs/mathematics).
+
+        Raises `MemoryLimitError` where W × W would not fit: `hessian_operator`, `hessian_diagonal` and `hessian_blocks` serve then.
+        """
+        batch = self._batch(X, T, sample_weight)
+        self._check_square("hessian", "hessian_operator(X, T), hessian_diagonal(X, T) or hessian_blocks(X, T)")
+        return self._back(self._run.hessian(self._theta, *batch), X, T)
+
+    def outer_product_hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
+        """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ, the outer-product (Gauss-Newton) approximation (section 8.1.6, eq. 8.42)."""
+        batch = self._batch(X, T, sample_weight)
+        self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
+        return self._back(self._run.outer_product_hessian(self._theta, *batch), X, T)
+
+    def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
+        """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
+        return self._back(self._run.hessian_diagonal(self._theta, *self._batch(X, T, sample_weight)), X, T)
+
+    def hessian_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
+        """v ↦ H v, exact, by the R-operator: O(W) a sample and product, no W × W storage."""
+        return self._operator(self._run.hessian_product, X, T, sample_weight)
+
+    def outer_product_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
+        """v ↦ Σ_n s_n Jᵀ Λ J v: O(W) a sample and product, no W × W storage."""
+        return self._operator(self._run.outer_product_product, X, T, sample_weight)
+
+    def _operator(self, product: Any, X: Any, T: Any, sample_weight: Any) -> LinearOperator:
+        from graphbp.second_order.operators import symmetric_operator
+
+        batch = self._batch(X, T, sample_weight)
+        theta = self._theta.copy()
+
+        def multiply(v: Array) -> Array:
+            return self._backend.to_numpy(product(theta, *batch, self._backend.asarray(v, self._dtype)))
+
+        return symmetric_operator(multiply, self.n_parameters, self._dtype)
+
+    # -- memory ----------------------------------------------------------------------------------------------------------
+
+    def _check_size(self, what: str, shape: tuple[int, ...], instead: str) -> None:
+        count = 1
+        for n in shape:
+            count *= n
+        check_memory(count * self._dtype.itemsize, f"{what} of shape {shape}", instead)
+
+    def _check_square(self, what: str, instead: str) -> None:
+        self._check_size(what, (self.n_parameters, self.n_parameters), instead)

@@ -1,0 +1,62 @@
+"""What a forward and a reverse sweep saw: a, z and δ of every node, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import unknown_name
+from graphbp.graph import GraphSpec
+from graphbp.schedule import Schedule
+
+__all__ = ["Trace"]
+
+Array = npt.NDArray[Any]
+
+
+class _ByNode(Mapping[Hashable, Array]):
+    """node → (N,) for a unit, (N, units) for a layer."""
+
+    def __init__(self, spec: GraphSpec, schedule: Schedule, rows: Array) -> None:
+        self._spec, self._schedule, self._rows = spec, schedule, rows
+
+    def __getitem__(self, node: Hashable) -> Array:
+        if node not in self._spec.index:
+            raise unknown_name("node", node, [str(n) for n in self._spec.names[:50]])
+        i = self._spec.index[node]
+        part = self._rows[self._schedule.rows_of(i)]
+        return part[0] if self._spec.units[i] == 1 else part.T
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._spec.names)
+
+    def __len__(self) -> int:
+        return self._spec.n_nodes
+
+
+class Trace:
+    """a_j, z_j and δ_j = ∂E_n/∂a_j of every node and sample.
+
+    Attributes
+    ----------
+    a, z, delta : mappings from a node's name to (N,) for a unit or (N, units) for a layer.  For an input, a = z = x and δ is
+        ∂E_n/∂x.
+    """
+
+    def __init__(self, spec: GraphSpec, schedule: Schedule, a: Array, z: Array, delta: Array) -> None:
+        self.a = _ByNode(spec, schedule, a)
+        self.z = _ByNode(spec, schedule, z)
+        self.delta = _ByNode(spec, schedule, delta)
+        self._order = [spec.names[i] for i in np.argsort(schedule.node_row, kind="stable")]
+
+    def __str__(self) -> str:
+        """A table of the first sample, in the order of the forward sweep."""
+        lines = [f"{'node':>16s} {'a':>12s} {'z':>12s} {'delta':>12s}   (sample 0)"]
+        for node in self._order:
+            for u, triple in enumerate(zip(*(np.atleast_1d(part[node][0]) for part in (self.a, self.z, self.delta)), strict=True)):
+                name = str(node) if np.ndim(self.a[node]) == 1 else f"{node}[{u}]"
+                lines.append(f"{name:>16s} " + " ".join(f"{v:12.6g}" for v in triple))
+        return "\n".join(lines)
