@@ -46,7 +46,7 @@ def _deviation(init: Init, fan_in: Any, fan_out: Any) -> Any:
         if init not in _INIT:
             raise unknown_name("init", init, _INIT, "A number is the standard deviation itself.")
         return _INIT[init](fan_in, fan_out)
-    if isinstance(init, bool) or not isinstance(init, numbers.Real) or not 0 <= float(init) < np.inf:
+    if isinstance(init, bool) or not isinstance(init, (int, float, np.number)) or not 0 <= float(init) < np.inf:
         raise DataError(f"init={init!r}; it must be one of {', '.join(_INIT)}, or a standard deviation ≥ 0")
     return float(init) + 0.0 * (fan_in + fan_out)
 
@@ -107,7 +107,10 @@ def layered(
     fan_out = [sum(counts[m] for m in range(last + 1) if layer in sources[m]) for layer in range(last + 1)]
     names = ["x", *(f"h{layer}" for layer in range(1, last)), "y"]
     kinds = _check_names([activation] * (last - 1) + [output_activation])
-    members = [[f"{name}{'.' if 0 < k < last else ''}{i}" for i in range(1, n + 1)] for k, (name, n) in enumerate(zip(names, counts, strict=True))]
+    members = [
+        [f"{name}{'.' if 0 < k < last else ''}{i}" for i in range(1, n + 1)]
+        for k, (name, n) in enumerate(zip(names, counts, strict=True))
+    ]
 
     g = nx.DiGraph()
     for layer, (name, n) in enumerate(zip(names, counts, strict=True)):
@@ -220,7 +223,9 @@ def random_dag(
     extra = {"bias": 0.0} if bias else {}
     g = nx.DiGraph()
     g.add_nodes_from(names[:D])
-    g.add_nodes_from((name, {"activation": kind, **extra}) for name, kind in zip(names[D:], hidden + [output_activation] * K, strict=True))
+    g.add_nodes_from(
+        (name, {"activation": kind, **extra}) for name, kind in zip(names[D:], hidden + [output_activation] * K, strict=True)
+    )
     _add_edges(g, [names[i] for i in src.tolist()], [names[j] for j in dst.tolist()], weight)
     return g
 
@@ -246,30 +251,36 @@ def _small_world(rng: np.random.Generator, start: Indices, stop: Indices, wanted
 
 def _scale_free(rng: np.random.Generator, start: Indices, stop: Indices, wanted: Indices, rewire: float) -> list[Indices]:
     """Price's urn: it holds every node once, plus once for each unit it feeds; what a window rules out is drawn again."""
-    total = int(stop.max(initial=1))
-    urn = np.empty(total + int(wanted.sum()), np.int64)
-    filled = int(stop[0])
-    urn[:filled] = np.arange(filled)
+    urn = np.empty(int(stop.max()) + int(wanted.sum()), np.int64)
+    share = np.ones(int(stop.max()))  # 1 + the number of units that each node feeds
+    filled = known = 0
     found = []
     for lo, hi, k in zip(start.tolist(), stop.tolist(), wanted.tolist(), strict=True):
-        if hi > int(stop[0]) and (not found or hi > newest):
-            urn[filled] = hi - 1
-            filled += 1
-        newest = hi
-        chosen: dict[int, None] = {}
-        for _ in range(64):
-            for i in urn[rng.integers(filled, size=2 * k)].tolist():
-                if i >= lo and len(chosen) < k:
-                    chosen[i] = None
-            if len(chosen) == k:
-                break
-        else:  # hubs outside the window, or k close to all candidates: fill up uniformly
-            rest = np.setdiff1d(np.arange(lo, hi), list(chosen))
-            chosen.update(dict.fromkeys(rng.choice(rest, k - len(chosen), replace=False).tolist()))
-        found.append(np.fromiter(chosen, np.int64, k))
-        urn[filled : filled + k] = found[-1]
+        urn[filled : filled + hi - known] = np.arange(known, hi)
+        filled, known = filled + hi - known, hi
+        sources = _from_urn(rng, urn[:filled], lo, k) if (hi - lo) > _SMALL_WINDOW else None
+        if sources is None:  # the k smallest of exponential variables with these rates: the same distribution, O(hi − lo)
+            sources = lo + np.argsort(rng.standard_exponential(hi - lo) / share[lo:hi], kind="stable")[:k]
+        found.append(sources)
+        share[sources] += 1
+        urn[filled : filled + k] = sources
         filled += k
     return found
+
+
+_SMALL_WINDOW = 1024  # candidates up to which drawing from all of them beats drawing from the urn until enough are new
+
+
+def _from_urn(rng: np.random.Generator, urn: Indices, lo: int, k: int) -> Indices | None:
+    """Draw k different nodes from `lo` on, or None where the urn rarely has one."""
+    chosen: dict[int, None] = {}
+    for _ in range(8):
+        for i in urn[rng.integers(len(urn), size=2 * k)].tolist():
+            if i >= lo and len(chosen) < k:
+                chosen[i] = None
+        if len(chosen) == k:
+            return np.fromiter(chosen, np.int64, k)
+    return None
 
 
 _MODELS: dict[str, Callable[[np.random.Generator, Indices, Indices, Indices, float], list[Indices]]] = {
@@ -284,8 +295,280 @@ def _feed_someone(
 ) -> tuple[Indices, Indices]:
     """Give each input and hidden unit that feeds nothing one target, at random among those whose window it lies in."""
     idle = np.flatnonzero(np.bincount(src, minlength=D + H + K)[: D + H] == 0)
-    first = np.maximum(idle + 1, D)  # the next unit; an input's first possible target is the first unit
-    last = np.maximum(np.minimum(idle + window, D + H - 1), np.minimum(first, D + H - 1))
-    last = np.where(idle + window >= D + H, D + H + K - 1, np.maximum(last, np.minimum(D + window, D + H + K) - 1 if D else 0) * (idle < D) + last * (idle >= D))
-    target = rng.integers(first, np.maximum(last, first) + 1)
-    return np.concatenate([src, idle]), np.concatenate([dst, target])
+    first = np.maximum(idle + 1, D)
+    last = np.where(idle + window >= D + H, D + H + K, idle + window + 1) - 1  # the outputs share one window, the last one
+    out_of_reach = last < first  # inputs only
+    last = np.where(out_of_reach, min(D + window, D + H + K) - 1, last)
+    return np.concatenate([src, idle]), np.concatenate([dst, rng.integers(first, last + 1)])
+
+
+def from_edges(
+    src: npt.ArrayLike,
+    dst: npt.ArrayLike,
+    weight: npt.ArrayLike,
+    *,
+    bias: npt.ArrayLike | Mapping[Hashable, float] | None = None,
+    activation: str | Sequence[str] | Mapping[Hashable, str] = "tanh",
+    output_activation: str = "identity",
+    n_nodes: int | None = None,
+    names: Sequence[Hashable] | None = None,
+    inputs: Iterable[Hashable] | None = None,
+    outputs: Iterable[Hashable] | None = None,
+) -> nx.DiGraph:
+    """The graph of the edges src[e] → dst[e] with weight[e]; a million of them take seconds.
+
+    Parameters
+    ----------
+    src, dst : (E,) node numbers, or labels (any hashable).  Nodes are added in ascending order of their numbers, labels in order
+        of first appearance: the order of X's and Y's columns.
+    weight : (E,), or one number for all.
+    bias : None, one number for every unit with a source, an array over all nodes (its entries at nodes without a source must be
+        0), or a mapping from node to bias.
+    activation : one name for all hidden units, one for each node (a sequence; entries at inputs and at outputs count too), or a
+        mapping from node to name, which may name any unit.
+    output_activation : of units that feed nothing, where `activation` is one name, or does not mention them.
+    n_nodes : how many nodes there are, with numbers 0 ... n_nodes − 1; by default, those that an edge mentions.
+    names : a name for each number 0, 1, ..., which then stands in the graph in place of the number.
+    inputs, outputs : the nodes with these roles (after naming), where sources and sinks are not what you mean.
+
+    Raises
+    ------
+    DataError : arrays of unequal lengths or the wrong kind, a number outside 0 ... n_nodes − 1, a name or bias that is missing.
+    GraphError : an edge from a node to itself, the same edge twice.
+    WeightError : a weight that is complex or not finite.
+
+    A cycle is reported when the graph becomes a network.
+
+    Examples
+    --------
+    >>> g = from_edges([0, 1, 0, 2], [2, 2, 3, 3], [0.5, -1.0, 0.25, 2.0], bias=0.1)
+    >>> g.nodes[2], g.nodes[3]
+    ({'activation': 'tanh', 'bias': 0.1}, {'activation': 'identity', 'bias': 0.1})
+    >>> g.edges[0, 3]
+    {'weight': 0.25}
+    """
+    source, target, labels = _numbered(src, dst, n_nodes, names)
+    w = _edge_weights(weight, len(source))
+    _refuse_bad_edges(source, target, len(labels), labels)
+    n = len(labels)
+    sink, fed = np.ones(n, bool), np.zeros(n, bool)
+    sink[source] = False
+    fed[target] = True
+    biases = _per_node_bias(bias, labels, fed)
+    kinds = _per_node_activation(activation, output_activation, labels, fed, sink)
+    roles = _roles(inputs, outputs, labels)
+    attributes: list[dict[str, Any]] = [{} for _ in range(n)]
+    for i in range(n):
+        if kinds[i] is not None:
+            attributes[i]["activation"] = kinds[i]
+        if biases[i] is not None:
+            attributes[i]["bias"] = biases[i]
+        if labels[i] in roles:
+            attributes[i]["role"] = roles[labels[i]]
+    g = nx.DiGraph()
+    g.add_nodes_from(zip(labels, attributes, strict=True))
+    if labels == list(range(n)):
+        _add_edges(g, source.tolist(), target.tolist(), w)
+    else:
+        _add_edges(g, [labels[i] for i in source.tolist()], [labels[j] for j in target.tolist()], w)
+    return g
+
+
+def from_adjacency(
+    matrix: Any,
+    *,
+    bias: npt.ArrayLike | Mapping[Hashable, float] | None = None,
+    activation: str | Sequence[str] | Mapping[Hashable, str] = "tanh",
+    output_activation: str = "identity",
+    names: Sequence[Hashable] | None = None,
+    inputs: Iterable[Hashable] | None = None,
+    outputs: Iterable[Hashable] | None = None,
+) -> nx.DiGraph:
+    """The graph with an edge i → j of weight A[i, j] wherever A[i, j] ≠ 0 (dense), or is stored (SciPy sparse, a stored 0 too).
+
+    The other parameters, and what is raised, are as in `from_edges`; a node with neither row nor column entries stays, as a node
+    without edges.
+
+    >>> from_adjacency([[0, 2.0], [0, 0]]).edges[0, 1]
+    {'weight': 2.0}
+    """
+    if hasattr(matrix, "tocoo"):
+        shape = matrix.shape
+        if len(shape) == 2:
+            matrix = matrix.tocsr().tocoo()  # entries stored twice are summed on the way
+            src, dst, weight = matrix.row, matrix.col, matrix.data
+    else:
+        dense = np.asarray(matrix)
+        shape = dense.shape
+        if dense.dtype.kind not in "biuf":
+            raise WeightError(f"the matrix has dtype {dense.dtype}; weights are real numbers")
+        if len(shape) == 2:
+            src, dst = np.nonzero(dense)
+            weight = dense[src, dst]
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise DataError(f"the matrix has shape {shape}; an adjacency matrix is square, with A[i, j] the weight of the edge i -> j")
+    more = {"bias": bias, "activation": activation, "output_activation": output_activation}
+    return from_edges(src, dst, weight, n_nodes=shape[0], names=names, inputs=inputs, outputs=outputs, **more)  # type: ignore[arg-type]  # mypy widens the values of `more`
+
+
+def _add_edges(g: nx.DiGraph, src: list[Any], dst: list[Any], weight: Floats) -> None:
+    g.add_edges_from(zip(src, dst, ({"weight": w} for w in weight.tolist()), strict=True))
+
+
+def _numbered(
+    src: npt.ArrayLike, dst: npt.ArrayLike, n_nodes: int | None, names: Sequence[Hashable] | None
+) -> tuple[Indices, Indices, list[Any]]:
+    """The ends of the edges as positions in the list of node names, and that list."""
+    a, b = _labels("src", src), _labels("dst", dst)
+    if len(a) != len(b):
+        raise DataError(
+            f"src has {len(a):,} entries and dst has {len(b):,}; edge e goes from src[e] to dst[e], so give as many of each"
+        )
+    if isinstance(a, list) or isinstance(b, list):
+        if n_nodes is not None or names is not None:
+            raise DataError("n_nodes= and names= go with node numbers, and src and dst hold labels already; leave them out")
+        flat = [label for pair in zip(a, b, strict=True) for label in pair]
+        try:
+            position = {label: i for i, label in enumerate(dict.fromkeys(flat))}
+        except TypeError as problem:
+            raise DataError(f"a node must be hashable: {problem}") from problem
+        numbers_ = np.fromiter((position[label] for label in flat), np.int64, len(flat))
+        return numbers_[::2], numbers_[1::2], list(position)
+    if n_nodes is None and names is None:
+        present, both = np.unique(np.concatenate([a, b]), return_inverse=True)
+        return both[: len(a)].astype(np.int64), both[len(a) :].astype(np.int64), present.tolist()
+    n = len(names) if names is not None else 0
+    if n_nodes is not None and names is not None and n_nodes != n:
+        raise DataError(f"names has {n:,} entries and n_nodes={n_nodes!r}; give one name for each node")
+    if n_nodes is not None:
+        n = _count("n_nodes", n_nodes, 0)
+    for label, array in (("src", a), ("dst", b)):
+        bad = np.flatnonzero((array < 0) | (array >= n))
+        if len(bad):
+            raise DataError(f"{label}[{bad[0]}] is {array[bad[0]]}; with {n:,} nodes the numbers run from 0 to {n - 1}")
+    labels = list(range(n)) if names is None else list(names)
+    if names is not None and len(set(labels)) != n:
+        raise DataError(f"names has {n - len(set(labels))} repeated entries; every node needs a name of its own")
+    return a, b, labels
+
+
+def _labels(name: str, values: Any) -> Indices | list[Any]:
+    """Integers as an int64 array, anything else as a list of labels."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # labels such as tuples of unequal lengths
+        return list(values)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if isinstance(values, (str, bytes)) or array.ndim == 0:
+        raise DataError(f"{name} is {values!r}; give an array or a list with one entry for each edge")
+    if isinstance(values, np.ndarray) and array.ndim != 1:
+        raise DataError(f"{name} has shape {array.shape}; it must be 1-D, one entry for each edge")
+    if array.dtype.kind == "f":
+        raise DataError(f"{name} holds floats; nodes are numbers such as 0, 1, 2 (integers), or labels")
+    return array.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def _edge_weights(weight: npt.ArrayLike, n: int) -> Floats:
+    w = np.asarray(weight)
+    if w.dtype.kind not in "biuf":
+        raise WeightError(f"weight has dtype {w.dtype}; weights are real numbers")
+    if w.ndim == 0:
+        w = np.full(n, w)
+    if w.shape != (n,):
+        raise DataError(
+            f"weight has shape {w.shape} and there are {n:,} edges; give one number for each edge, shape ({n},), or one for all"
+        )
+    return w.astype(np.float64)
+
+
+def _refuse_bad_edges(source: Indices, target: Indices, n: int, labels: list[Any]) -> None:
+    loops = np.flatnonzero(source == target)
+    if len(loops):
+        raise GraphError(
+            f"edge {loops[0]} leads from node {labels[source[loops[0]]]!r} to itself; a feed-forward network has no self-loop"
+        )
+    key = source * np.int64(n) + target
+    order = np.argsort(key, kind="stable")
+    twice = np.flatnonzero(np.diff(key[order]) == 0)
+    if len(twice):
+        first, second = order[twice[0]], order[twice[0] + 1]
+        raise GraphError(
+            f"edge {labels[source[first]]!r} -> {labels[target[first]]!r} is given twice, at {first} and {second}; a network has "
+            "one weight for each edge: add the two up, or leave one out"
+        )
+
+
+def _per_node_bias(
+    bias: npt.ArrayLike | Mapping[Hashable, float] | None, labels: list[Any], fed: npt.NDArray[np.bool_]
+) -> list[float | None]:
+    if bias is None:
+        return [None] * len(labels)
+    if isinstance(bias, Mapping):
+        _refuse_strangers("bias", bias, labels)
+        return [float(bias[label]) if label in bias else None for label in labels]
+    values = np.asarray(bias)
+    if values.dtype.kind not in "biuf":
+        raise WeightError(f"bias has dtype {values.dtype}; a bias is a real number")
+    if values.ndim == 0:
+        return [float(values) if f else None for f in fed.tolist()]
+    if values.shape != (len(labels),):
+        raise DataError(
+            f"bias has shape {values.shape} and there are {len(labels):,} nodes; give one number, one for each node, or a mapping"
+        )
+    bad = np.flatnonzero(~fed & (values != 0))
+    if len(bad):
+        raise DataError(
+            f"bias[{bad[0]}] is {values[bad[0]]} and nothing leads into node {labels[bad[0]]!r}: an input has no bias; for a "
+            "constant unit give a mapping from node to bias, and name the inputs with inputs="
+        )
+    return [value if f else None for value, f in zip(values.tolist(), fed.tolist(), strict=True)]
+
+
+def _per_node_activation(
+    activation: str | Sequence[str] | Mapping[Hashable, str],
+    output_activation: str,
+    labels: list[Any],
+    fed: npt.NDArray[np.bool_],
+    sink: npt.NDArray[np.bool_],
+) -> list[str | None]:
+    _check_names([output_activation])
+    default = activation if isinstance(activation, str) else "identity"
+    usual = [(output_activation if s else default) if f else None for f, s in zip(fed.tolist(), sink.tolist(), strict=True)]
+    if isinstance(activation, str):
+        _check_names([activation])
+        return usual
+    if isinstance(activation, Mapping):
+        _refuse_strangers("activation", activation, labels)
+        _check_names(list(activation.values()))
+        return [activation.get(label, kind) for label, kind in zip(labels, usual, strict=True)]
+    if len(activation) != len(labels):
+        raise DataError(
+            f"activation has {len(activation):,} entries and there are {len(labels):,} nodes; give one name, one for each node, or "
+            "a mapping"
+        )
+    _check_names(list(activation))
+    return list(activation)
+
+
+def _roles(inputs: Iterable[Hashable] | None, outputs: Iterable[Hashable] | None, labels: list[Any]) -> dict[Hashable, str]:
+    roles: dict[Hashable, str] = {}
+    for role, nodes in (("input", inputs), ("output", outputs)):
+        if nodes is None:
+            continue
+        named = dict.fromkeys(nodes, role)
+        _refuse_strangers(f"{role}s", named, labels)
+        both = [node for node in named if node in roles]
+        if both:
+            raise GraphError(f"node {both[0]!r} is named in inputs= and in outputs=; it can be one of them")
+        roles.update(named)
+    return roles
+
+
+def _refuse_strangers(what: str, given: Iterable[Hashable], labels: list[Any]) -> None:
+    known = set(labels)
+    strangers = [node for node in given if node not in known]
+    if strangers:
+        raise DataError(f"{what} names {strangers[0]!r}, which is not a node of the graph ({len(strangers)} such names)")
