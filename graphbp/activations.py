@@ -63,6 +63,10 @@ class Activation:
     elementwise: bool = True
     builtin: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: functions of a table stay in the table."""
+        return get_activation, (self.name,)
+
 
 def _fold(a: Array) -> tuple[Array, Array]:
     """(s, right) with s = a where Re a ≥ 0, else −a: the analytic stand-in for |a|."""
@@ -85,7 +89,7 @@ def _d2sigmoid(a: Array) -> Array:
     s, right = _fold(a)
     e = np.exp(-s)
     d2 = e * np.expm1(-s) / (1 + e) ** 3
-    return np.where(right, d2, -d2)
+    return np.asarray(np.where(right, d2, -d2))
 
 
 def _dtanh(a: Array) -> Array:
@@ -118,7 +122,8 @@ def _normal_pdf(a: Array) -> Array:
 
 def _select(a: Array, negative: Callable[[Array], Any], positive: Callable[[Array], Any]) -> Array:
     """positive(a) where a > 0, negative(a) elsewhere; a NaN stays a NaN."""
-    return np.where(a > 0, positive(a), negative(a)).astype(np.result_type(a), copy=False) + 0 * _finite(a)
+    chosen = np.where(a > 0, positive(a), negative(a)).astype(np.result_type(a), copy=False)
+    return np.asarray(chosen + 0 * _finite(a))
 
 
 def _finite(a: Array) -> Array:

@@ -44,7 +44,7 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     dtype('float32')
     """
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(value)
     except TypeError as problem:
         raise DataError(f"dtype={value!r} is not a dtype; use 'float64' or 'float32'") from problem
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -60,7 +60,7 @@ def _checked(name: str, value: Any, source: str) -> Any:
             number = int(value)
         except (TypeError, ValueError) as problem:
             raise ConfigError(f"{source}: {name}={value!r} must be a whole number") from problem
-        if number < 0 or isinstance(value, float) and value != number:
+        if number < 0 or (isinstance(value, float) and value != number):
             raise ConfigError(f"{source}: {name}={value!r} must be a whole number, 0 or more")
         return number
     if name == "dtype":

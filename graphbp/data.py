@@ -33,10 +33,8 @@ def host_array(value: Any, what: str) -> Array:
         array = value
     else:
         try:
-            if hasattr(value, "__array__") or not hasattr(value, "__dlpack__"):
-                array = np.asarray(value)
-            else:
-                array = np.from_dlpack(value)
+            only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+            array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
         except Exception as problem:
             raise DataError(f"{what} ({type(value).__name__}) could not be read as an array: {problem}") from problem
     if array.dtype.kind == "c":
@@ -88,7 +86,11 @@ def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
         return
     order = _listed(_row_names(schedule, np.arange(d)), d)
     if len(shape) != 2:
-        fix = "X.reshape(1, -1) makes one sample of it" if len(shape) == 1 and shape[0] == d else "one row a sample, one column an input"
+        fix = (
+            "X.reshape(1, -1) makes one sample of it"
+            if len(shape) == 1 and shape[0] == d
+            else "one row a sample, one column an input"
+        )
         raise DataError(f"X has shape {shape}; it must be (N, {d}): {fix}. The inputs are {order}")
     if shape[1] != d:
         raise DataError(f"X has {shape[1]} columns; the network has {d} inputs, in this order: {order}")
@@ -117,7 +119,9 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
     if T.shape != (n, k):
         labels = f", or {(n,)} integer class labels" if error.classes else ""
         names = _listed(_row_names(schedule, schedule.output_rows), k)
-        raise DataError(f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}")
+        raise DataError(
+            f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}"
+        )
     array = np.ascontiguousarray(T, dtype)
     if not _finite(array):
         raise DataError(_first_bad(array, ~np.isfinite(array), "T", _row_names(schedule, schedule.output_rows, k)))
@@ -127,7 +131,9 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
 
 def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) -> Array:
     if len(schedule.softmax_groups) > 1:
-        raise DataError(f"T holds labels, but the outputs form {len(schedule.softmax_groups)} softmax groups; give T as (N, {k}), one-hot per group")
+        raise DataError(
+            f"T holds labels, but the outputs form {len(schedule.softmax_groups)} softmax groups; give T as (N, {k}), one-hot per group"
+        )
     bad = (labels < 0) | (labels >= k)
     if bad.any():
         row = int(np.argmax(bad))
@@ -152,7 +158,9 @@ def _check_range(T: Array, schedule: Schedule, error: ErrorFunction) -> None:
             bad_rows = np.abs(total - 1) > _PROBABILITY_SLACK
             if bad_rows.any():
                 row = int(np.argmax(bad_rows))
-                raise DataError(f"T row {row} sums to {total[row]:.6g} over its classes; with error={error.name!r} it must sum to 1")
+                raise DataError(
+                    f"T row {row} sums to {total[row]:.6g} over its classes; with error={error.name!r} it must sum to 1"
+                )
 
 
 def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> Any:

@@ -58,6 +58,10 @@ class ErrorFunction:
     classes: bool = False
     builtin: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: functions of a table stay in the table."""
+        return get_error_function, (self.name,)
+
 
 def _xlogy(t: Array, y: Array) -> Array:
     """t ln y, and 0 where t = 0 whatever y is."""
@@ -101,7 +105,7 @@ _ROWS = [
         d2y=lambda y, t: _ratio2(t, y) + _ratio2(1 - t, 1 - y),
         canonical="sigmoid",
         value_at_a=lambda a, t: _softplus(a) - t * a,
-        formula="−Σ_k t_k ln y_k + (1 − t_k) ln(1 − y_k)",
+        formula="−Σ_k [t_k ln y_k + (1 − t_k) ln(1 − y_k)]",
         targets="probability",
         builtin=True,
     ),
@@ -148,8 +152,6 @@ error_table = _Table()
 
 def get_error_function(name: str) -> ErrorFunction:
     """The row called `name`.  Raises `UnknownNameError`, near matches offered."""
-    if isinstance(name, ErrorFunction):
-        return name
     if isinstance(name, str):
         if name in _TABLE:
             return _TABLE[name]
@@ -180,7 +182,9 @@ def register_error_function(
     row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets)
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.value, old.dy, old.d2y) != (value, dy, d2y)):
-        raise RegistryError(f"error function {name!r} is {'built in' if old.builtin else 'registered already'}; choose another name")
+        raise RegistryError(
+            f"error function {name!r} is {'built in' if old.builtin else 'registered already'}; choose another name"
+        )
     y, t = (part.ravel() for part in np.meshgrid(np.linspace(0.13, 0.87, 6), np.linspace(0.21, 0.83, 4)))
     h = 1e-6
     for label, low, high in (("dy", value, dy), ("d2y", dy, d2y)):

@@ -72,9 +72,11 @@ class GraphSpec:
 
     @property
     def n_nodes(self) -> int:
+        """Number of nodes."""
         return len(self.names)
 
     def edge_name(self, e: int) -> str:
+        """The edge by its nodes' names, for messages."""
         return describe_edge(self.names[self.edge_src[e]], self.names[self.edge_dst[e]])
 
     def edge_entries(self) -> npt.NDArray[np.int64]:
@@ -86,6 +88,7 @@ class GraphSpec:
 
 
 def describe_edge(u: Node, v: Node) -> str:
+    """The edge u -> v, for messages."""
     return f"edge {u!r} -> {v!r}"
 
 
@@ -169,15 +172,17 @@ def _check_kind(graph: Any) -> None:
     if not graph.is_directed():
         raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
     if graph.is_multigraph():
-        raise GraphError("the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)")
+        raise GraphError(
+            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)"
+        )
     if graph.number_of_nodes() == 0:
         raise GraphError("the graph is empty: it has no input and no output")
 
 
 def _units(name: Node, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
         raise GraphError(f"node {name!r}: units={value!r}; units must be a whole number of at least 1")
-    if value > MAX_UNITS:
+    if int(value) > MAX_UNITS:
         raise GraphError(f"node {name!r}: units={value:,} is more than the {MAX_UNITS:,} that are possible")
     return int(value)
 
@@ -278,11 +283,13 @@ def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int
     for e, u, v in odd:
         weight[e] = _odd_weight(u, v, graph.pred[v][u], units[dst[e]], units[src[e]], array, e)
     layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
-    for e in layers:
+    for e in layers.tolist():
         if e not in array:
             u, v = names[src[e]], names[dst[e]]
             shape = (int(units[dst[e]]), int(units[src[e]]))
-            raise WeightError(f"{describe_edge(u, v)}: weight is a scalar; between these nodes it must have shape {shape}, (units of {v!r}, units of {u!r})")
+            raise WeightError(
+                f"{describe_edge(u, v)}: weight is a scalar; between these nodes it must have shape {shape}, (units of {v!r}, units of {u!r})"
+            )
     bad = np.flatnonzero(~np.isfinite(weight))
     bad = bad[[int(b) not in array for b in bad]] if len(bad) else bad
     if len(bad):
@@ -333,7 +340,9 @@ def _assign_roles(
     if not (role == OUTPUT).any():
         role[free & sink & (role != INPUT)] = OUTPUT
     if not (role == INPUT).any():
-        raise GraphError("the network has no input: no node is a source, and none has role='input'; g.nodes[name]['role'] = 'input' names one")
+        raise GraphError(
+            "the network has no input: no node is a source, and none has role='input'; g.nodes[name]['role'] = 'input' names one"
+        )
     if not (role == OUTPUT).any():
         raise GraphError("the network has no output: no node besides the inputs is a sink, and none has role='output'")
     return role
@@ -350,7 +359,9 @@ def _check_inputs(
     into = np.flatnonzero(role[edges.dst] == INPUT)
     if len(into):
         u, v = names[edges.src[into[0]]], names[edges.dst[into[0]]]
-        raise GraphError(f"{describe_edge(u, v)} leads into an input; an input's value is a column of X: remove the edge or the role")
+        raise GraphError(
+            f"{describe_edge(u, v)} leads into an input; an input's value is a column of X: remove the edge or the role"
+        )
     for i in np.flatnonzero(role == INPUT):
         if bias[i] is not None:
             raise GraphError(
@@ -372,7 +383,9 @@ def _check_softmax(spec: GraphSpec) -> None:
         if spec.activations[spec.activation[i]].elementwise:
             continue
         if spec.role[i] != OUTPUT:
-            raise GraphError(f"node {spec.names[i]!r} has activation 'softmax' and is not an output; softmax is an output activation")
+            raise GraphError(
+                f"node {spec.names[i]!r} has activation 'softmax' and is not an output; softmax is an output activation"
+            )
         if feeds[i]:
             e = int(np.flatnonzero(spec.edge_src == i)[0])
             raise GraphError(

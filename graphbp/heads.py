@@ -55,7 +55,7 @@ class Head:
         """E_n of this head, (N,)."""
         if self.canonical and self.error.value_at_a is not None:
             each = self.error.value_at_a(a, t)
-            return each if self.coupled else each.sum(axis=0)
+            return np.asarray(each if self.coupled else each.sum(axis=0))
         return np.asarray(self.error.value(y, t).sum(axis=0))
 
     def delta(self, a: Array, y: Array, t: Array) -> Array:
@@ -93,7 +93,7 @@ class Head:
         if not self.coupled:
             return np.asarray(e2 * self.activation.df(a) ** 2)
         p = self._softmax_matrix(y)
-        return np.einsum("ikn,kn,kjn->ijn", p, e2, p)
+        return np.asarray(np.einsum("ikn,kn,kjn->ijn", p, e2, p))
 
     @staticmethod
     def _softmax_matrix(y: Array) -> Array:

@@ -26,7 +26,6 @@ from graphbp.exceptions import WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
-from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
 from graphbp.schedule import Schedule, lower
 from graphbp.trace import Trace
@@ -79,9 +78,7 @@ class Network:
         backend: str | None = None,
         dtype: str | npt.DTypeLike | None = None,
     ) -> None:
-        self._error = get_error_function(error) if isinstance(error, str) else error
-        if not isinstance(self._error, ErrorFunction):
-            get_error_function(error)  # type: ignore[arg-type]  # raises, with the known names
+        self._error = error if isinstance(error, ErrorFunction) else get_error_function(error)
         self._dtype = dtype_of(option("dtype", dtype))
         self._backend = usable_backend(option("backend", backend))
         self._spec: GraphSpec = read_graph(graph)
@@ -164,7 +161,9 @@ class Network:
     def weights(self, values: Any) -> None:
         if self._backend.owns(values):
             shape = (self.n_parameters,)
-            self._theta = data.as_directions(values, shape, "weights", "one value a free parameter", self._backend, self._dtype).copy()
+            self._theta = data.as_directions(
+                values, shape, "weights", "one value a free parameter", self._backend, self._dtype
+            ).copy()
         else:
             self._set_theta(data.as_vector(values, self.n_parameters, self._dtype))
 
@@ -338,7 +337,7 @@ class Network:
         """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`)."""
         from graphbp.numerical import numerical_gradient
 
-        return numerical_gradient(self, X, T, sample_weight, method=method)
+        return np.asarray(numerical_gradient(self, X, T, sample_weight, method=method))
 
     def check(self, X: Any, T: Any, sample_weight: Any = None, **options: Any) -> Report:
         """Compare every derivative with numerical differentiation and with each other; the report names the worst edge."""

@@ -46,6 +46,7 @@ class ParameterMap:
 
     @property
     def n_slots(self) -> int:
+        """S: every weight and bias, frozen ones too."""
         return len(self.slot_parameter)
 
     @cached_property
@@ -75,6 +76,7 @@ class ParameterMap:
 
     @property
     def tied(self) -> bool:
+        """Whether some parameter fills more than one slot."""
         return self.starts is not None
 
     def expand(self, theta: Array) -> Array:
@@ -143,9 +145,9 @@ def lay_out(spec: GraphSpec) -> Layout:
             value[bias_start[i] : bias_start[i] + len(b)] = b
 
     free = np.ones(total, bool)
-    for e in np.flatnonzero(spec.edge_frozen):
+    for e in np.flatnonzero(spec.edge_frozen).tolist():
         free[edge_start[e] : edge_start[e] + edge_count[e]] = False
-    for i in np.flatnonzero(spec.bias_frozen):
+    for i in np.flatnonzero(spec.bias_frozen).tolist():
         free[bias_start[i] : bias_start[i] + bias_count[i]] = False
     leader = _follow_ties(spec, edge_start, edge_count, bias_start, bias_count, value, free)
     stands = free if leader is None else free & (leader == np.arange(total))
@@ -179,11 +181,17 @@ def _follow_ties(
         start, count, name, pattern = group[0]
         for other, n, other_name, other_pattern in group[1:]:
             if n != count or other_pattern != pattern:
-                raise WeightError(f"tie {tie!r} joins {name} and {other_name}, whose shapes differ; only equal shapes can share weights")
+                raise WeightError(
+                    f"tie {tie!r} joins {name} and {other_name}, whose shapes differ; only equal shapes can share weights"
+                )
             if not np.array_equal(value[other : other + n], value[start : start + count]):
-                raise WeightError(f"tie {tie!r} joins {name} and {other_name}, whose values differ; give both the same value to start from")
+                raise WeightError(
+                    f"tie {tie!r} joins {name} and {other_name}, whose values differ; give both the same value to start from"
+                )
             if free[other] != free[start]:
-                raise WeightError(f"tie {tie!r} joins {name} and {other_name}, and only one of them is frozen; set trainable= on both alike")
+                raise WeightError(
+                    f"tie {tie!r} joins {name} and {other_name}, and only one of them is frozen; set trainable= on both alike"
+                )
             leader[other : other + n] = np.arange(start, start + count)
     return leader
 

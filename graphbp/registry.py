@@ -47,11 +47,13 @@ def load_plugins(kind: str) -> None:
             raise RegistryError(f"plugin {name!r} ({entry.value}) failed to register its {kind}: {problem}") from problem
 
 
-def register_backend(backend: Backend) -> None:
+def register_backend(backend: Any) -> None:
     """Make a backend known under its name, in this process.  A wheel does the same by an entry point in `graphbp.backends`."""
     if not isinstance(backend, Backend):
         missing = [m for m in ("name", "availability", "compile", "owns", "asarray", "to_numpy") if not hasattr(backend, m)]
-        raise RegistryError(f"{type(backend).__name__} is not a backend: it lacks {', '.join(missing)} (see graphbp.extend.Backend)")
+        raise RegistryError(
+            f"{type(backend).__name__} is not a backend: it lacks {', '.join(missing)} (see graphbp.extend.Backend)"
+        )
     known = _added.get(backend.name)
     if backend.name in plugin_entries(BACKENDS) or (known is not None and known is not backend):
         raise RegistryError(f"a backend called {backend.name!r} exists already; choose another name")
@@ -70,6 +72,8 @@ def _load_backend(name: str) -> Backend:
         backend = entry.load()
     except ImportError as problem:
         raise BackendNotAvailableError(f"backend {name!r} ({entry.value}) could not be imported: {problem}") from problem
+    except AttributeError as problem:
+        raise RegistryError(f"entry point {entry.value} of backend {name!r} names nothing: {problem}") from problem
     if not isinstance(backend, Backend):
         raise RegistryError(f"entry point {entry.value} of backend {name!r} is not a backend (see graphbp.extend.Backend)")
     return backend

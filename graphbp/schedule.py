@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,12 @@ class DenseBlock:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, sources)."""
         return self.stop - self.start, len(self.src)
 
     @property
     def size(self) -> int:
+        """Edges in the block."""
         return (self.stop - self.start) * len(self.src)
 
     @property
@@ -149,10 +152,12 @@ class Schedule:
 
     @property
     def n_sparse(self) -> int:
+        """Sparse edges."""
         return len(self.in_src)
 
     @cached_property
     def dense_blocks(self) -> tuple[DenseBlock, ...]:
+        """The dense blocks of all levels, in slot order."""
         return tuple(block for level in self.levels for block in level.dense)
 
     @cached_property
@@ -162,6 +167,7 @@ class Schedule:
 
     @property
     def depth(self) -> int:
+        """Levels above the inputs: the longest path from an input, in edges."""
         return len(self.levels)
 
     def rows_of(self, node: int) -> slice:
@@ -456,17 +462,18 @@ def _dense_blocks(
     for nodes in _group_members(group):
         nodes = nodes[np.argsort(node_row[nodes])]
         src = np.empty(0, np.int32)
-        entries = []
+        parts = []
         for i in nodes:
             lo, hi = np.searchsorted(spec.edge_dst, [i, i + 1])
             edges = np.arange(lo, hi)[np.argsort(node_row[spec.edge_src[lo:hi]])]
             counts = layout.edge_count[edges]
-            entries.append(_runs(layout.edge_start[edges], counts))
+            parts.append(_runs(layout.edge_start[edges], counts))
             if not len(src):
                 src = _runs(node_row[spec.edge_src[edges]], counts).astype(np.int32)
-        found.append((int(node_row[nodes[0]]), int(node_row[nodes[0]]) + len(nodes), src, np.concatenate(entries)))
+        found.append((int(node_row[nodes[0]]), int(node_row[nodes[0]]) + len(nodes), src, np.concatenate(parts)))
     found.sort(key=lambda block: (block[0], int(block[2][0])))
-    blocks, all_entries = [], []
+    blocks: list[DenseBlock] = []
+    all_entries: list[Indices] = []
     for start, stop, src, entries in found:
         contiguous = int(src[-1]) - int(src[0]) + 1 == len(src)
         src.flags.writeable = False
@@ -491,9 +498,7 @@ def _group_members(group: Indices) -> list[Indices]:
     return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
-def _biases(
-    spec: GraphSpec, layout: Layout, node_row: Indices, order: Indices, n_rows: int, slot: int
-) -> tuple[Indices, Indices]:
+def _biases(spec: GraphSpec, layout: Layout, node_row: Indices, order: Indices, n_rows: int, slot: int) -> tuple[Indices, Indices]:
     """bias_slot of each row, and the entries of those slots, in row order."""
     nodes = order[layout.bias_start[order] >= 0]
     counts = spec.units[nodes]
@@ -510,7 +515,7 @@ def _build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks
     first = int(np.searchsorted(row_level, 0, side="right"))
     bounds = [first, *change[change > first].tolist(), n] if first < n else []
     per_level: dict[int, list[Segment]] = {}
-    for lo, hi in zip(bounds, bounds[1:], strict=False):
+    for lo, hi in pairwise(bounds):
         per_level.setdefault(int(row_level[lo]), []).append(Segment(lo, hi, int(row_activation[lo])))
     dense: dict[int, list[DenseBlock]] = {}
     for block in blocks:

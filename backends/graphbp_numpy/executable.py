@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Head, Schedule, TraceArrays, output_heads
+from graphbp.extend import ErrorFunction, Schedule, TraceArrays, output_heads
 from graphbp_numpy.sweeps import Program
 
 __all__ = ["NumpyExecutable"]
@@ -154,7 +154,8 @@ class NumpyExecutable:
         rows = self.schedule.output_rows
         each = sum(head.value(a[rows[p]], z[rows[p]], t[p]) for head in self.heads for p in [head.positions])
         wide = np.result_type(each, np.float64)
-        return (np.sum(each, dtype=wide) if s is None else np.sum(each * s, dtype=wide)).item()
+        total: float = np.sum(each if s is None else each * s, dtype=wide).item()
+        return total
 
     def output_delta(self, a: Array, z: Array, t: Array, s: Array | None) -> Array:
         """(rows, N), zero but for ∂E/∂a at the outputs."""

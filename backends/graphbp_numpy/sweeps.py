@@ -41,7 +41,7 @@ class Program:
     def matrices(self, w: Array) -> list[Any]:
         """For each level, the CSR matrix (rows of the level × all rows) of its sparse edges, or None where it has none."""
         s = self.schedule
-        found = []
+        found: list[Any] = []
         for level in s.levels:
             if not level.n_sparse:
                 found.append(None)
