@@ -1,61 +1,65 @@
-"""Refuse a result that would exhaust memory before it is computed."""
+"""How much memory a result may take, and the refusal of one that would take more.
+
+The limit is the option `memory` of `graphbp.config`, in bytes; 0, the default, stands for 80 % of what the machine has free at
+that moment.  Whoever is about to allocate something that grows faster than its arguments asks first:
+
+    check_memory(8 * W * W, f"the exact Hessian of {W:,} parameters", "net.hessian_operator(X, T)")
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from graphbp.config import option
 from graphbp.exceptions import MemoryLimitError
 
 __all__ = ["available_memory", "check_memory", "memory_limit"]
 
-SHARE = 0.8
-"""Of the memory that is free now, how much one result may take."""
-ALWAYS = 1 << 24
-"""Bytes that are never refused without an explicit limit, nor worth a look at the system."""
+_SHARE_OF_FREE = 0.8
 
 
 def available_memory() -> int:
-    """Bytes that a new array could take now, without swapping."""
+    """Bytes that a process could still be given: Linux's own estimate, else the free pages, else 2⁶³ − 1 (not known)."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123  # a device file, read on a warm path
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
         pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62  # nothing known: let NumPy's own MemoryError speak
+    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # macOS has only the second, all of the memory
+        try:
+            return int(os.sysconf(pages)) * int(os.sysconf("SC_PAGE_SIZE"))
+        except (AttributeError, ValueError, OSError):
+            continue
+    return 2**63 - 1
 
 
 def memory_limit() -> int:
-    """The option `memory`, or 80 % of what is available."""
-    return int(option("memory")) or int(SHARE * available_memory())
+    """Bytes that one result may take now."""
+    limit = int(option("memory"))
+    return limit if limit else int(_SHARE_OF_FREE * available_memory())
 
 
-def check_memory(n_bytes: int, what: str, instead: str) -> None:
-    """Raise `MemoryLimitError` if `what`, of `n_bytes`, would pass the limit; the message names `instead`.
+def check_memory(bytes_needed: int, what: str, instead: str) -> None:
+    """Nothing, where `bytes_needed` is within the limit.
 
-    >>> import graphbp as gb
-    >>> with gb.config(memory=1000):  # doctest: +ELLIPSIS
-    ...     check_memory(8000, "hessian of shape (100, 10)", "hessian_operator(X, T)")
-    Traceback (most recent call last):
-    graphbp.exceptions.MemoryLimitError: hessian ... needs 8.0 kB and the limit is 1.0 kB; use hessian_operator(X, T) instead, or ...
+    Raises
+    ------
+    MemoryLimitError : it is not; the message has `what` with its size, the limit, and `instead`, what to call in its place.
     """
-    if n_bytes <= ALWAYS and not option("memory"):
-        return
     limit = memory_limit()
-    if n_bytes > limit:
+    if bytes_needed > limit:
         raise MemoryLimitError(
-            f"{what} needs {_human(n_bytes)} and the limit is {_human(limit)}; use {instead} instead, or raise gb.config(memory=...)"
+            f"{what} would take {_human(bytes_needed)}, and at most {_human(limit)} may be used; call {instead} instead, or raise "
+            "the limit with gb.config(memory=bytes)"
         )
 
 
-def _human(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:,.1f} TB"
+def _human(size: int) -> str:
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{size:,} bytes" if unit == "bytes" else f"{value:,.3g} {unit}"
