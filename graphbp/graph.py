@@ -11,6 +11,7 @@ node names the role "input" (or "output"), only nodes that name it have it.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def read_graph(graph: Any) -> GraphSpec:
     activations: list[Activation] = []
     activation = np.empty(n, np.int64)
     bias: list[npt.NDArray[np.float64] | None] = [None] * n
+    flat = np.zeros(n)
     bias_scalar = set()
     bias_frozen = np.zeros(n, bool)
     bias_tie: dict[int, str] = {}
@@ -124,9 +126,15 @@ def read_graph(graph: Any) -> GraphSpec:
             kinds[kind] = _add_activation(activations, name, kind)
         activation[i] = kinds[kind]
         if data.get("bias") is not None:
-            bias[i], scalar = _bias(name, data["bias"], int(units[i]))
-            if scalar:
+            b = data["bias"]
+            if type(b) is float and units[i] == 1 and math.isfinite(b):  # nearly all of them
+                flat[i] = b
+                bias[i] = flat[i : i + 1]
                 bias_scalar.add(i)
+            else:
+                bias[i], scalar = _bias(name, b, int(units[i]))
+                if scalar:
+                    bias_scalar.add(i)
             bias_frozen[i] = not _trainable(f"node {name!r}", data)
             if data.get("tie") is not None:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
@@ -240,6 +248,9 @@ def _bias(name: Node, value: Any, units: int) -> tuple[npt.NDArray[np.float64], 
     return array, False
 
 
+_NUMBERS = (float, int, np.floating, np.integer)
+
+
 @dataclass
 class _Edges:
     src: npt.NDArray[np.int64]
@@ -252,36 +263,29 @@ class _Edges:
 
 
 def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int64]) -> _Edges:
-    """All edges in one pass.  The loop body's common case, a plain float and nothing else, is kept to a few operations."""
-    m = graph.number_of_edges()
-    src, dst, weight = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m)
-    sources: list[int] = []
-    weights: list[float] = []
-    extra: dict[int, dict[str, Any]] = {}
-    odd: list[tuple[int, Node, Node]] = []
-    e = 0
-    for j, (v, predecessors) in enumerate(graph.pred.items()):
-        start = e
-        for u, data in predecessors.items():
-            w = data.get("weight")
-            if type(w) is not float:
-                odd.append((e, u, v))
-                w = 0.0
-            if len(data) > 1:
-                extra[e] = {k: x for k, x in data.items() if k != "weight"}
-            sources.append(index[u])
-            weights.append(w)
-            e += 1
-        dst[start:e] = j
-    src[:] = sources
-    weight[:] = weights
+    """All edges in one pass over networkx, whose traversal is the larger part of the cost: nothing else is done inside it."""
+    sources: list[Node] = []
+    data: list[dict[str, Any]] = []
+    for u, _, attributes in graph.in_edges(data=True):  # node by node, in predecessor order
+        sources.append(u)
+        data.append(attributes)
+    m = len(sources)
+    src = np.fromiter(map(index.__getitem__, sources), np.int64, m)
+    dst = np.repeat(np.arange(len(units)), np.fromiter((d for _, d in graph.in_degree()), np.int64, len(units)))
+    values = [attributes.get("weight") for attributes in data]
+    plain = {kind for kind in set(map(type, values)) if issubclass(kind, _NUMBERS) and kind is not bool}
+    odd = [e for e, w in enumerate(values) if type(w) not in plain]
+    for e in odd:
+        values[e] = 0.0
+    weight = np.array(values, np.float64)
+    extra = {e: {k: x for k, x in attributes.items() if k != "weight"} for e, attributes in enumerate(data) if len(attributes) > 1}
     loops = np.flatnonzero(src == dst)
     names = list(index)
     if len(loops):
         raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
     array: dict[int, Any] = {}
-    for e, u, v in odd:
-        weight[e] = _odd_weight(u, v, graph.pred[v][u], units[dst[e]], units[src[e]], array, e)
+    for e in odd:
+        weight[e] = _odd_weight(names[src[e]], names[dst[e]], data[e], units[dst[e]], units[src[e]], array, e)
     layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
     for e in layers.tolist():
         if e not in array:
@@ -297,17 +301,17 @@ def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int
         raise WeightError(f"{describe_edge(u, v)}: weight is {weight[bad[0]]}; weights must be finite")
     frozen = np.zeros(m, bool)
     tie: dict[int, str] = {}
-    for e, data in extra.items():
-        if "trainable" in data or "tie" in data:
+    for e, attributes in extra.items():
+        if "trainable" in attributes or "tie" in attributes:
             where = describe_edge(names[src[e]], names[dst[e]])
-            frozen[e] = not _trainable(where, data)
-            if data.get("tie") is not None:
-                tie[e] = _tie(where, data["tie"])
+            frozen[e] = not _trainable(where, attributes)
+            if attributes.get("tie") is not None:
+                tie[e] = _tie(where, attributes["tie"])
     return _Edges(src, dst, weight, array, frozen, tie, extra)
 
 
 def _odd_weight(u: Node, v: Node, data: Mapping[str, Any], n_dst: int, n_src: int, array: dict[int, Any], e: int) -> float:
-    """A weight that is not a plain float: an integer, a NumPy scalar, an array, a sparse matrix, or a mistake."""
+    """A weight that is not a plain number: an array, a sparse matrix, or a mistake."""
     where = f"{describe_edge(u, v)}: weight"
     if data.get("weight") is None:
         raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
