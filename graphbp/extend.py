@@ -7,8 +7,9 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `output_heads` where they meet.  `graphbp.testing` checks it.
 * An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
   (`graphbp.activations`, `graphbp.error_functions`) names.
-* An importer: a function `path, **options -> networkx.DiGraph`; raise `FileFormatError` for a damaged file and
-  `NotSupportedError` for what the format has and graphbp does not.
+* A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
+  `graphbp.exporters`.  Raise `FileFormatError` for a damaged file and `NotSupportedError` for what the format has and graphbp has
+  not.  For an exporter, `read_graph` gives the checked graph as arrays, `write_atomically` a file whole or not at all.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ from graphbp.exceptions import (
     NotSupportedError,
     WeightError,
 )
+from graphbp.files.atomic import write_atomically
+from graphbp.graph import HIDDEN, INPUT, OUTPUT, GraphSpec, read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
-from graphbp.protocols import Availability, Backend, Executable, FullExecutable, TraceArrays
+from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 
 __all__ = [
+    "HIDDEN",
+    "INPUT",
+    "OUTPUT",
     "Activation",
     "Availability",
     "Backend",
@@ -42,11 +48,14 @@ __all__ = [
     "DenseBlock",
     "ErrorFunction",
     "Executable",
+    "Exporter",
     "FileFormatError",
     "FullExecutable",
     "GraphError",
+    "GraphSpec",
     "GraphbpError",
     "Head",
+    "Importer",
     "Level",
     "MemoryLimitError",
     "NotSupportedError",
@@ -61,6 +70,8 @@ __all__ = [
     "get_error_function",
     "option",
     "output_heads",
+    "read_graph",
     "register_activation",
     "register_error_function",
+    "write_atomically",
 ]

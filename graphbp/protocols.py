@@ -22,17 +22,31 @@ Shapes and conventions, for every method
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from graphbp.error_functions import ErrorFunction
     from graphbp.schedule import Schedule
 
-__all__ = ["OPTIONAL_METHODS", "REQUIRED_METHODS", "Availability", "Backend", "Executable", "FullExecutable", "TraceArrays"]
+__all__ = [
+    "OPTIONAL_METHODS",
+    "REQUIRED_METHODS",
+    "Availability",
+    "Backend",
+    "Executable",
+    "Exporter",
+    "FullExecutable",
+    "Importer",
+    "TraceArrays",
+]
 
 Array = Any
 """An array of the backend: numpy.ndarray, or cupy.ndarray."""
@@ -161,4 +175,52 @@ class Backend(Protocol):
 
     def to_numpy(self, array: Array) -> npt.NDArray[Any]:
         """The array in host memory."""
+        ...
+
+
+@runtime_checkable
+class Importer(Protocol):
+    """What an entry point of the group `graphbp.importers` names: an object, or a module, that reads one file format."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its files, in lower case with the dot."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        ...
+
+    @property
+    def read(self) -> Callable[..., nx.DiGraph]:
+        """read(path, *, ...): the graph.  Its keyword-only parameters are the options that users may give.
+
+        Raises `FileFormatError` for a damaged file, `NotSupportedError` for what the format has and graphbp has not, `DataError` for an
+        option that does not fit the file.
+        """
+        ...
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the file looks like this format, from its first bytes; asked where several formats share a suffix."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """What an entry point of the group `graphbp.exporters` names: an object, or a module, that writes one file format."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its files, in lower case with the dot."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        ...
+
+    @property
+    def write(self) -> Callable[..., None]:
+        """write(graph, path, *, ...).  Raises `NotSupportedError` for what the format cannot hold, by name, before anything is written."""
         ...

@@ -1,0 +1,276 @@
+"""graphbp's own format: a graph with its metadata as JSON, weights inline or beside it.  Version 1.
+
+    {
+      "format": "graphbp", "version": 1,
+      "weights":  {"storage": "npz", "file": "model.0123456789abcdef.npz", "bytes": ..., "sha256": ..., "arrays": {"a0": {...}, ...}},
+      "metadata": {"error": "sum_of_squares", "dtype": "float64", ...},
+      "graph":    {the graph's attributes},
+      "nodes":    [["x1", {}], ["h", {"activation": "tanh", "bias": 0.1}], ...],
+      "edges":    {"source": {"$array": "a0"}, "target": ..., "weight": ..., "attributes": [[3, {"trainable": false}], ...]}
+    }
+
+Edges are numbered by destination, then in predecessor order: that order is the order of the parameters, so θ comes back as it was.
+`source` and `target` number the nodes.  Scalar weights stand together in `weight`, as float64; an edge whose weight is an array or
+a sparse matrix has it among its attributes.  How values are written: `graphbp.files.values`; arrays: `graphbp.files.store`.
+
+Reading runs no code and believes nothing: sizes are compared with the bytes that are there before anything is allocated, and the
+graph must be a network (finite weights of the right shape, no cycle) before it is returned.
+"""
+
+from __future__ import annotations
+
+import json
+import numbers
+import os
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from graphbp.exceptions import DataError, FileFormatError, GraphError, UnknownNameError
+from graphbp.files.atomic import write_atomically
+from graphbp.files.store import ArrayReader, ArrayWriter
+from graphbp.files.values import Decoder, Encoder
+from graphbp.graph import GraphSpec, describe_edge, read_graph
+from graphbp.schedule import lower
+
+__all__ = ["FREE_UNITS", "VERSION", "is_graphbp_file", "naming", "read_graph_file", "read_unchecked", "write_graph"]
+
+VERSION = 1
+FREE_UNITS = 1_000_000
+"""Units that any file may claim; a larger network must come from files with at least one byte a unit."""
+
+_HEAD = 4096  # bytes in which a file says what it is
+
+
+def write_graph(
+    graph: nx.DiGraph,
+    path: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network's graph to `path`, atomically: a kill at any moment leaves the old model or the new one.
+
+    Parameters
+    ----------
+    graph : the DiGraph, with every attribute of graph, nodes and edges.  Scalar weights are written as float64.
+    path : of the JSON file; the folder must exist.  The weights file that an older model at `path` used is removed, unless another
+        JSON file beside it names it.
+    weights : "inline" (in the JSON), "npz" or "safetensors" (a file beside it); by default inline up to
+        `graphbp.files.store.INLINE_LIMIT` numbers, else npz.
+    metadata : anything that JSON and arrays can express; comes back from `read_graph_file`.
+
+    Raises
+    ------
+    GraphError, WeightError : the graph is not a network, so that it could not be read again.
+    NotSupportedError : a name or an attribute that a file cannot carry, by name.
+    DataError : the file cannot be written.
+    """
+    target = Path(path).resolve()
+    _check_acyclic(read_graph(graph))
+    arrays = ArrayWriter()
+    encode = Encoder(arrays)
+    body = {
+        "metadata": encode.attributes(metadata or {}, "metadata"),
+        "graph": encode.attributes(graph.graph, "the graph"),
+        "nodes": [[encode.name(node), encode.attributes(data, f"node {node!r}")] for node, data in graph.nodes(data=True)],
+        "edges": _edges(encode, graph),
+    }
+    if not target.parent.is_dir():
+        raise DataError(f"{path} cannot be written: the folder {target.parent} does not exist")
+    old = _weights_name(target)
+    entry = arrays.write(target, weights)
+    write_atomically(target, _json({"format": "graphbp", "version": VERSION, "weights": entry, **body}))
+    if old is not None and old != entry.get("file"):
+        _remove_unused(target, old)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    """One line for each top-level entry, the format and the name of the weights file at the top."""
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items())
+    return f"{{\n{lines}\n}}\n".encode()
+
+
+def _edges(encode: Encoder, graph: nx.DiGraph) -> dict[str, Any]:
+    """The edges by destination, then predecessor order; plain weights in one array, every other attribute edge by edge."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    source: list[int] = []
+    target: list[int] = []
+    weight: list[float] = []
+    attributes: list[list[Any]] = []
+    for j, (v, predecessors) in enumerate(graph.pred.items()):
+        for u, data in predecessors.items():
+            w = data["weight"]
+            plain = type(w) is float or (not hasattr(w, "tocsr") and np.ndim(w) == 0)
+            if len(data) > 1 or not plain:
+                rest = {key: value for key, value in data.items() if key != "weight" or not plain}
+                attributes.append([len(source), encode.attributes(rest, describe_edge(u, v))])
+            source.append(number[u])
+            target.append(j)
+            weight.append(float(w) if plain else 0.0)
+    index = np.int32 if len(number) < 2**31 else np.int64
+    columns = {"source": np.array(source, index), "target": np.array(target, index), "weight": np.array(weight, np.float64)}
+    return {**{key: encode.value(array, key) for key, array in columns.items()}, "attributes": attributes}
+
+
+def _check_acyclic(spec: GraphSpec) -> None:
+    """A graph without self-loops has no cycle just where every strong component is one node; says the cycle where there is one."""
+    from scipy import sparse  # imported on use
+    from scipy.sparse.csgraph import connected_components
+
+    n = spec.n_nodes
+    ones = np.ones(len(spec.edge_src), np.int8)
+    matrix = sparse.csr_matrix((ones, (spec.edge_src, spec.edge_dst)), shape=(n, n))
+    if connected_components(matrix, directed=True, connection="strong")[0] < n:
+        lower(spec)  # raises, with the cycle as a path
+
+
+def _head(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def is_graphbp_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says near its beginning that it is of this format."""
+    return re.search(r'"format"\s*:\s*"graphbp"', _head(Path(path))) is not None
+
+
+def _weights_name(path: Path) -> str | None:
+    """The weights file that the model at `path` uses, if `write_graph` named it."""
+    found = re.search(r'"file"\s*:\s*("[^"]*")', _head(path)) if is_graphbp_file(path) else None
+    try:
+        name = json.loads(found[1]) if found else ""
+    except ValueError:
+        return None
+    return name if re.fullmatch(re.escape(path.stem) + r"\.[0-9a-f]{16}\.(npz|safetensors)", name) else None
+
+
+def _remove_unused(path: Path, weights: str) -> None:
+    """Remove a replaced weights file, unless a copy of the model in the same folder still needs it."""
+    quoted = json.dumps(weights)
+    if not any(quoted in _head(other) for other in path.parent.glob("*.json")):
+        path.with_name(weights).unlink(missing_ok=True)
+
+
+def read_graph_file(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str, Any]]:
+    """The graph and the metadata that `write_graph` wrote.
+
+    Raises
+    ------
+    FileFormatError : the file is not of this format, of an unknown version, truncated or damaged, its weights file is missing,
+        changed or elsewhere, or what it holds is no network: a NaN weight, a cycle, more units than bytes.
+    UnknownNameError : an activation that no installed plugin brings.
+    DataError : the file cannot be opened.
+    """
+    graph, metadata = read_unchecked(path)
+    with naming(path):
+        _check_acyclic(read_graph(graph))
+    return graph, metadata
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What a graph from a file does wrong is the file's fault, and the message names it."""
+    try:
+        yield
+    except GraphError as problem:
+        raise FileFormatError(f"{path}: {problem}") from problem
+    except UnknownNameError as problem:
+        raise UnknownNameError(f"{path}: {problem}") from problem
+
+
+def read_unchecked(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str, Any]]:
+    """As `read_graph_file`, but what is a network is left to who builds one from it."""
+    file = Path(path).resolve()
+    document, size = _document(file)
+    reader = ArrayReader(document["weights"], file)
+    try:
+        decode = Decoder(reader)
+        metadata = decode.attributes(document["metadata"])
+        graph = nx.DiGraph()
+        graph.graph.update(decode.attributes(document["graph"]))
+        names = _add_nodes(graph, decode, document["nodes"], size + reader.size)
+        _add_edges(graph, decode, document["edges"], names)
+    except FileFormatError as problem:
+        raise FileFormatError(f"{file}: {problem}") from problem
+    except RecursionError:
+        raise FileFormatError(f"{file}: a value is nested too deeply") from None
+    return graph, metadata
+
+
+def _document(file: Path) -> tuple[dict[str, Any], int]:
+    """The parsed JSON with its version checked, and its size in bytes."""
+    try:
+        content = file.read_bytes()
+    except OSError as problem:
+        raise DataError(f"{file} cannot be read: {problem.strerror or problem}") from problem
+    try:
+        document = json.loads(content)
+    except RecursionError:
+        raise FileFormatError(f"{file} is nested too deeply to be a model") from None
+    except ValueError as problem:  # UnicodeDecodeError and JSONDecodeError among them
+        raise FileFormatError(f"{file} is not whole JSON; it is truncated or damaged: {problem}") from problem
+    if not isinstance(document, dict) or document.get("format") != "graphbp":
+        raise FileFormatError(f'{file} is not a graphbp model: it does not start with {{"format": "graphbp", ...')
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        raise FileFormatError(f"{file} is of version {version!r}; this graphbp reads version {VERSION}: a newer one may read it")
+    for part in ("weights", "metadata", "graph", "nodes", "edges"):
+        if part not in document:
+            raise FileFormatError(f"{file} has no {part!r}; it is damaged")
+    return document, len(content)
+
+
+def _add_nodes(graph: nx.DiGraph, decode: Decoder, nodes: Any, size: int) -> list[Hashable]:
+    if not isinstance(nodes, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in nodes):
+        raise FileFormatError('"nodes" must be a list of pairs [name, attributes]')
+    names = [decode.name(name) for name, _ in nodes]
+    claimed = 0
+    for name, (_, entry) in zip(names, nodes, strict=True):
+        attributes = decode.attributes(entry)
+        units = attributes.get("units", 1)
+        claimed += int(units) if isinstance(units, numbers.Integral) and int(units) > 0 else 1
+        if claimed > max(FREE_UNITS, size):
+            raise FileFormatError(
+                f"the file claims {claimed:,} units by node {name!r} and has {size:,} bytes; more than {FREE_UNITS:,} units need a "
+                "byte each"
+            )
+        if name is None or name in graph:
+            raise FileFormatError(f"two nodes are called {name!r}" if name is not None else "a node is called null")
+        graph.add_node(name)
+        graph.nodes[name].update(attributes)
+    return names
+
+
+def _add_edges(graph: nx.DiGraph, decode: Decoder, edges: Any, names: list[Hashable]) -> None:
+    if not isinstance(edges, dict) or not {"source", "target", "weight", "attributes"} <= edges.keys():
+        raise FileFormatError('"edges" must be an object with source, target, weight and attributes')
+    source, target, weight = (decode.value(edges[key]) for key in ("source", "target", "weight"))
+    n = len(names)
+    for key, array in (("source", source), ("target", target), ("weight", weight)):
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or len(array) != len(source):
+            raise FileFormatError(f'the edges\' "{key}" must be a 1-D array with one entry for each edge')
+        if key != "weight" and (array.dtype.kind not in "iu" or (len(array) and not (array.min() >= 0 and array.max() < n))):
+            raise FileFormatError(f'the edges\' "{key}" must be node numbers from 0 to {n - 1}')
+    if weight.dtype != np.float64:
+        raise FileFormatError(f'the edges\' "weight" must be float64, not {weight.dtype}')
+    data: list[dict[str, Any]] = [{"weight": w} for w in weight.tolist()]
+    entries = edges["attributes"]
+    if not isinstance(entries, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
+        raise FileFormatError('the edges\' "attributes" must be a list of pairs [number, attributes]')
+    for e, attributes in entries:
+        if type(e) is not int or not 0 <= e < len(data):
+            raise FileFormatError(f"there are attributes for edge number {e!r}, and {len(data):,} edges")
+        data[e].update(decode.attributes(attributes))
+    ends = zip((names[i] for i in source.tolist()), (names[j] for j in target.tolist()), data, strict=True)
+    graph.add_edges_from(ends)
+    if graph.number_of_edges() != len(data):
+        raise FileFormatError(f"{len(data) - graph.number_of_edges()} edges are given twice")
