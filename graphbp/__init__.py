@@ -45,6 +45,7 @@ from graphbp.schedule import Schedule
 if TYPE_CHECKING:
     from graphbp.builders import from_adjacency, from_edges, layered, random_dag
     from graphbp.files import load
+    from graphbp.training import train
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _LAZY = {
     "layered": "graphbp.builders",
     "load": "graphbp.files",
     "random_dag": "graphbp.builders",
+    "train": "graphbp.training",
 }
 """Names whose modules are imported on first use."""
 
@@ -85,6 +87,7 @@ __all__ = [
     "random_dag",
     "register_activation",
     "register_error_function",
+    "train",
 ]
 
 

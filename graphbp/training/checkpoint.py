@@ -1,0 +1,90 @@
+"""A run's state on disk: one .npz, written whole or not at all, that refuses what does not belong to it.
+
+The file holds plain arrays (no pickle) and one JSON header: the format's version, the run's fingerprint (network, data, options),
+what the history has besides its columns, and a SHA-256 over everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import ConfigError, FileFormatError
+from graphbp.files.atomic import write_atomically
+
+__all__ = ["Saved", "check_fingerprint", "read_checkpoint", "write_checkpoint"]
+
+Array = npt.NDArray[Any]
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds: named arrays, the run's fingerprint, and a small JSON record."""
+
+    arrays: Mapping[str, Array]
+    fingerprint: Mapping[str, str]
+    record: Mapping[str, Any]
+
+
+def write_checkpoint(path: str | os.PathLike[str], saved: Saved) -> None:
+    """Put the state at `path`; a process killed meanwhile leaves the former state there."""
+    header = {"format": "graphbp training checkpoint", "version": VERSION, "fingerprint": dict(saved.fingerprint)}
+    header |= {"record": dict(saved.record)}
+    header["sha256"] = _sum(header, saved.arrays)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+    def write(file: BinaryIO) -> None:
+        np.savez(file, header=text, **{f"array.{name}": array for name, array in saved.arrays.items()})  # type: ignore[arg-type]  # numpy's stub takes allow_pickle for one of them
+
+    write_atomically(path, write)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
+    """The state at `path`.  Raises `FileFormatError` for a file that is damaged, of another version or no checkpoint."""
+    try:
+        with np.load(Path(path), allow_pickle=False) as file:
+            raw = {name: file[name] for name in file.files}
+        header = json.loads(raw.pop("header").tobytes().decode())
+        version, claimed = header["version"], header.pop("sha256")
+        arrays = {name.removeprefix("array."): array for name, array in raw.items()}
+        saved = Saved(arrays, dict(header["fingerprint"]), dict(header["record"]))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
+        raise FileFormatError(f"{path} is not a whole training checkpoint ({problem}); delete it to start afresh") from problem
+    if version != VERSION:
+        raise FileFormatError(f"{path} is a checkpoint of version {version}; this graphbp reads version {VERSION}")
+    if claimed != _sum(header, arrays):
+        raise FileFormatError(f"{path} is damaged: its checksum does not match its contents; delete it to start afresh")
+    return saved
+
+
+def check_fingerprint(path: str | os.PathLike[str], saved: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise `ConfigError`, naming what differs, unless the checkpoint is of this very run."""
+    differ = [
+        f"{name}: {saved.get(name, 'none')} there, {now.get(name, 'none')} now"
+        for name in {**saved, **now}
+        if saved.get(name) != now.get(name)
+    ]
+    if differ:
+        raise ConfigError(
+            f"checkpoint {path} is of another run, so continuing it would not give the same bits ({'; '.join(differ)}). "
+            "Give what the run had, another checkpoint=, or resume=False to overwrite it"
+        )
+
+
+def _sum(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    h = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        h.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        h.update(array.tobytes())
+    return h.hexdigest()

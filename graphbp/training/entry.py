@@ -1,0 +1,161 @@
+"""`gb.train`: the one door to all optimizers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphbp.exceptions import ConfigError, DataError
+from graphbp.training.descent import descend
+from graphbp.training.history import History
+from graphbp.training.lbfgs import lbfgs
+from graphbp.training.levenberg_marquardt import LeastSquaresFit, levenberg_marquardt
+from graphbp.training.loop import Callback, Run, Settings
+from graphbp.training.options import LBFGS, LevenbergMarquardt, MiniBatch, Options, read_options, whole_number
+from graphbp.training.problem import Metric, Problem, pose
+from graphbp.training.progress import Progress
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["train"]
+
+
+def train(
+    net: Network,
+    X: Any,
+    T: Any,
+    *,
+    optimizer: str = "adam",
+    epochs: int | None = None,
+    sample_weight: Any = None,
+    validation: Any = None,
+    validation_split: float = 0.0,
+    patience: int | None = None,
+    min_improvement: float = 0.0,
+    restore_best: bool | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    seed: int = 0,
+    callbacks: Callback | Sequence[Callback] = (),
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = True,
+    **options: Any,
+) -> History:
+    """min_θ F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|², in place: afterwards `net.weights` is the result.
+
+    Parameters
+    ----------
+    optimizer : "sgd", "adam", "lbfgs" or "levenberg_marquardt"; the other `options` are the fields of its row of
+        `graphbp.training.OPTIMIZERS` (`learning_rate`, `batch_size`, `momentum`, `l2`, `weight_decay`, ...), documented there.
+    epochs : passes over the data (sgd, adam), iterations (lbfgs) or accepted steps (levenberg_marquardt), at most.
+    sample_weight : (N,), s_n ≥ 0.
+    validation, validation_split : (X, T) or (X, T, s) to watch, or the share of the samples to hold out, drawn from `seed`.
+    patience : stop after this many epochs without a new lowest validation error (error, where nothing is held out);
+        only a fall by more than `min_improvement` counts.
+    restore_best : end with the weights of the best epoch; default: where `patience` is given.
+    metrics : name → function of (Y, T), evaluated after each epoch; default: accuracy for a classifier with a validation set.
+    seed : of the validation split and of the order of the samples.  The same call gives the same bits.
+    callbacks : called with an `EpochEnd` after each epoch; one that returns True stops the run.
+    progress : a bar on stderr: always, never, or (None) on a terminal.
+    checkpoint, checkpoint_every, resume : the file that holds the state, written every so many epochs.  Where it exists, the run
+        goes on from it (`resume=False` starts afresh): killed at any moment and called again, it ends with the same bits as if it
+        had never stopped.  `epochs`, `callbacks` and `progress` may differ then, nothing else.
+
+    Returns
+    -------
+    A `History`; for "levenberg_marquardt" a `LeastSquaresFit`, a history with parameters, standard errors and correlations.
+
+    Raises
+    ------
+    UnknownNameError, ConfigError : an optimizer or option that does not exist (near matches offered), or has a bad value.
+    DataError : X, T, sample_weight or validation, before anything has changed.
+    NumericalError : E left the finite; names the epoch.  The network keeps the weights of the last finished one.
+    FileFormatError, ConfigError : a checkpoint that is damaged, or of another network, data set or options.
+
+    Ctrl-C ends the run at the last finished epoch and returns, with `history.reason` saying so; the checkpoint holds that epoch.
+
+    Examples
+    --------
+    >>> import graphbp as gb, networkx as nx
+    >>> g = nx.DiGraph([("x", "y", {"weight": 0.0})])
+    >>> g.nodes["y"]["bias"] = 0.0
+    >>> net = gb.Network(g, backend="numpy")
+    >>> history = gb.train(net, [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0], optimizer="lbfgs")
+    >>> net.weights.round(4)
+    array([2., 1.])
+    """
+    chosen = read_options(optimizer, options, _common())
+    settings_epochs = chosen.default_epochs if epochs is None else whole_number("epochs", epochs, 0)
+    seed = whole_number("seed", seed, 0)
+    patience = None if patience is None else whole_number("patience", patience, 1)
+    if not isinstance(min_improvement, float | int) or not min_improvement >= 0:
+        raise ConfigError(f"min_improvement={min_improvement!r}; it must be a number, 0 or more")
+    if net.n_parameters == 0:
+        raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+    problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
+    settings = Settings(
+        epochs=settings_epochs,
+        seed=seed,
+        patience=patience,
+        min_improvement=float(min_improvement),
+        restore_best=patience is not None if restore_best is None else bool(restore_best),
+        callbacks=_callbacks(callbacks),
+        checkpoint=checkpoint,
+        checkpoint_every=whole_number("checkpoint_every", checkpoint_every, 1),
+        resume=resume,
+        fingerprint={},
+    )
+    if checkpoint is not None:
+        settings = _with_fingerprint(settings, problem, optimizer, chosen, validation_split)
+    history = LeastSquaresFit(optimizer) if isinstance(chosen, LevenbergMarquardt) else History(optimizer)
+    with Progress(optimizer, settings_epochs, progress) as bar, np.errstate(all="ignore"):
+        run = Run(problem, history, settings, bar)
+        try:
+            if not run.done:
+                _METHODS[_kind(chosen)](run, chosen)
+        except KeyboardInterrupt:
+            run.interrupted()
+            run.save()
+        result = run.close()
+        if isinstance(result, LeastSquaresFit):
+            result.describe(problem)
+    return result
+
+
+_METHODS: Mapping[type[Options], Callable[[Run, Any], None]] = {
+    MiniBatch: descend,
+    LBFGS: lbfgs,
+    LevenbergMarquardt: levenberg_marquardt,
+}
+
+
+def _kind(options: Options) -> type[Options]:
+    return next(kind for kind in _METHODS if isinstance(options, kind))
+
+
+def _common() -> set[str]:
+    return {name for name, p in signature(train).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _callbacks(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
+    several = (given,) if callable(given) else tuple(given)
+    for one in several:
+        if not callable(one):
+            raise ConfigError(f"callbacks={one!r}; a callback is a function of an EpochEnd")
+    return several
+
+
+def _with_fingerprint(s: Settings, problem: Problem, optimizer: str, options: Options, validation_split: float) -> Settings:
+    from dataclasses import replace
+
+    told: dict[str, Any] = {f.name: getattr(options, f.name) for f in fields(options)}
+    told |= {"optimizer": optimizer, "seed": s.seed, "patience": s.patience, "min_improvement": s.min_improvement}
+    told |= {"validation_split": float(validation_split), "metrics": ", ".join(problem.metrics) or "none"}
+    return replace(s, fingerprint={**problem.fingerprint(), **{name: str(value) for name, value in told.items()}})

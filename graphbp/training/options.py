@@ -1,0 +1,183 @@
+"""What each optimizer can be told: one frozen dataclass an optimizer, which is also the only list of names.
+
+The objective of all four is the mean error with an optional penalty,
+
+    F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²,
+
+so a learning rate means the same for any N and any batch size.  `l2` acts on every free parameter, biases too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from graphbp.exceptions import ConfigError, UnknownNameError, unknown_name
+
+__all__ = ["LBFGS", "OPTIMIZERS", "SGD", "Adam", "LevenbergMarquardt", "Options", "read_options", "whole_number"]
+
+
+def whole_number(name: str, value: Any, at_least: int) -> int:
+    """`value` as an int.  Raises `ConfigError` for anything but a whole number of `at_least` or more."""
+    try:
+        number = int(value)
+        whole = number == value and not isinstance(value, bool)
+    except (TypeError, ValueError, OverflowError):
+        whole, number = False, 0
+    if not whole or number < at_least:
+        raise ConfigError(f"{name}={value!r}; it must be a whole number, {at_least} or more")
+    return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all optimizers share.  `default_epochs` serves where `epochs` is not given."""
+
+    default_epochs: ClassVar[int] = 100
+
+    def _real(self, name: str, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+        value = getattr(self, name)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not (low < number if open_low else low <= number) or not number < high:
+            above = f"above {low:g}" if open_low else f"{low:g} or more"
+            below = f" and below {high:g}" if high < math.inf else ""
+            raise ConfigError(f"{name}={value!r}; it must be a number {above}{below}")
+        object.__setattr__(self, name, number)
+
+    def _whole(self, name: str, at_least: int) -> None:
+        object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniBatch(Options):
+    """Options of the mini-batch optimizers.
+
+    learning_rate : η.
+    batch_size : samples a step; None takes all of them at once.
+    l2 : the penalty ½ l2 |θ|² in F, so its gradient goes through the optimizer with the rest.
+    weight_decay : decoupled: each step also takes η · weight_decay · θ away from θ, outside the optimizer's moments.
+    clip_norm : scale a step's gradient down to this Euclidean norm where it is longer; None never.
+    """
+
+    learning_rate: float = 0.01
+    batch_size: int | None = 64
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        self._real("learning_rate", 0, open_low=True)
+        if self.batch_size is not None:
+            self._whole("batch_size", 1)
+        self._real("l2", 0)
+        self._real("weight_decay", 0)
+        if self.clip_norm is not None:
+            self._real("clip_norm", 0, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(MiniBatch):
+    """v ← μ v + g, θ ← θ − η v; with `nesterov`, θ ← θ − η (g + μ v).  μ is `momentum`."""
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._real("momentum", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(MiniBatch):
+    """m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², θ ← θ − η m̂ / (√v̂ + ε), m̂ and v̂ corrected for their start at 0."""
+
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._real("beta1", 0, 1)
+        self._real("beta2", 0, 1)
+        self._real("epsilon", 0, open_low=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(Options):
+    """SciPy's L-BFGS-B on the whole training set; an epoch is an iteration.
+
+    l2 : the penalty ½ l2 |θ|².
+    memory : pairs of steps and gradient changes kept.
+    restart_every : iterations after which the memory is dropped and, with `checkpoint`, the state is saved.
+    tolerance : stop where F falls by less than tolerance · max(|F|, 1) in an iteration.
+    gradient_tolerance : stop where no component of ∇F is larger.
+    """
+
+    default_epochs: ClassVar[int] = 500
+    l2: float = 0.0
+    memory: int = 20
+    restart_every: int = 100
+    tolerance: float = 1e-10
+    gradient_tolerance: float = 1e-7
+
+    def __post_init__(self) -> None:
+        self._real("l2", 0)
+        self._whole("memory", 1)
+        self._whole("restart_every", 2)
+        self._real("tolerance", 0)
+        self._real("gradient_tolerance", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt(Options):
+    """Least squares, for error="sum_of_squares"; an epoch is an accepted step.
+
+    tolerance : stop where a step, its predicted and its actual gain are all relatively below this.
+    initial_radius : the first step is at most this many times |D θ|, D the columns' norms.
+    acceleration : use the second-order (geodesic) correction of the step.
+    method : "qr" (accurate to cond(J)), "cholesky" (of JᵀJ, faster for many parameters), or "auto": QR while W ≤ 500.
+    """
+
+    default_epochs: ClassVar[int] = 1000
+    tolerance: float = 1e-12
+    initial_radius: float = 1.0
+    acceleration: bool = True
+    method: str = "auto"
+
+    def __post_init__(self) -> None:
+        self._real("tolerance", 0)
+        self._real("initial_radius", 0, open_low=True)
+        if self.method not in ("auto", "qr", "cholesky"):
+            raise unknown_name("method of levenberg_marquardt", self.method, ["auto", "qr", "cholesky"])
+
+
+OPTIMIZERS: Mapping[str, type[Options]] = {
+    "adam": Adam,
+    "lbfgs": LBFGS,
+    "levenberg_marquardt": LevenbergMarquardt,
+    "sgd": SGD,
+}
+
+
+def read_options(optimizer: str, given: Mapping[str, Any], common: set[str]) -> Options:
+    """The checked options of an optimizer.  Raises `UnknownNameError` (near matches offered) and `ConfigError`."""
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
+        raise unknown_name("optimizer", optimizer, OPTIMIZERS)
+    row = OPTIMIZERS[optimizer]
+    known = {f.name for f in fields(row)}
+    for name in given:
+        if name not in known:
+            raise _unknown_option(optimizer, name, known | common)
+    return row(**given)
+
+
+def _unknown_option(optimizer: str, name: str, known: set[str]) -> UnknownNameError:
+    owners = [other for other, row in OPTIMIZERS.items() if name in {f.name for f in fields(row)}]
+    hint = f"({name!r} is an option of {', '.join(owners)}.)" if owners else ""
+    return unknown_name(f"{optimizer} option", name, known, hint)

@@ -1,0 +1,173 @@
+"""The data of a run as the backend's arrays, checked once: training set, validation set, and the errors of both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["Metric", "Part", "Problem", "pose"]
+
+Array = Any
+Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+"""A function of Y (N, K) and T (N, K), NumPy arrays, to a number."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Checked X (N, D), T (N, K) and s (N,) or None, in the backend's memory; `total` is Σ_n s_n."""
+
+    x: Array
+    t: Array
+    s: Array | None
+    total: float
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: Any) -> Part:
+        """The samples of `index` (an integer array or a slice)."""
+        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index])
+
+
+def _part(x: Array, t: Array, s: Array | None) -> Part:
+    return Part(x, t, s, float(len(x)) if s is None else float(s.sum()))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network with its training set and, perhaps, a validation set."""
+
+    net: Network
+    training: Part
+    validation: Part | None
+    metrics: Mapping[str, Metric]
+
+    def mean_error(self, theta: Array, part: Part) -> float:
+        """Σ_n s_n E_n / Σ_n s_n."""
+        return float(self.net._run.error(theta, part.x, part.t, part.s)) / part.total
+
+    def mean_error_and_gradient(self, theta: Array, part: Part) -> tuple[float, Array]:
+        """The same, with its gradient (W,)."""
+        value, gradient = self.net._run.error_and_gradient(theta, part.x, part.t, part.s)
+        return float(value) / part.total, gradient / part.total
+
+    def measure(self, theta: Array) -> dict[str, float]:
+        """The metrics, on the validation set where there is one."""
+        if not self.metrics:
+            return {}
+        part = self.training if self.validation is None else self.validation
+        to_numpy = self.net._backend.to_numpy
+        y, t = to_numpy(self.net._run.forward(theta, part.x)), to_numpy(part.t)
+        return {name: float(metric(y, t)) for name, metric in self.metrics.items()}
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree on: name → short text or hash."""
+        net = self.net
+        spec, layout = net._spec, net._layout
+        structure = _digest(
+            spec.units,
+            spec.role,
+            np.array([spec.activations[k].name for k in spec.activation], dtype=str),
+            spec.edge_src,
+            spec.edge_dst,
+            layout.entry_parameter,
+            np.where(layout.entry_parameter < 0, layout.entry_value, 0.0),
+        )
+        parts = {"training data": self.training} | ({} if self.validation is None else {"validation data": self.validation})
+        to_numpy = net._backend.to_numpy
+        return {
+            "network": f"{net.n_parameters} parameters, structure {structure}",
+            "error function": net.error_function.name,
+            "backend": net.backend,
+            "dtype": net.dtype.name,
+            **{
+                name: f"{len(part)} samples, content "
+                + _digest(*(np.ascontiguousarray(to_numpy(a)) for a in (part.x, part.t, part.s) if a is not None))
+                for name, part in parts.items()
+            },
+        }
+
+
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    h = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        h.update(f"{array.dtype.str}{array.shape}".encode())
+        h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return h.hexdigest()
+
+
+def pose(
+    net: Network,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    validation: Any,
+    validation_split: float,
+    metrics: Mapping[str, Metric] | None,
+    seed: int,
+) -> Problem:
+    """Check and convert the data, and split off the validation set: a seeded draw of `validation_split` of the samples."""
+    training = _whole(net, X, T, sample_weight, "X")
+    held_out = None
+    if validation is not None:
+        if validation_split:
+            raise ConfigError("give validation=(X, T) or validation_split=, not both")
+        if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+            raise DataError(f"validation is (X, T) or (X, T, sample_weight), not {type(validation).__name__}")
+        x, t, s = validation if len(validation) == 3 else (*validation, None)
+        held_out = _whole(net, x, t, s, "validation")
+    elif validation_split:
+        n_held = _n_held_out(len(training), validation_split)
+        order = np.random.default_rng([seed, 0]).permutation(len(training))
+        held_out = _positive(training.take(np.sort(order[:n_held])), "the validation split")
+        training = _positive(training.take(np.sort(order[n_held:])), "the training split")
+    if metrics is None:
+        metrics = {"accuracy": accuracy} if held_out is not None and net.error_function.targets in _CLASSIFIES else {}
+    for name, metric in metrics.items():
+        if not isinstance(name, str) or name in _TAKEN or not callable(metric):
+            raise ConfigError(f"metrics maps a name (other than {', '.join(_TAKEN)}) to a function of Y and T; got {name!r}")
+    return Problem(net, training, held_out, dict(metrics))
+
+
+_CLASSIFIES = ("probability", "distribution")
+_TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason", "best_epoch", "restored")
+
+
+def _whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
+    return _positive(_part(*net._batch(X, T, s)), what)
+
+
+def _positive(part: Part, what: str) -> Part:
+    if not part.total > 0:
+        raise DataError(f"the sample weights of {what} sum to {part.total:g}; at least one must be above 0")
+    return part
+
+
+def _n_held_out(n: int, share: float) -> int:
+    if not isinstance(share, float | int) or not 0 < share < 1:
+        raise ConfigError(f"validation_split={share!r}; it must be a share of the samples, between 0 and 1")
+    count = round(n * share)
+    if not 0 < count < n:
+        raise ConfigError(f"validation_split={share} of {n} samples leaves {n - count} to train on and {count} to validate with")
+    return count
+
+
+def accuracy(Y: npt.NDArray[Any], T: npt.NDArray[Any]) -> float:
+    """The share of samples whose largest output is the right class; for one or independent outputs, y > ½ as t > ½.
+
+    >>> accuracy(np.array([[0.1, 0.9], [0.6, 0.4]]), np.array([[0, 1], [0, 1]]))
+    0.5
+    """
+    if Y.shape[1] > 1 and np.allclose(T.sum(axis=1), 1):
+        return float(np.mean(Y.argmax(axis=1) == T.argmax(axis=1)))
+    return float(np.mean((Y > 0.5) == (T > 0.5)))
