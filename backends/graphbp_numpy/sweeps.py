@@ -11,7 +11,9 @@ These loops accept complex arrays too, which is what the complex step runs on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -38,18 +40,21 @@ class Program:
         """Rows of each softmax group."""
         return [self.schedule.output_rows[group] for group in self.schedule.softmax_groups]
 
-    def matrices(self, w: Array) -> list[Any]:
-        """For each level, the CSR matrix (rows of the level × all rows) of its sparse edges, or None where it has none."""
+    def incoming(self, w: Array) -> Iterator[Any]:
+        """For each level, the CSR matrix (rows of the level × all rows) of the sparse edges that lead in; None where there are none."""
         s = self.schedule
-        found: list[Any] = []
         for level in s.levels:
-            if not level.n_sparse:
-                found.append(None)
-                continue
-            lo, hi = s.in_ptr[level.start], s.in_ptr[level.stop]
-            pointers = s.in_ptr[level.start : level.stop + 1] - lo
-            found.append(sparse.csr_matrix((w[lo:hi], s.in_src[lo:hi], pointers), shape=(level.stop - level.start, s.n_rows)))
-        return found
+            yield _csr(w, s.in_ptr, s.in_src, level.start, level.stop) if level.n_sparse else None
+
+    def outgoing(self, w: Array) -> Iterator[tuple[slice, Any]]:
+        """Rows of each level, from the last down to the inputs, and the matrix (rows × all rows) of the sparse edges that leave."""
+        s = self.schedule
+        by_source = w[s.out_slot]
+        starts = [0, *(level.start for level in s.levels)]
+        stops = [s.n_inputs, *(level.stop for level in s.levels)]
+        for start, stop in zip(reversed(starts), reversed(stops), strict=True):
+            has = s.out_ptr[stop] > s.out_ptr[start]
+            yield slice(start, stop), _csr(by_source, s.out_ptr, s.out_dst, start, stop) if has else None
 
     def weight(self, w: Array, block: DenseBlock) -> Array:
         """The (m, n) matrix of a dense block, a view of `w`."""
@@ -64,13 +69,13 @@ class Program:
         """(a, z) of every row for inputs x (D, N); for an input row a = z = x."""
         s = self.schedule
         a = np.empty((s.n_rows, x.shape[1]), np.result_type(w, x))
-        z = np.empty_like(a)
+        z = np.empty_like(a)  # rows are read only after they are written: every source stands before its destination
         a[: s.n_inputs] = z[: s.n_inputs] = x
-        for level, matrix in zip(s.levels, self.matrices(w), strict=True):
+        for level, matrix in zip(s.levels, self.incoming(w), strict=True):
             rows = slice(level.start, level.stop)
             a[rows] = self.bias(w, level)
             if matrix is not None:
-                a[rows] += matrix[:, : level.start] @ z[: level.start]
+                a[rows] += matrix @ z
             for block in level.dense:
                 a[block.start : block.stop] += self.weight(w, block) @ z[block.source]
             for segment in level.segments:
@@ -100,14 +105,13 @@ class Program:
         """
         s = self.schedule
         beta = np.zeros_like(delta)
-        for level, matrix in zip(reversed(s.levels), reversed(self.matrices(w)), strict=True):
-            rows = slice(level.start, level.stop)
-            delta[rows] += slope[rows] * beta[rows]
-            for block in level.dense:
-                beta[block.source] += self.weight(w, block).T @ delta[block.start : block.stop]
+        levels = [*reversed(s.levels), None]
+        for (rows, matrix), level in zip(self.outgoing(w), levels, strict=True):
             if matrix is not None:
-                beta[: level.start] += matrix[:, : level.start].T @ delta[rows]
-        delta[: s.n_inputs] += beta[: s.n_inputs]
+                beta[rows] += matrix @ delta
+            delta[rows] += slope[rows] * beta[rows]
+            for block in level.dense if level is not None else ():
+                beta[block.source] += self.weight(w, block).T @ delta[block.start : block.stop]
         return beta
 
     def tangent(self, w: Array, z: Array, slope: Array, x_dot: Array | None, w_dot: Array | None) -> tuple[Array, Array]:
@@ -117,13 +121,13 @@ class Program:
         z_dot = np.zeros_like(z)
         if x_dot is not None:
             a_dot[: s.n_inputs] = z_dot[: s.n_inputs] = x_dot
-        w_dot_matrices = self.matrices(w_dot) if w_dot is not None else [None] * s.depth
-        for level, matrix, direction in zip(s.levels, self.matrices(w), w_dot_matrices, strict=True):
+        directions = self.incoming(w_dot) if w_dot is not None else repeat(None)
+        for level, matrix, direction in zip(s.levels, self.incoming(w), directions, strict=False):
             rows = slice(level.start, level.stop)
             if matrix is not None:
-                a_dot[rows] += matrix[:, : level.start] @ z_dot[: level.start]
+                a_dot[rows] += matrix @ z_dot
             if direction is not None:
-                a_dot[rows] += direction[:, : level.start] @ z[: level.start]
+                a_dot[rows] += direction @ z
             for block in level.dense:
                 a_dot[block.start : block.stop] += self.weight(w, block) @ z_dot[block.source]
                 if w_dot is not None:
@@ -157,6 +161,13 @@ class Program:
         biased = np.flatnonzero(s.bias_slot >= 0)
         g[:, s.bias_slot[biased]] = delta[biased].T
         return g
+
+
+def _csr(values: Array, pointers: npt.NDArray[np.int64], indices: npt.NDArray[np.int32], start: int, stop: int) -> Any:
+    """Rows start..stop of the CSR arrays as a SciPy matrix with as many columns as there are rows in the network."""
+    lo, hi = pointers[start], pointers[stop]
+    shape = (stop - start, len(pointers) - 1)
+    return sparse.csr_matrix((values[lo:hi], indices[lo:hi], pointers[start : stop + 1] - lo), shape=shape)
 
 
 _EDGE_RUN = 1 << 14
