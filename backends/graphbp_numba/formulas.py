@@ -1,0 +1,413 @@
+"""z = h(a), h' and h'' for every built-in activation, as vector arithmetic: at most 2 ulp from the exact h.
+
+Each row of `FORMULAS` holds `f`, `df` and `d2f` of the pre-activation, and, where h' is a cheap function of z itself, `dz`: then the
+reverse sweep needs no copy of a.  All are written for float64 vectors; for float32 the same formulas run in float64 and are
+rounded once at the end (`graphbp_numba.functions`), which leaves half an ulp, except the rows in `NATIVE`, which are exact or
+correctly rounded in either precision.
+
+How each stays accurate
+-----------------------
+exp     x = k ln 2 + r with a fused multiply–add, so the leading part of r is exact; then 1 + (r + r² p(r)), and 2^k in two factors, so
+        that subnormal results are rounded once.
+log     x = 2^k m, √½ ≤ m < √2, s = f/(2 + f), log m = f − (f²/2 − s (f²/2 + s² p(s²))) with f = m − 1 exact.
+sin     x − k π/2 with π/2 in three parts, kept as an unevaluated sum of two floats; |x| ≥ 2²⁰ goes, lane by lane, to the C library.
+gelu    a Φ(a) through Φ(−u) = exp(−u²/2) G(u)/(u + 0.8), where G is nearly constant; u² is kept to twice the precision.
+Coefficients are Chebyshev fits (mpmath.chebyfit) on the reduced ranges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from graphbp_numba.lanes import Lanes, declared, fma, polynomial, where
+
+__all__ = ["FORMULAS", "NATIVE", "Formula", "vector_exp"]
+
+Vector = Callable[[Lanes], Lanes]
+
+_LOG2E = 1.4426950408889634
+_LN2, _LN2_LO = 0.6931471805599453, 2.3190468138462996e-17
+_MAGIC = 6755399441055744.0  # 1.5 · 2^52: adding it rounds to an integer, whose bits then stand in the low mantissa
+_MAGIC_BITS = 0x4338000000000000
+_ONE_BITS = 0x3FF0000000000000
+_TINY = 2.2250738585072014e-308
+
+_EM1 = (
+    0.5, 0.16666666666666666, 0.04166666666666668, 0.008333333333333333, 0.0013888888888879004, 0.00019841269841263252,
+    2.480158733663095e-05, 2.7557319247344507e-06, 2.755726307730941e-07, 2.5052070959803662e-08, 2.091821231913398e-09,
+    1.6086677666787362e-10,
+)  # fmt: skip
+_LOG = (
+    0.6666666666666666, 0.4000000000000088, 0.28571428570803614, 0.22222222391713917, 0.18181795640132906, 0.15386239702814658,
+    0.13268773138656886, 0.13086626147840102,
+)  # fmt: skip
+_LOG1P = (
+    0.6666666666666666, 0.4, 0.2857142857142882, 0.22222222222172788, 0.18181818186880555, 0.15384615076709174, 0.13333345323305978,
+    0.1176439410267377, 0.10531837812039883, 0.09457163207211484, 0.09231944273368248, 0.052834122281372714, 0.14938828485979846,
+)  # fmt: skip
+_ATAN = (
+    -0.3333333333333333, 0.19999999999999554, -0.14285714285648404, 0.11111111107234799, -0.09090908969557403, 0.07692305354678655,
+    -0.06666636435777692, 0.05882074956371294, -0.05261265735709454, 0.04752086773576656, -0.04308119655330471, 0.03872640214042632,
+    -0.033750132001619734, 0.027567942297344678, -0.020238706986393514, 0.012756172907694298, -0.006575683344151699,
+    0.002622977891906089, -0.0007518472526973822, 0.0001368724853148122, -1.1832505417555692e-05,
+)  # fmt: skip
+_SIN = (
+    -0.16666666666666666, 0.008333333333333331, -0.00019841269841265017, 2.755731921930192e-06, -2.5052106219521895e-08,
+    1.6058529572267877e-10, -7.586576588171073e-13,
+)  # fmt: skip
+_COS = (
+    0.041666666666666664, -0.0013888888888888887, 2.4801587301584618e-05, -2.7557319221382114e-07, 2.087675578389404e-09,
+    -1.1470459749675607e-11, 4.745804889760674e-14,
+)  # fmt: skip
+_MILLS = (
+    0.46639339355589854, -0.04597355027203069, -0.060343724416332636, 0.05097352993757264, -0.007676097388735162,
+    -0.006645115237057587, 0.0011226812404197424, 0.0013640470346934028, 4.414102766927866e-05, -0.00028351434954498303,
+    -0.00010130136878134902, 3.1033503467846914e-05, 3.863187282405934e-05, 9.464004789337488e-06, -5.908700082883065e-06,
+    -5.818167953011124e-06, -1.544434393152055e-06, 8.758693640552183e-07, 1.052053323478464e-06, 3.5426920899938066e-07,
+    -1.5373544508680438e-07, -1.9360420510691884e-07, -4.522844790569776e-08, 2.4785905516109586e-08, 1.572671991651795e-08,
+    2.4304263878312533e-09,
+)  # fmt: skip  # G as a polynomial in t = (u − 2.5)/(u + 2.5), u in [0, 39]
+
+
+# -- building blocks ------------------------------------------------------------------------------------------------------------
+
+
+def _reduce(x: Lanes, x_lo: Lanes | None = None) -> tuple[Lanes, Lanes]:
+    """(k, expm1(r)) with x + x_lo = k ln 2 + r, |r| ≤ ½ ln 2; k as integers."""
+    shifted = fma(x, _LOG2E, _MAGIC)
+    k = shifted - _MAGIC
+    high = fma(k, -_LN2, x)
+    r = fma(k, -_LN2_LO, high) if x_lo is None else high - fma(k, _LN2_LO, -x_lo)
+    return shifted.bits() - _MAGIC_BITS, fma(r * r, polynomial(r, _EM1), r)
+
+
+def _power_of_two(k: Lanes) -> Lanes:
+    """2^k for −1022 ≤ k ≤ 1023."""
+    return ((k << 52) + _ONE_BITS).as_float()
+
+
+def _scale(x: Lanes, k: Lanes) -> Lanes:
+    """x 2^k, rounded once even where the result is subnormal."""
+    half = k >> 1
+    return x * _power_of_two(half) * _power_of_two(k - half)
+
+
+def vector_exp(x: Lanes) -> Lanes:
+    """exp(x)."""
+    k, q = _reduce(x.clamp(-746.0, 710.0))
+    return _scale(q + 1, k)
+
+
+def _exp_of_sum(high: Lanes, low: Lanes) -> Lanes:
+    """exp(high + low), |low| an ulp or so of high, high ≤ 0."""
+    k, q = _reduce(high.clamp(-746.0, 710.0), low)
+    return _scale(q + 1, k)
+
+
+def _expm1(x: Lanes) -> Lanes:
+    """exp(x) − 1, which keeps the sign of x, zeros too."""
+    bounded = x.clamp(-40.0, 710.0)
+    k, q = _reduce(bounded)
+    low = k.constant(1023)
+    near = where(k > 1022, low - 1, k)  # 2^1024 is no float: one factor of 2 waits
+    s = _power_of_two(near)
+    small = fma(s, q, s - 1)
+    large = _scale(q + 1, k)
+    return where(bounded > 40.0, large, small).copysign(x)
+
+
+def _log(x: Lanes) -> Lanes:
+    """The natural logarithm."""
+    tiny = x < _TINY
+    scaled = where(tiny, x * 18014398509481984.0, x)
+    exponent = (scaled.bits() - 0x3FE6A09E667F3BCD) >> 52
+    f = (scaled.bits() - (exponent << 52)).as_float() - 1
+    k = (exponent + _MAGIC_BITS).as_float() - _MAGIC
+    k = where(tiny, k - 54, k)
+    s = f / (f + 2)
+    half = 0.5 * f * f
+    correction = fma(k, _LN2_LO, s * fma(s * s, polynomial(s * s, _LOG), half))
+    value = fma(k, _LN2, f - (half - correction))
+    value = where(x.equals(math.inf), math.inf, value)
+    value = where(x.equals(0.0), -math.inf, value)
+    return where((x < 0) | x.is_nan(), math.nan, value)
+
+
+def _log1p_unit(e: Lanes) -> Lanes:
+    """log(1 + e) for 0 ≤ e ≤ 1."""
+    s = e / (e + 2)
+    half = 0.5 * e * e
+    return e - (half - s * fma(s * s, polynomial(s * s, _LOG1P), half))
+
+
+_PIO2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591833e-33)
+
+
+def _reduce_angle(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(quadrant, r, r_lo) with x = quadrant π/2 + r + r_lo, for |x| < 2²⁰."""
+    shifted = fma(x, 0.6366197723675814, _MAGIC)
+    k = shifted - _MAGIC
+    first = fma(k, -_PIO2[0], x)  # exact
+    product = k * _PIO2[1]
+    product_lo = fma(k, _PIO2[1], -product)
+    r = first - product
+    virtual = r - first  # the two-sum of first and −product, exact whichever is larger
+    r_lo = (first - (r - virtual)) - (product + virtual)
+    return shifted.bits() - _MAGIC_BITS, r, fma(k, -_PIO2[2], r_lo - product_lo)
+
+
+def _sine(x: Lanes, quarter_turns: int) -> Lanes:
+    """sin(x + quarter_turns π/2)."""
+    far = x.abs() >= 1048576.0
+    quadrant, r, r_lo = _reduce_angle(where(far, 0.0, x))
+    z = r * r
+    sine = r + fma(r * z, polynomial(z, _SIN), fma(-0.5 * z, r_lo, r_lo))
+    half = 0.5 * z
+    top = 1 - half
+    cosine = top + fma(z * z, polynomial(z, _COS), ((1 - top) - half) - r * r_lo)
+    turn = quadrant + quarter_turns
+    value = where((turn & 1).compare("==", 0), sine, cosine)
+    value = where((turn & 2).compare("==", 0), value, -value)
+    if quarter_turns == 0:
+        value = where(x.equals(0.0), x, value)
+    return _libm_where(x, far, value, ("sin", "cos")[quarter_turns])
+
+
+def _libm_where(x: Lanes, mask: object, value: Lanes, name: str) -> Lanes:
+    """The C library's sin or cos in the lanes of the mask (rare: reached only where some lane is there)."""
+    b = x.b
+    before = b.basic_block
+    double = ir.DoubleType()
+    function = declared(b, f"llvm.{name}.f64", double, double)
+    with b.if_then(mask.any(), likely=False):  # type: ignore[attr-defined]
+        slow = value.v
+        for lane in range(x.count):
+            index = ir.Constant(ir.IntType(32), lane)
+            each = b.call(function, [b.extract_element(x.v, index)])
+            keep = b.extract_element(slow, index)
+            slow = b.insert_element(slow, b.select(b.extract_element(mask.v, index), each, keep), index)  # type: ignore[attr-defined]
+        inside = b.basic_block
+    phi = b.phi(x.v.type)
+    phi.add_incoming(value.v, before)
+    phi.add_incoming(slow, inside)
+    return Lanes(b, phi)
+
+
+def _zero_like(a: Lanes) -> Lanes:
+    """0, or NaN where a is NaN."""
+    return where(a.is_nan(), a, 0.0)
+
+
+def _times(a: Lanes, factor: Lanes) -> Lanes:
+    """a · factor, where factor decays faster than a grows: ∞ · 0 is 0."""
+    return where(factor.equals(0.0), 0.0, a * factor)
+
+
+# -- activations ------------------------------------------------------------------------------------------------------------------
+
+
+def _tanh(a: Lanes) -> Lanes:
+    # tanh |a| = −m / (2 + m), m = expm1(−2|a|): the denominator's rounding is carried along
+    m = _expm1(-2 * where(a.abs() > 20.0, 20.0, a.abs()))
+    d = m + 2
+    d_lo = m - (d - 2)
+    q = m / d
+    return fma(fma(q, -d, m) - q * d_lo, 1 / d, q).copysign(a)
+
+
+def _sigmoid(a: Lanes) -> Lanes:
+    e = vector_exp(-a.abs())
+    d = e + 1
+    d_lo = e - (d - 1)
+    top = where(a < 0, e, where(a.is_nan(), a, 1.0))
+    q = top / d
+    return where(q < 1e-290, q, fma(fma(q, -d, top) - q * d_lo, 1 / d, q))
+
+
+def _dsigmoid(a: Lanes) -> Lanes:
+    e = vector_exp(-a.abs())
+    return e / ((e + 1) * (e + 1))
+
+
+def _d2sigmoid(a: Lanes) -> Lanes:
+    e = vector_exp(-a.abs())
+    d = e + 1
+    return (e * _expm1(-a.abs()) / (d * d * d)).copysign(-a)
+
+
+def _dtanh(a: Lanes) -> Lanes:
+    e = vector_exp(-2 * a.abs())
+    return 4 * e / ((e + 1) * (e + 1))
+
+
+def _silu(a: Lanes) -> Lanes:
+    return _times(a, _sigmoid(a))
+
+
+def _dsilu(a: Lanes) -> Lanes:
+    return _sigmoid(a) * (1 + _times(a, _sigmoid(-a)))
+
+
+def _softplus(a: Lanes) -> Lanes:
+    tail = _log1p_unit(vector_exp(-a.abs()))
+    return where(a > 0, a, _zero_like(a)) + tail
+
+
+def _square_exactly(a: Lanes, factor: float) -> tuple[Lanes, Lanes]:
+    """factor a² as an unevaluated sum; factor is a power of two."""
+    high = a * (factor * a)
+    return high, where(high < 1e3, fma(a, factor * a, -high), 0.0)
+
+
+def _gaussian(a: Lanes) -> Lanes:
+    high, low = _square_exactly(a, 1.0)
+    return _exp_of_sum(-high, -low)
+
+
+def _gelu(a: Lanes) -> Lanes:
+    u = where(a.abs() > 39.0, 39.0, a.abs())
+    t = (u - 2.5) / (u + 2.5)
+    g = polynomial(t, _MILLS)
+    high, low = _square_exactly(u, 0.5)
+    k, q = _reduce(-high, -low)
+    d = u + 0.8
+    d_lo = (u - (d - (d - u))) + (0.8 - (d - u))  # two-sum: exact
+    top = g * u
+    top_lo = fma(g, u, -top)
+    w = top / d
+    w_lo = (fma(w, -d, top) - w * d_lo + top_lo) / d
+    tail = _scale(w + fma(w, q, w_lo), k)  # u Φ(−u)
+    return where(a < 0, -tail, where(a.is_nan(), a, where(a > 39.0, a, a - tail)))
+
+
+def _normal_cdf(a: Lanes) -> Lanes:
+    u = where(a.abs() > 39.0, 39.0, a.abs())
+    t = (u - 2.5) / (u + 2.5)
+    high, low = _square_exactly(u, 0.5)
+    tail = _exp_of_sum(-high, -low) * polynomial(t, _MILLS) / (u + 0.8)
+    return where(a < 0, tail, where(a.is_nan(), a, 1 - tail))
+
+
+def _normal_pdf(a: Lanes) -> Lanes:
+    high, low = _square_exactly(a, 0.5)
+    return 0.3989422804014327 * _exp_of_sum(-high, -low)
+
+
+def _softsign(a: Lanes) -> Lanes:
+    # 1 + |a| rounds to |a| + 1 ulp at most; for |a| = ∞ the quotient would be NaN
+    return where(a.abs().equals(math.inf), a.constant(1.0).copysign(a), a / (a.abs() + 1))
+
+
+def _sign(a: Lanes) -> Lanes:
+    return where(a.equals(0.0) | a.is_nan(), a + 0.0, a.constant(1.0).copysign(a))
+
+
+def _arctan(a: Lanes) -> Lanes:
+    size = a.abs()
+    inverse = size > 1.0
+    t = where(inverse, 1 / size, size)
+    z = t * t
+    tail = t * z * polynomial(z, _ATAN)
+    value = where(inverse, 1.5707963267948966 - (t + (tail - 6.123233995736766e-17)), t + tail)
+    return value.copysign(a)
+
+
+_SCALE, _ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+_SCALE_ALPHA = _SCALE * _ALPHA
+_LEAK = 0.01
+
+
+def _negative(a: Lanes) -> Lanes:
+    """min(a, 0), a NaN kept."""
+    return where(a > 0, 0.0, a)
+
+
+def _positive_else(one: float, other: Vector) -> Vector:
+    return lambda a: where(a > 0, one, other(_negative(a)))
+
+
+@dataclass(frozen=True)
+class Formula:
+    """f, df, d2f of a; dz: h' as a function of z, where that is cheap and as good as h' of a in the sum of a gradient."""
+
+    f: Vector
+    df: Vector
+    d2f: Vector
+    dz: Vector | None = None
+
+
+FORMULAS: dict[str, Formula] = {
+    "identity": Formula(lambda a: a, lambda a: _zero_like(a) + 1, _zero_like, lambda z: _zero_like(z) + 1),
+    "tanh": Formula(_tanh, _dtanh, lambda a: -2 * _tanh(a) * _dtanh(a), lambda z: (1 - z) * (1 + z)),
+    "sigmoid": Formula(_sigmoid, _dsigmoid, _d2sigmoid, lambda z: z * (1 - z)),
+    "relu": Formula(
+        lambda a: where(a > 0, a, _zero_like(a)),
+        lambda a: where(a > 0, 1.0, _zero_like(a)),
+        _zero_like,
+        lambda z: where(z > 0, 1.0, _zero_like(z)),
+    ),
+    "leaky_relu": Formula(
+        lambda a: where(a > 0, a, _LEAK * a),
+        lambda a: where(a > 0, 1.0, _zero_like(a) + _LEAK),
+        _zero_like,
+        lambda z: where(z > 0, 1.0, _zero_like(z) + _LEAK),
+    ),
+    "elu": Formula(
+        lambda a: where(a > 0, a, _expm1(_negative(a))),
+        _positive_else(1.0, vector_exp),
+        _positive_else(0.0, vector_exp),
+        lambda z: where(z > 0, 1.0, z + 1),
+    ),
+    "selu": Formula(
+        lambda a: where(a > 0, _SCALE * a, _SCALE_ALPHA * _expm1(_negative(a))),
+        _positive_else(_SCALE, lambda a: _SCALE_ALPHA * vector_exp(a)),
+        _positive_else(0.0, lambda a: _SCALE_ALPHA * vector_exp(a)),
+        lambda z: where(z > 0, _SCALE, z + _SCALE_ALPHA),
+    ),
+    "gelu": Formula(
+        _gelu,
+        lambda a: _normal_cdf(a) + _times(a, _normal_pdf(a)),
+        lambda a: _times(2 - a * a, _normal_pdf(a)),
+    ),
+    "silu": Formula(_silu, _dsilu, lambda a: 2 * _dsigmoid(a) + _times(a, _d2sigmoid(a))),
+    "softplus": Formula(_softplus, _sigmoid, _dsigmoid),
+    "softsign": Formula(
+        _softsign,
+        lambda a: 1 / ((a.abs() + 1) * (a.abs() + 1)),
+        lambda a: -2 * _sign(a) / ((a.abs() + 1) * (a.abs() + 1) * (a.abs() + 1)),
+        lambda z: (1 - z.abs()) * (1 - z.abs()),
+    ),
+    "exp": Formula(vector_exp, vector_exp, vector_exp, lambda z: z),
+    "expm1": Formula(_expm1, vector_exp, vector_exp, lambda z: z + 1),
+    "log": Formula(_log, lambda a: 1 / a, lambda a: -1 / (a * a)),
+    "sin": Formula(lambda a: _sine(a, 0), lambda a: _sine(a, 1), lambda a: -_sine(a, 0)),
+    "cos": Formula(lambda a: _sine(a, 1), lambda a: -_sine(a, 0), lambda a: -_sine(a, 1)),
+    "arctan": Formula(
+        _arctan,
+        lambda a: 1 / fma(a, a, 1.0),
+        lambda a: _times(-2 * a, 1 / (fma(a, a, 1.0) * fma(a, a, 1.0))),
+    ),
+    "gaussian": Formula(
+        _gaussian,
+        lambda a: _times(-2 * a, _gaussian(a)),
+        lambda a: _times(fma(4 * a, a, -2.0), _gaussian(a)),
+    ),
+    "reciprocal": Formula(lambda a: 1 / a, lambda a: -1 / (a * a), lambda a: 2 / (a * a * a), lambda z: -(z * z)),
+    "square": Formula(lambda a: a * a, lambda a: 2 * a, lambda a: _zero_like(a) + 2),
+    "sqrt": Formula(lambda a: a.sqrt(), lambda a: 0.5 / a.sqrt(), lambda a: -0.25 / (a * a.sqrt()), lambda z: 0.5 / z),
+    "rsqrt": Formula(
+        lambda a: 1 / a.sqrt(),
+        lambda a: -0.5 / (a * a.sqrt()),
+        lambda a: 0.75 / (a * a * a.sqrt()),
+        lambda z: -0.5 * (z * z * z),
+    ),
+    "abs": Formula(lambda a: a.abs(), _sign, _zero_like),
+    "step": Formula(lambda a: where(a > 0, 1.0, _zero_like(a)), _zero_like, _zero_like),
+}
+
+NATIVE = frozenset({"identity", "relu", "leaky_relu", "abs", "step", "square", "reciprocal", "sqrt"})
+"""Rows that run in float32 itself: exact, or one correctly rounded operation."""

@@ -1,0 +1,214 @@
+"""Activations and error functions as C functions that the kernels call by address: one kernel then serves every network.
+
+An activation's function maps a run of vectors, `f(source, target, count)`; an error's maps pairs, `f(y, t, target, count)`.  Built-in
+activations come from `graphbp_numba.formulas`.  Everything else, registered by a user or a plugin and the error functions, is the
+NumPy formula of the core's table, compiled by Numba as a scalar function; plain functions that it calls are compiled along.
+"""
+
+from __future__ import annotations
+
+import builtins
+import types as pytypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.core.errors import NumbaError
+from numba.extending import intrinsic, overload
+
+from graphbp.extend import Activation, ErrorFunction, NotSupportedError
+from graphbp_numba.formulas import FORMULAS, NATIVE
+from graphbp_numba.jit import compiled_c, source_digest, watch
+from graphbp_numba.lanes import INT64, load, store, vector_type
+
+__all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses"]
+
+VECTOR_BYTES = 64
+"""One vector: 8 float64 or 16 float32.  Where the machine has narrower registers, LLVM splits it."""
+
+_UNARY = types.void(types.intp, types.intp, types.intp)
+_BINARY = types.void(types.intp, types.intp, types.intp, types.intp)
+_ITEM = {"float64": 8, "float32": 4}
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _map_formula(context: Any, name: Any, kind: Any, dtype: Any, source: Any, target: Any, count: Any) -> Any:
+    """target[:count] = formula(source[:count]); count is a multiple of the lanes in a vector."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        formula = getattr(FORMULAS[name.literal_value], kind.literal_value)
+        real = dtype.literal_value
+        vector = vector_type(real, VECTOR_BYTES // _ITEM[real])
+        source, target, count = arguments[3:]
+        entry, head, body, end = (
+            builder.basic_block,
+            builder.append_basic_block("head"),
+            builder.append_basic_block("body"),
+            builder.append_basic_block("end"),
+        )
+        stop = builder.mul(count, ir.Constant(INT64, _ITEM[real]))
+        builder.branch(head)
+        builder.position_at_end(head)
+        offset = builder.phi(INT64)
+        offset.add_incoming(ir.Constant(INT64, 0), entry)
+        builder.cbranch(builder.icmp_signed("<", offset, stop), body, end)
+        builder.position_at_end(body)
+        a = load(builder, builder.add(source, offset), vector)
+        z = formula(a) if real == "float64" or name.literal_value in NATIVE else formula(a.widen()).narrow()
+        store(builder, z, builder.add(target, offset))
+        offset.add_incoming(builder.add(offset, ir.Constant(INT64, VECTOR_BYTES)), builder.basic_block)
+        builder.branch(head)
+        builder.position_at_end(end)
+        return ir.Constant(INT64, 0)
+
+    return types.intp(name, kind, dtype, source, target, count), generate
+
+
+@cache
+def _builtin(name: str, kind: str, dtype: str) -> Any:
+    digest = source_digest()
+
+    def function(source: int, target: int, count: int) -> None:
+        _map_formula(name, kind, dtype, source, target, count)
+        len(digest)
+
+    return watch(compiled_c(_UNARY)(function))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _get(context: Any, address: Any, index: Any, like: Any) -> Any:
+    """The element `index` of an array of the type of `like` at an address."""
+
+    def generate(ctx: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ctx.get_value_type(like).as_pointer())
+        return builder.load(builder.gep(pointer, [arguments[1]]))
+
+    return like(address, index, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put(context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Store an element."""
+
+    def generate(ctx: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ctx.get_value_type(value).as_pointer())
+        builder.store(arguments[2], builder.gep(pointer, [arguments[1]]))
+        return ctx.get_dummy_value()
+
+    return types.none(address, index, value), generate
+
+
+def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None) -> Any:
+    """The function with every plain Python function that it reaches, by a global or a closure, compiled too."""
+    seen = {} if seen is None else seen
+    if id(function) in seen:
+        return seen[id(function)]
+    if not isinstance(function, pytypes.FunctionType):
+        return function  # a ufunc, or compiled already
+    seen[id(function)] = function  # a recursive function meets itself here, and Numba then says so
+
+    def replace(value: Any) -> Any:
+        return _compilable(value, seen) if isinstance(value, pytypes.FunctionType) else value
+
+    names = set(function.__code__.co_names)
+    scope = {key: replace(value) for key, value in function.__globals__.items() if key in names}
+    scope["__builtins__"] = builtins
+    scope["__name__"] = function.__globals__.get("__name__", "user")
+    cells = tuple(pytypes.CellType(replace(cell.cell_contents)) for cell in function.__closure__ or ())
+    copy = pytypes.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    seen[id(function)] = njit(error_model="numpy")(copy)
+    return seen[id(function)]
+
+
+_user: dict[tuple[Any, str, int], Any] = {}
+
+
+def _from_table(function: Callable[..., Any], dtype: str, arity: int, what: str) -> int:
+    """The address of a table's NumPy formula as a C function.  Raises `NotSupportedError` where Numba cannot compile it."""
+    key = (function, dtype, arity)
+    if key not in _user:
+        try:
+            _user[key] = _compile_scalar(_compilable(function), dtype, arity)
+        except NumbaError as problem:
+            reason = str(problem).strip().splitlines()
+            raise NotSupportedError(
+                f"{what} cannot run on the Numba backend: Numba cannot compile it ({reason[0] if reason else problem}); write it with "
+                'NumPy ufuncs and np.where, or use backend="numpy"'
+            ) from problem
+    return int(_user[key].address)
+
+
+def _as_scalar(value: Any) -> Any:
+    """A number; `np.where` of mixed types makes a 0-dimensional array of it in Numba."""
+    return value if np.ndim(value) == 0 else np.asarray(value).item()
+
+
+@overload(_as_scalar)  # type: ignore[untyped-decorator]
+def _as_scalar_compiled(value):  # type: ignore[no-untyped-def]  # Numba compares this signature with the lambdas'
+    if isinstance(value, types.Array):
+        return lambda value: value.item()
+    return lambda value: value
+
+
+def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
+    """The formula as a C function over arrays; it computes in float64, and float32 results are rounded once."""
+    real, double = getattr(np, dtype), np.float64
+
+    def unary(source: int, target: int, count: int) -> None:
+        for i in range(count):
+            _put(target, i, real(_as_scalar(scalar(double(_get(source, i, real(0)))))))
+
+    def binary(y: int, t: int, target: int, count: int) -> None:
+        for i in range(count):
+            _put(target, i, real(_as_scalar(scalar(double(_get(y, i, real(0))), double(_get(t, i, real(0)))))))
+
+    return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
+
+
+class ActivationFunctions:
+    """The C functions of one activation, each compiled when first asked for.
+
+    from_z : h' is had from z, by `dz`; else the sweep keeps a copy of a.
+    """
+
+    def __init__(self, activation: Activation, dtype: str) -> None:
+        self.activation, self.dtype = activation, dtype
+        self.formula = FORMULAS.get(activation.name) if activation.builtin else None
+        if activation.builtin and self.formula is None and activation.elementwise:
+            raise NotSupportedError(f'the Numba backend has no kernel for the built-in activation {activation.name!r}; use backend="numpy"')
+
+    @property
+    def from_z(self) -> bool:
+        return self.formula is not None and self.formula.dz is not None
+
+    def address(self, kind: str) -> int:
+        """The address of "f", "df", "d2f" or "dz"; 0 for softmax, which acts at the heads."""
+        if not self.activation.elementwise:
+            return 0
+        if self.formula is not None:
+            return int(_builtin(self.activation.name, kind, self.dtype).address)
+        return _from_table(getattr(self.activation, kind), self.dtype, 1, f"activation {self.activation.name!r} ({kind})")
+
+
+_activations: dict[tuple[Activation, str], ActivationFunctions] = {}
+
+
+def activation_functions(activation: Activation, dtype: str) -> ActivationFunctions:
+    """The C functions of an activation in one dtype."""
+    key = (activation, dtype)
+    if key not in _activations:
+        _activations[key] = ActivationFunctions(activation, dtype)
+    return _activations[key]
+
+
+@cache
+def error_function_addresses(error: ErrorFunction, dtype: str) -> tuple[int, int, int]:
+    """Addresses of e, ∂e/∂y and ∂²e/∂y² as C functions of (y, t)."""
+    value, dy, d2y = (
+        _from_table(getattr(error, kind), dtype, 2, f"error function {error.name!r} ({kind})") for kind in ("value", "dy", "d2y")
+    )
+    return value, dy, d2y

@@ -1,0 +1,119 @@
+"""Numba's decorators, typed, with the settings of this backend, and a cache on disk wherever one can be written.
+
+* `kernel`: a function called from other kernels; compiled into its callers.
+* `compiled`: a function called from Python: runs without the GIL, cached on disk.  It is the innermost of a factory whose closure
+  holds nothing but strings and numbers; these, and a digest of this package's source, are part of the cache's key, because
+  Numba itself would not notice an edit in another module.
+* `compiled_c`: the same as a C function, called by address.
+
+Where neither the install folder nor the home can be written, the cache goes to a private folder for temporary files; where that
+fails too, each process compiles anew.  Both are said once, as a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba import cfunc, njit
+
+__all__ = ["compile_events", "compiled", "compiled_c", "kernel", "source_digest"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_lock = threading.RLock()
+
+
+@cache
+def source_digest() -> str:
+    """A digest of this package's source files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def kernel(function: _F) -> _F:
+    """A function for other kernels to call."""
+    made: _F = njit(**_SETTINGS)(function)
+    return made
+
+
+def compiled(function: _F) -> _F:
+    """A function for Python to call, cached on disk."""
+    made: _F = _cached(lambda caching: njit(cache=caching, **_SETTINGS)(function))
+    return made
+
+
+def compiled_c(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A C function with this signature, cached on disk; `.address` is what to call."""
+    return lambda function: _cached(lambda caching: cfunc(signature, cache=caching, error_model="numpy")(function))
+
+
+_notices: set[str] = set()
+
+
+def _notice(message: str) -> None:
+    if message not in _notices:
+        _notices.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _cached(make: Callable[[bool], Any]) -> Any:
+    """make(True), where Numba finds a folder for its cache; else with a temporary one; else make(False)."""
+    with _lock:
+        try:
+            return make(True)
+        except RuntimeError as problem:
+            if "cache" not in str(problem) and "locator" not in str(problem):
+                raise
+        folder = _temporary_folder()
+        if folder is None:
+            _notice("graphbp: no folder can be written for Numba's cache, so each process compiles anew; set NUMBA_CACHE_DIR to one")
+            return make(False)
+        _notice(f"graphbp: Numba's cache goes to {folder}, as neither the install folder nor the home can be written")
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            return make(True)
+        finally:
+            numba.config.CACHE_DIR = before
+
+
+@cache
+def _temporary_folder() -> str | None:
+    """A folder for temporary files that only this user can write: cached code is run, so it must be nobody else's."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"graphbp-numba-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        mine = not hasattr(os, "getuid") or found.st_uid == user
+        if stat.S_ISDIR(found.st_mode) and mine and not found.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return str(folder)
+    except OSError:
+        pass
+    return None
+
+
+_watched: list[Any] = []
+
+
+def watch(function: _F) -> _F:
+    """Count this function's compilations in `compile_events`."""
+    _watched.append(function)
+    return function
+
+
+def compile_events() -> int:
+    """How many specialisations of the kernels exist in this process; a new topology leaves it unchanged."""
+    return sum(len(getattr(function, "signatures", ())) or int(hasattr(function, "address")) for function in _watched)

@@ -1,0 +1,416 @@
+"""The sweeps: one forward and one reverse interpreter of a plan, for a tile of samples at a time.
+
+    for each tile:   load X → rows;  forward over the runs;  heads: E, δ at the outputs;  reverse over the runs;  store
+
+A tile is `lanes` samples wide and holds one row per unit.  No level needs a barrier inside a tile, and memory is
+(units × lanes) a thread, whatever N is.  In the reverse sweep δ overwrites z, row by row, as soon as no later row needs that z:
+by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and for the gradients δ_k z_i at once.
+
+The last tile is filled up with copies of the last sample, whose weight is 0.
+
+Layout of a tile's buffer, in rows: z and δ | a of the rows that keep it | β of one run | heads' δ | targets | scratch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import compiled, kernel, source_digest, watch
+from graphbp_numba.plan import (
+    CANONICAL,
+    COUPLED,
+    ELEMENTWISE,
+    ERROR_CODE,
+    ERROR_DY,
+    ERROR_VALUE,
+    F,
+    FIRST,
+    FROM_Z,
+    HAS_OUTPUT,
+    HEAD_DF,
+    HEAD_FIELDS,
+    HEAD_KIND,
+    HEAD_POS,
+    HEADS,
+    IN_PTR,
+    IN_SRC,
+    KEEP,
+    KIND,
+    LAST,
+    LEAF,
+    N_EDGES,
+    N_HEADS,
+    N_INPUTS,
+    N_KEEP,
+    N_OUTPUTS,
+    N_ROWS,
+    N_RUNS,
+    ORDER,
+    OUT_DST,
+    OUT_KEEP,
+    OUT_POS,
+    OUT_PTR,
+    OUT_ROW,
+    RUN_FIELDS,
+    RUN_ROWS,
+    RUNS,
+    SLOPE,
+    SOFTMAX,
+    START,
+    STOP,
+    SUMS,
+)
+from graphbp_numba.rows import (
+    add_rows,
+    call_binary,
+    call_unary,
+    copy_rows,
+    fill_rows,
+    finish_sums,
+    gather,
+    gather_sums,
+    item_size,
+    multiply_rows,
+    pointer,
+    reals,
+    row_sums,
+)
+
+__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "sweep"]
+
+VALUE, GRADIENT, VJP = range(3)
+SPARE_ROWS = 4
+
+
+def buffer_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+    """Rows of a tile's buffer, without the vectors set aside for sums."""
+    return n_rows + n_keep + RUN_ROWS + 2 * n_outputs + SPARE_ROWS
+
+
+@kernel
+def forward_runs(tag: Any, table: Any, w: int, bias: int, z: int, keep: int, first: int, stop: int) -> None:
+    """a = Σ w z + b and z = h(a), for the runs first..stop."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    src = table[IN_SRC]
+    biases = carray(reals(tag, bias), table[N_ROWS])
+    for r in range(first, stop):
+        start, end = runs[r, START], runs[r, STOP]
+        for j in range(start, end):
+            gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
+        if runs[r, KEEP] >= 0:
+            copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
+        if runs[r, F] != 0:
+            call_unary(runs[r, F], z + start * row, z + start * row, (end - start) * lanes)
+
+
+@kernel
+def reverse_runs(
+    tag: Any, table: Any, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int, first: int, stop: int
+) -> None:
+    """δ = h'(a) Σ w δ (+ the head's term), in place of z, for the runs stop − 1, ..., first; and the sums δ_k z_i, δ_j over lanes."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
+    dst = table[OUT_DST]
+    for r in range(stop - 1, first - 1, -1):
+        start, end = runs[r, START], runs[r, STOP]
+        here, count = z + start * row, end - start
+        if runs[r, LEAF]:
+            fill_rows(tag, here, count)
+        else:
+            order = runs[r, ORDER]
+            linear = runs[r, KIND] != ELEMENTWISE
+            for j in range(count):
+                out = here if linear else beta
+                gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
+            if not linear:
+                source = here if runs[r, FROM_Z] else keep + runs[r, KEEP] * row
+                call_unary(runs[r, SLOPE], source, here, count * lanes)
+                multiply_rows(tag, here, here, beta, count)
+        if runs[r, HAS_OUTPUT]:
+            for j in range(start, end):
+                add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
+        row_sums(tag, here, count, sums + (table[SUMS] + start) * item_size(tag))
+
+
+@kernel
+def reverse_inputs(tag: Any, table: Any, w: int, z: int, sums: int, aside: int) -> None:
+    """The same for the input rows: their δ is ∂E/∂x."""
+    row = len(tag) * VECTOR_BYTES
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    units = table[N_ROWS] - table[N_INPUTS]
+    for i in range(table[N_INPUTS]):
+        here = z + i * row
+        gather_sums(tag, z, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
+    finish_sums(tag, table[N_EDGES], sums, aside)
+
+
+@kernel
+def load_tile(rows: Any, values: Any, n0: int) -> None:
+    """rows[i, l] = values[n0 + l, i]; past the end, the last sample again."""
+    last = values.shape[0] - 1
+    for i in range(values.shape[1]):
+        for lane in range(rows.shape[1]):
+            rows[i, lane] = values[min(n0 + lane, last), i]
+
+
+@kernel
+def softmax_rows(table: Any, z: Any, keep: Any) -> None:
+    """y = softmax(a) over each softmax head's rows."""
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    for h in range(table[N_HEADS]):
+        if heads[h, COUPLED]:
+            first, last = heads[h, FIRST], heads[h, LAST]
+            for lane in range(z.shape[1]):
+                top = keep[out_keep[positions[first]], lane]
+                for q in range(first + 1, last):
+                    value = keep[out_keep[positions[q]], lane]
+                    top = value if value > top or value != value else top
+                total = 0 * top
+                for q in range(first, last):
+                    e = math.exp(keep[out_keep[positions[q]], lane] - top)
+                    z[out_row[positions[q]], lane] = e
+                    total += z[out_row[positions[q]], lane]
+                for q in range(first, last):
+                    z[out_row[positions[q]], lane] /= total
+
+
+@kernel
+def value_at_a(code: int, a: Any, t: Any) -> Any:
+    """One unit's error at a canonical head, from a: see `graphbp.error_functions`."""
+    if code == 0:
+        return 0.5 * (a - t) * (a - t)
+    if code == 1:
+        return max(a, 0 * a) + math.log1p(math.exp(-abs(a))) - t * a
+    return math.exp(a) - t * a
+
+
+@kernel
+def head_values(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any) -> float:
+    """Σ over heads and lanes of the weighted errors of one tile."""
+    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    lanes = z.shape[1]
+    total = 0.0
+    for h in range(table[N_HEADS]):
+        first, last = table_heads[h, FIRST], table_heads[h, LAST]
+        at_a = table_heads[h, HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0
+        if at_a and table_heads[h, COUPLED]:
+            for lane in range(lanes):
+                if weights[lane] == 0:
+                    continue
+                top = keep[out_keep[positions[first]], lane]
+                for q in range(first + 1, last):
+                    value = keep[out_keep[positions[q]], lane]
+                    top = value if value > top or value != value else top
+                mass, dot, spread = 0.0, 0.0, 0.0
+                for q in range(first, last):
+                    a = keep[out_keep[positions[q]], lane]
+                    spread += math.exp(a - top)
+                    mass += t[positions[q], lane]
+                    dot += t[positions[q], lane] * a
+                total += weights[lane] * ((top + math.log(spread)) * mass - dot)
+            continue
+        for q in range(first, last):
+            k = positions[q]
+            if not at_a:
+                call_binary(table[ERROR_VALUE], address(z, out_row[k]), address(t, k), address(scratch, 0), lanes)
+            for lane in range(lanes):
+                if weights[lane] == 0:
+                    continue
+                value = value_at_a(table[ERROR_CODE], keep[out_keep[k], lane], t[k, lane]) if at_a else scratch[0, lane]
+                total += weights[lane] * value
+    return total
+
+
+@kernel
+def head_deltas(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any, pull: bool) -> None:
+    """heads[k] = s ∂E/∂a_k; with `pull`, t holds V and heads = (∂y/∂a)ᵀ V."""
+    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    lanes = z.shape[1]
+    for h in range(table[N_HEADS]):
+        first, last = table_heads[h, FIRST], table_heads[h, LAST]
+        if not pull and table_heads[h, HEAD_KIND] == CANONICAL:
+            for q in range(first, last):
+                k = positions[q]
+                for lane in range(lanes):
+                    heads[k, lane] = weights[lane] * (z[out_row[k], lane] - t[k, lane])
+            continue
+        for q in range(first, last):
+            k = positions[q]
+            if pull:
+                heads[k] = t[k]
+            else:
+                call_binary(table[ERROR_DY], address(z, out_row[k]), address(t, k), address(heads, k), lanes)
+            if not table_heads[h, COUPLED]:
+                call_unary(table_heads[h, HEAD_DF], address(keep, out_keep[k]), address(scratch, 0), lanes)
+                for lane in range(lanes):
+                    heads[k, lane] *= weights[lane] * scratch[0, lane]
+        if table_heads[h, COUPLED]:
+            for lane in range(lanes):
+                dot = 0 * heads[0, lane]
+                for q in range(first, last):
+                    dot += heads[positions[q], lane] * z[out_row[positions[q]], lane]
+                for q in range(first, last):
+                    k = positions[q]
+                    heads[k, lane] = weights[lane] * z[out_row[k], lane] * (heads[k, lane] - dot)
+
+
+@kernel
+def address(rows: Any, index: int) -> int:
+    """Where a row begins."""
+    return rows.ctypes.data + index * rows.shape[1] * rows.itemsize
+
+
+@kernel
+def tile_weights(weights: Any, sample_weight: Any, n0: int, n_samples: int) -> None:
+    """The weight of each lane's sample; 0 past the end."""
+    for lane in range(len(weights)):
+        n = n0 + lane
+        weights[lane] = 0 if n >= n_samples else (sample_weight[n] if len(sample_weight) else 1)
+
+
+@kernel
+def aligned(buffer: Any) -> int:
+    """The first address in a byte buffer that a vector may stand at."""
+    return (buffer.ctypes.data + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
+
+
+def _make_forward(digest: str) -> Any:
+    def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
+        """Y of the tiles first..stop."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        n_rows = table[N_ROWS]
+        z = aligned(buffer)
+        keep = z + n_rows * row
+        tile = carray(reals(tag, z), (n_rows, lanes))
+        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+        for number in range(first, stop):
+            n0 = number * lanes
+            load_tile(tile, X, n0)
+            forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, 0, table[N_RUNS])
+            softmax_rows(table, tile, kept)
+            for n in range(n0, min(n0 + lanes, X.shape[0])):
+                for k in range(table[N_OUTPUTS]):
+                    Y[n, k] = tile[out_row[k], n - n0]
+
+    return watch(compiled(forward))
+
+
+def _make_sweep(digest: str) -> Any:
+    def sweep(
+        tag: Any,
+        table: Any,
+        w_in: Any,
+        w_out: Any,
+        bias: Any,
+        X: Any,
+        T: Any,
+        sample_weight: Any,
+        by_x: Any,
+        sums: Any,
+        buffer: Any,
+        mode: int,
+        first: int,
+        stop: int,
+    ) -> float:
+        """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        n_rows, n_outputs = table[N_ROWS], table[N_OUTPUTS]
+        z = aligned(buffer)
+        keep = z + n_rows * row
+        beta = keep + table[N_KEEP] * row
+        heads = beta + RUN_ROWS * row
+        targets = heads + n_outputs * row
+        spare = targets + n_outputs * row
+        aside = spare + SPARE_ROWS * row
+        tile = carray(reals(tag, z), (n_rows, lanes))
+        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+        head = carray(reals(tag, heads), (n_outputs, lanes))
+        t = carray(reals(tag, targets), (n_outputs, lanes))
+        scratch = carray(reals(tag, spare), (SPARE_ROWS, lanes))
+        weights = scratch[1]
+        energy = 0.0
+        for number in range(first, stop):
+            n0 = number * lanes
+            load_tile(tile, X, n0)
+            load_tile(t, T, n0)
+            tile_weights(weights, sample_weight, n0, X.shape[0])
+            forward_runs(tag, table, w_in.ctypes.data, bias.ctypes.data, z, keep, 0, table[N_RUNS])
+            softmax_rows(table, tile, kept)
+            if mode != VJP:
+                energy += head_values(tag, table, tile, kept, t, head, scratch, weights)
+            if mode == VALUE:
+                continue
+            head_deltas(tag, table, tile, kept, t, head, scratch, weights, mode == VJP)
+            reverse_runs(tag, table, w_out.ctypes.data, z, keep, beta, heads, sums.ctypes.data, aside, 0, table[N_RUNS])
+            reverse_inputs(tag, table, w_out.ctypes.data, z, sums.ctypes.data, aside)
+            if mode == VJP:
+                for n in range(n0, min(n0 + lanes, X.shape[0])):
+                    for i in range(X.shape[1]):
+                        by_x[n, i] = tile[i, n - n0]
+        return energy
+
+    return watch(compiled(sweep))
+
+
+def _make_fill_weights(digest: str) -> Any:
+    def fill_weights(theta: Any, frozen: Any, param: Any, out: Any, first: int, stop: int) -> None:
+        """out = θ[param], or the frozen value where param < 0, from first to stop."""
+        len(digest)
+        for e in range(first, stop):
+            p = param[e]
+            out[e] = theta[p] if p >= 0 else frozen[-1 - p]
+
+    return watch(compiled(fill_weights))
+
+
+def _make_collect(digest: str) -> Any:
+    def collect(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
+        """gradient_p = Σ over its positions, of the sum over the partitions, pairwise, for p from first to stop."""
+        len(digest)
+        parts = np.empty(sums.shape[0], sums.dtype)
+        for p in range(first, stop):
+            total = 0 * parts[0]
+            for q in range(ptr[p], ptr[p + 1]):
+                for k in range(sums.shape[0]):
+                    parts[k] = sums[k, pos[q]]
+                width = sums.shape[0]
+                while width > 1:
+                    half = (width + 1) // 2
+                    for k in range(width // 2):
+                        parts[k] += parts[half + k]
+                    width = half
+                total = parts[0] if q == ptr[p] else total + parts[0]
+            gradient[p] = total
+
+    return watch(compiled(collect))
+
+
+forward = _make_forward(source_digest())
+sweep = _make_sweep(source_digest())
+fill_weights = _make_fill_weights(source_digest())
+collect = _make_collect(source_digest())

@@ -1,0 +1,286 @@
+"""The plan: a schedule as the flat arrays that the kernels interpret.
+
+    edges in      by destination row: what a_j sums over                      in_ptr, in_src
+    edges out     by source row, in the order the reverse sweep meets them    out_ptr, out_dst
+    runs          up to 16 rows of one level and one activation               one line of `runs` each
+    heads         groups of outputs that one error formula serves             one line of `heads` each
+
+Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
+of the parameter that fills it, so that weights are gathered from θ, and the gradient's sums back into θ, without a detour.
+
+The kernels get one int64 array, `Plan.table`: sizes, and addresses of the arrays, at the places named here.  All arrays always have
+the same dtypes, so that a new topology needs no new machine code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
+from graphbp_numba.functions import activation_functions, error_function_addresses
+
+__all__ = ["RUN_ROWS", "Plan", "make_plan"]
+
+RUN_ROWS = 16
+"""Rows in a run at most: their β waits in the first-level cache until h' is known."""
+
+Array = npt.NDArray[Any]
+
+# places in Plan.table
+N_ROWS, N_INPUTS, N_OUTPUTS, N_RUNS, N_EDGES, N_KEEP, N_HEADS, ERROR_CODE = range(8)
+IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_POS, SUMS, ERROR_VALUE, ERROR_DY, ERROR_D2Y = range(8, 22)
+TABLE_SIZE = 22
+# columns of runs
+START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER = range(12)
+RUN_FIELDS = 12
+ELEMENTWISE, LINEAR, SOFTMAX = range(3)
+# columns of heads
+HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST = range(6)
+HEAD_FIELDS = 6
+CANONICAL, CHAIN = range(2)
+
+VALUE_AT_A = {"sum_of_squares": 0, "binary_cross_entropy": 1, "cross_entropy": 2, "poisson": 3}
+"""Errors of the core's table whose value at a canonical head is computed from a by the kernel itself."""
+NO_VALUE_AT_A = -1
+
+
+@dataclass(frozen=True)
+class Edges:
+    """All edges in one order: for each the rows and the slot."""
+
+    dst: npt.NDArray[np.int32]
+    src: npt.NDArray[np.int32]
+    slot: npt.NDArray[np.int64]
+
+
+@dataclass
+class Plan:
+    """The arrays of a schedule in one dtype; see the module's docstring.
+
+    in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
+    grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
+    sums_size : the length of such a row: the edges out, then a place for each row's bias.
+    """
+
+    schedule: Schedule
+    dtype: np.dtype[Any]
+    in_ptr: npt.NDArray[np.int64]
+    in_src: npt.NDArray[np.int32]
+    out_ptr: npt.NDArray[np.int64]
+    out_dst: npt.NDArray[np.int32]
+    in_param: npt.NDArray[np.int32]
+    out_param: npt.NDArray[np.int32]
+    bias_param: npt.NDArray[np.int32]
+    frozen: Array
+    grad_ptr: npt.NDArray[np.int64]
+    grad_pos: npt.NDArray[np.int64]
+    runs: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int64]
+    table: npt.NDArray[np.int64]
+    bias_place: int
+    sums_size: int
+    n_keep: int
+    alive: tuple[Any, ...]
+
+    @property
+    def n_edges(self) -> int:
+        return len(self.in_src)
+
+    @cached_property
+    def level_runs(self) -> npt.NDArray[np.int64]:
+        """The first run of each level, and the end."""
+        level = self.schedule.row_level[self.runs[:, START]] if len(self.runs) else np.empty(0, np.int32)
+        return np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(self.runs)]]).astype(np.int64)
+
+
+def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Plan:
+    """Flatten a schedule.  Raises `NotSupportedError` for an activation or error that cannot be compiled."""
+    s = schedule
+    if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
+        raise NotSupportedError(f"the Numba backend numbers weights in 32 bits; {s.parameters.n_slots:,} weights are too many")
+    edges = _edges_by_destination(s)
+    in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
+    fan_out = np.bincount(edges.src, minlength=s.n_rows)
+    runs, n_keep = _runs(s, fan_out, dtype.name)
+    order = _reverse_order(s, runs)
+    out, out_ptr = _edges_by_source(s, edges, order, fan_out)
+    param, frozen = _slot_parameters(s, dtype)
+    bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
+    bias_place = -(-len(out.dst) // 16) * 16
+    grad_ptr, grad_pos = _gradient_positions(s, out.slot, bias_place)
+    out_pos = np.full(s.n_rows, -1, np.int64)
+    out_pos[s.output_rows] = np.arange(s.n_outputs)
+    out_keep = _keep_rows(s, runs)
+    heads, head_pos = _heads(output_heads(s, error), dtype.name)
+    code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
+    pairwise = _pairwise_addresses(error, output_heads(s, error), code, dtype.name)
+    arrays = (in_ptr, edges.src, out_ptr, out.dst, runs, out_pos, np.ascontiguousarray(s.output_rows, np.int64), out_keep, heads, head_pos)
+    table = np.zeros(TABLE_SIZE, np.int64)
+    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
+    table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
+    table[SUMS] = bias_place
+    table[ERROR_VALUE:] = pairwise
+    return Plan(
+        schedule=s,
+        dtype=dtype,
+        in_ptr=in_ptr,
+        in_src=edges.src,
+        out_ptr=out_ptr,
+        out_dst=out.dst,
+        in_param=np.ascontiguousarray(param[edges.slot]),
+        out_param=np.ascontiguousarray(param[out.slot]),
+        bias_param=bias_param,
+        frozen=frozen,
+        grad_ptr=grad_ptr,
+        grad_pos=grad_pos,
+        runs=runs,
+        heads=heads,
+        table=table,
+        bias_place=bias_place,
+        sums_size=bias_place + -(-s.n_rows // 16) * 16,
+        n_keep=n_keep,
+        alive=(arrays, [activation_functions(activation, dtype.name) for activation in s.activations]),
+    )
+
+
+def _pointers(counts: Array) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _edges_by_destination(s: Schedule) -> Edges:
+    """Sparse edges and expanded dense blocks, sorted by destination, then source."""
+    dst = np.repeat(np.arange(s.n_rows, dtype=np.int32), np.diff(s.in_ptr))
+    slot = np.arange(s.n_sparse, dtype=np.int64)
+    if not s.dense_blocks:
+        return Edges(dst, np.ascontiguousarray(s.in_src, np.int32), slot)
+    more_dst = [np.repeat(np.arange(b.start, b.stop, dtype=np.int32), len(b.src)) for b in s.dense_blocks]
+    more_src = [np.tile(b.src, b.stop - b.start) for b in s.dense_blocks]
+    more_slot = [np.arange(b.slot, b.slot + b.size) for b in s.dense_blocks]
+    all_dst, all_src = np.concatenate([dst, *more_dst]), np.concatenate([s.in_src, *more_src]).astype(np.int32)
+    order = np.lexsort((all_src, all_dst))
+    return Edges(all_dst[order], all_src[order], np.concatenate([slot, *more_slot])[order])
+
+
+def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) -> tuple[Edges, npt.NDArray[np.int64]]:
+    """The edges in the order of the reverse sweep, and where each visited row's edges begin."""
+    ptr = _pointers(fan_out[order])
+    if s.dense_blocks:
+        by_source = np.argsort(edges.src, kind="stable")
+        start = _pointers(fan_out)[:-1]
+        dst, slot = edges.dst[by_source], edges.slot[by_source]
+    else:
+        start, dst, slot = s.out_ptr[:-1], s.out_dst, s.out_slot
+    take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
+    src = np.repeat(order.astype(np.int32), fan_out[order])
+    return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
+
+
+def _runs(s: Schedule, fan_out: Array, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Cut every segment into runs that end where `leaf` or `has_output` changes, and give those that keep their a a place for it."""
+    is_output = np.zeros(s.n_rows, bool)
+    is_output[s.output_rows] = True
+    kind = np.zeros(s.n_rows, np.int64)
+    functions = [activation_functions(activation, dtype) for activation in s.activations]
+    used = np.unique(s.row_activation[s.n_inputs :]).tolist() if s.n_units else []
+    if not s.n_units:
+        return np.zeros((0, RUN_FIELDS), np.int64), 0
+    kind = 2 * (fan_out == 0) + is_output
+    rows = np.arange(s.n_inputs, s.n_rows)
+    cut = np.empty(len(rows), bool)
+    cut[0] = True
+    cut[1:] = (
+        (np.diff(s.row_level[s.n_inputs :]) != 0) | (np.diff(s.row_activation[s.n_inputs :]) != 0) | (np.diff(kind[s.n_inputs :]) != 0)
+    )
+    first = np.maximum.accumulate(np.where(cut, rows, 0))
+    cut |= (rows - first) % RUN_ROWS == 0
+    start = rows[cut]
+    runs = np.zeros((len(start), RUN_FIELDS), np.int64)
+    runs[:, START], runs[:, STOP] = start, np.append(start[1:], s.n_rows)
+    activation = s.row_activation[start]
+    runs[:, LEAF], runs[:, HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
+    for number in used:
+        here = activation == number
+        row, table = s.activations[number], functions[number]
+        if not row.elementwise:
+            runs[here, KIND] = SOFTMAX
+            continue
+        if row.builtin and row.name == "identity":
+            runs[here, KIND] = LINEAR
+        else:
+            runs[here, F] = table.address("f")
+            runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
+        runs[here, FROM_Z] = table.from_z
+    keeps = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
+    lengths = np.where(keeps, runs[:, STOP] - runs[:, START], 0)
+    before = np.cumsum(lengths) - lengths
+    runs[:, KEEP] = np.where(keeps, before, -1)
+    # where in the reverse order the run's rows begin: the runs after it come first
+    size = runs[:, STOP] - runs[:, START]
+    runs[:, ORDER] = np.cumsum(size[::-1])[::-1] - size
+    return runs, int(lengths.sum())
+
+
+def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
+    """Rows as the reverse sweep visits them: runs from the last, rows inside a run upwards, then the inputs."""
+    order = np.empty(s.n_rows, np.int64)
+    if len(runs):
+        size = runs[:, STOP] - runs[:, START]
+        rows = np.arange(s.n_inputs, s.n_rows)
+        order[np.repeat(runs[:, ORDER], size) + rows - np.repeat(runs[:, START], size)] = rows
+    order[s.n_units :] = np.arange(s.n_inputs)
+    return order
+
+
+def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.int32], Array]:
+    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0."""
+    param = s.parameters.slot_parameter.astype(np.int32)
+    fixed = s.parameters.frozen
+    frozen = np.zeros(1 + len(fixed), dtype)
+    frozen[1:] = s.parameters.slot_value[fixed]
+    param[fixed] = -2 - np.arange(len(fixed), dtype=np.int32)
+    return param, frozen
+
+
+def _gradient_positions(s: Schedule, out_slot: Array, bias_place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each parameter the positions among the gradient sums of the slots that it fills, in slot order."""
+    position = np.empty(s.parameters.n_slots, np.int64)
+    position[out_slot] = np.arange(len(out_slot))
+    rows = np.flatnonzero(s.bias_slot >= 0)
+    position[s.bias_slot[rows]] = bias_place + rows
+    starts = s.parameters.starts
+    n_free = len(s.parameters.order)
+    ptr = np.arange(n_free + 1) if starts is None else np.append(starts, n_free)
+    return ptr.astype(np.int64), position[s.parameters.order]
+
+
+def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
+    """Where each output's a is kept."""
+    if not len(runs):
+        return np.zeros(s.n_outputs, np.int64)
+    run = np.searchsorted(runs[:, START], s.output_rows, side="right") - 1
+    return np.ascontiguousarray(runs[run, KEEP] + s.output_rows - runs[run, START], np.int64)
+
+
+def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    table = np.zeros((len(heads), HEAD_FIELDS), np.int64)
+    positions: list[int] = []
+    for line, head in zip(table, heads, strict=True):
+        line[HEAD_KIND] = CANONICAL if head.canonical else CHAIN
+        line[COUPLED] = head.coupled
+        line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
+        line[FIRST] = len(positions)
+        positions.extend(head.positions.tolist())
+        line[LAST] = len(positions)
+    return table, np.array(positions, np.int64)
+
+
+def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
+    """e, e' and e'' as C functions, where some head needs them."""
+    if code != NO_VALUE_AT_A and all(head.canonical for head in heads):
+        return 0, 0, 0
+    return error_function_addresses(error, dtype)

@@ -1,0 +1,381 @@
+"""The inner loops of a sweep, as vector instructions: gather along a row's edges, and sum over lanes.
+
+A tile is an array of *rows*, one a unit, each of `lanes` consecutive samples (1, 2 or 4 vectors), aligned to a vector:
+
+    gather        out = init + Σ_e w_e · tile[index_e]                                 (forward: a_j; reverse: Σ_k w_kj δ_k)
+    gather_sums   the same, and for every edge   sums_e += Σ_lanes tile[index_e] z     (the weight gradient Σ_n δ_k z_i)
+
+The accumulators stay in registers over a row's edges.  A sum over lanes costs as much as the edge itself, so products are first
+set aside, one vector an edge, and each full group of 8 (float64) or 16 (float32) edges, across rows, is reduced together: a
+transposition by additions, whose result is one vector of sums.
+
+Every function takes a *tag* first, a tuple of `vectors` zeros of the compiled dtype: its type is the specialisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.lanes import INT32, INT64, declared
+
+__all__ = [
+    "add_rows",
+    "call_binary",
+    "call_unary",
+    "copy_rows",
+    "fill_rows",
+    "finish_sums",
+    "gather",
+    "gather_sums",
+    "item_size",
+    "multiply_add_rows",
+    "multiply_rows",
+    "pointer",
+    "reals",
+    "row_sums",
+]
+
+_CONTRACT = ("contract",)
+
+
+def _const(value: int) -> Any:
+    return ir.Constant(INT64, value)
+
+
+class _Shape:
+    """The vector that a tag stands for, and how many make a row."""
+
+    def __init__(self, context: Any, tag: Any) -> None:
+        self.real = context.get_value_type(tag.dtype)
+        self.item = 8 if isinstance(self.real, ir.DoubleType) else 4
+        self.width = VECTOR_BYTES // self.item
+        self.vector = ir.VectorType(self.real, self.width)
+        self.count = tag.count
+        self.row_bytes = VECTOR_BYTES * tag.count
+        self.zero = ir.Constant(self.vector, [0.0] * self.width)
+
+    def pointer(self, builder: Any, address: Any, kind: Any) -> Any:
+        return builder.inttoptr(address, kind.as_pointer())
+
+    def load(self, builder: Any, address: Any, align: int = VECTOR_BYTES) -> Any:
+        value = builder.load(self.pointer(builder, address, self.vector))
+        value.align = align
+        return value
+
+    def store(self, builder: Any, value: Any, address: Any, align: int = VECTOR_BYTES) -> None:
+        builder.store(value, self.pointer(builder, address, self.vector)).align = align
+
+    def splat(self, builder: Any, scalar: Any) -> Any:
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
+        return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, self.width), [0] * self.width))
+
+    def multiply_add(self, builder: Any, a: Any, b: Any, c: Any) -> Any:
+        return builder.fadd(builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
+
+
+def _loop(builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> tuple[Any, list[Any]]:
+    """`for i in range(start, stop − step + 1, step)` with carried values; returns the i it stopped at and the values."""
+    before = builder.basic_block
+    head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(INT64)
+    i.add_incoming(start, before)
+    values = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(values, carried, strict=True):
+        phi.add_incoming(value, before)
+    following = builder.add(i, _const(step))
+    builder.cbranch(builder.icmp_signed("<=", following, stop), inside, after)
+    builder.position_at_end(inside)
+    made = body(i, values)
+    i.add_incoming(following, builder.basic_block)
+    for phi, value in zip(values, made, strict=True):
+        phi.add_incoming(value, builder.basic_block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return i, values
+
+
+def _edge(shape: _Shape, builder: Any, base: Any, index: Any, weight: Any, e: Any) -> tuple[Any, Any]:
+    """(w_e in all lanes, address of tile[index_e])."""
+    w = builder.load(shape.pointer(builder, builder.add(weight, builder.mul(e, _const(shape.item))), shape.real))
+    row = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
+    place = builder.add(base, builder.mul(builder.zext(row, INT64), _const(shape.row_bytes)))
+    return shape.splat(builder, w), place
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gather(context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, init: Any, out: Any) -> Any:
+    """out = init + Σ_{first ≤ e < stop} weight[e] · base[index[e]], one row."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, base, index, weight, first, stop, init, out = arguments
+        ways = {1: 4, 2: 2, 4: 1}[shape.count]  # independent sums, so that additions do not wait for each other
+
+        def step(i: Any, sums: list[Any]) -> list[Any]:
+            made = []
+            for way in range(len(sums) // shape.count):
+                w, place = _edge(shape, builder, base, index, weight, builder.add(i, _const(way)))
+                for v in range(shape.count):
+                    z = shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v)))
+                    made.append(shape.multiply_add(builder, w, z, sums[way * shape.count + v]))
+            return made
+
+        start = [shape.splat(builder, init)] * shape.count + [shape.zero] * (shape.count * (ways - 1))
+        e, sums = _loop(builder, first, stop, ways, start, step)
+        while len(sums) > shape.count:
+            half = len(sums) // 2
+            sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
+        if ways > 1:
+            _, sums = _loop(builder, e, stop, 1, sums, step)
+        for v, value in enumerate(sums):
+            shape.store(builder, value, builder.add(out, _const(VECTOR_BYTES * v)))
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i, i, i, tag.dtype, i), generate
+
+
+def _reduce_group(shape: _Shape, builder: Any, vectors: list[Any]) -> Any:
+    """One vector whose lane e is the sum over the lanes of vectors[e]; as many vectors as lanes.
+
+    Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  Lanes are followed by
+    number: a vector that starts at the place whose bits, reversed, are e ends in lane e.
+    """
+    width = shape.width
+    bits = width.bit_length() - 1
+    level = [vectors[int(format(k, f"0{bits}b")[::-1], 2)] for k in range(width)]
+    block = width
+    while len(level) > 1:
+        half = block // 2
+        low, high = [], []
+        for group in range(width // block):
+            at = group * block
+            for source in (0, width):
+                low += [source + at + k for k in range(half)]
+                high += [source + at + half + k for k in range(half)]
+        masks = [ir.Constant(ir.VectorType(INT32, width), mask) for mask in (low, high)]
+        level = [
+            builder.fadd(builder.shuffle_vector(a, b, masks[0]), builder.shuffle_vector(a, b, masks[1]))
+            for a, b in zip(level[::2], level[1::2], strict=True)
+        ]
+        block = half
+    return level[0]
+
+
+def _flush(shape: _Shape, builder: Any, aside: Any, sums: Any) -> None:
+    """sums[: width] += the lane sums of the vectors set aside."""
+    vectors = [shape.load(builder, builder.add(aside, _const(VECTOR_BYTES * k))) for k in range(shape.width)]
+    total = builder.fadd(shape.load(builder, sums, shape.item), _reduce_group(shape, builder, vectors))
+    shape.store(builder, total, sums, shape.item)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def gather_sums(
+    context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, row: Any, out: Any, sums: Any, aside: Any
+) -> Any:
+    """out = Σ_e weight[e] · base[index[e]], and sums[e] += Σ_lanes base[index[e]] · row, groups of edges at a time.
+
+    The products wait in `aside` until a group is full (`e` counts on over the rows of a sweep); `finish_sums` adds the last one.
+    """
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, base, index, weight, first, stop, row, out, sums, aside = arguments
+        z = [shape.load(builder, builder.add(row, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+        last = shape.width - 1
+
+        def step(e: Any, acc: list[Any]) -> list[Any]:
+            w, place = _edge(shape, builder, base, index, weight, e)
+            made, product = [], None
+            for v in range(shape.count):
+                d = shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v)))
+                made.append(shape.multiply_add(builder, w, d, acc[v]))
+                product = builder.fmul(d, z[v]) if product is None else shape.multiply_add(builder, d, z[v], product)
+            slot = builder.and_(e, _const(last))
+            shape.store(builder, product, builder.add(aside, builder.mul(slot, _const(VECTOR_BYTES))))
+            with builder.if_then(builder.icmp_signed("==", slot, _const(last)), likely=False):
+                _flush(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, _const(last)), _const(shape.item))))
+            return made
+
+        _, acc = _loop(builder, first, stop, 1, [shape.zero] * shape.count, step)
+        for v, value in enumerate(acc):
+            shape.store(builder, value, builder.add(out, _const(VECTOR_BYTES * v)))
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i, i, i, i, i, i, i), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def finish_sums(context: Any, tag: Any, n_edges: Any, sums: Any, aside: Any) -> Any:
+    """Add the last, partial group of `gather_sums`; sums has room for whole groups."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, n_edges, sums, aside = arguments
+        rest = builder.and_(n_edges, _const(shape.width - 1))
+        with builder.if_then(builder.icmp_signed("!=", rest, _const(0))):
+            _flush(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(n_edges, rest), _const(shape.item))))
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def row_sums(context: Any, tag: Any, rows: Any, count: Any, sums: Any) -> Any:
+    """sums[j] += Σ_lanes rows[j], for `count` consecutive rows (the gradient of their biases)."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, rows, count, sums = arguments
+
+        def folded(j: Any) -> Any:
+            place = builder.add(rows, builder.mul(j, _const(shape.row_bytes)))
+            parts = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            total = parts[0]
+            for part in parts[1:]:
+                total = builder.fadd(total, part)
+            return total
+
+        def group(j: Any, _: list[Any]) -> list[Any]:
+            place = builder.add(sums, builder.mul(j, _const(shape.item)))
+            vectors = [folded(builder.add(j, _const(k))) for k in range(shape.width)]
+            total = builder.fadd(shape.load(builder, place, shape.item), _reduce_group(shape, builder, vectors))
+            shape.store(builder, total, place, shape.item)
+            return []
+
+        name = f"llvm.vector.reduce.fadd.v{shape.width}f{8 * shape.item}"
+        add_up = declared(builder, name, shape.real, shape.real, shape.vector)
+
+        def single(j: Any, _: list[Any]) -> list[Any]:
+            pointer = shape.pointer(builder, builder.add(sums, builder.mul(j, _const(shape.item))), shape.real)
+            total = builder.call(add_up, [ir.Constant(shape.real, -0.0), folded(j)], fastmath=("reassoc",))
+            builder.store(builder.fadd(builder.load(pointer), total), pointer)
+            return []
+
+        j, _ = _loop(builder, _const(0), count, shape.width, [], group)
+        _loop(builder, j, count, 1, [], single)
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i), generate
+
+
+def _on_rows(formula: Callable[..., Any], n_sources: int) -> Callable[[Any, Any, Any], Any]:
+    """What `intrinsic` needs for: target[k] = formula(source_1[k], ..., source_n[k]) over `count` rows of vectors."""
+
+    def definition(ctx: Any, builder: Any, tag: Any, target: Any, count: Any, sources: list[Any]) -> Any:
+        shape = _Shape(ctx, tag)
+
+        def step(i: Any, _: list[Any]) -> list[Any]:
+            offset = builder.mul(i, _const(VECTOR_BYTES))
+            values = [shape.load(builder, builder.add(source, offset)) for source in sources]
+            shape.store(builder, formula(shape, builder, *values), builder.add(target, offset))
+            return []
+
+        _loop(builder, _const(0), builder.mul(count, _const(shape.count)), 1, [], step)
+        return ctx.get_dummy_value()
+
+    return definition  # type: ignore[return-value]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) -> Any:
+    """target = x · y, `count` rows."""
+    body: Any = _on_rows(lambda s, b, u, v: b.fmul(u, v), 2)
+    i = types.intp
+    return types.none(tag, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[4], [a[2], a[3]])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) -> Any:
+    """target = x + y, `count` rows."""
+    body: Any = _on_rows(lambda s, b, u, v: b.fadd(u, v), 2)
+    i = types.intp
+    return types.none(tag, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[4], [a[2], a[3]])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, z: Any, count: Any) -> Any:
+    """target = x · y + z, `count` rows."""
+    body: Any = _on_rows(lambda s, b, u, v, w: s.multiply_add(b, u, v, w), 3)
+    i = types.intp
+    return types.none(tag, i, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[5], [a[2], a[3], a[4]])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_rows(context: Any, tag: Any, target: Any, x: Any, count: Any) -> Any:
+    """target = x, `count` rows."""
+    body: Any = _on_rows(lambda s, b, u: u, 1)
+    i = types.intp
+    return types.none(tag, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[3], [a[2]])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fill_rows(context: Any, tag: Any, target: Any, count: Any) -> Any:
+    """target = 0, `count` rows."""
+    body: Any = _on_rows(lambda s, b: s.zero, 0)
+    i = types.intp
+    return types.none(tag, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[2], [])
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_unary(context: Any, address: Any, source: Any, target: Any, count: Any) -> Any:
+    """Call the C function at `address`, an activation's: target[:count] = h(source[:count])."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [INT64] * 3)
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(i, i, i, i), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call_binary(context: Any, address: Any, y: Any, t: Any, target: Any, count: Any) -> Any:
+    """Call the C function at `address`, an error's: target[:count] = e(y[:count], t[:count])."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [INT64] * 4)
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(i, i, i, i, i), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pointer(context: Any, address: Any) -> Any:
+    """An address as the pointer that `numba.carray` takes."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def item_size(context: Any, tag: Any) -> Any:
+    """Bytes of one number of the tag's dtype, a constant."""
+    return types.intp(tag), lambda ctx, builder, _, arguments: _const(_Shape(ctx, tag).item)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def reals(context: Any, tag: Any, address: Any) -> Any:
+    """An address as a pointer to numbers of the tag's dtype, for `numba.carray`."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[1], ctx.get_value_type(tag.dtype).as_pointer())
+
+    return types.CPointer(tag.dtype)(tag, types.intp), generate
