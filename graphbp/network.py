@@ -11,6 +11,7 @@ executable, and hands the result back in the kind of array the caller used.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from graphbp import data
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option
 from graphbp.error_functions import ErrorFunction, get_error_function
-from graphbp.exceptions import WeightError, unknown_name
+from graphbp.exceptions import NotSupportedError, WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
     from graphbp.check import Report
+    from graphbp.jacobian import JacobianPlan
 
 __all__ = ["Network"]
 
@@ -347,12 +349,31 @@ class Network:
 
     # -- Jacobians -------------------------------------------------------------------------------------------------------
 
-    def jacobian(self, X: Any) -> Any:
-        """(N, K, D): J_ki = ∂y_k/∂x_i (section 8.1.5), by K reverse or D forward sweeps, whichever is fewer."""
+    def jacobian(self, X: Any, *, sparse: bool = False) -> Any:
+        """(N, K, D): J_ki = ∂y_k/∂x_i (section 8.1.5), by K reverse or D forward sweeps, whichever is fewer.
+
+        Where inputs do not reach every output, outputs (or inputs) with nothing in common share a sweep (`graphbp.jacobian`).
+        With `sparse`, the result is a SciPy CSR array (N K, D) without the structural zeros: row n K + k is ∂y_k/∂x of sample n.
+        """
         x = self._inputs(X)
         s = self._schedule
-        self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "vjp() and jvp(), or batches of fewer samples")
-        return self._back(self._run.jacobian(self._theta, x), X)
+        if sparse:
+            host, theta = self._backend.to_numpy(x), self._theta
+            entries = int(self._jacobian_plan.pattern.sum())
+            self._check_size("sparse jacobian", (len(x), entries), "vjp() and jvp(), or batches of fewer samples")
+            if host is not x:
+                raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
+            return self._jacobian_plan.sparse(self._run, theta, host)
+        self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
+        if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
+            return self._back(self._run.jacobian(self._theta, x), X)
+        return self._back(self._jacobian_plan.dense(self._run, self._theta, x), X)
+
+    @cached_property
+    def _jacobian_plan(self) -> JacobianPlan:
+        from graphbp.jacobian import plan_jacobian
+
+        return plan_jacobian(self._schedule)
 
     def weight_jacobian(self, X: Any) -> Any:
         """(N, K, W): ∂y_k/∂θ.  Raises `MemoryLimitError` where it would not fit."""
