@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import networkx as nx
 
 from graphbp.exceptions import DataError, FileFormatError, RegistryError, unknown_name
-from graphbp.files.native import is_graphbp_file, naming, read_graph_file, read_unchecked, write_graph
+from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_graph
+from graphbp.graph import read_graph
 from graphbp.protocols import Exporter, Importer
 from graphbp.registry import plugin_entries
 
@@ -197,6 +198,8 @@ def save_graph(
             )
         name, writer = next(iter(candidates.items()))
     _check_options(name, writer.write, options)
+    if name != OWN:
+        check_acyclic(read_graph(graph))
     writer.write(graph, file, **options)
 
 

@@ -38,7 +38,16 @@ from graphbp.files.values import Decoder, Encoder
 from graphbp.graph import GraphSpec, describe_edge, read_graph
 from graphbp.schedule import lower
 
-__all__ = ["FREE_UNITS", "VERSION", "is_graphbp_file", "naming", "read_graph_file", "read_unchecked", "write_graph"]
+__all__ = [
+    "FREE_UNITS",
+    "VERSION",
+    "check_acyclic",
+    "is_graphbp_file",
+    "naming",
+    "read_graph_file",
+    "read_unchecked",
+    "write_graph",
+]
 
 VERSION = 1
 FREE_UNITS = 1_000_000
@@ -72,7 +81,7 @@ def write_graph(
     DataError : the file cannot be written.
     """
     target = Path(path).resolve()
-    _check_acyclic(read_graph(graph))
+    check_acyclic(read_graph(graph))
     arrays = ArrayWriter()
     encode = Encoder(arrays)
     body = {
@@ -118,7 +127,7 @@ def _edges(encode: Encoder, graph: nx.DiGraph) -> dict[str, Any]:
     return {**{key: encode.value(array, key) for key, array in columns.items()}, "attributes": attributes}
 
 
-def _check_acyclic(spec: GraphSpec) -> None:
+def check_acyclic(spec: GraphSpec) -> None:
     """A graph without self-loops has no cycle just where every strong component is one node; says the cycle where there is one."""
     from scipy import sparse  # imported on use
     from scipy.sparse.csgraph import connected_components
@@ -172,7 +181,7 @@ def read_graph_file(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str,
     """
     graph, metadata = read_unchecked(path)
     with naming(path):
-        _check_acyclic(read_graph(graph))
+        check_acyclic(read_graph(graph))
     return graph, metadata
 
 

@@ -1,0 +1,15 @@
+"""Networks that neat-python evolved, from the JSON that its `neat.export.export_network_json` writes, as graphs.
+
+    gb.load("winner.json")
+
+A neat-python unit is z = act(bias + response · Σ_i w_i z_i).  The graph has the same units under the same integer names, with the
+response multiplied into the weights; disabled connections are left out.  Activations are neat-python's own, with the slopes and the
+limits it gives them ("neat.sigmoid" is 1 / (1 + exp(−5a))).
+
+Refused by name: recurrent, CTRNN and spiking networks; aggregations other than the sum; activations that a user added.
+"""
+
+from graphbp_neat.exporter import write
+from graphbp_neat.importer import description, read, sniff, suffixes
+
+__all__ = ["description", "read", "sniff", "suffixes", "write"]

@@ -1,0 +1,125 @@
+"""Reads neat-python's JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from graphbp.extend import FileFormatError, NotSupportedError
+from graphbp_neat.activations import ACTIVATIONS
+
+__all__ = ["VERSION", "description", "read", "sniff", "suffixes"]
+
+VERSION = "1.0"
+
+suffixes = (".json",)
+description = "neat-python's exported network (JSON)"
+
+
+def sniff(path: Path) -> bool:
+    """Whether the fields that neat-python writes first are there."""
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    return b'"network_type"' in head and b'"format_version"' in head
+
+
+def read(path: str | os.PathLike[str]) -> nx.DiGraph[int]:
+    """The graph of a feed-forward network, its units named by neat-python's keys.
+
+    Raises
+    ------
+    FileFormatError : not such a file, or a damaged one: a missing field, a number that is none, an unknown node.
+    NotSupportedError : a recurrent, CTRNN or spiking network, an aggregation other than the sum, an activation of the user's own.
+    """
+    try:
+        document = json.loads(Path(path).read_bytes())
+        graph = _graph(document)
+    except (FileFormatError, NotSupportedError) as problem:
+        raise type(problem)(f"{path}: {problem}") from problem
+    except (ValueError, RecursionError) as problem:
+        raise FileFormatError(f"{path} is not whole JSON; it is truncated or damaged: {problem}") from problem
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise FileFormatError(f"{path} lacks something that neat-python writes: {problem!r}") from problem
+    return graph
+
+
+def _graph(document: dict[str, Any]) -> nx.DiGraph[int]:
+    if document["format_version"] != VERSION:
+        raise FileFormatError(f"format_version is {document['format_version']!r}; this reader knows {VERSION!r}")
+    if document["network_type"] != "feedforward":
+        raise NotSupportedError(f"the network is of type {document['network_type']!r}; only 'feedforward' has no feedback")
+    topology = document["topology"]
+    inputs, outputs = (_keys(topology, name) for name in ("input", "output"))
+    nodes = {}
+    for entry in document["nodes"]:
+        key = _key(entry["id"])
+        if key in nodes:
+            raise FileFormatError(f"node {key} is there twice")
+        nodes[key] = entry
+    hidden = [key for key in nodes if key not in inputs and key not in outputs]
+
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(inputs, role="input")
+    response = {}
+    for key in [*hidden, *outputs]:
+        role = "output" if key in outputs else "hidden"
+        if key not in nodes:  # neat-python leaves out an output that nothing leads to; its value is then 0
+            graph.add_node(key, role=role)
+            continue
+        entry = nodes[key]
+        if entry["type"] != role:
+            raise FileFormatError(f"node {key} is of type {entry['type']!r}, and by input_keys and output_keys it is {role!r}")
+        graph.add_node(key, role=role, activation=_activation(key, entry), bias=_number(entry["bias"], f"the bias of node {key}"))
+        response[key] = _number(entry["response"], f"the response of node {key}")
+    for key in inputs:
+        if key in nodes and nodes[key]["type"] != "input":
+            raise FileFormatError(f"node {key} is of type {nodes[key]['type']!r}, and by input_keys it is 'input'")
+    for connection in document["connections"]:
+        i, j = _key(connection["from"]), _key(connection["to"])
+        name = f"connection {i} -> {j}"
+        if type(connection["enabled"]) is not bool:
+            raise FileFormatError(f"{name}: enabled is {connection['enabled']!r}, neither true nor false")
+        if not connection["enabled"]:
+            continue
+        if i not in graph or j not in response:
+            raise FileFormatError(f"{name} {'leads into an input' if j in inputs else 'joins a node that is not listed'}")
+        if graph.has_edge(i, j):
+            raise FileFormatError(f"{name} is there twice")
+        graph.add_edge(i, j, weight=response[j] * _number(connection["weight"], f"the weight of {name}"))
+    return graph
+
+
+def _keys(topology: dict[str, Any], kind: str) -> list[int]:
+    keys = [_key(key) for key in topology[f"{kind}_keys"]]
+    if len(set(keys)) != len(keys) or topology[f"num_{kind}s"] != len(keys):
+        raise FileFormatError(f"num_{kind}s is {topology[f'num_{kind}s']!r} and {kind}_keys is {keys}")
+    return keys
+
+
+def _key(value: Any) -> int:
+    if type(value) is not int:
+        raise FileFormatError(f"a node is called {value!r}; neat-python's nodes are whole numbers")
+    return value
+
+
+def _number(value: Any, what: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise FileFormatError(f"{what} is {value!r}, not a finite number")
+    return float(value)
+
+
+def _activation(key: int, entry: dict[str, Any]) -> str:
+    """graphbp's name of a node's activation, once its aggregation is known to be the sum."""
+    aggregation, activation = entry["aggregation"], entry["activation"]
+    if aggregation["name"] != "sum" or aggregation["custom"]:
+        raise NotSupportedError(f"node {key} has the aggregation {aggregation['name']!r}; graphbp's units compute weighted sums")
+    if activation["custom"] or activation["name"] not in ACTIVATIONS:
+        raise NotSupportedError(
+            f"node {key} has the activation {activation['name']!r}, which is not one of neat-python's own ({', '.join(ACTIVATIONS)})"
+        )
+    return ACTIVATIONS[activation["name"]]

@@ -1,0 +1,20 @@
+"""Fully connected ReLU networks from .nnet files (ACAS Xu; github.com/sisl/NNet), as graphs of layer nodes.
+
+    gb.load("TestNetwork.nnet")                    raw inputs in, raw outputs out
+    gb.load("TestNetwork.nnet", normalise=False)   the trained network alone, on normalised inputs and outputs
+
+A file holds the layers and, for each input, a mean and a range (one more of each for all outputs) with which the network was
+trained: it sees (x − mean) / range, and its outputs are multiplied by their range and shifted by their mean.  The graph has these as
+two frozen layers around the trained ones, so that X and Y are in the file's own units and every trained weight is the file's, to the
+last digit:
+
+    x ─► x_normalised ─► h1 ─► ... ─► y_normalised ─► y          (x ─► h1 ─► ... ─► y where mean = 0 and range = 1)
+
+What the file gives as the least and greatest value of each input stands on the node "x" as `minimum` and `maximum`.  Other readers
+clip to these before the network; clipping is not part of the network and not done here: np.clip(X, minimum, maximum) does it.
+"""
+
+from graphbp_nnet.exporter import write
+from graphbp_nnet.importer import description, read, sniff, suffixes
+
+__all__ = ["description", "read", "sniff", "suffixes", "write"]
