@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ TILE_BYTES = 3 << 20
 SUMS_BYTES = 256 << 20
 """Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
 MAX_PARTITIONS = 16
-FILL = 1 << 17
+FILL = 1 << 16
 """Weights gathered by one task."""
 
 
@@ -141,27 +142,24 @@ class NumbaExecutable:
     def _weights(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""
         out = np.empty(len(param), self.dtype)
-        parts = max(1, len(param) // FILL)
-        run_tasks(
-            lambda part: kernels.fill_weights(
-                theta, self.plan.frozen, param, out, len(param) * part // parts, len(param) * (part + 1) // parts
-            ),
-            parts,
-        )
+        _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, self.plan.frozen, param, out, first, stop))
         return out
 
     def _collect(self, sums: Array) -> Array:
         """The gradient from the partitions' sums."""
-        n = self.plan.schedule.n_parameters
+        n, size = self.schedule.n_parameters, self.plan.sums_size
+        if len(sums) > 1:
+            _in_parts(size, FILL, lambda first, stop: kernels.collect(sums, first, stop))
         gradient = np.empty(n, self.dtype)
-        parts = max(1, n // FILL)
-        run_tasks(
-            lambda part: kernels.collect(
-                sums, self.plan.grad_ptr, self.plan.grad_pos, gradient, n * part // parts, n * (part + 1) // parts
-            ),
-            parts,
-        )
+        plan = self.plan
+        _in_parts(n, FILL, lambda first, stop: kernels.gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, first, stop))
         return gradient
+
+
+def _in_parts(n: int, size: int, work: Callable[[int, int], None]) -> None:
+    """work(first, stop) over 0..n, in parts of about `size`."""
+    parts = max(1, n // size)
+    run_tasks(lambda part: work(n * part // parts, n * (part + 1) // parts), parts)
 
 
 def _pairwise_sum(values: list[float]) -> float:

@@ -81,7 +81,7 @@ from graphbp_numba.rows import (
     row_sums,
 )
 
-__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "sweep"]
+__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "gather_gradient", "sweep"]
 
 VALUE, GRADIENT, VJP = range(3)
 SPARE_ROWS = 4
@@ -389,28 +389,36 @@ def _make_fill_weights(digest: str) -> Any:
 
 
 def _make_collect(digest: str) -> Any:
-    def collect(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
-        """gradient_p = Σ over its positions, of the sum over the partitions, pairwise, for p from first to stop."""
+    def collect(sums: Any, first: int, stop: int) -> None:
+        """sums[0] = the sum over the partitions, pairwise, at the positions first..stop."""
         len(digest)
-        parts = np.empty(sums.shape[0], sums.dtype)
-        for p in range(first, stop):
-            total = 0 * parts[0]
-            for q in range(ptr[p], ptr[p + 1]):
-                for k in range(sums.shape[0]):
-                    parts[k] = sums[k, pos[q]]
-                width = sums.shape[0]
-                while width > 1:
-                    half = (width + 1) // 2
-                    for k in range(width // 2):
-                        parts[k] += parts[half + k]
-                    width = half
-                total = parts[0] if q == ptr[p] else total + parts[0]
-            gradient[p] = total
+        width = sums.shape[0]
+        while width > 1:
+            half = (width + 1) // 2
+            for k in range(width // 2):
+                into, other = sums[k], sums[half + k]
+                for i in range(first, stop):
+                    into[i] += other[i]
+            width = half
 
     return watch(compiled(collect))
+
+
+def _make_gather_gradient(digest: str) -> Any:
+    def gather_gradient(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
+        """gradient_p = the sum over the positions of parameter p, in order, for p from first to stop."""
+        len(digest)
+        for p in range(first, stop):
+            total = sums[pos[ptr[p]]]
+            for q in range(ptr[p] + 1, ptr[p + 1]):
+                total += sums[pos[q]]
+            gradient[p] = total
+
+    return watch(compiled(gather_gradient))
 
 
 forward = _make_forward(source_digest())
 sweep = _make_sweep(source_digest())
 fill_weights = _make_fill_weights(source_digest())
 collect = _make_collect(source_digest())
+gather_gradient = _make_gather_gradient(source_digest())

@@ -26,7 +26,7 @@ from graphbp_numba.functions import activation_functions, error_function_address
 
 __all__ = ["RUN_ROWS", "Plan", "make_plan"]
 
-RUN_ROWS = 16
+RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
 
 Array = npt.NDArray[Any]
