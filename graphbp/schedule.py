@@ -362,7 +362,7 @@ def _shared_sources(spec: GraphSpec, level: Indices) -> Indices:
     rows_in = np.bincount(spec.edge_dst, weights=spec.units[spec.edge_src], minlength=n) if len(spec.edge_dst) else np.zeros(n)
     candidate = (spec.units == 1) & (fan_in > 0)
     for e, array in spec.edge_array.items():
-        if hasattr(array, "nnz") and array.nnz < array.size:
+        if not _is_dense(array):
             candidate[spec.edge_dst[e]] = False
     if candidate.sum() < 2:
         return group
@@ -417,7 +417,8 @@ class _SparseEdges:
 
 
 def _is_dense(array: Any) -> bool:
-    return not hasattr(array, "nnz") or array.nnz == array.size
+    """Every entry is stored; a SciPy sparse matrix's `size` is its number of stored entries, not rows × columns."""
+    return not hasattr(array, "nnz") or array.nnz == array.shape[0] * array.shape[1]
 
 
 def _sparse_edges(spec: GraphSpec, layout: Layout, node_row: Indices, group: Indices) -> _SparseEdges:
