@@ -1,0 +1,92 @@
+"""What people see: the table on the terminal, the same as Markdown, and the JSON beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.outcome import Row, Workload
+
+HEAD = ("", "median", "range", "ratio", "rate", "target", "", "note")
+
+
+def seconds(value: float | None) -> str:
+    """With three digits and a fitting unit."""
+    if value is None:
+        return ""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """One row of the table, as text."""
+    spread = "" if row.low is None or row.high is None else f"{seconds(row.low)} – {seconds(row.high)}"
+    verdict = "" if row.met is None else "reached" if row.met else "missed"
+    ratio = "" if row.ratio is None else "1" if row.reference else f"{row.ratio:.3g} ×"
+    rate = "" if row.rate is None else f"{row.rate / 1e9:.3g} G/s"
+    return row.what, row.value or seconds(row.seconds), spread, ratio, rate, row.target, verdict, row.note
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, int | None, list[Row]]]:
+    """Rows of one workload and size, in order."""
+    keys = dict.fromkeys((row.workload, row.size) for row in rows)
+    for name, size in keys:
+        yield name, size, [row for row in rows if (row.workload, row.size) == (name, size)]
+
+
+def print_table(rows: Sequence[Row], titles: dict[str, str]) -> None:
+    """A rich table of each workload."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for name, size, group in _groups(rows):
+        table = Table(title=_title(name, size, titles), title_justify="left", title_style="bold")
+        for number, head in enumerate(HEAD):
+            table.add_column(
+                head, justify="right" if number in (1, 3, 4) else "left", no_wrap=number in (1, 2, 3, 4), overflow="fold"
+            )
+        for row in group:
+            style = None if row.met is None else "green" if row.met else "red"
+            table.add_row(*cells(row), style=style)
+        console.print(table)
+
+
+def _title(name: str, size: int | None, titles: dict[str, str]) -> str:
+    title = titles.get(name, name)
+    return title if size is None else f"{title}: size {size:,}"
+
+
+def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
+    """The same tables, for a document."""
+    out = []
+    for name, size, group in _groups(rows):
+        out.append(f"**{_title(name, size, titles)}** (`--only {name}`)\n")
+        out.append("| " + " | ".join(HEAD) + " |")
+        out.append("|" + "|".join("--:" if n in (1, 3, 4) else ":--" for n in range(len(HEAD))) + "|")
+        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in group]
+        out.append("")
+    return "\n".join(out)
+
+
+def save(path: Path, rows: Sequence[Row], workloads: Sequence[Workload], machine: dict[str, Any], command: str, date: str) -> None:
+    """Everything that was measured, with where and how."""
+    document = {
+        "date": date,
+        "command": command,
+        "machine": machine,
+        "titles": {w.name: w.title for w in workloads},
+        "rows": [asdict(row) for row in rows],
+    }
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """A saved run: its head, its rows."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return document, [Row(**row) for row in document.pop("rows")]
