@@ -1,0 +1,43 @@
+// Scalar helpers that the generated tables of activations and errors are written in (graphbp_cupy/formulas.py).
+// `real` is float or double: -DREAL=...  Every helper lets a NaN through, as the core's NumPy formulas do.
+typedef REAL real;
+
+__device__ __forceinline__ real keep_nan(real a, real value) { return a != a ? a : value; }
+
+// a * factor where factor decays faster than a grows: 0 * inf is 0
+__device__ __forceinline__ real times(real a, real factor) { return factor == real(0) ? real(0) : a * factor; }
+
+__device__ __forceinline__ real sign_of(real a) { return a > real(0) ? real(1) : a < real(0) ? real(-1) : keep_nan(a, real(0)); }
+
+__device__ __forceinline__ real sigmoid(real a) {
+    const real e = exp(-fabs(a));
+    return (a >= real(0) ? real(1) : e) / (real(1) + e);
+}
+
+__device__ __forceinline__ real dsigmoid(real a) {
+    const real e = exp(-fabs(a));
+    return e / ((real(1) + e) * (real(1) + e));
+}
+
+__device__ __forceinline__ real d2sigmoid(real a) {
+    const real s = fabs(a), e = exp(-s), q = real(1) + e;
+    const real d2 = e * expm1(-s) / (q * q * q);
+    return a >= real(0) ? d2 : -d2;
+}
+
+// 4 e / (1 + e)^2 with e = exp(-2 |a|): 1 - tanh(a)^2 would cancel for large |a|
+__device__ __forceinline__ real dtanh(real a) {
+    const real e = exp(real(-2) * fabs(a));
+    return real(4) * e / ((real(1) + e) * (real(1) + e));
+}
+
+__device__ __forceinline__ real softplus(real a) { return (a >= real(0) ? a : real(0)) + log1p(exp(-fabs(a))); }
+
+__device__ __forceinline__ real normal_cdf(real a) { return real(0.5) * erfc(-a * real(0.70710678118654752440)); }
+
+__device__ __forceinline__ real normal_pdf(real a) { return real(0.39894228040143267794) * exp(real(-0.5) * a * a); }
+
+// t ln y, t / y and t / y^2, each 0 where t = 0 whatever y is
+__device__ __forceinline__ real xlogy(real t, real y) { return t == real(0) ? real(0) : t * log(y); }
+__device__ __forceinline__ real ratio(real t, real y) { return t == real(0) ? real(0) : t / y; }
+__device__ __forceinline__ real ratio2(real t, real y) { return t == real(0) ? real(0) : t / (y * y); }

@@ -1,0 +1,172 @@
+"""Activations and errors in CUDA: f, f', f'' of `a` and e, ∂e/∂y, ∂²e/∂y² of `y` and `t`, beside each other.
+
+The core's tables say which rows there are; this one says how CUDA writes them, and `require` refuses by name what it lacks.  The
+functions that the kernels call (`activation_f(kind, a)`, `error_dy(error, y, t)`, ...) are generated from it as one `switch` each,
+and the numbers of the cases are positions in this table.  Constants come from the core's own functions.
+
+A row registered by a user has NumPy functions only: `register_cuda_activation` adds its CUDA form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from graphbp.extend import Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function
+
+__all__ = [
+    "ACTIVATIONS",
+    "ERRORS",
+    "generated_source",
+    "register_cuda_activation",
+    "register_cuda_error_function",
+    "require_activation",
+    "require_error",
+]
+
+
+def _slope(name: str, a: float) -> str:
+    """f'(a) of the core's row as a CUDA literal: where f is linear, that is its constant."""
+    return f"real({float(get_activation(name).df(np.array(a))).hex()})"
+
+
+_LEAK = _slope("leaky_relu", -1.0)
+_SELU, _SELU_ALPHA = _slope("selu", 1.0), _slope("selu", 0.0)
+
+ACTIVATIONS: dict[str, tuple[str, str, str]] = {
+    "identity": ("a", "keep_nan(a, real(1))", "keep_nan(a, real(0))"),
+    "tanh": ("tanh(a)", "dtanh(a)", "real(-2) * tanh(a) * dtanh(a)"),
+    "sigmoid": ("sigmoid(a)", "dsigmoid(a)", "d2sigmoid(a)"),
+    "relu": ("a > real(0) ? a : keep_nan(a, real(0))", "a > real(0) ? real(1) : keep_nan(a, real(0))", "keep_nan(a, real(0))"),
+    "leaky_relu": (f"a > real(0) ? a : {_LEAK} * a", f"a > real(0) ? real(1) : keep_nan(a, {_LEAK})", "keep_nan(a, real(0))"),
+    "elu": ("a > real(0) ? a : expm1(a)", "a > real(0) ? real(1) : exp(a)", "a > real(0) ? real(0) : exp(a)"),
+    "selu": (
+        f"a > real(0) ? {_SELU} * a : {_SELU_ALPHA} * expm1(a)",
+        f"a > real(0) ? {_SELU} : {_SELU_ALPHA} * exp(a)",
+        f"a > real(0) ? real(0) : {_SELU_ALPHA} * exp(a)",
+    ),
+    "gelu": (
+        "times(a, normal_cdf(a))",
+        "normal_cdf(a) + times(a, normal_pdf(a))",
+        "times(real(2) - a * a, normal_pdf(a))",
+    ),
+    "silu": (
+        "times(a, sigmoid(a))",
+        "sigmoid(a) * (real(1) + times(a, sigmoid(-a)))",
+        "real(2) * dsigmoid(a) + times(a, d2sigmoid(a))",
+    ),
+    "softplus": ("softplus(a)", "sigmoid(a)", "dsigmoid(a)"),
+    "softsign": (
+        "isinf(a) ? sign_of(a) : a / (real(1) + fabs(a))",
+        "real(1) / ((real(1) + fabs(a)) * (real(1) + fabs(a)))",
+        "real(-2) * sign_of(a) / ((real(1) + fabs(a)) * (real(1) + fabs(a)) * (real(1) + fabs(a)))",
+    ),
+    "exp": ("exp(a)", "exp(a)", "exp(a)"),
+    "expm1": ("expm1(a)", "exp(a)", "exp(a)"),
+    "log": ("log(a)", "real(1) / a", "real(-1) / (a * a)"),
+    "sin": ("sin(a)", "cos(a)", "-sin(a)"),
+    "cos": ("cos(a)", "-sin(a)", "-cos(a)"),
+    "arctan": (
+        "atan(a)",
+        "real(1) / (real(1) + a * a)",
+        "times(real(-2) * a, real(1) / ((real(1) + a * a) * (real(1) + a * a)))",
+    ),
+    "gaussian": ("exp(-a * a)", "times(real(-2) * a, exp(-a * a))", "times(real(4) * a * a - real(2), exp(-a * a))"),
+    "reciprocal": ("real(1) / a", "real(-1) / (a * a)", "real(2) / (a * a * a)"),
+    "square": ("a * a", "real(2) * a", "keep_nan(a, real(2))"),
+    "sqrt": ("sqrt(a)", "real(0.5) / sqrt(a)", "real(-0.25) / (a * sqrt(a))"),
+    "rsqrt": ("real(1) / sqrt(a)", "real(-0.5) / (a * sqrt(a))", "real(0.75) / (a * a * sqrt(a))"),
+    "abs": ("fabs(a)", "sign_of(a)", "keep_nan(a, real(0))"),
+    "step": ("a > real(0) ? real(1) : keep_nan(a, real(0))", "keep_nan(a, real(0))", "keep_nan(a, real(0))"),
+    "softmax": ("a", "real(1)", "real(0)"),  # cuda/heads.cu replaces z, and holds its derivatives
+}
+"""name: (f, f', f'') as expressions of `real a`, from the helpers of cuda/formulas.cu."""
+
+ERRORS: dict[str, tuple[str, str, str, str]] = {
+    "sum_of_squares": (
+        "real(0.5) * (y - t) * (y - t)",
+        "y - t",
+        "keep_nan(y - t, real(1))",
+        "real(0.5) * (a - t) * (a - t)",
+    ),
+    "binary_cross_entropy": (
+        "-xlogy(t, y) - xlogy(real(1) - t, real(1) - y)",
+        "ratio(real(1) - t, real(1) - y) - ratio(t, y)",
+        "ratio2(t, y) + ratio2(real(1) - t, real(1) - y)",
+        "softplus(a) - t * a",
+    ),
+    "cross_entropy": ("-xlogy(t, y)", "-ratio(t, y)", "ratio2(t, y)", ""),
+    "poisson": ("y - xlogy(t, y)", "real(1) - ratio(t, y)", "ratio2(t, y)", "exp(a) - t * a"),
+}
+"""name: (e, ∂e/∂y, ∂²e/∂y²) of `real y, t`, and e as a function of `a` and `t` for an elementwise canonical activation ("" : none)."""
+
+
+def register_cuda_activation(name: str, f: str, df: str, d2f: str) -> None:
+    """z = f(a), f' and f'' of a registered activation as CUDA expressions of `a` (of type `real`), such as "a * exp(-a)".
+
+    Raises `NotSupportedError` for a name that the core's table lacks (register its NumPy functions first) or that is built in.
+
+    >>> register_cuda_activation("tanh", "tanh(a)", "1 - tanh(a) * tanh(a)", "0")
+    Traceback (most recent call last):
+    graphbp.exceptions.NotSupportedError: activation 'tanh' is built in and has its CUDA form; give your own another name
+    """
+    if get_activation(name).builtin:
+        raise NotSupportedError(f"activation {name!r} is built in and has its CUDA form; give your own another name")
+    ACTIVATIONS[name] = (_expression(f, "a"), _expression(df, "a"), _expression(d2f, "a"))
+
+
+def register_cuda_error_function(name: str, value: str, dy: str, d2y: str) -> None:
+    """e(y, t), ∂e/∂y and ∂²e/∂y² of a registered error function as CUDA expressions of `y` and `t` (of type `real`)."""
+    if get_error_function(name).builtin:
+        raise NotSupportedError(f"error function {name!r} is built in and has its CUDA form; give your own another name")
+    ERRORS[name] = (_expression(value, "y and t"), _expression(dy, "y and t"), _expression(d2y, "y and t"), "")
+
+
+def _expression(text: str, of: str) -> str:
+    if not isinstance(text, str) or not text.strip() or re.search(r'[;{}#"\\]|//', text):
+        raise NotSupportedError(f"{text!r} is not a CUDA expression of {of}; write one, without ; or braces, such as 'real(2) * exp(-a)'")
+    return text
+
+
+def require_activation(row: Activation) -> int:
+    """The number of this activation in the generated code.  Raises `NotSupportedError` where there is none."""
+    if row.name not in ACTIVATIONS:
+        raise NotSupportedError(
+            f"backend 'cupy' has no CUDA form of the activation {row.name!r}; add one with "
+            f"graphbp_cupy.register_cuda_activation({row.name!r}, f='...', df='...', d2f='...'), or use another backend"
+        )
+    return list(ACTIVATIONS).index(row.name)
+
+
+def require_error(row: ErrorFunction) -> int:
+    """The number of this error function in the generated code.  Raises `NotSupportedError` where there is none."""
+    if row.name not in ERRORS:
+        raise NotSupportedError(
+            f"backend 'cupy' has no CUDA form of the error function {row.name!r}; add one with "
+            f"graphbp_cupy.register_cuda_error_function({row.name!r}, value='...', dy='...', d2y='...'), or use another backend"
+        )
+    return list(ERRORS).index(row.name)
+
+
+def generated_source() -> str:
+    """The tables as CUDA functions, one `switch` each."""
+    nan = "real(0) / real(0)"
+    parts = [
+        _switch(f"activation_{label}", "int kind, real a", "kind", {n: row[i] for n, row in ACTIVATIONS.items()}, nan)
+        for i, label in enumerate(("f", "df", "d2f"))
+    ]
+    for i, (label, arguments) in enumerate((("value", "y"), ("dy", "y"), ("d2y", "y"), ("at_a", "a"))):
+        cases = {n: row[i] for n, row in ERRORS.items()}
+        parts.append(_switch(f"error_{label}", f"int error, real {arguments}, real t", "error", cases, nan))
+    return "\n".join(parts)
+
+
+def _switch(name: str, parameters: str, on: str, cases: Mapping[str, str], otherwise: str) -> str:
+    lines = [f"        case {i}: return {cuda};  // {label}" for i, (label, cuda) in enumerate(cases.items()) if cuda]
+    body = "\n".join(lines)
+    return (
+        f"__device__ __forceinline__ real {name}({parameters}) {{\n    switch ({on}) {{\n{body}\n"
+        f"        default: return {otherwise};\n    }}\n}}\n"
+    )
