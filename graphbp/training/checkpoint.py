@@ -52,7 +52,7 @@ def write_checkpoint(path: str | os.PathLike[str], saved: Saved) -> None:
 def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
     """The state at `path`.  Raises `FileFormatError` for a file that is damaged, of another version or no checkpoint."""
     try:
-        with np.load(Path(path), allow_pickle=False) as file:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             raw = {name: file[name] for name in file.files}
         header = json.loads(raw.pop("header").tobytes().decode())
         version, claimed = header["version"], header.pop("sha256")

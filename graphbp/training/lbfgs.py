@@ -55,6 +55,8 @@ def _segment(run: Run, options: LBFGS) -> bool:
     if must_stop or run.now.epoch >= stop:
         return must_stop
     converged = bool(result.success)
+    if not converged and run.now.epoch > first:
+        return False  # the line search failed with an old memory: try again from here with a fresh one
     run.end(f"{'converged' if converged else 'no further progress'}: {result.message}")
     run.save()
     return True
