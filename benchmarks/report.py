@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,7 @@ def print_table(rows: Sequence[Row], titles: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     for name, size, group in _groups(rows):
         table = Table(title=_title(name, size, titles), title_justify="left", title_style="bold")
         for number, head in enumerate(HEAD):

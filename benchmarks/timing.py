@@ -56,7 +56,8 @@ def race(
     size: int | None = None,
     work: float | None = None,
 ) -> list[Row]:
-    """One row a contender.  The first contender that runs is the reference: results are compared with its result, times with its time.
+    """One row a contender.  The reference is the first graphbp contender that runs: ratios are to its time; results are compared with
+    the first result there is.  Targets are judged only where the reference is the contender named first.
 
     A contender that is missing, fails, or disagrees by more than `tolerance` (largest difference over largest entry) gets a row that
     says so and is not timed.  `work` is edges × samples, for the rate; `size` the place on the axis of a picture.
@@ -73,15 +74,17 @@ def race(
     finally:
         if enabled:
             gc.enable()
+    reference = next((entrant for entrant in entrants if entrant.name.startswith("graphbp")), None)
+    base = None if reference is None else statistics.median(reference.samples)
     for entrant in entrants:
         row = rows[entrant.name]
         row.seconds, row.low, row.high = statistics.median(entrant.samples), min(entrant.samples), max(entrant.samples)
         row.rate = None if work is None else work / row.seconds
         row.rounds = len(entrant.samples)
-        row.ratio = row.seconds / rows[entrants[0].name].seconds  # type: ignore[operator]  # the reference comes first
-        row.reference = entrant is entrants[0]
+        row.ratio = None if base is None else row.seconds / base
+        row.reference = entrant is reference
     for target in targets:
-        _judge(target, rows)
+        _judge(target, rows, reference is not None and reference.name == contenders[0].name)
     return list(rows.values())
 
 
@@ -130,14 +133,15 @@ def relative_difference(a: Array, b: Array) -> float:
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) / scale
 
 
-def _judge(target: Target, rows: dict[str, Row]) -> None:
-    """Write the target beside the fastest of the contenders it speaks of."""
+def _judge(target: Target, rows: dict[str, Row], meant: bool) -> None:
+    """Write the target beside the fastest of the contenders it speaks of; `meant`: the reference is the one the targets mean."""
     there = [rows[name] for name in target.of if name in rows]
     timed = [row for row in there if row.ratio is not None]
     if timed:
         row = min(timed, key=lambda r: r.ratio or 0.0)
         ratio = row.ratio or 0.0
-        row.met = ratio <= target.ratio if target.at_most else ratio >= target.ratio
+        if meant:
+            row.met = ratio <= target.ratio if target.at_most else ratio >= target.ratio
     elif there:
         row = there[0]
     else:
