@@ -6,12 +6,12 @@
     formats                        what there is
     write_atomically               a file whole or not at all
 
-`formats.py` finds who reads a file; `native.py` is graphbp's own format, made of `values.py` (attributes as JSON) and `store.py`
+`dispatch.py` finds who reads a file; `native.py` is graphbp's own format, made of `values.py` (attributes as JSON) and `store.py`
 (arrays inline or beside); `atomic.py` writes.
 """
 
 from graphbp.files.atomic import write_atomically
-from graphbp.files.formats import Format, formats, load, load_graph, save, save_graph
+from graphbp.files.dispatch import Format, formats, load, load_graph, save, save_graph
 from graphbp.files.native import read_graph_file, write_graph
 
 __all__ = [
