@@ -5,6 +5,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 * A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
   (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
   `output_heads` where they meet.  `graphbp.testing` checks it.
+* Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
+  `assemble_diagonal` and `assemble_unit_blocks` do the rest (`graphbp.second_order.tiles` has the contract).
 * An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
   (`graphbp.activations`, `graphbp.error_functions`) names.
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
@@ -34,6 +36,10 @@ from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
+from graphbp.second_order.assembly import HessianAccumulator
+from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
+from graphbp.second_order.plan import Group, HessianPlan
+from graphbp.second_order.tiles import ColumnTile, OutputCurvature, SampleTile, SecondOrderSweeps
 
 __all__ = [
     "HIDDEN",
@@ -44,6 +50,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendNotAvailableError",
+    "ColumnTile",
     "DataError",
     "DenseBlock",
     "ErrorFunction",
@@ -54,17 +61,26 @@ __all__ = [
     "GraphError",
     "GraphSpec",
     "GraphbpError",
+    "Group",
     "Head",
+    "HessianAccumulator",
+    "HessianPlan",
     "Importer",
     "Level",
     "MemoryLimitError",
     "NotSupportedError",
+    "OutputCurvature",
     "ParameterMap",
+    "SampleTile",
     "Schedule",
+    "SecondOrderSweeps",
     "Segment",
     "TraceArrays",
     "WeightError",
     "activation_table",
+    "assemble_diagonal",
+    "assemble_hessian",
+    "assemble_unit_blocks",
     "error_table",
     "get_activation",
     "get_error_function",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Schedule, TraceArrays, output_heads
+from graphbp_numpy.second_order import SecondOrder
 from graphbp_numpy.sweeps import Program
 
 __all__ = ["NumpyExecutable"]
@@ -22,7 +23,7 @@ CHUNK_BYTES = 1 << 26
 """Bytes of one (rows, samples) array of a chunk."""
 
 
-class NumpyExecutable:
+class NumpyExecutable(SecondOrder):
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
     def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:

@@ -1,0 +1,149 @@
+r"""Second-order quantities of the NumPy backend: Hessians through the tiles of the core, products by the R-operator.
+
+R-operator (Pearlmutter 1994), along v:   ȧ, ż by a forward sweep of tangents, then backwards
+Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + Σ_c R_jc ȧ_c,
+(H v)_ji = Σ_n (Rδ_j z_i + δ_j ż_i)
+outer product:   Jᵀ Λ J v: tangents to the outputs, Λ, and a reverse sweep from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.extend import Head, HessianPlan, ParameterMap, Schedule, assemble_diagonal, assemble_hessian, assemble_unit_blocks
+from graphbp_numpy.second_order_sweeps import NumpySecondOrderSweeps
+from graphbp_numpy.sweeps import Program
+
+__all__ = ["SecondOrder"]
+
+Array = npt.NDArray[Any]
+
+
+class SecondOrder:
+    """The second-order methods of `NumpyExecutable`; see `graphbp.protocols` for shapes and meanings."""
+
+    schedule: Schedule
+    dtype: np.dtype[Any]
+    program: Program
+    heads: tuple[Head, ...]
+    map: ParameterMap
+
+    def chunks(self, n_samples: int, rows: int = 0) -> Iterator[slice]:
+        """Slices of samples; the executable has it."""
+        raise NotImplementedError
+
+    def backpropagate(self, w: Array, a: Array, z: Array, t: Array, s: Array | None) -> tuple[Array, Array]:
+        """(δ, β) of every row; the executable has it."""
+        raise NotImplementedError
+
+    @cached_property
+    def plan(self) -> HessianPlan:
+        """The groups of parameters."""
+        return HessianPlan.of(self.schedule)
+
+    @cached_property
+    def second_order_sweeps(self) -> NumpySecondOrderSweeps:
+        """What fills the tiles."""
+        return NumpySecondOrderSweeps(self.schedule, self.heads, self.program, self.dtype)
+
+    def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W), exact."""
+        return assemble_hessian(self.second_order_sweeps, self.plan, self.map.expand(theta), X, T, sample_weight, exact=True)
+
+    def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
+        return assemble_hessian(self.second_order_sweeps, self.plan, self.map.expand(theta), X, T, sample_weight, exact=False)
+
+    def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W,): Σ_n z_i² B_jj; for tied parameters, whose diagonal has cross terms, by products with unit vectors."""
+        w = self.map.expand(theta)
+        diagonal, tied = assemble_diagonal(self.second_order_sweeps, self.plan, w, X, T, sample_weight, exact=True)
+        for some in np.array_split(tied, -(-len(tied) // 16)) if len(tied) else ():
+            unit = np.zeros((len(theta), len(some)), theta.dtype)
+            unit[some, np.arange(len(some))] = 1
+            diagonal[some] = self.hessian_product(theta, X, T, sample_weight, unit)[some, np.arange(len(some))]
+        return diagonal
+
+    def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
+        """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
+        w = self.map.expand(theta)
+        return assemble_unit_blocks(self.second_order_sweeps, self.plan, w, X, T, sample_weight, exact)
+
+    def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """H v (W, B): one forward and one reverse sweep, then two more for each column of v."""
+        program = self.program
+        w, directions = self.map.expand(theta), self.map.expand_tangent(v)
+        biases = self.schedule.bias_slot[self.schedule.bias_slot >= 0]
+        total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
+        for part in self.chunks(len(X)):
+            s = None if sample_weight is None else sample_weight[part]
+            a, z = program.forward(w, X[part].T)
+            t, slope = T[part].T, program.derivative(a)
+            delta, beta = self.backpropagate(w, a, z, t, s)
+            bend = beta * program.derivative(a, 2)
+            curvature = list(self._curvature(a, z, t, s, exact=True))
+            for b in range(v.shape[1]):
+                w_dot = np.ascontiguousarray(directions[:, b])
+                a_dot, z_dot = program.tangent(w, z, slope, None, w_dot)
+                r_delta = bend * a_dot
+                for at, value in curvature:
+                    r_delta[at] += _times(value, a_dot[at])
+                _reverse_tangent(program, w, w_dot, slope, r_delta, delta)
+                total[b] += program.slot_gradient(r_delta, z)
+                through_z = program.slot_gradient(delta, z_dot)
+                through_z[biases] = 0  # the unit that biases come from does not move
+                total[b] += through_z
+        return np.ascontiguousarray(self.map.reduce(total).T)
+
+    def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """Σ_n s_n Jᵀ Λ J v (W, B), J = ∂a/∂θ at the outputs."""
+        program = self.program
+        w, directions = self.map.expand(theta), self.map.expand_tangent(v)
+        total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
+        for part in self.chunks(len(X)):
+            s = None if sample_weight is None else sample_weight[part]
+            a, z = program.forward(w, X[part].T)
+            t, slope = T[part].T, program.derivative(a)
+            curvature = list(self._curvature(a, z, t, s, exact=False))
+            for b in range(v.shape[1]):
+                a_dot, _ = program.tangent(w, z, slope, None, np.ascontiguousarray(directions[:, b]))
+                delta = np.zeros_like(a)
+                for at, value in curvature:
+                    delta[at] = _times(value, a_dot[at])
+                program.reverse(w, slope, delta)
+                total[b] += program.slot_gradient(delta, z)
+        return np.ascontiguousarray(self.map.reduce(total).T)
+
+    def _curvature(self, a: Array, z: Array, t: Array, s: Array | None, exact: bool) -> Iterator[tuple[Array, Array]]:
+        """For each head its rows and R (or Λ), the sample weight in it."""
+        for head in self.heads:
+            rows = self.schedule.output_rows[head.positions]
+            value = (head.output_hessian if exact else head.gauss_newton)(a[rows], z[rows], t[head.positions])
+            yield rows, value if s is None else value * s
+
+
+def _times(curvature: Array, a_dot: Array) -> Array:
+    """R ȧ, for a diagonal (k, N) or full (k, k, N) R."""
+    if curvature.ndim == 2:
+        return np.asarray(curvature * a_dot)
+    return np.asarray(np.einsum("jcn,cn->jn", curvature, a_dot))
+
+
+def _reverse_tangent(program: Program, w: Array, w_dot: Array, slope: Array, r_delta: Array, delta: Array) -> None:
+    """Complete Rδ, which holds h'' ȧ β + R ȧ: Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k), Rδ_j += h'_j Rβ_j."""
+    r_beta = np.zeros_like(r_delta)
+    levels = [*reversed(program.schedule.levels), None]
+    for (rows, matrix), (_, direction), level in zip(program.outgoing(w), program.outgoing(w_dot), levels, strict=True):
+        if matrix is not None:
+            r_beta[rows] += matrix @ r_delta
+            r_beta[rows] += direction @ delta
+        r_delta[rows] += slope[rows] * r_beta[rows]
+        for block in level.dense if level is not None else ():
+            units = slice(block.start, block.stop)
+            r_beta[block.source] += program.weight(w, block).T @ r_delta[units]
+            r_beta[block.source] += program.weight(w_dot, block).T @ delta[units]

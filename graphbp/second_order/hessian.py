@@ -1,0 +1,110 @@
+"""Driving the tiles: the loops over samples and columns behind every second-order quantity that is assembled by the core.
+
+A backend's executable calls these with its `SecondOrderSweeps`; all arguments have been checked, `w` is the value of every slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.second_order.assembly import HessianAccumulator
+from graphbp.second_order.plan import HessianPlan
+from graphbp.second_order.tiles import SampleTile, SecondOrderSweeps
+
+__all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+TILE_BYTES = 1 << 26
+"""Bytes of one array of a column tile."""
+
+MAX_SAMPLES = 1024
+"""Samples of a tile, at most: enough for matrix products to run at full speed."""
+
+MIN_COLUMNS = 8
+"""A tile takes fewer samples rather than fewer columns than this."""
+
+
+def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int) -> Iterator[slice]:
+    """Slices of samples of nearly one size, which depends only on the network and N."""
+    most = TILE_BYTES // (itemsize * MIN_COLUMNS * max(1, plan.schedule.n_rows))
+    count = -(-n_samples // max(32, min(MAX_SAMPLES, most)))
+    for k in range(count):
+        yield slice(n_samples * k // count, n_samples * (k + 1) // count)
+
+
+def _tiles(
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+) -> Iterator[SampleTile]:
+    for part in sample_tiles(plan, len(X), X.itemsize):
+        yield sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+
+
+def assemble_hessian(
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+) -> Array:
+    """The exact Hessian, or (`exact` false) the outer-product one: (W, W), symmetric to the last bit."""
+    total = HessianAccumulator(plan, sweeps.dtype)
+    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
+        for start, stop in plan.columns(tile.n_samples, X.itemsize, TILE_BYTES):
+            total.add(tile, sweeps.column_tile(w, tile, start, stop))
+    return total.finish()
+
+
+def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tile: SampleTile) -> Array:
+    """B_jj of every unit with a free parameter, (n_rows, n)."""
+    own = np.zeros((plan.schedule.n_rows, tile.n_samples), tile.z.dtype)
+    for start, stop in plan.columns(tile.n_samples, tile.z.itemsize, TILE_BYTES):
+        column = sweeps.column_tile(w, tile, start, stop)
+        index = np.arange(stop - start)
+        own[start:stop] = column.B[index, index]
+    return own
+
+
+def assemble_diagonal(
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+) -> tuple[Array, Indices]:
+    """(diagonal (W,), tied): Σ_n z_i² B_jj, and the positions whose parameter fills several slots.
+
+    The diagonal of a tied parameter also has the cross terms between its slots; those positions hold NaN.
+    """
+    out = np.zeros(plan.n_parameters, sweeps.dtype)
+    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
+        own = _own_curvature(sweeps, plan, w, tile)
+        squares = tile.z * tile.z
+        for group in plan.groups:
+            if group.n_units > 1:
+                value = own[group.start : group.stop] @ squares[group.sources].T
+                free = group.index >= 0
+                out[group.index[free]] += value[free]
+        for lo in range(0, len(plan.stack_row), _RUN):
+            run = slice(lo, lo + _RUN)
+            out[plan.stack_index[run]] += np.einsum("sn,sn->s", own[plan.stack_row[run]], squares[plan.stack_source[run]])
+    count = np.bincount(plan.schedule.parameters.slot_parameter[plan.schedule.parameters.order], minlength=plan.n_parameters)
+    tied = np.flatnonzero(count > 1)
+    out[tied] = np.nan
+    return out, tied
+
+
+def assemble_unit_blocks(
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+) -> list[Array]:
+    """For each group of the plan (units, sources, sources): Σ_n B_jj z zᵀ, symmetric to the last bit; ties are not followed."""
+    out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
+    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
+        own = _own_curvature(sweeps, plan, w, tile)
+        for group, block in zip(plan.groups, out, strict=True):
+            z = tile.z[group.sources]
+            for j in range(group.n_units):
+                half = (z * (own[group.start + j] * 0.5)) @ z.T
+                block[j] += half + half.T
+    return out
+
+
+_RUN = 1 << 12
+"""Weights of single units taken at once."""

@@ -1,0 +1,105 @@
+"""The seam between the core and a backend in second order: what a backend's sweeps hand over, tile by tile.
+
+A Hessian is assembled from tiles.  A backend runs the sweeps for a *sample tile* (some of the samples) and, on it, for a *column
+tile* (a run of rows l) and hands over plain arrays; `graphbp.second_order.assembly` multiplies them into the Hessian:
+
+    for part in sample tiles:                     tile = sweeps.sample_tile(w, X[part], T[part], s[part])
+        for start, stop in plan.columns(...):         column = sweeps.column_tile(w, tile, start, stop)
+            accumulator.add(tile, column)
+
+A backend that has faster sweeps (a JIT, a GPU copying back) implements `SecondOrderSweeps` and reuses everything else; one that
+can also multiply faster than BLAS does for irregular parts may replace pieces of the assembly, since `HessianPlan` is public too.
+
+Arrays are C-contiguous, of one dtype, samples innermost; `n` below is the number of samples of the tile.  G, Φ and B are those of
+the closed form, per sample:
+
+    G_kj = ∂a_k/∂ε_j      Φ_kj = h'_k G_kj = ∂z_k/∂ε_j      B_jl = ∂²E/∂ε_j∂ε_l
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.schedule import Schedule
+
+__all__ = ["ColumnTile", "OutputCurvature", "SampleTile", "SecondOrderSweeps"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OutputCurvature:
+    """R (or Λ) of one head: rows (k,) of the output units, and ∂²E/∂a∂a times the sample weight, (k, n) if diagonal, else (k, k, n)."""
+
+    rows: npt.NDArray[np.int64]
+    value: Array
+
+    @property
+    def coupled(self) -> bool:
+        """A full matrix: softmax."""
+        return self.value.ndim == 3
+
+
+@dataclass(frozen=True)
+class SampleTile:
+    """One tile of samples after a forward and a reverse sweep.
+
+    Attributes
+    ----------
+    z : (n_rows + 1, n) activations; the last row is 1, the unit that biases come from.
+    slope : (n_rows, n) h'_j(a_j); anything at inputs and softmax rows, which nothing uses.
+    delta : (n_rows, n) δ_j = ∂E/∂a_j, the sample weight in it.  Not read where `exact` is false.
+    bend : (n_rows, n) h''_j(a_j) β_j with β_j = Σ_k w_kj δ_k, the sample weight in it.  Zeros (or None) where `exact` is false.
+    curvature : R of every head for the exact Hessian, Λ for the outer-product one.
+    exact : false for the outer-product Hessian.
+    cache : whatever the backend's `sample_tile` leaves for its own `column_tile`.
+    """
+
+    z: Array
+    slope: Array
+    delta: Array | None
+    bend: Array | None
+    curvature: tuple[OutputCurvature, ...]
+    exact: bool
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_samples(self) -> int:
+        """The n of every array here."""
+        return int(self.z.shape[1])
+
+
+@dataclass(frozen=True)
+class ColumnTile:
+    """The columns l = start..stop of Φ and B on one sample tile.
+
+    Attributes
+    ----------
+    start, stop : the rows l that were perturbed (hidden or output rows).
+    B : (n_rows − start, stop − start, n): B[j − start, l − start] = B_jl for j ≥ l at least.  For the outer product, (GᵀΛG)_jl.
+    phi : the same shape: phi[k − start, l − start] = Φ_kl, for k ≥ l at least; None for the outer product, which needs none.
+    """
+
+    start: int
+    stop: int
+    B: Array
+    phi: Array | None
+
+
+class SecondOrderSweeps(Protocol):
+    """What a backend implements to have its Hessians assembled by the core."""
+
+    schedule: Schedule
+    dtype: np.dtype[Any]
+
+    def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
+        """Forward and reverse sweep; w (S,) by slot, x (D, n), t (K, n), s (n,) or None."""
+        ...
+
+    def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
+        """Sweep Φ forward and B backward for the perturbed rows start..stop."""
+        ...
