@@ -12,7 +12,7 @@ import dataclasses
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -181,6 +181,19 @@ def batch(net, seed, n=5):
     return np.clip(X, -2, 2), targets(rng, net, n), rng.uniform(0.2, 2.0, n)
 
 
+def well_posed(net, X):
+    """Inside every domain and away from poles (log at 0, 1 / (1 − y) at y = 1), where any two computations would differ by rounding."""
+    run = net.to(backend="numpy")._run
+    with np.errstate(all="ignore"):
+        a = run.trace(net.weights, X, np.full((len(X), net.schedule.n_outputs), 0.5), None).a
+        y = run.forward(net.weights, X)
+    poles = np.array([h.name in ("log", "sqrt", "rsqrt", "reciprocal") for h in net.schedule.activations])[
+        net.schedule.row_activation
+    ]
+    inside = np.isfinite(a).all() and np.abs(a).max() < 20 and (a[poles] > 0.3).all()
+    return inside and (net.error_function.targets == "real" or (y > 0.01).all() and (y < 0.99).all())
+
+
 def worst(found, expected):
     return float(np.max(np.abs(found - expected), initial=0.0) / max(1e-30, np.max(np.abs(expected), initial=0.0), 1e-6))
 
@@ -198,6 +211,7 @@ networks = st.builds(random_network, st.integers(0, 2**31), st.sampled_from(ERRO
 @given(networks, st.integers(0, 1000))
 def test_exact_hessian_is_the_complex_step_of_the_gradient(net, seed):
     X, T, s = batch(net, seed)
+    assume(well_posed(net, X))
     H = net.hessian(X, T, s)
     assert np.array_equal(H, H.T)
     assert_close(H, complex_step_hessian(net, X, T, s))
@@ -207,6 +221,7 @@ def test_exact_hessian_is_the_complex_step_of_the_gradient(net, seed):
 @given(networks, st.integers(0, 1000))
 def test_outer_product_is_the_stacked_rows(net, seed):
     X, T, s = batch(net, seed)
+    assume(well_posed(net, X))
     H = net.outer_product_hessian(X, T, s)
     assert np.array_equal(H, H.T)
     assert_close(H, stacked_rows_hessian(net, X, T, s))
@@ -216,6 +231,7 @@ def test_outer_product_is_the_stacked_rows(net, seed):
 @given(networks, st.integers(0, 1000))
 def test_diagonal_and_products_are_those_of_the_matrix(net, seed):
     X, T, s = batch(net, seed)
+    assume(well_posed(net, X))
     rng = np.random.default_rng(seed)
     V = rng.normal(size=(net.n_parameters, 3))
     H, outer = net.hessian(X, T, s), net.outer_product_hessian(X, T, s)
@@ -227,7 +243,13 @@ def test_diagonal_and_products_are_those_of_the_matrix(net, seed):
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_error(activation, error):
-    for seed in range(3):
+    tried = 0
+    for seed in range(20):
         net = random_network(seed, error, [activation], layers=bool(seed % 2))
         X, T, s = batch(net, seed)
-        assert_close(net.hessian(X, T, s), complex_step_hessian(net, X, T, s))
+        if well_posed(net, X):
+            assert_close(net.hessian(X, T, s), complex_step_hessian(net, X, T, s))
+            tried += 1
+        if tried == 3:
+            return
+    pytest.fail(f"only {tried} of 20 networks were well posed")
