@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from graphbp.training.entry import train
 from graphbp.training.history import History
-from graphbp.training.levenberg_marquardt import LeastSquaresFit
+from graphbp.training.least_squares_fit import LeastSquaresFit
 from graphbp.training.loop import EpochEnd
 from graphbp.training.options import OPTIMIZERS
 

@@ -14,7 +14,8 @@ from graphbp.exceptions import ConfigError, DataError
 from graphbp.training.descent import descend
 from graphbp.training.history import History
 from graphbp.training.lbfgs import lbfgs
-from graphbp.training.levenberg_marquardt import LeastSquaresFit, levenberg_marquardt
+from graphbp.training.least_squares_fit import LeastSquaresFit
+from graphbp.training.levenberg_marquardt import levenberg_marquardt, require_least_squares
 from graphbp.training.loop import Callback, Run, Settings
 from graphbp.training.options import LBFGS, LevenbergMarquardt, MiniBatch, Options, read_options, whole_number
 from graphbp.training.problem import Metric, Problem, pose
@@ -99,6 +100,8 @@ def train(
         raise ConfigError(f"min_improvement={min_improvement!r}; it must be a number, 0 or more")
     if net.n_parameters == 0:
         raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+    if isinstance(chosen, LevenbergMarquardt):
+        require_least_squares(net)
     problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
     settings = Settings(
         epochs=settings_epochs,
@@ -124,8 +127,8 @@ def train(
             run.interrupted()
             run.save()
         result = run.close()
-        if isinstance(result, LeastSquaresFit):
-            result.describe(problem)
+        if isinstance(result, LeastSquaresFit) and isinstance(chosen, LevenbergMarquardt):
+            result.describe(problem, chosen.method)
     return result
 
 

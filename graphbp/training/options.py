@@ -138,16 +138,14 @@ class LBFGS(Options):
 class LevenbergMarquardt(Options):
     """Least squares, for error="sum_of_squares"; an epoch is an accepted step.
 
-    tolerance : stop where a step, its predicted and its actual gain are all relatively below this.
+    tolerance : stop within about this many standard errors of the minimum (the relative offset of Bates & Watts).
     initial_radius : the first step is at most this many times |D θ|, D the columns' norms.
-    acceleration : use the second-order (geodesic) correction of the step.
     method : "qr" (accurate to cond(J)), "cholesky" (of JᵀJ, faster for many parameters), or "auto": QR while W ≤ 500.
     """
 
     default_epochs: ClassVar[int] = 1000
-    tolerance: float = 1e-12
+    tolerance: float = 1e-10
     initial_radius: float = 1.0
-    acceleration: bool = True
     method: str = "auto"
 
     def __post_init__(self) -> None:

@@ -1,0 +1,172 @@
+r"""The report of a least-squares fit: parameters with their standard errors.
+
+s² = |r|² / (N K − W),      cov(θ) = s² (JᵀJ)⁻¹,      standard error √cov_ii,      correlation cov_ij / √(cov_ii cov_jj)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.training.history import History
+from graphbp.training.problem import Problem
+from graphbp.training.tangent import Residuals, Tangent, tangent
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["LeastSquaresFit", "parameter_names"]
+
+Vector = npt.NDArray[np.float64]
+
+
+def _nothing() -> Vector:
+    return np.empty(0)
+
+
+@dataclass
+class LeastSquaresFit(History):
+    """The history of a Levenberg-Marquardt run, and what it found; `print(fit)` is a table.
+
+    Attributes
+    ----------
+    names : (W,) the edge or bias of each parameter; a tied one is named after the first edge that has it.
+    parameters : (W,) θ.
+    standard_errors : (W,) √ of the diagonal of `covariance`; NaN where there is no covariance.
+    covariance : (W, W) s² (JᵀJ)⁻¹; NaN where there are no degrees of freedom or the columns of J are dependent.
+    residual_sum_of_squares : |r|² = Σ_nk s_n (y_nk − t_nk)².
+    degrees_of_freedom : N K − W, samples of weight 0 not counted.
+    iterations : accepted steps.
+    note : why there are no standard errors, or "".
+
+    A sample weight is taken as 1/variance of that sample's noise, up to a common factor, which s² estimates.
+    """
+
+    names: list[str] = field(default_factory=list)
+    parameters: Vector = field(default_factory=_nothing)
+    standard_errors: Vector = field(default_factory=_nothing)
+    covariance: Vector = field(default_factory=_nothing)
+    residual_sum_of_squares: float = math.nan
+    degrees_of_freedom: int = 0
+    note: str = ""
+
+    @property
+    def iterations(self) -> int:
+        """Accepted steps."""
+        return len(self)
+
+    @property
+    def residual_standard_deviation(self) -> float:
+        """S = √(|r|² / degrees of freedom)."""
+        return math.sqrt(self.residual_sum_of_squares / self.degrees_of_freedom) if self.degrees_of_freedom > 0 else math.nan
+
+    @property
+    def correlation(self) -> Vector:
+        """(W, W) of the parameters."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.covariance / self.standard_errors / self.standard_errors[:, None])
+
+    def describe(self, problem: Problem, method: str) -> None:
+        """Fill in parameters, errors and residuals from the network as it stands."""
+        residuals = Residuals(problem)
+        theta = np.array(problem.net.weights, np.float64)
+        r = residuals(theta)
+        self.names = parameter_names(problem.net)
+        self.parameters = theta
+        self.residual_sum_of_squares = float(r @ r)
+        self.degrees_of_freedom = residuals.count - len(theta)
+        model = tangent(method, residuals, theta, r) if np.isfinite(r).all() else None
+        inverse = self._inverse(model)
+        self.covariance = np.full((len(theta),) * 2, math.nan) if inverse is None else self.residual_standard_deviation**2 * inverse
+        self.standard_errors = np.sqrt(self.covariance.diagonal())
+
+    def _inverse(self, model: Tangent | None) -> Vector | None:
+        if self.degrees_of_freedom <= 0:
+            self.note = f"no standard errors: {len(self.parameters)} parameters leave no degrees of freedom"
+            return None
+        if model is None:
+            self.note = "no standard errors: ∂y/∂θ is not finite"
+            return None
+        inverse = model.inverse()
+        if inverse is None:
+            weakest = np.abs(model.weakest())
+            heads = np.flatnonzero(weakest > 0.1 * weakest.max())[:4]
+            what = " and ".join(self.names[i] for i in heads)
+            self.note = f"no standard errors: the data do not tell {what} apart (their columns of J are linearly dependent)"
+            if len(heads) == 1:
+                self.note = f"no standard errors: the data do not determine {what}"
+        return inverse
+
+    def to_dict(self) -> dict[str, Any]:
+        """The history, and the table of parameters."""
+        return {
+            **super().to_dict(),
+            "parameters": dict(zip(self.names, self.parameters.tolist(), strict=True)),
+            "standard_errors": dict(zip(self.names, self.standard_errors.tolist(), strict=True)),
+            "residual_sum_of_squares": self.residual_sum_of_squares,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        took = f" in {self.seconds[-1]:.2f} s" if self.seconds else ""
+        lines = [f"levenberg_marquardt: {self.iterations} iterations{took}; {self.reason}"]
+        width = max([len(name) for name in self.names[:_ROWS]], default=9)
+        lines.append(f"  {'parameter':{width}s} {'value':>18s} {'standard error':>16s} {'relative':>10s}")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = self.standard_errors / np.abs(self.parameters)
+        rows = zip(self.names, self.parameters, self.standard_errors, relative, strict=True)
+        lines += [f"  {n:{width}s} {v:18.10g} {e:16.8g} {q:10.2%}" for n, v, e, q in list(rows)[:_ROWS]]
+        if len(self.names) > _ROWS:
+            lines.append(f"  ... {len(self.names) - _ROWS} more")
+        lines.append(
+            f"  residual sum of squares {self.residual_sum_of_squares:.10g}, {self.degrees_of_freedom} degrees of freedom, "
+            f"residual standard deviation {self.residual_standard_deviation:.8g}"
+        )
+        return "\n".join(lines + self._closest() + ([f"  {self.note}"] if self.note else []))
+
+    def _closest(self) -> list[str]:
+        """The most correlated pair of parameters."""
+        if self.note or not 1 < len(self.names) <= _PAIRS:
+            return []
+        c = np.abs(np.triu(self.correlation, 1))
+        i, j = np.unravel_index(int(c.argmax()), c.shape)
+        return [f"  strongest correlation {self.correlation[i, j]:+.6f}, {self.names[i]} with {self.names[j]}"]
+
+
+_ROWS, _PAIRS = 40, 2000
+
+
+def parameter_names(net: Network) -> list[str]:
+    """(W,) "x -> h", "bias of h", with [row, column] or [unit] inside a layer; tied ones by the first that has them."""
+    spec, layout = net._spec, net._layout
+    names = [""] * net.n_parameters
+
+    def fill(start: int, labels: list[str]) -> None:
+        for offset, label in enumerate(labels):
+            owner = int(layout.entry_parameter[start + offset])
+            if owner >= 0 and not names[owner]:
+                names[owner] = label
+
+    for e in range(len(spec.edge_src)):
+        source, destination = spec.names[spec.edge_src[e]], spec.names[spec.edge_dst[e]]
+        fill(int(layout.edge_start[e]), [f"{source} -> {destination}{at}" for at in _positions(spec.edge_array.get(e))])
+    for i, bias in enumerate(spec.bias):
+        if bias is not None:
+            units = [""] if len(bias) == 1 else [f"[{j}]" for j in range(len(bias))]
+            fill(int(layout.bias_start[i]), [f"bias of {spec.names[i]}{at}" for at in units])
+    return names
+
+
+def _positions(array: Any) -> list[str]:
+    """Where each stored weight of an edge stands: [row, column]."""
+    if array is None:
+        return [""]
+    if hasattr(array, "nnz"):
+        coo = array.tocoo()
+        return [f"[{j}, {i}]" for j, i in zip(coo.row.tolist(), coo.col.tolist(), strict=True)]
+    return [f"[{j}, {i}]" for j in range(array.shape[0]) for i in range(array.shape[1])]

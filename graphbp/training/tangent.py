@@ -1,0 +1,267 @@
+r"""The tangent model of least squares: r(θ + p) ≈ r + J p, and its minimum within a trust region.
+
+    minimise |r + J p|²  subject to  |D p| ≤ Δ,      r_nk = √s_n (y_nk − t_nk),      J = ∂r/∂θ
+
+The minimum is p = −(JᵀJ + λ D²)⁻¹ Jᵀr with the λ ≥ 0 that makes |D p| = Δ, or λ = 0 where the Gauss-Newton step is short enough
+(Levenberg 1944, Marquardt 1963, Moré 1978).  J is visited in chunks of samples and never held as a whole:
+
+* `QRTangent` keeps the triangle of [J r], found chunk by chunk, and the singular values of R D⁻¹.  Its error grows with cond(J D⁻¹).
+* `NormalTangent` keeps JᵀJ, and factors JᵀJ + λ D² by Cholesky: much faster for many parameters, its error grows with the square.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import NumericalError
+from graphbp.memory import check_memory
+from graphbp.training.problem import Problem
+
+__all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "tangent"]
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+QR_PARAMETERS = 500
+"""Up to this W, "auto" takes QR: the singular value decomposition of a W × W triangle takes some 0.3 s there."""
+CHUNK_BYTES = 1 << 26
+"""Bytes of J held at once (one sample's rows at the least)."""
+
+
+class Residuals:
+    """r(θ) (N·K,) and chunks of J(θ), in float64 on the host, whatever the backend and dtype."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._net, part = problem.net, problem.training
+        to_numpy = self._net._backend.to_numpy
+        self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
+        self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
+        counted = len(part) if self._root is None else int(np.count_nonzero(self._root))
+        self.count = counted * self._t.shape[1]
+        """Residuals that carry weight."""
+        self._chunk = max(1, CHUNK_BYTES // (8 * self._t.shape[1] * max(1, self._net.n_parameters)))
+
+    def _theta(self, theta: Vector) -> Any:
+        dtype = self._net.dtype
+        return self._net._backend.asarray(theta.astype(dtype), dtype)
+
+    def __call__(self, theta: Vector) -> Vector:
+        """r(θ); not finite where the network is not."""
+        y = self._net._backend.to_numpy(self._net._run.forward(self._theta(theta), self._x))
+        r = np.asarray(y, np.float64) - self._t
+        return np.asarray(r if self._root is None else self._root * r).ravel()
+
+    def jacobian_chunks(self, theta: Vector) -> Iterator[tuple[slice, Matrix]]:
+        """(rows of r, J of these rows), in order."""
+        at, k = self._theta(theta), self._t.shape[1]
+        for start in range(0, len(self._t), self._chunk):
+            stop = min(start + self._chunk, len(self._t))
+            j = np.asarray(self._net._backend.to_numpy(self._net._run.weight_jacobian(at, self._x[start:stop])), np.float64)
+            if self._root is not None:
+                j = j * self._root[start:stop, :, None]
+            yield slice(start * k, stop * k), j.reshape((stop - start) * k, -1)
+
+    def rounding(self) -> float:
+        """|r| below which nothing is left but the rounding of y and t."""
+        root = 1.0 if self._root is None else self._root
+        return float(np.finfo(self._net.dtype).eps) * float(np.linalg.norm(root * self._t))
+
+
+class Step:
+    """A step p, the λ it was damped with, its length |D p|, and the fall of |r|² that the model predicts."""
+
+    def __init__(self, p: Vector, damping: float, length: float, predicted: float) -> None:
+        self.p, self.damping, self.length, self.predicted = p, damping, length, predicted
+
+
+class Tangent:
+    """What both forms share: the columns' norms and Jᵀr."""
+
+    norms: Vector
+    """|J_i|, (W,)."""
+    slope: Vector
+    """Jᵀr, (W,)."""
+
+    def explained(self) -> float:
+        """|Q ᵀ r|: how much of r lies in the tangent plane; 0 at a minimum."""
+        raise NotImplementedError
+
+    def step(self, scale: Vector, radius: float, guess: float = 0.0) -> Step:
+        """The minimum of the model within |D p| ≤ Δ (to a tenth of Δ); `guess` is a λ to begin the search at."""
+        raise NotImplementedError
+
+    def inverse(self) -> Matrix | None:
+        """(JᵀJ)⁻¹, or None where the columns of J are dependent to working precision."""
+        raise NotImplementedError
+
+    def weakest(self) -> Vector:
+        """The direction in θ (each component in units of 1/|J_i|) that changes r the least."""
+        raise NotImplementedError
+
+
+def _safe(norms: Vector) -> Vector:
+    """Norms to divide by: 1 for a column of zeros."""
+    return np.where(norms > 0, norms, 1.0)
+
+
+class QRTangent(Tangent):
+    """[J r] = Q [R c; 0 ρ], chunk by chunk; then R D⁻¹ = U S Vᵀ."""
+
+    def __init__(self, residuals: Residuals, theta: Vector, r: Vector) -> None:
+        w = len(theta)
+        triangle = np.empty((0, w + 1))
+        for rows, j in residuals.jacobian_chunks(theta):
+            stacked = np.vstack([triangle, np.column_stack([j, r[rows]])])
+            _require_finite(stacked)
+            triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > w + 1 else stacked
+        self._r, self._c = triangle[:, :w], triangle[:, w]
+        if len(triangle) == w + 1:  # the last row is [0 ρ]
+            self._r, self._c = self._r[:w], self._c[:w]
+        self.norms = np.linalg.norm(self._r, axis=0)
+        self.slope = self._r.T @ self._c
+        self._decompose(_safe(self.norms))
+
+    def _decompose(self, scale: Vector) -> None:
+        self._scale = scale
+        u, self._s, self._vt = np.linalg.svd(self._r / scale, full_matrices=False)
+        self._uc = u.T @ self._c
+        floor = np.finfo(np.float64).eps * max(self._r.shape) * self._s[0]
+        self._sound = self._s > floor
+
+    def explained(self) -> float:
+        """|c|, its sound part."""
+        return float(np.linalg.norm(self._uc[self._sound]))
+
+    def step(self, scale: Vector, radius: float, guess: float = 0.0) -> Step:
+        """By the singular values: every λ costs O(W)."""
+        if not np.array_equal(scale, self._scale):
+            self._decompose(scale)
+        s, c = self._s[self._sound], self._uc[self._sound]
+        q = c / s
+        damping = _secular(s * s, s * c, radius) if np.linalg.norm(q) > radius else 0.0
+        if damping:
+            q = s * c / (s * s + damping)
+        length = float(np.linalg.norm(q))
+        p = -(self._vt[self._sound].T @ q) / scale
+        return Step(p, damping, length, float(np.sum((s * q) ** 2)) + 2 * damping * length**2)
+
+    def inverse(self) -> Matrix | None:
+        """From the factor, columns scaled to length 1."""
+        self._decompose(_safe(self.norms))
+        if len(self._s) < len(self.norms) or not self._sound.all():
+            return None
+        half = self._vt.T / self._s / self._scale[:, None]
+        return np.asarray(half @ half.T)
+
+    def weakest(self) -> Vector:
+        """The last right singular vector, or the first eigenvector."""
+        _, _, vt = np.linalg.svd(self._r / _safe(self.norms), full_matrices=True)
+        return np.asarray(vt[-1])
+
+
+def _secular(squares: Vector, slope: Vector, radius: float) -> float:
+    """λ > 0 with |slope / (squares + λ)| = Δ to a tenth, by Newton's iteration on 1/|p| kept inside a bracket."""
+    low, high = 0.0, float(np.linalg.norm(slope)) / radius
+    damping = 1e-3 * high
+    for _ in range(100):
+        q = slope / (squares + damping)
+        length = float(np.linalg.norm(q))
+        if abs(length - radius) <= 0.1 * radius:
+            break
+        low, high = (damping, high) if length > radius else (low, damping)
+        newton = damping + (length - radius) / radius * length**2 / float(np.sum(q * q / (squares + damping)))
+        damping = newton if low < newton < high else max(math.sqrt(low * high), 1e-3 * high)
+    return damping
+
+
+class NormalTangent(Tangent):
+    """A = D⁻¹ JᵀJ D⁻¹, and A + λI = L Lᵀ for each λ that is tried."""
+
+    def __init__(self, residuals: Residuals, theta: Vector, r: Vector) -> None:
+        w = len(theta)
+        self._a, self.slope = np.zeros((w, w)), np.zeros(w)
+        for rows, j in residuals.jacobian_chunks(theta):
+            _require_finite(j)
+            self._a += j.T @ j
+            self.slope += j.T @ r[rows]
+        self.norms = np.sqrt(self._a.diagonal())
+        self._length = float(np.linalg.norm(r))
+
+    def explained(self) -> float:
+        """|Jᵀr| with columns of unit length: no more than √W times |Qᵀr|, and 0 with it."""
+        return float(np.linalg.norm(self.slope / _safe(self.norms)))
+
+    def step(self, scale: Vector, radius: float, guess: float = 0.0) -> Step:
+        """By Cholesky factors of A + λI, one for every λ tried; `guess` saves some."""
+        a, g = self._a / scale / scale[:, None], self.slope / scale
+        least = 1e-14 * float(np.trace(a))  # Cholesky needs this much to see a singular A as positive
+        low, high = -1.0, max(float(np.linalg.norm(g)) / radius, guess, least)  # low < 0: λ = 0 has not been tried
+        damping = guess
+        for _ in range(60):
+            half = _cholesky(a, max(damping, least))
+            if half is None:
+                low, damping = damping, max(10 * damping, 10 * least)
+                continue
+            q = _solve(half, _solve(half, g), transposed=True)
+            length = float(np.linalg.norm(q))
+            if (damping <= least and length <= radius) or abs(length - radius) <= 0.1 * radius:
+                break
+            low, high = (max(low, damping), high) if length > radius else (low, min(high, damping))
+            newton = damping + (length / float(np.linalg.norm(_solve(half, q)))) ** 2 * (length - radius) / radius
+            inside = 0.0 if low < 0 else max(math.sqrt(low * high), 1e-3 * high)
+            damping = max(newton, 0.0) if low < newton < high else inside
+        else:
+            raise NumericalError("levenberg_marquardt: no damping makes JᵀJ + λD² positive definite; use method='qr'")
+        return Step(-q / scale, damping, length, float(q @ (a @ q)) + 2 * damping * length**2)
+
+    def inverse(self) -> Matrix | None:
+        """From the factor, columns scaled to length 1."""
+        scale = _safe(self.norms)
+        half = _cholesky(self._a / scale / scale[:, None], 0.0)
+        if half is None or half.diagonal().min() ** 2 < np.finfo(np.float64).eps * len(half):
+            return None
+        root = _solve(half, np.diag(1 / scale))
+        return np.asarray(root.T @ root)
+
+    def weakest(self) -> Vector:
+        """The last right singular vector, or the first eigenvector."""
+        scale = _safe(self.norms)
+        return np.asarray(np.linalg.eigh(self._a / scale / scale[:, None])[1][:, 0])
+
+
+def _cholesky(a: Matrix, damping: float) -> Matrix | None:
+    """L of A + λI, or None where that is not positive definite."""
+    damped = a.copy()
+    damped.flat[:: len(a) + 1] += damping
+    try:
+        return np.asarray(np.linalg.cholesky(damped), np.float64)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _solve(half: Matrix, b: npt.NDArray[Any], *, transposed: bool = False) -> npt.NDArray[Any]:
+    from scipy import linalg
+
+    solve: Any = linalg.solve_triangular
+    return np.asarray(solve(half, b, lower=True, trans=int(transposed), check_finite=False))
+
+
+def _require_finite(array: npt.NDArray[Any]) -> None:
+    if not np.isfinite(array).all():
+        raise FloatingPointError
+
+
+def tangent(method: str, residuals: Residuals, theta: Vector, r: Vector) -> Tangent | None:
+    """The tangent model at θ, or None where J is not finite.  Raises `MemoryLimitError` where W × W would not fit."""
+    w = len(theta)
+    check_memory(4 * 8 * (w + 1) ** 2, f"levenberg_marquardt with {w} parameters", 'optimizer="lbfgs"')
+    kind = QRTangent if method == "qr" or (method == "auto" and w <= QR_PARAMETERS) else NormalTangent
+    try:
+        return kind(residuals, theta, r)
+    except FloatingPointError:
+        return None
