@@ -187,7 +187,7 @@ def test_cholesky_serves_many_parameters(monkeypatch):
     monkeypatch.setattr(tangent.QRTangent, "__init__", lambda *args: pytest.fail("QR was taken"))
     fit = gb.train(net, X, t, optimizer=LM, epochs=6)
     assert fit.error[-1] == pytest.approx(exact.error[-1], rel=0.2)
-    assert fit.error[-1] < 0.1 * fit.error[0]
+    assert fit.error[-1] < 0.2 * fit.error[0]
 
 
 def test_float32_warns_and_stays_float32():
