@@ -200,6 +200,20 @@ def test_neat_activations_values_and_derivatives(name):
             assert high(a.astype(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("sigmoid", 12.0), ("tanh", 24.0), ("sin", 12.0), ("gauss", 3.4), ("softplus", 12.0), ("clamped", 1.0), ("exp", 60.0)],
+)
+def test_neat_activations_are_constant_beyond_their_clamps(name, limit):
+    row = get_activation("neat." + name)
+    assert row.kinks == (-limit, limit)
+    out, within = np.array([-limit - 1e-6, limit + 1e-6, -np.inf, np.inf]), np.array([-limit + 1e-6, limit - 1e-6, limit])
+    assert row.f(out).tolist() == [row.f(np.array(s * limit)) for s in (-1, 1, -1, 1)]
+    assert not row.df(out).any()
+    assert not row.d2f(out).any()
+    assert row.df(within).all()
+
+
 def node(key, kind="hidden", activation="tanh", bias=0.5, response=1.0, **more):
     return {
         "id": key,
