@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import types
 from pathlib import Path
 
 import numpy as np
@@ -507,3 +508,27 @@ def test_graphbps_own_networks_in_other_formats(tmp_path, format, options):
     save_graph(g, tmp_path / "m.file", format=format)
     back = gb.load(tmp_path / "m.file", format=format, backend="numpy", **options)
     assert relative(back.forward(X), gb.Network(g, backend="numpy").forward(X)) < 1e-13
+
+
+def test_the_importer_of_the_how_to(tmp_path, monkeypatch):
+    """The module printed in docs/how-to/add-an-importer.md, as a plugin."""
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "add-an-importer.md").read_text(encoding="utf-8")
+    module = types.ModuleType("edges")
+    exec(text.split("```python\n")[1].split("```")[0], vars(module))
+    entry = types.SimpleNamespace(value="mypackage.edges", load=lambda: module)
+    monkeypatch.setattr(
+        "graphbp.files.dispatch.plugin_entries", lambda group: {"edges": entry} if group == "graphbp.importers" else {}
+    )
+    path = tmp_path / "m.edges"
+    path.write_text("x h 0.5\nh y 2\n")
+    assert gb.load(path, backend="numpy").forward([[1.0]])[0, 0] == pytest.approx(2 * math.tanh(0.5))
+    assert gb.load(path, activation="relu", backend="numpy").forward([[1.0]])[0, 0] == 1.0
+    for line, error in (
+        ("x h\n", gb.FileFormatError),
+        ("x h 1j\n", gb.NotSupportedError),
+        ("x h a\n", gb.FileFormatError),
+        ("x h nan\n", gb.FileFormatError),
+    ):
+        path.write_text(line)
+        with pytest.raises(error, match=r"m.edges"):
+            gb.load(path, backend="numpy")
