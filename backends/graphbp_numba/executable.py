@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Schedule
-from graphbp_numba import kernels
+from graphbp.extend import (
+    ErrorFunction,
+    HessianPlan,
+    Schedule,
+    TraceArrays,
+    assemble_diagonal,
+    assemble_hessian,
+    assemble_unit_blocks,
+)
+from graphbp_numba import kernels, quantities
+from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.plan import make_plan
+from graphbp_numba.states import state_rows
 from graphbp_numba.threads import run_tasks
 
 __all__ = ["NumbaExecutable"]
@@ -38,10 +50,15 @@ class NumbaExecutable:
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
         self.rows = kernels.buffer_rows(schedule.n_rows, self.plan.n_keep, schedule.n_outputs)
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
-        self._none = np.empty(0, dtype)
+        self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
+        self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
 
     # -- choices ----------------------------------------------------------------------------------------------------------
+
+    def state_vectors(self, n_samples: int) -> int:
+        """The same where all rows' state is kept: several times the memory."""
+        return 1 if n_samples <= self.width else 2
 
     def vectors(self, n_samples: int) -> int:
         """Vectors a row of a tile: few for few samples, and for so many rows that a wide tile would leave the cache."""
@@ -63,7 +80,7 @@ class NumbaExecutable:
         Y = np.empty((len(X), self.schedule.n_outputs), self.dtype)
         w, bias = self._weights(theta, self.plan.in_param), self._weights(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
-        tiles = self._tiles(len(X), vectors)
+        tiles = self.n_tiles(len(X), vectors)
         parts = min(tiles, 64)
 
         def task(part: int) -> None:
@@ -94,11 +111,11 @@ class NumbaExecutable:
         """(E, gradient, ∂E/∂x) of one pass over the tiles, cut into partitions that are summed pairwise."""
         plan = self.plan
         w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
-        w_out = self._none if mode == kernels.VALUE else self._weights(theta, plan.out_param)
-        s = self._none if sample_weight is None else sample_weight
+        w_out = self.none if mode == kernels.VALUE else self._weights(theta, plan.out_param)
+        s = self.none if sample_weight is None else sample_weight
         by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
         vectors = self.vectors(len(X))
-        tiles = self._tiles(len(X), vectors)
+        tiles = self.n_tiles(len(X), vectors)
         parts = self.partitions(tiles)
         sums = np.zeros((parts, 0 if mode == kernels.VALUE else plan.sums_size), self.dtype)
         values = [0.0] * parts
@@ -124,12 +141,177 @@ class NumbaExecutable:
             self._buffers[vectors].append(buffer)
 
         run_tasks(task, parts)
-        gradient = self._none if mode == kernels.VALUE else self._collect(sums)
+        gradient = self.none if mode == kernels.VALUE else self._collect(sums)
         return _pairwise_sum(values), gradient, by_x
+
+    # -- everything else -----------------------------------------------------------------------------------------------------
+
+    def per_sample_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(N, W): δ_j z_i, not summed."""
+        return self._sample_gradients(theta, X, T, sample_weight, each_output=False)[:, 0]
+
+    def weight_jacobian(self, theta: Array, X: Array) -> Array:
+        """(N, K, W) = ∂y_k/∂θ: one reverse sweep an output."""
+        return self._sample_gradients(theta, X, np.empty((len(X), self.schedule.n_outputs), self.dtype), None, each_output=True)
+
+    def _sample_gradients(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, each_output: bool) -> Array:
+        dst, src = self.plan.edge_rows
+        out = np.empty((len(X), self.schedule.n_outputs if each_output else 1, self.schedule.n_parameters), self.dtype)
+        w = self.all_weights(theta)
+        s = self.none if sample_weight is None else sample_weight
+        self._on_tiles(
+            len(X), quantities.sample_gradients, *w, X, T, s, self.plan.grad_ptr, dst, src, out, after=(each_output,)
+        )
+        return out
+
+    def jacobian(self, theta: Array, X: Array) -> Array:
+        """(N, K, D) = ∂y_k/∂x_i: K reverse sweeps or D forward sweeps, whichever is fewer."""
+        out = np.empty((len(X), self.schedule.n_outputs, self.schedule.n_inputs), self.dtype)
+        self._on_tiles(len(X), quantities.jacobian, *self.all_weights(theta), X, out, self.plan.output_stop)
+        return out
+
+    def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
+        """(N, K): ∂y/∂x U + ∂y/∂θ v, one forward sweep of tangents."""
+        plan = self.plan
+        out = np.empty((len(X), self.schedule.n_outputs), self.dtype)
+        w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
+        v_in, v_bias = (self.none,) * 2 if v is None else (self._direction(v, plan.in_param), self._direction(v, plan.bias_param))
+        u = self._no_rows if U is None else U
+        self._on_tiles(len(X), quantities.tangent, w, bias, v_in, v_bias, X, u, out)
+        return out
+
+    def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
+        """a, z, δ of every row and sample."""
+        a, z, delta = (np.empty((self.schedule.n_rows, len(X)), self.dtype) for _ in range(3))
+        self.state(self.all_weights(theta), X, T, sample_weight, a, z, None, delta, None)
+        return TraceArrays(a, z, delta)
+
+    def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: Array | None) -> None:
+        """Fill a, z, h', δ and h''β, each (n_rows, N) or None where it is not wanted."""
+        s = self.none if sample_weight is None else np.ascontiguousarray(sample_weight)
+        if wanted[4] is not None:
+            self.plan.prepare("d2f")
+        arrays = [self._no_rows if array is None else array for array in wanted]
+        self._on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
+
+    def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W), exact; the sweeps are this backend's, the assembly is the core's."""
+        sweeps = self._second_order(theta)
+        return assemble_hessian(sweeps, self.hessian_plan, theta, X, T, sample_weight, exact=True)
+
+    def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
+        sweeps = self._second_order(theta)
+        return assemble_hessian(sweeps, self.hessian_plan, theta, X, T, sample_weight, exact=False)
+
+    def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
+        """(W,): Σ_n z_i² B_jj; for tied parameters, whose diagonal has cross terms, by products with unit vectors."""
+        sweeps = self._second_order(theta)
+        diagonal, tied = assemble_diagonal(sweeps, self.hessian_plan, theta, X, T, sample_weight, exact=True)
+        for some in np.array_split(tied, -(-len(tied) // 16)) if len(tied) else ():
+            unit = np.zeros((len(theta), len(some)), self.dtype)
+            unit[some, np.arange(len(some))] = 1
+            diagonal[some] = self.hessian_product(theta, X, T, sample_weight, unit)[some, np.arange(len(some))]
+        return diagonal
+
+    def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
+        """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
+        return assemble_unit_blocks(self._second_order(theta), self.hessian_plan, theta, X, T, sample_weight, exact)
+
+    @cached_property
+    def hessian_plan(self) -> HessianPlan:
+        """The groups of parameters."""
+        return HessianPlan.of(self.schedule)
+
+    def _second_order(self, theta: Array) -> NumbaSecondOrderSweeps:
+        self.plan.prepare("df", "d2f")
+        return NumbaSecondOrderSweeps(self, theta)
+
+    def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """H v for v (W, B): (W, B), by the R-operator."""
+        return self._products(theta, X, T, sample_weight, v, exact=True)
+
+    def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
+        """The outer-product Hessian times v (W, B): (W, B)."""
+        return self._products(theta, X, T, sample_weight, v, exact=False)
+
+    def _products(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
+        plan, n_directions = self.plan, v.shape[1]
+        plan.prepare("df", "d2f")
+        w = self.all_weights(theta)
+        directions = [
+            np.stack([self._direction(np.ascontiguousarray(v[:, b]), param) for b in range(n_directions)])
+            if n_directions
+            else np.empty((0, len(param)), self.dtype)
+            for param in (plan.in_param, plan.out_param, plan.bias_param)
+        ]
+        s = self.none if sample_weight is None else sample_weight
+        vectors = self.state_vectors(len(X))
+        tiles = self.n_tiles(len(X), vectors)
+        room = max(2, SUMS_BYTES // (plan.sums_size * self.dtype.itemsize * max(1, n_directions)))
+        parts = min(tiles, room, MAX_PARTITIONS)
+        sums = np.zeros((parts, n_directions, plan.sums_size), self.dtype)
+
+        def task(part: int) -> None:
+            with self.state_buffer(vectors) as buffer:
+                quantities.products(
+                    self.tags[vectors],
+                    plan.table,
+                    *w,
+                    *directions,
+                    X,
+                    T,
+                    s,
+                    sums[part],
+                    buffer,
+                    exact,
+                    tiles * part // parts,
+                    tiles * (part + 1) // parts,
+                )
+
+        run_tasks(task, parts)
+        out = np.empty((self.schedule.n_parameters, n_directions), self.dtype)
+        for b in range(n_directions):
+            out[:, b] = self._collect(sums[:, b])
+        return out
+
+    def _on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = ()) -> None:
+        """Run an entry that keeps every row's state over all tiles."""
+        self.plan.prepare("df")
+        vectors = self.state_vectors(n_samples)
+        tiles = self.n_tiles(n_samples, vectors)
+        parts = min(tiles, 64)
+
+        def task(part: int) -> None:
+            with self.state_buffer(vectors) as buffer:
+                first, stop = tiles * part // parts, tiles * (part + 1) // parts
+                entry(self.tags[vectors], self.plan.table, *arguments, buffer, *after, first, stop)
+
+        run_tasks(task, parts)
+
+    def all_weights(self, theta: Array) -> tuple[Array, Array, Array]:
+        """The weights of edges in and out, and the biases by row."""
+        plan = self.plan
+        return self._weights(theta, plan.in_param), self._weights(theta, plan.out_param), self._weights(theta, plan.bias_param)
+
+    def _direction(self, v: Array, param: Array) -> Array:
+        """C v at the places of a plan's edges or biases: 0 where a weight is frozen."""
+        return self._fill(v, np.zeros_like(self.plan.frozen), param)
+
+    @contextmanager
+    def state_buffer(self, vectors: int) -> Iterator[Array]:
+        """A buffer for every section of a tile, used before or new."""
+        try:
+            buffer = self._state_buffers[vectors].pop()
+        except IndexError:
+            rows = state_rows(self.schedule.n_rows, self.plan.n_keep, self.schedule.n_outputs)
+            buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * self.width + 1), np.uint8)
+        yield buffer
+        self._state_buffers[vectors].append(buffer)
 
     # -- shared ------------------------------------------------------------------------------------------------------------
 
-    def _tiles(self, n_samples: int, vectors: int) -> int:
+    def n_tiles(self, n_samples: int, vectors: int) -> int:
         return -(-n_samples // (vectors * self.width))
 
     def _take(self, vectors: int) -> Array:
@@ -141,8 +323,11 @@ class NumbaExecutable:
 
     def _weights(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""
+        return self._fill(theta, self.plan.frozen, param)
+
+    def _fill(self, theta: Array, frozen: Array, param: Array) -> Array:
         out = np.empty(len(param), self.dtype)
-        _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, self.plan.frozen, param, out, first, stop))
+        _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, frozen, param, out, first, stop))
         return out
 
     def _collect(self, sums: Array) -> Array:

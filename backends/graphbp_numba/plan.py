@@ -14,7 +14,7 @@ the same dtypes, so that a new topology needs no new machine code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -86,10 +86,45 @@ class Plan:
     sums_size: int
     n_keep: int
     alive: tuple[Any, ...]
+    output_heads: tuple[Head, ...]
+    prepared: set[str] = field(default_factory=set)
 
     @property
     def n_edges(self) -> int:
         return len(self.in_src)
+
+    def prepare(self, *kinds: str) -> None:
+        """Have "df" or "d2f" of every activation compiled, and its address in the runs; `NotSupportedError` as in `make_plan`."""
+        for kind in kinds:
+            if kind not in self.prepared:
+                column, head_column = (DF, HEAD_DF) if kind == "df" else (D2F, HEAD_D2F)
+                for number in np.unique(self.schedule.row_activation[self.schedule.n_inputs :]).tolist():
+                    activation = self.schedule.activations[number]
+                    here = self.schedule.row_activation[self.runs[:, START]] == number
+                    self.runs[here, column] = activation_functions(activation, self.dtype.name).address(kind)
+                for line, head in zip(self.heads, self.output_heads, strict=True):
+                    line[head_column] = activation_functions(head.activation, self.dtype.name).address(kind)
+                self.prepared.add(kind)
+
+    @cached_property
+    def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """(dst, src): for each of `grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
+        n_rows = self.schedule.n_rows
+        order = _reverse_order(self.schedule, self.runs)
+        dst = np.zeros(self.sums_size, np.int32)
+        src = np.full(self.sums_size, n_rows, np.int32)
+        dst[: self.n_edges] = self.out_dst
+        src[: self.n_edges] = np.repeat(order, np.diff(self.out_ptr))
+        dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
+        return dst[self.grad_pos], src[self.grad_pos]
+
+    @cached_property
+    def output_stop(self) -> npt.NDArray[np.int64]:
+        """For each output, the first run that a reverse sweep from it (with its softmax group) need not visit."""
+        run = np.searchsorted(self.runs[:, START], self.schedule.output_rows, side="right").astype(np.int64)
+        for group in self.schedule.softmax_groups:
+            run[group] = run[group].max()
+        return run
 
     @cached_property
     def level_runs(self) -> npt.NDArray[np.int64]:
@@ -116,9 +151,10 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     out_pos = np.full(s.n_rows, -1, np.int64)
     out_pos[s.output_rows] = np.arange(s.n_outputs)
     out_keep = _keep_rows(s, runs)
-    heads, head_pos = _heads(output_heads(s, error), dtype.name)
+    groups = output_heads(s, error)
+    heads, head_pos = _heads(groups, dtype.name)
     code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
-    pairwise = _pairwise_addresses(error, output_heads(s, error), code, dtype.name)
+    pairwise = _pairwise_addresses(error, groups, code, dtype.name)
     arrays = (in_ptr, edges.src, out_ptr, out.dst, runs, out_pos, np.ascontiguousarray(s.output_rows, np.int64), out_keep, heads, head_pos)
     table = np.zeros(TABLE_SIZE, np.int64)
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
@@ -145,6 +181,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         sums_size=bias_place + -(-s.n_rows // 16) * 16,
         n_keep=n_keep,
         alive=(arrays, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        output_heads=groups,
     )
 
 

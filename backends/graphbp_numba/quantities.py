@@ -1,0 +1,410 @@
+"""Compiled entries for everything but the gradient: Jacobians, single samples' gradients, tangents, traces, products with Hessians."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import compiled, kernel, source_digest, watch
+from graphbp_numba.kernels import aligned, head_deltas, load_tile, softmax_rows, tile_weights
+from graphbp_numba.plan import N_EDGES, N_INPUTS, N_KEEP, N_OUTPUTS, N_ROWS, N_RUNS, ORDER, OUT_DST, OUT_PTR, OUT_ROW, RUN_FIELDS, RUNS, START, STOP, SUMS
+from graphbp_numba.rows import add_rows, fill_rows, finish_sums, gather_sums, item_size, multiply_add_rows, multiply_rows, pointer, reals, row_sums
+from graphbp_numba.states import (
+    A,
+    A_DOT,
+    ASIDE,
+    BEND,
+    BETA,
+    DELTA,
+    HEAD,
+    KEPT,
+    OTHER,
+    R_DELTA,
+    SCRATCH,
+    SLOPE_ROWS,
+    TARGET,
+    Z,
+    Z_DOT,
+    forward_state,
+    head_curvature,
+    inject,
+    keep_outputs,
+    place,
+    push_outputs,
+    reverse_state,
+    slopes,
+    tangent_state,
+)
+
+__all__ = ["begin_tile", "jacobian", "products", "reverse_tile", "sample_gradients", "state", "tangent", "tile_deltas"]
+
+
+@kernel
+def begin_tile(tag: Any, table: Any, w: Any, bias: Any, X: Any, base: int, n0: int) -> None:
+    """Load a tile, a and z of its rows, softmax included, and h'(a)."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    a, z, keep = place(table, row, base, A), place(table, row, base, Z), place(table, row, base, KEPT)
+    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+    load_tile(tile, X, n0)
+    forward_state(tag, table, w.ctypes.data, bias.ctypes.data, a, z)
+    keep_outputs(tag, table, a, keep)
+    softmax_rows(table, tile, kept)
+    slopes(tag, table, a, place(table, row, base, SLOPE_ROWS), 1)
+
+
+@kernel
+def tile_deltas(tag: Any, table: Any, T: Any, sample_weight: Any, base: int, n0: int, n_samples: int, pull: bool) -> None:
+    """The heads' δ of a tile, from its targets, or from V in their place."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    tile = carray(reals(tag, place(table, row, base, Z)), (table[N_ROWS], lanes))
+    kept = carray(reals(tag, place(table, row, base, KEPT)), (table[N_KEEP], lanes))
+    t = carray(reals(tag, place(table, row, base, TARGET)), (table[N_OUTPUTS], lanes))
+    head = carray(reals(tag, place(table, row, base, HEAD)), (table[N_OUTPUTS], lanes))
+    scratch = carray(reals(tag, place(table, row, base, SCRATCH)), (4, lanes))
+    load_tile(t, T, n0)
+    tile_weights(scratch[1], sample_weight, n0, n_samples)
+    head_deltas(tag, table, tile, kept, t, head, scratch, scratch[1], pull)
+
+
+@kernel
+def _unit(tag: Any, table: Any, base: int, k: int) -> None:
+    """The heads' δ started from V = e_k."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    tile = carray(reals(tag, place(table, row, base, Z)), (table[N_ROWS], lanes))
+    kept = carray(reals(tag, place(table, row, base, KEPT)), (table[N_KEEP], lanes))
+    t = carray(reals(tag, place(table, row, base, TARGET)), (table[N_OUTPUTS], lanes))
+    head = carray(reals(tag, place(table, row, base, HEAD)), (table[N_OUTPUTS], lanes))
+    scratch = carray(reals(tag, place(table, row, base, SCRATCH)), (4, lanes))
+    for c in range(table[N_OUTPUTS]):
+        t[c] = 1 if c == k else 0
+    scratch[1] = 1
+    head_deltas(tag, table, tile, kept, t, head, scratch, scratch[1], True)
+
+
+@kernel
+def reverse_tile(tag: Any, table: Any, w: Any, base: int, stop: int) -> None:
+    """δ and β of every row from the heads' δ, runs from `stop` on being zero but for those."""
+    row = len(tag) * VECTOR_BYTES
+    delta = place(table, row, base, DELTA)
+    inject(tag, table, delta, place(table, row, base, HEAD))
+    reverse_state(
+        tag, table, w.ctypes.data, place(table, row, base, SLOPE_ROWS), delta, place(table, row, base, BETA), stop
+    )
+
+
+def _make_state(digest: str) -> Any:
+    def state(
+        tag: Any,
+        table: Any,
+        w_in: Any,
+        w_out: Any,
+        bias: Any,
+        X: Any,
+        T: Any,
+        sample_weight: Any,
+        a: Any,
+        z: Any,
+        slope: Any,
+        delta: Any,
+        bend: Any,
+        buffer: Any,
+        first: int,
+        stop: int,
+    ) -> None:
+        """a, z, h', δ and h'' β of every row (n_rows, N); arrays of no rows are left out."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        base = aligned(buffer)
+        n_rows = table[N_ROWS]
+        for number in range(first, stop):
+            n0 = number * lanes
+            begin_tile(tag, table, w_in, bias, X, base, n0)
+            if delta.shape[0]:
+                tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+                reverse_tile(tag, table, w_out, base, table[N_RUNS])
+            if bend.shape[0]:
+                second, beta = place(table, row, base, BEND), place(table, row, base, BETA)
+                slopes(tag, table, place(table, row, base, A), second, 2)
+                fill_rows(tag, second, table[N_INPUTS])
+                multiply_rows(tag, second, second, beta, n_rows)
+            for section, out in ((A, a), (Z, z), (SLOPE_ROWS, slope), (DELTA, delta), (BEND, bend)):
+                if out.shape[0]:
+                    rows = carray(reals(tag, place(table, row, base, section)), (n_rows, lanes))
+                    count = min(lanes, X.shape[0] - n0)
+                    for j in range(n_rows):
+                        for lane in range(count):
+                            out[j, n0 + lane] = rows[j, lane]
+
+    return watch(compiled(state))
+
+
+@kernel
+def _expand(tag: Any, table: Any, base: int, ptr: Any, dst: Any, src: Any, out: Any, n0: int, k: int, spread: Any) -> None:
+    """out[n, k, p] = Σ over the slots of p of δ_dst z_src, sample by sample from lane-major copies of δ and z."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    rows = table[N_ROWS] + 1
+    z = carray(reals(tag, place(table, row, base, Z)), (rows, lanes))
+    delta = carray(reals(tag, place(table, row, base, DELTA)), (rows, lanes))
+    single = len(ptr) - 1 == len(dst)
+    for lane in range(min(lanes, out.shape[0] - n0)):
+        for j in range(rows):
+            spread[0, j] = z[j, lane]
+            spread[1, j] = delta[j, lane]
+        line, zs, ds = out[n0 + lane, k], spread[0], spread[1]
+        if single:
+            for p in range(len(dst)):
+                line[p] = ds[dst[p]] * zs[src[p]]
+        else:
+            for p in range(len(ptr) - 1):
+                total = 0 * zs[0]
+                for q in range(ptr[p], ptr[p + 1]):
+                    total += ds[dst[q]] * zs[src[q]]
+                line[p] = total
+
+
+def _make_sample_gradients(digest: str) -> Any:
+    def sample_gradients(
+        tag: Any,
+        table: Any,
+        w_in: Any,
+        w_out: Any,
+        bias: Any,
+        X: Any,
+        T: Any,
+        sample_weight: Any,
+        ptr: Any,
+        dst: Any,
+        src: Any,
+        out: Any,
+        buffer: Any,
+        each_output: bool,
+        first: int,
+        stop: int,
+    ) -> None:
+        """out (N, 1, W): each sample's gradient; or with `each_output` (N, K, W): ∂y_k/∂θ."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        base = aligned(buffer)
+        spread = np.empty((2, table[N_ROWS] + 1), out.dtype)
+        for number in range(first, stop):
+            n0 = number * lanes
+            begin_tile(tag, table, w_in, bias, X, base, n0)
+            if not each_output:
+                tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+                reverse_tile(tag, table, w_out, base, table[N_RUNS])
+                _expand(tag, table, base, ptr, dst, src, out, n0, 0, spread)
+            else:
+                for k in range(table[N_OUTPUTS]):
+                    _unit(tag, table, base, k)
+                    reverse_tile(tag, table, w_out, base, table[N_RUNS])
+                    _expand(tag, table, base, ptr, dst, src, out, n0, k, spread)
+
+    return watch(compiled(sample_gradients))
+
+
+def _make_jacobian(digest: str) -> Any:
+    def jacobian(
+        tag: Any, table: Any, w_in: Any, w_out: Any, bias: Any, X: Any, J: Any, last_run: Any, buffer: Any, first: int, stop: int
+    ) -> None:
+        """J (N, K, D): one reverse sweep an output, from its run down, or one forward sweep an input, whichever are fewer."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        base = aligned(buffer)
+        inputs, outputs = table[N_INPUTS], table[N_OUTPUTS]
+        delta = carray(reals(tag, place(table, row, base, DELTA)), (table[N_ROWS], lanes))
+        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+        scratch = place(table, row, base, SCRATCH)
+        x_dot = carray(reals(tag, z_dot), (inputs, lanes))
+        y_dot = carray(reals(tag, place(table, row, base, HEAD)), (outputs, lanes))
+        for number in range(first, stop):
+            n0 = number * lanes
+            count = min(lanes, X.shape[0] - n0)
+            begin_tile(tag, table, w_in, bias, X, base, n0)
+            if outputs <= inputs:
+                for k in range(outputs):
+                    _unit(tag, table, base, k)
+                    reverse_tile(tag, table, w_out, base, last_run[k])
+                    for lane in range(count):
+                        for i in range(inputs):
+                            J[n0 + lane, k, i] = delta[i, lane]
+                continue
+            fill_rows(tag, z_dot, inputs)
+            for i in range(inputs):
+                x_dot[i] = 1
+                tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, scratch, False)
+                push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
+                for lane in range(count):
+                    for k in range(outputs):
+                        J[n0 + lane, k, i] = y_dot[k, lane]
+                x_dot[i] = 0
+
+    return watch(compiled(jacobian))
+
+
+def _make_tangent(digest: str) -> Any:
+    def tangent(
+        tag: Any,
+        table: Any,
+        w_in: Any,
+        bias: Any,
+        v_in: Any,
+        v_bias: Any,
+        X: Any,
+        U: Any,
+        Y_dot: Any,
+        buffer: Any,
+        first: int,
+        stop: int,
+    ) -> None:
+        """Y_dot (N, K) = ∂y/∂x U + ∂y/∂θ v; U of no rows, or v_in of no entries, stands for zeros."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        base = aligned(buffer)
+        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+        scratch, head = place(table, row, base, SCRATCH), place(table, row, base, HEAD)
+        y_dot = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+        for number in range(first, stop):
+            n0 = number * lanes
+            begin_tile(tag, table, w_in, bias, X, base, n0)
+            if U.shape[0]:
+                load_tile(carray(reals(tag, z_dot), (table[N_INPUTS], lanes)), U, n0)
+            else:
+                fill_rows(tag, z_dot, table[N_INPUTS])
+            tangent_state(
+                tag,
+                table,
+                w_in.ctypes.data,
+                v_in.ctypes.data,
+                v_bias.ctypes.data,
+                z,
+                slope,
+                a_dot,
+                z_dot,
+                scratch,
+                len(v_bias) > 0,
+            )
+            push_outputs(tag, table, z, keep, a_dot, head, scratch)
+            for lane in range(min(lanes, X.shape[0] - n0)):
+                for k in range(table[N_OUTPUTS]):
+                    Y_dot[n0 + lane, k] = y_dot[k, lane]
+
+    return watch(compiled(tangent))
+
+
+@kernel
+def _reverse_products(
+    tag: Any, table: Any, w: int, v: int, base: int, sums: int, exact: bool
+) -> None:
+    """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, and sums of Rδ_k z_i + δ_k ż_i; not `exact`: without δ's terms."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    dst, units = table[OUT_DST], table[N_ROWS] - table[N_INPUTS]
+    z, z_dot, slope = place(table, row, base, Z), place(table, row, base, Z_DOT), place(table, row, base, SLOPE_ROWS)
+    delta, r_delta = place(table, row, base, DELTA), place(table, row, base, R_DELTA)
+    scratch, aside = place(table, row, base, SCRATCH), place(table, row, base, ASIDE)
+    aside_2 = aside + VECTOR_BYTES * VECTOR_BYTES // item_size(tag)
+    for r in range(table[N_RUNS] - 1, -2, -1):
+        start, end, order = 0, table[N_INPUTS], units
+        if r >= 0:
+            start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+        for j in range(start, end):
+            e, at = order + j - start, j * row
+            gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + at, scratch, sums, aside)
+            if exact:
+                gather_sums(tag, delta, dst, v, ptr[e], ptr[e + 1], z_dot + at, scratch + row, sums, aside_2)
+                add_rows(tag, scratch, scratch, scratch + row, 1)
+            if r >= 0:
+                multiply_add_rows(tag, r_delta + at, slope + at, scratch, r_delta + at, 1)
+        if r >= 0:
+            row_sums(tag, r_delta + start * row, end - start, sums + (table[SUMS] + start) * item_size(tag))
+    finish_sums(tag, table[N_EDGES], sums, aside)
+    if exact:
+        finish_sums(tag, table[N_EDGES], sums, aside_2)
+
+
+def _make_products(digest: str) -> Any:
+    def products(
+        tag: Any,
+        table: Any,
+        w_in: Any,
+        w_out: Any,
+        bias: Any,
+        v_in: Any,
+        v_out: Any,
+        v_bias: Any,
+        X: Any,
+        T: Any,
+        sample_weight: Any,
+        sums: Any,
+        buffer: Any,
+        exact: bool,
+        first: int,
+        stop: int,
+    ) -> None:
+        """sums[b] += the Hessian (or the outer-product one) times v[b], by edge and row, for the tiles first..stop."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        base = aligned(buffer)
+        n_rows = table[N_ROWS]
+        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+        scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
+        r_delta, other = place(table, row, base, R_DELTA), place(table, row, base, OTHER)
+        targets = place(table, row, base, TARGET)
+        weights = carray(reals(tag, scratch + 4 * row), lanes)
+        for number in range(first, stop):
+            n0 = number * lanes
+            begin_tile(tag, table, w_in, bias, X, base, n0)
+            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+            if exact:
+                reverse_tile(tag, table, w_out, base, table[N_RUNS])
+                slopes(tag, table, place(table, row, base, A), bend, 2)
+                multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
+            tile_weights(weights, sample_weight, n0, X.shape[0])
+            for b in range(sums.shape[0]):
+                fill_rows(tag, z_dot, table[N_INPUTS])
+                fill_rows(tag, z_dot + n_rows * row, 1)
+                tangent_state(
+                    tag,
+                    table,
+                    w_in.ctypes.data,
+                    v_in[b].ctypes.data,
+                    v_bias[b].ctypes.data,
+                    z,
+                    slope,
+                    a_dot,
+                    z_dot,
+                    scratch,
+                    True,
+                )
+                head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)
+                inject(tag, table, r_delta, head)
+                if exact:
+                    fill_rows(tag, a_dot, table[N_INPUTS])
+                    fill_rows(tag, bend, table[N_INPUTS])
+                    multiply_add_rows(tag, r_delta, bend, a_dot, r_delta, n_rows)
+                _reverse_products(tag, table, w_out.ctypes.data, v_out[b].ctypes.data, base, sums[b].ctypes.data, exact)
+
+    return watch(compiled(products))
+
+
+state = _make_state(source_digest())
+sample_gradients = _make_sample_gradients(source_digest())
+jacobian = _make_jacobian(source_digest())
+tangent = _make_tangent(source_digest())
+products = _make_products(source_digest())

@@ -1,0 +1,285 @@
+"""Sweeps that keep everything: a, z, h'(a) and δ of every row of a tile, for Jacobians, single samples and second order.
+
+The gradient's own sweep (`graphbp_numba.kernels`) overwrites z by δ and never forms h'(a) where z will do; here each has rows of its
+own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is computed by `place`.
+
+    forward_state   a, z                              reverse_state   δ from δ at the heads, Σ w δ in β
+    slopes          h'(a) or h''(a)                   tangent_state   ȧ, ż along a direction in the inputs or the weights
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import kernel
+from graphbp_numba.plan import (
+    CANONICAL,
+    COUPLED,
+    D2F,
+    DF,
+    ERROR_D2Y,
+    ERROR_DY,
+    F,
+    FIRST,
+    HEAD_D2F,
+    HEAD_DF,
+    HEAD_FIELDS,
+    HEAD_KIND,
+    HEAD_POS,
+    HEADS,
+    IN_PTR,
+    IN_SRC,
+    KIND,
+    LAST,
+    LEAF,
+    N_HEADS,
+    N_INPUTS,
+    N_OUTPUTS,
+    N_ROWS,
+    N_RUNS,
+    ORDER,
+    OUT_DST,
+    OUT_KEEP,
+    OUT_PTR,
+    OUT_ROW,
+    RUN_FIELDS,
+    RUNS,
+    START,
+    STOP,
+)
+from graphbp_numba.rows import add_rows, call_binary, call_unary, copy_rows, fill_rows, gather, item_size, multiply_add_rows, multiply_rows, pointer, reals
+
+__all__ = [
+    "forward_state",
+    "head_curvature",
+    "keep_outputs",
+    "place",
+    "reverse_state",
+    "slopes",
+    "state_rows",
+    "tangent_state",
+]
+
+A, Z, SLOPE_ROWS, DELTA, BETA, BEND, A_DOT, Z_DOT, R_DELTA, KEPT, HEAD, TARGET, OTHER, SCRATCH, ASIDE = range(15)
+"""Sections of a tile's buffer, in this order; see `place`."""
+SCRATCH_ROWS = 8
+
+
+def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+    """Rows of a buffer with every section."""
+    return 9 * (n_rows + 1) + n_keep + 3 * n_outputs + SCRATCH_ROWS
+
+
+@kernel
+def place(table: Any, row: int, base: int, section: int) -> int:
+    """The address of a section: A ... R_DELTA have n_rows + 1 rows each (the last for the bias unit), then the others."""
+    rows = table[N_ROWS] + 1
+    if section <= KEPT:
+        return base + section * rows * row
+    base += (KEPT * rows + table[5]) * row
+    if section <= SCRATCH:
+        return base + (section - HEAD) * table[N_OUTPUTS] * row
+    return base + (3 * table[N_OUTPUTS] + SCRATCH_ROWS) * row
+
+
+@kernel
+def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> None:
+    """a and z of every row; inputs have a = z = x already in z."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    biases = carray(reals(tag, bias), table[N_ROWS])
+    copy_rows(tag, a, z, table[N_INPUTS])
+    for r in range(table[N_RUNS]):
+        start, end = runs[r, START], runs[r, STOP]
+        for j in range(start, end):
+            gather(tag, z, table[IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
+        if runs[r, F] != 0:
+            call_unary(runs[r, F], a + start * row, z + start * row, (end - start) * lanes)
+        else:
+            copy_rows(tag, z + start * row, a + start * row, end - start)
+    ones = carray(reals(tag, z + table[N_ROWS] * row), lanes)
+    for lane in range(lanes):
+        ones[lane] = 1
+
+
+@kernel
+def keep_outputs(tag: Any, table: Any, a: int, keep: int) -> None:
+    """The outputs' a where the heads look for them."""
+    row = len(tag) * VECTOR_BYTES
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    for k in range(table[N_OUTPUTS]):
+        copy_rows(tag, keep + out_keep[k] * row, a + out_row[k] * row, 1)
+
+
+@kernel
+def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
+    """h'(a) (order 1) or h''(a) of every hidden and output row; at softmax rows 1 or 0, as at linear ones."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    for r in range(table[N_RUNS]):
+        start, end = runs[r, START], runs[r, STOP]
+        if runs[r, KIND] == 0:
+            call_unary(runs[r, DF if order == 1 else D2F], a + start * row, out + start * row, (end - start) * lanes)
+        else:
+            values = carray(reals(tag, out + start * row), (end - start) * lanes)
+            values[:] = 1 if order == 1 else 0
+
+
+@kernel
+def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: int, stop: int) -> None:
+    """β = Σ w δ and δ += h' β for the runs before `stop` and the inputs; δ holds the heads' terms, 0 elsewhere."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    units = table[N_ROWS] - table[N_INPUTS]
+    for r in range(stop - 1, -1, -1):
+        start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+        if runs[r, LEAF]:
+            fill_rows(tag, beta + start * row, end - start)
+            continue  # δ is the heads' alone, also where h' is no number
+        for j in range(start, end):
+            e = order + j - start
+            gather(tag, delta, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
+        at = start * row
+        multiply_add_rows(tag, delta + at, slope + at, beta + at, delta + at, end - start)
+    for i in range(table[N_INPUTS]):
+        gather(tag, delta, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
+    copy_rows(tag, delta, beta, table[N_INPUTS])
+
+
+@kernel
+def tangent_state(
+    tag: Any, table: Any, w: int, v: int, v_bias: int, z: int, slope: int, a_dot: int, z_dot: int, scratch: int, along: bool
+) -> None:
+    """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż stands in z_dot already."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    for r in range(table[N_RUNS]):
+        start, end = runs[r, START], runs[r, STOP]
+        for j in range(start, end):
+            out = a_dot + j * row
+            gather(tag, z_dot, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
+            if along:
+                direction = carray(reals(tag, v_bias), table[N_ROWS])
+                gather(tag, z, table[IN_SRC], v, ptr[j], ptr[j + 1], direction[j], scratch)
+                add_rows(tag, out, out, scratch, 1)
+        at = start * row
+        multiply_rows(tag, z_dot + at, slope + at, a_dot + at, end - start)
+
+
+@kernel
+def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, scratch: int) -> None:
+    """ẏ = ∂y/∂a ȧ, one row an output."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    y = carray(reals(tag, z), (table[N_ROWS], lanes))
+    tangent = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
+    y_dot = carray(reals(tag, out), (table[N_OUTPUTS], lanes))
+    for h in range(table[N_HEADS]):
+        first, last = heads[h, FIRST], heads[h, LAST]
+        if not heads[h, COUPLED]:
+            for q in range(first, last):
+                k = positions[q]
+                call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
+                multiply_rows(tag, out + k * row, scratch, a_dot + out_row[k] * row, 1)
+            continue
+        for lane in range(lanes):
+            dot = 0 * y[0, lane]
+            for q in range(first, last):
+                dot += tangent[out_row[positions[q]], lane] * y[out_row[positions[q]], lane]
+            for q in range(first, last):
+                k = positions[q]
+                y_dot[k, lane] = y[out_row[k], lane] * (tangent[out_row[k], lane] - dot)
+
+
+@kernel
+def head_curvature(
+    tag: Any, table: Any, z: int, keep: int, targets: int, weights: Any, a_dot: int, out: int, other: int, scratch: int, exact: bool
+) -> None:
+    """out_k = s Σ_c R_kc ȧ_c, or with Λ in place of R where not `exact`: one row an output (`graphbp.heads` has the formulas)."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    y = carray(reals(tag, z), (table[N_ROWS], lanes))
+    tangent = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
+    made = carray(reals(tag, out), (table[N_OUTPUTS], lanes))
+    first_order = carray(reals(tag, other), (table[N_OUTPUTS], lanes))
+    spare = carray(reals(tag, scratch), (4, lanes))
+    for h in range(table[N_HEADS]):
+        first, last = heads[h, FIRST], heads[h, LAST]
+        canonical, coupled = heads[h, HEAD_KIND] == CANONICAL, heads[h, COUPLED] != 0
+        for q in range(first, last):
+            k = positions[q]
+            here = z + out_row[k] * row
+            if not canonical:
+                call_binary(table[ERROR_DY], here, targets + k * row, other + k * row, lanes)
+                call_binary(table[ERROR_D2Y], here, targets + k * row, out + k * row, lanes)
+            if coupled:
+                continue
+            call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
+            if canonical:
+                for lane in range(lanes):
+                    made[k, lane] = weights[lane] * spare[0, lane] * tangent[out_row[k], lane]
+                continue
+            if exact:
+                call_unary(heads[h, HEAD_D2F], keep + out_keep[k] * row, scratch + row, lanes)
+            for lane in range(lanes):
+                curvature = made[k, lane] * spare[0, lane] * spare[0, lane]
+                if exact:
+                    curvature += first_order[k, lane] * spare[1, lane]
+                made[k, lane] = weights[lane] * curvature * tangent[out_row[k], lane]
+        if not coupled:
+            continue
+        for lane in range(lanes):
+            mean = 0 * y[0, lane]
+            for q in range(first, last):
+                mean += y[out_row[positions[q]], lane] * tangent[out_row[positions[q]], lane]
+            if canonical:
+                for q in range(first, last):
+                    k = positions[q]
+                    made[k, lane] = weights[lane] * y[out_row[k], lane] * (tangent[out_row[k], lane] - mean)
+                continue
+            slope_mean, gn_mean, mixed = 0 * mean, 0 * mean, 0 * mean
+            for q in range(first, last):
+                k = positions[q]
+                p = y[out_row[k], lane]
+                gn_mean += made[k, lane] * p * (tangent[out_row[k], lane] - mean) * p
+                slope_mean += first_order[k, lane] * p
+            for q in range(first, last):
+                k = positions[q]
+                mixed += y[out_row[k], lane] * (first_order[k, lane] - slope_mean) * tangent[out_row[k], lane]
+            for q in range(first, last):
+                k = positions[q]
+                p, rate = y[out_row[k], lane], tangent[out_row[k], lane]
+                value = p * (made[k, lane] * p * (rate - mean) - gn_mean)
+                if exact:
+                    u = p * (first_order[k, lane] - slope_mean)
+                    value += u * rate - u * mean - p * mixed
+                made[k, lane] = weights[lane] * value
+
+
+@kernel
+def inject(tag: Any, table: Any, rows: int, heads: int) -> None:
+    """rows = 0, but for the heads' values at the output rows."""
+    row = len(tag) * VECTOR_BYTES
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    fill_rows(tag, rows, table[N_ROWS])
+    for k in range(table[N_OUTPUTS]):
+        copy_rows(tag, rows + out_row[k] * row, heads + k * row, 1)
