@@ -191,7 +191,7 @@ def well_posed(net, X):
         net.schedule.row_activation
     ]
     inside = np.isfinite(a).all() and np.abs(a).max() < 20 and (a[poles] > 0.3).all()
-    return inside and (net.error_function.targets == "real" or (y > 0.01).all() and (y < 0.99).all())
+    return inside and (net.error_function.targets == "real" or ((y > 0.01).all() and (y < 0.99).all()))
 
 
 def worst(found, expected):
