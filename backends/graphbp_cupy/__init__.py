@@ -32,12 +32,14 @@ _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 class CupyBackend:
     """CuPy on the current CUDA device and stream.
 
-    `library` stands in for the module `cupy` (the tests' simulated one); None imports the real one on first use.
+    `library` stands in for the module `cupy` (the tests' simulated one); None imports the real one on first use.  `fused=False`
+    leaves the fused path out, so that a measurement or a test can compare it with the level path.
     """
 
-    def __init__(self, name: str = "cupy", library: Any = None) -> None:
+    def __init__(self, name: str = "cupy", library: Any = None, *, fused: bool = True) -> None:
         self.name = name
         self._given = library
+        self._fused = fused
 
     @property
     def library(self) -> Any:
@@ -74,7 +76,7 @@ class CupyBackend:
         """
         from graphbp_cupy.executable import CupyExecutable
 
-        return CupyExecutable(self.library, schedule, error, np.dtype(dtype))
+        return CupyExecutable(self.library, schedule, error, np.dtype(dtype), fused=self._fused)
 
     def owns(self, array: Any) -> bool:
         """True for a cupy.ndarray, and for whatever offers DLPack from a CUDA device (a PyTorch or JAX array on the GPU)."""

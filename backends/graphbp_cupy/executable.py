@@ -34,12 +34,12 @@ MAX_BLOCKS = 512
 class CupyExecutable(Curvature):
     """A schedule and an error on one device; see `graphbp.protocols` for shapes and meanings."""
 
-    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
+    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], *, fused: bool = True) -> None:
         self.cp = cp
         self.schedule = schedule
         self.dtype = np.dtype(dtype)
         self.device = cp.cuda.Device()
-        self.lanes = self._tile_lanes()
+        self.lanes = self._tile_lanes() if fused else 0
         self.kernels = Kernels(cp, self.dtype)
         self.program = Program(cp, schedule, error, self.dtype, flat=self.lanes > 0)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
@@ -71,7 +71,7 @@ class CupyExecutable(Curvature):
         elif dense > MAX_FLAT_DENSE:
             first = f"level by level, with cuBLAS for the {dense:,} edges in dense blocks"
         else:
-            first = f"level by level: {MIN_LANES} samples of all {self.schedule.n_rows:,} rows do not fit in {self.shared_bytes:,} bytes of shared memory"
+            first = f"level by level: chosen, or {MIN_LANES} samples of all {self.schedule.n_rows:,} rows do not fit in {self.shared_bytes:,} bytes of shared memory"
         return f"{first}\nother quantities level by level: {self.plan(n_samples)}"
 
     def plan(self, n_samples: int, columns: int = 0, per_column: int = 0) -> Plan:

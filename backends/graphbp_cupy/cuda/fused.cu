@@ -49,7 +49,7 @@ __device__ __forceinline__ void tile_reverse(const Network& net, const Tile& til
 }
 
 // y (n, K)
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 fused_forward(const Network* network, const real* w, const real* x, long long n, real* y) {
     extern __shared__ real shared[];
     const Network& net = *network;
@@ -69,7 +69,7 @@ fused_forward(const Network* network, const real* w, const real* x, long long n,
 // from_error: each[s] = weight_s E_s, and the sweep starts from dE/da with targets t (n, K).
 // otherwise:  the sweep starts from t standing for V (n, K), and by_x (n, D) is the error signal of the inputs.
 // partial[block][slot] = sum of delta_j z_i over this block's tiles; every slot belongs to one thread, so the order is fixed.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 fused_gradient(const Network* network, const real* w, const real* x, const real* t, const real* weight, int from_error, long long n,
                real* each, real* partial, real* by_x) {
     extern __shared__ real shared[];

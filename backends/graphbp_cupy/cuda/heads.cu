@@ -141,7 +141,7 @@ __device__ __forceinline__ void item_curvature(const Network& net, const Item& i
 // ---- kernels: one thread per sample and item; batched ones take batch b from blockIdx.z ------------------------------------
 
 // y = softmax(a) for every coupled item
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_softmax(const Network* network, const real* a, long long n, real* z) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -153,7 +153,7 @@ head_softmax(const Network* network, const real* a, long long n, real* z) {
 }
 
 // each[s] = weight_s E_s, items in order
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_error(const Network* network, const real* a, const real* z, const real* t, const real* weight, long long n, real* each) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -164,7 +164,7 @@ head_error(const Network* network, const real* a, const real* z, const real* t, 
 }
 
 // head (K, n) = weight dE/da
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_delta(const Network* network, const real* a, const real* z, const real* t, const real* weight, long long n, real* head) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -174,7 +174,7 @@ head_delta(const Network* network, const real* a, const real* z, const real* t, 
 }
 
 // head (B, K, n) = (dy/da)^T v, in place: v stands in `head`
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_pullback(const Network* network, const real* a, const real* z, long long n, real* head) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -185,7 +185,7 @@ head_pullback(const Network* network, const real* a, const real* z, long long n,
 }
 
 // y_dot (B, K, n) = dy/da a_dot
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_pushforward(const Network* network, const real* a, const real* z, const real* a_dot, long long n, real* y_dot) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -200,7 +200,7 @@ head_pushforward(const Network* network, const real* a, const real* z, const rea
 }
 
 // head (B, K, n) = weight R a_dot (exact) or weight Lambda a_dot
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 head_curvature(const Network* network, const real* a, const real* z, const real* t, const real* weight, const real* a_dot,
                int exact, long long n, real* head) {
     const Network& net = *network;

@@ -3,7 +3,7 @@
 // the block's matrix product in place already (dense_in: in a or a_dot; dense_out: in beta) and adds its sparse edges to it.
 
 // a = z = x for the input rows: x is (n, D)
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 load_inputs(const Network* network, const real* x, long long n, real* a, real* z) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -13,7 +13,7 @@ load_inputs(const Network* network, const real* x, long long n, real* a, real* z
 }
 
 // a_j = sum_i w_ji z_i + b_j,  z_j = h_j(a_j)
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 forward_level(const Network* network, const real* w, long long first, long long last, long long n, real* a, real* z) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -28,7 +28,7 @@ forward_level(const Network* network, const real* w, long long first, long long 
 }
 
 // beta_i = sum_k w_ki delta_k, gathered by source;  delta_i = h'_i(a_i) beta_i + the head's own term at an output
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 reverse_level(const Network* network, const real* w, const real* a, const real* head, long long first, long long last, long long n,
               real* beta, real* delta) {
     const Network& net = *network;
@@ -49,7 +49,7 @@ reverse_level(const Network* network, const real* w, const real* a, const real* 
 }
 
 // a_dot_j = sum_i w_ji z_dot_i + w_dot_ji z_i + b_dot_j (+ 1 in the row that inject[b] names),  z_dot_j = h'_j(a_j) a_dot_j
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 tangent_level(const Network* network, const real* w, const real* w_dot, int directed, const int* inject, const real* a,
               const real* z, long long first, long long last, long long n, real* a_dot, real* z_dot) {
     const Network& net = *network;
@@ -75,7 +75,7 @@ tangent_level(const Network* network, const real* w, const real* w_dot, int dire
 
 // The R-operator's reverse sweep: beta_dot_i = sum_k w_ki delta_dot_k + w_dot_ki delta_k,
 //                                delta_dot_i = h'_i beta_dot_i + h''_i a_dot_i beta_i + the head's own term
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 reverse_tangent_level(const Network* network, const real* w, const real* w_dot, int directed, const real* a, const real* beta,
                       const real* delta, const real* a_dot, const real* head, long long first, long long last, long long n,
                       real* beta_dot, real* delta_dot) {

@@ -1,7 +1,7 @@
 // Parameters to slots and back, and sums over samples, each in one fixed order: no atomics, so the bits repeat.
 
 // w[b][slot] = theta[parameter][column + b], or what a frozen slot holds (0 in a direction); theta is (W, stride)
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 expand_parameters(const Network* network, const real* theta, long long stride, long long column, int direction, real* w) {
     const Network& net = *network;
     const long long slot = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -12,7 +12,7 @@ expand_parameters(const Network* network, const real* theta, long long stride, l
 }
 
 // out[r][p] = sum of g[r][slot] over the slots that parameter p fills
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 reduce_slots(const Network* network, const real* g, long long rows, real* out) {
     const Network& net = *network;
     const long long p = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -31,7 +31,7 @@ __device__ __forceinline__ real warp_sum(real value) {
 
 // partial[section][b][q] = sum over the section's samples of delta[b][dst] z[src] (+ delta0[dst] z_dot[b][src] if `product`).
 // A warp takes one slot: q counts the sparse edges, then the biases (whose z is 1 and z_dot 0).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 slot_sums(const Network* network, const real* z, const real* delta, int product, const real* delta0, const real* z_dot,
           long long section, long long n, real* partial) {
     const Network& net = *network;
@@ -57,7 +57,7 @@ slot_sums(const Network* network, const real* z, const real* delta, int product,
 }
 
 // g[b][slot] += the sections of slot_sums in order
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 add_sections(const Network* network, const real* partial, long long sections, real* g) {
     const Network& net = *network;
     const long long single = net.n_sparse + net.n_biases;
@@ -70,7 +70,7 @@ add_sections(const Network* network, const real* partial, long long sections, re
 }
 
 // out[q] = sum_r partial[r][q], rows in order
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 add_rows(const real* partial, long long rows, long long columns, real* out) {
     const long long q = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (q >= columns) return;
@@ -80,7 +80,7 @@ add_rows(const real* partial, long long rows, long long columns, real* out) {
 }
 
 // total[0] += sum of values, in double: one block of 256 threads, then a tree
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 add_values(const real* values, long long n, double* total) {
     __shared__ double part[256];
     const int thread = threadIdx.x;
@@ -96,7 +96,7 @@ add_values(const real* values, long long n, double* total) {
 }
 
 // to[b][index[r]][c] += from[b][r][c], with distinct indices; `to` has `rows_to` rows
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 scatter_rows(const real* from, const long long* index, long long rows, long long columns, long long rows_to, real* to) {
     const long long c = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= columns) return;
@@ -105,7 +105,7 @@ scatter_rows(const real* from, const long long* index, long long rows, long long
 }
 
 // out[b][r][s] = 1 where r is row[b], else 0
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 unit_rows(const int* row, long long rows, long long n, real* out) {
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (s >= n) return;
@@ -114,7 +114,7 @@ unit_rows(const int* row, long long rows, long long n, real* out) {
 }
 
 // out[s][b][p] = sum of delta[b][dst] z[src] over the slots of parameter p: gradients of single samples
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 sample_gradient(const Network* network, const real* z, const real* delta, long long n, real* out) {
     const Network& net = *network;
     const long long p = (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -134,7 +134,7 @@ sample_gradient(const Network* network, const real* z, const real* delta, long l
 // Half of the Hessian's rows before the sum over samples: with delta_dot = B_.j and z_dot = sigma' G_.j of one unit j (batch b),
 //     rows[b][slot][s] = 1/2 delta_dot[b][dst] z[src] + delta[dst] z_dot[b][src]        (second term only if exact)
 // so that sum_s z_i rows, plus its transpose, is the block of unit j (MATHS: z_i z_k B_jl + z_i delta_l sigma'_k G_kj + transpose).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 hessian_rows(const Network* network, const real* z, const real* delta, const real* delta_dot, const real* z_dot, int exact,
              long long n, real* rows) {
     const Network& net = *network;
@@ -154,7 +154,7 @@ hessian_rows(const Network* network, const real* z, const real* delta, const rea
 }
 
 // out[slot] += sum_s z_i^2 B_jj for the slots i -> j of the units j = unit[b]; slots_of their edges and biases
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void
 diagonal_sums(const Network* network, const real* z, const real* delta_dot, const int* unit, long long n, real* out) {
     const Network& net = *network;
     const int lane = threadIdx.x & 31, j = unit[blockIdx.z];

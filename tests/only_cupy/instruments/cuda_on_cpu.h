@@ -9,7 +9,8 @@
 // nobody wrote gives NaN, and a sanitizer sees an access beyond it.  There are no atomics: the kernels under test have none.
 //
 // Built with -fsanitize=thread, a switch between fibers is no synchronisation and a barrier is one, so ThreadSanitizer reports
-// real CUDA races: between threads of a block, and between blocks.
+// real CUDA races: between threads of a block, and between blocks.  Two barriers in a row use two objects in turn: with one, a
+// thread that leaves a barrier late would seem to wait for what others did on their way to the next, and races would hide.
 #pragma once
 #include <math.h>
 
@@ -34,7 +35,6 @@
 extern "C" {
 void* __tsan_get_current_fiber(void);
 void* __tsan_create_fiber(unsigned);
-void __tsan_destroy_fiber(void*);
 void __tsan_switch_to_fiber(void*, unsigned);
 void __tsan_acquire(void*);
 void __tsan_release(void*);
@@ -66,8 +66,6 @@ dim3 blockDim, gridDim;
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __launch_bounds__(...)
-#define __restrict__ __restrict
 
 namespace gpu {
 
@@ -84,15 +82,22 @@ struct Fiber {
     uint64_t sent, got;  // shuffled values, as bits
     uint3 index;
     int lane;
+    unsigned turn;  // counts its shuffles
     void* tsan;
     void* asan;
+};
+
+struct Stack {
+    char* memory;
+    void* tsan;  // TSan's idea of the thread that runs on it
 };
 
 struct Block {
     std::vector<Fiber> fibers;
     std::vector<int> order;
     int waiting, returned;  // at the barrier; done
-    char* sync;             // fresh addresses that stand for this block's barrier and warps, for TSan
+    unsigned turn;          // counts the barriers
+    uint64_t* sync;         // fresh addresses that stand for this block's barrier and warps, for TSan: two of each
 };
 
 enum Order { kAscending, kDescending, kShuffled };
@@ -104,7 +109,7 @@ inline const void* scheduler_stack;
 inline size_t scheduler_stack_size, dynamic_bytes;
 inline char* shared_memory[16];
 inline std::vector<void*> to_free;
-inline std::vector<char*> free_stacks;
+inline std::vector<Stack> free_stacks, left_stacks;
 inline void (*kernel)(void**);
 inline void** arguments;
 inline char message[400];
@@ -173,7 +178,7 @@ GPU_SCHEDULER inline void barrier(int line) {
     running->line = line;
     ++block.waiting;
 #if GPU_TSAN
-    char* sync = block.sync;
+    uint64_t* sync = block.sync + (block.turn & 1);
     __tsan_release(sync);
     leave(false);
     __tsan_acquire(sync);
@@ -197,7 +202,7 @@ GPU_SCHEDULER inline T shuffle(unsigned mask, T value, int source, int line) {
     self->line = line;
     self->phase = kInShuffle;
 #if GPU_TSAN
-    char* sync = block.sync + 1 + (self->lane >> 5);
+    uint64_t* sync = block.sync + 2 + 2 * (self->lane >> 5) + (self->turn++ & 1);
     __tsan_release(sync);
     leave(false);
     __tsan_acquire(sync);
@@ -209,7 +214,7 @@ GPU_SCHEDULER inline T shuffle(unsigned mask, T value, int source, int line) {
 }
 
 template <class T>
-inline T shuffle_down(unsigned mask, T value, int distance, int line) {
+GPU_SCHEDULER inline T shuffle_down(unsigned mask, T value, int distance, int line) {
     const int lane = running->lane & 31;
     return shuffle(mask, value, lane + distance < 32 ? lane + distance : lane, line);
 }
@@ -262,8 +267,12 @@ GPU_SCHEDULER inline void give_stack(Fiber& fiber) {
         void* memory = mmap(nullptr, kStack + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         mprotect(memory, kPage, PROT_NONE);  // a deep recursion faults instead of overwriting another stack
         fiber.stack = static_cast<char*>(memory) + kPage;
+#if GPU_TSAN
+        fiber.tsan = __tsan_create_fiber(0);
+#endif
     } else {
-        fiber.stack = free_stacks.back();
+        fiber.stack = free_stacks.back().memory;
+        fiber.tsan = free_stacks.back().tsan;
         free_stacks.pop_back();
     }
     void** top = reinterpret_cast<void**>(fiber.stack + kStack - 64);
@@ -271,19 +280,17 @@ GPU_SCHEDULER inline void give_stack(Fiber& fiber) {
     *--top = reinterpret_cast<void*>(&fiber_main);
     for (int i = 0; i < 6; ++i) *--top = nullptr;
     fiber.stack_pointer = top;
-#if GPU_TSAN
-    fiber.tsan = __tsan_create_fiber(0);
-#endif
 }
 
+// For TSan a stack, and the thread that it takes it for, serve one CUDA thread a launch: two of them on one would seem ordered.
 GPU_SCHEDULER inline void take_stack(Fiber& fiber) {
-#if GPU_TSAN
-    munmap(fiber.stack - kPage, kStack + kPage);  // TSan forgets what the dead thread did to its stack only when it is unmapped
-    __tsan_destroy_fiber(fiber.tsan);
-#else
-    free_stacks.push_back(fiber.stack);
-#endif
+    (GPU_TSAN ? left_stacks : free_stacks).push_back({fiber.stack, fiber.tsan});
     fiber.stack = nullptr;
+}
+
+GPU_SCHEDULER inline void all_stacks_free() {
+    free_stacks.insert(free_stacks.end(), left_stacks.begin(), left_stacks.end());
+    left_stacks.clear();
 }
 
 GPU_SCHEDULER inline void run(Fiber& fiber) {
@@ -349,6 +356,7 @@ GPU_SCHEDULER inline bool release_barrier() {
         }
     if (block.returned) refuse("__syncthreads at line %d after %d of %d threads had returned", line, block.returned, n);
     block.waiting = 0;
+    ++block.turn;
     return true;
 }
 
@@ -372,7 +380,8 @@ GPU_SCHEDULER inline void run_block(Order order, uint64_t seed) {
     block.fibers.assign(n, Fiber{});
     block.order = ordered(n, order, seed);
     block.waiting = block.returned = 0;
-    block.sync = static_cast<char*>(malloc(64));
+    block.turn = 0;
+    block.sync = static_cast<uint64_t*>(malloc((2 + 2 * 32) * sizeof(uint64_t)));
     to_free.push_back(block.sync);
     for (int i = 0; i < n; ++i) {
         block.fibers[i].lane = i;
@@ -424,6 +433,7 @@ GPU_SCHEDULER inline const char* launch(void (*function)(void**), const unsigned
 #if GPU_TSAN
     __tsan_acquire(&launch_ends);
     free_block_memory();
+    all_stacks_free();
 #endif
     return message[0] ? message : nullptr;
 }

@@ -24,7 +24,7 @@ __all__ = ["ORDERS", "Program", "SimulatedLaunchError", "build"]
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 ORDERS = {"ascending": 0, "descending": 1, "shuffled": 2}
 
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(\d+\)\s+)?(\w+)\s*\(')
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(\w+)\s+(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(r"__shared__\s+(\w+)\s+(\w+)\s*\[([^\]]+)\]\s*;")
 _LIMITS = {"threads a block": 1024, "block z": 64, "grid y or z": 65535}

@@ -1,0 +1,261 @@
+"""What the backend promises beside the numbers: where arrays live, what crosses to the host, streams, memory, bits, refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from graphbp_cupy import CupyBackend, memory, module
+from instruments import fake_cupy, probe, simulator
+
+import graphbp as gb
+from graphbp.extend import BackendError, MemoryLimitError
+
+CALLS = [name for name in probe.QUANTITIES if name not in ("trace", "hessian_operator", "outer_product_operator")]
+WAITING = {"error": 1, "gradient": 1}
+"""What must wait for the device: E is a Python float."""
+
+
+def network(backend: str = probe.SIMULATED, dtype: str = "float64", which: int = 1) -> gb.Network:
+    _, graph, error = list(probe.tiny_networks())[which]
+    return gb.Network(graph, error=error, backend=backend, dtype=dtype)
+
+
+def on_device(data: dict[str, Any], dtype: str = "float64") -> dict[str, Any]:
+    return {name: fake_cupy.asarray(np.ascontiguousarray(value, dtype)) for name, value in data.items()}
+
+
+@pytest.mark.parametrize("backend", [probe.SIMULATED, probe.LEVEL])
+@pytest.mark.parametrize("quantity", CALLS)
+def test_device_arrays_in_and_out_without_a_hidden_transfer(quantity: str, backend: str) -> None:
+    net = network(backend)
+    host = probe.data_of(net, 9)
+    device = on_device(host)
+    probe.QUANTITIES[quantity](net, device)  # tables that are made on first use
+    fake_cupy.log.clear()
+    result = probe.QUANTITIES[quantity](net, device)
+    assert fake_cupy.log.uploads == 0
+    assert fake_cupy.log.downloads == fake_cupy.log.waits == WAITING.get(quantity, 0)
+    if quantity != "error":
+        assert isinstance(result, fake_cupy.ndarray)
+        np.testing.assert_array_equal(result.get(), probe.QUANTITIES[quantity](net, host))
+
+
+def test_numpy_in_numpy_out() -> None:
+    net = network()
+    assert type(net.forward(np.zeros((2, 5)))) is np.ndarray
+
+
+@pytest.mark.parametrize("quantity", CALLS)
+def test_everything_runs_on_the_current_stream(quantity: str) -> None:
+    net = network()
+    device = on_device(probe.data_of(net, 9))
+    stream = fake_cupy.cuda.Stream(non_blocking=True)
+    fake_cupy.log.clear()
+    with stream:
+        probe.QUANTITIES[quantity](net, device)
+    assert fake_cupy.log.streams == {stream.ptr}
+
+
+def test_dlpack_from_another_library_on_the_device() -> None:
+    class Tensor:
+        """As a CUDA tensor of PyTorch: DLPack, and no conversion to NumPy."""
+
+        def __init__(self, array: Any) -> None:
+            self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+        def __dlpack__(self, **_: Any) -> Any:
+            return self.array
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+        def __len__(self) -> int:
+            return len(self.array)
+
+    net = network()
+    X = probe.data_of(net, 4)["X"]
+    fake_cupy.log.clear()
+    result = net.forward(Tensor(fake_cupy.asarray(X)))
+    assert isinstance(result, fake_cupy.ndarray)
+    assert fake_cupy.log.downloads == 0
+    np.testing.assert_array_equal(result.get(), net.forward(X))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("backend", [probe.SIMULATED, probe.LEVEL])
+def test_the_same_bits_whatever_the_order_of_threads(backend: str, dtype: str) -> None:
+    net = network(backend, dtype)
+    data = probe.data_of(net, 40)
+    results = []
+    for fake_cupy.order.name, fake_cupy.order.seed in (("ascending", 1), ("descending", 1), ("shuffled", 3), ("shuffled", 4)):
+        results.append({name: compute(net, data) for name, compute in probe.QUANTITIES.items()})
+    for other in results[1:]:
+        for name in probe.QUANTITIES:
+            np.testing.assert_array_equal(results[0][name], other[name], err_msg=name)
+
+
+@pytest.mark.parametrize("quantity", list(probe.QUANTITIES))
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quantity: str, which: int) -> None:
+    net = network(probe.LEVEL, which=which)
+    data = probe.data_of(net, 41)
+    whole = probe.QUANTITIES[quantity](net, data)
+    monkeypatch.setattr(memory, "BUDGET", 20_000)
+    plan = net._run._inner.plan(41, net.schedule.n_units)  # the executable that Composed wraps
+    assert plan.chunk < 41
+    assert plan.batch < net.schedule.n_units
+    np.testing.assert_allclose(probe.QUANTITIES[quantity](net, data), whole, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "BUDGET", 100_000)
+    for backend in (probe.SIMULATED, probe.LEVEL):
+        net = network(backend)
+        peaks = []
+        for n in (400, 1600):
+            device = on_device({k: v for k, v in probe.data_of(net, n).items() if k in ("X", "T")})
+            before = fake_cupy.memory.peak = fake_cupy.memory.used
+            net.gradient(device["X"], device["T"])
+            peaks.append(fake_cupy.memory.peak - before)
+            del device
+        assert peaks[1] - peaks[0] <= 3 * 1200 * 8, backend  # E_n, sample weights and nothing else
+        assert peaks[0] < 300_000
+
+
+def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
+    net = network(probe.LEVEL)
+    data = probe.data_of(net, 500)
+    net.gradient(data["X"], data["T"])
+    fake_cupy.memory.limit = fake_cupy.memory.used + 60_000
+    with pytest.raises(MemoryLimitError, match=r"error_and_gradient: .*500 samples at once, [\d,]+ bytes of working arrays.*gb.config\(memory"):
+        net.gradient(data["X"], data["T"])
+    fake_cupy.memory.limit = 1 << 34
+    net.gradient(data["X"], data["T"])  # and the network still works
+
+
+def test_the_memory_option_bounds_the_working_arrays() -> None:
+    with gb.config(memory=40_000):
+        assert network(probe.LEVEL)._run._inner.plan(10_000).bytes <= 20_000
+
+
+@pytest.mark.parametrize(
+    ("shared", "path"), [(99 << 10, "fused: a block runs all levels on a tile of 32"), (8 << 10, "tile of 16"), (2 << 10, "level by level")]
+)
+def test_the_path_follows_the_shared_memory(monkeypatch: pytest.MonkeyPatch, shared: int, path: str) -> None:
+    monkeypatch.setattr(fake_cupy.cuda.Device, "shared", shared)
+    net, truth = network(), network("numpy")
+    assert path in net.describe(100)
+    data = probe.data_of(net, 50)
+    np.testing.assert_allclose(net.gradient(data["X"], data["T"]), truth.gradient(data["X"], data["T"]), rtol=1e-10, atol=1e-12)
+
+
+def test_large_dense_blocks_go_to_cublas() -> None:
+    net = gb.Network(gb.layered([200, 200, 3]), backend=probe.SIMULATED)
+    assert "cuBLAS for the 40,600 edges" in net.describe(10)
+    fake_cupy.log.clear()
+    net.forward(np.zeros((2, 200)))
+    assert fake_cupy.log.launches["matmul"] == 2
+
+
+# -- the typed launch --------------------------------------------------------------------------------------------------------
+
+
+def test_launch_converts_scalars_and_refuses_what_a_kernel_would_misread() -> None:
+    kernels = module.Kernels(fake_cupy, np.dtype("float32"))
+    values, total = fake_cupy.ones(5, "float32"), fake_cupy.zeros(1, "float64")
+    kernels.launch("add_values", (1,), (256,), values, 5, total)
+    assert total.item() == 5
+    for wrong, message in [
+        (fake_cupy.ones(5, "float64"), "float32 array on the device, got a float64 ndarray"),
+        (np.ones(5, "float32"), "on the device, got a float32 ndarray"),
+        (fake_cupy.ones((5, 2), "float32")[:, 0], "C-contiguous"),
+        (1.0, "got a float"),
+    ]:
+        with pytest.raises(BackendError, match=message):
+            kernels.launch("add_values", (1,), (256,), wrong, 5, total)
+    with pytest.raises(BackendError, match="3 arguments, got 2"):
+        kernels.launch("add_values", (1,), (256,), values, 5)
+
+
+def test_signatures_read_from_the_source_are_those_the_compiler_sees() -> None:
+    names = {"real": "f4", "double": "f8", "int": "i4", "long long": "i8", "unsigned char": "u1", "Network": "struct"}
+    program = simulator.Program(module.module_source(), ["-DREAL=float"])
+    for kernel, parameters in module.signatures().items():
+        ours = [kind for kind, _ in parameters]
+        for ctype, short in names.items():
+            ours = [kind.replace(ctype, short) for kind in ours]
+        assert ours == program.signature(kernel), kernel
+
+
+# -- the stand-in's own rules ------------------------------------------------------------------------------------------------
+
+
+def test_the_stand_in_keeps_cupys_rules() -> None:
+    a = fake_cupy.ones((2, 3), "float32")
+    host = np.ones((2, 3), "float32")
+    for forbidden in (
+        lambda: np.asarray(a),
+        lambda: a + host,
+        lambda: host + a,
+        lambda: np.add(a, a),
+        lambda: float(a[0, 0]),
+        lambda: a + fake_cupy.ones((2, 3), "float64"),
+        lambda: a.__setitem__(0, host[0]),
+        lambda: fake_cupy.concatenate([a, host]),
+    ):
+        with pytest.raises(TypeError):
+            forbidden()
+    assert np.isnan(fake_cupy.empty(3).get()).all()
+    view = a[:, 1]
+    view += a[:, 2]
+    assert a.get()[:, 1].tolist() == [2, 2]
+    fake_cupy.log.clear()
+    _ = a[np.array([0, 1])]
+    assert fake_cupy.log.uploads == 1
+
+
+def test_the_stand_in_refuses_the_bytes_that_cupy_would_pass() -> None:
+    kernel = fake_cupy.RawModule(code=module.module_source(), options=("-DREAL=float",)).get_function("add_values")
+    values, total = fake_cupy.ones(5, "float32"), fake_cupy.zeros(1, "float64")
+    for wrong in ((values, 5, total), (values, np.int32(5), total), (total, np.int64(5), total), (values, np.int64(5), np.zeros(1))):
+        with pytest.raises(TypeError):
+            kernel((1,), (256,), wrong)
+    with pytest.raises(simulator.SimulatedLaunchError, match="empty launch"):
+        kernel((0,), (256,), (values, np.int64(5), total))
+    with pytest.raises(simulator.SimulatedLaunchError, match="dynamic shared memory"):
+        kernel((1,), (256,), (values, np.int64(5), total), shared_mem=1 << 20)
+
+
+# -- where there is no GPU ---------------------------------------------------------------------------------------------------
+
+
+def test_availability_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    state = CupyBackend().availability()
+    assert not state.available
+    assert "not install" in state.reason or "does not import" in state.reason
+    assert "cuda13" in state.install
+
+
+def test_availability_without_a_driver_and_with_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_cupy.cuda, "is_available", lambda: False)
+    assert "no NVIDIA driver" in CupyBackend("x", fake_cupy).availability().reason
+
+    def broken() -> bool:
+        raise RuntimeError("cudaErrorUnknown")
+
+    monkeypatch.setattr(fake_cupy.cuda, "is_available", broken)
+    assert "cudaErrorUnknown" in CupyBackend("x", fake_cupy).availability().reason
+
+
+def test_importing_the_backend_imports_nothing_of_cuda() -> None:
+    root = Path(__file__).parents[2]
+    code = "import sys, graphbp_cupy; print([m for m in sys.modules if m.split('.')[0] in ('cupy', 'numba', 'cupyx')])"
+    path = f"import sys; sys.path[:0] = [{str(root)!r}, {str(root / 'backends')!r}]; "
+    done = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,76 @@
+"""The kernels compile for real GPUs, without spilling, and every name of CuPy that is used exists.  Needs no GPU and no driver.
+
+NVRTC comes from the wheel nvidia-cuda-nvrtc, the names from an installed CuPy; where one is absent its tests are skipped, unless
+GRAPHBP_REQUIRE_BACKENDS names cupy (as CI does): then they fail.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import graphbp_cupy
+import numpy as np
+import pytest
+from graphbp_cupy import module
+from instruments import fake_cupy, names, nvrtc
+
+FOLDER = Path(graphbp_cupy.__file__).parent
+REQUIRED = "cupy" in os.environ.get("GRAPHBP_REQUIRE_BACKENDS", "")
+REGISTERS = 65536
+"""Of a multiprocessor, on each of the architectures; a thread has at most 255."""
+
+
+def _absent(what: str) -> None:
+    (pytest.fail if REQUIRED else pytest.skip)(what)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+def test_kernels_compile_to_machine_code_without_spilling(architecture: str, dtype: str) -> None:
+    if nvrtc.find_nvrtc() is None:
+        _absent("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    options = module.compile_options(np.dtype(dtype))
+    cubin, usage = nvrtc.compile_cubin(module.module_source(), options, architecture)
+    assert cubin[:4] == b"\x7fELF"
+    assert set(usage) == set(module.signatures())
+    assert {name: use.spilled for name, use in usage.items() if use.spilled} == {}
+    assert {name: use.registers for name, use in usage.items() if use.registers * module.THREADS > REGISTERS // 2} == {}
+
+
+def test_the_gate_refuses_what_does_not_compile() -> None:
+    if nvrtc.find_nvrtc() is None:
+        _absent("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    with pytest.raises(nvrtc.CompileError, match="undefined_name"):
+        nvrtc.compile_cubin('extern "C" __global__ void k(int* p) { p[0] = undefined_name; }', (), "90")
+
+
+def test_the_gate_sees_a_spill() -> None:
+    if nvrtc.find_nvrtc() is None:
+        _absent("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    body = "".join(f"double v{i} = p[{i}];" for i in range(64)) + "__syncthreads();" + "".join(f"p[{i}] += v{63 - i} * v{i};" for i in range(64))
+    source = f'extern "C" __global__ void __launch_bounds__(1024, 2) k(double* p) {{ {body} }}'
+    assert nvrtc.compile_cubin(source, (), "90")[1]["k"].spilled > 0
+
+
+def real_cupy() -> ModuleType:
+    if find_spec("cupy") is None:
+        _absent("CuPy is not installed, so its names cannot be checked: pip install cupy-cuda13x (no GPU is needed)")
+    return importlib.import_module("cupy")
+
+
+def test_every_name_used_exists_in_cupy() -> None:
+    assert len(set(name for name, _ in names.names_used(FOLDER))) > 10
+    assert names.unknown_names(FOLDER, real_cupy()) == []
+
+
+def test_the_stand_in_offers_nothing_that_cupy_has_not() -> None:
+    assert names.differences(fake_cupy, real_cupy()) == []
+
+
+def test_the_name_gate_sees_a_wrong_name(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("def f(self, cp):\n    cp.matmul(cp.cuda.no_such(), self.cp.nor_this)\n")
+    assert names.unknown_names(tmp_path, real_cupy()) == ["bad.py:2: cupy.cuda.no_such", "bad.py:2: cupy.nor_this"]
