@@ -1,0 +1,133 @@
+"""What the commands share: the session, the options of a network, and reading one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = [
+    "CheckFailed",
+    "Loaded",
+    "Session",
+    "debug_option",
+    "key_values",
+    "load_network",
+    "network_options",
+    "runtime_options",
+    "say",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CheckFailed(Exception):  # noqa: N818  # an outcome, not an error
+    """What was checked does not hold: exit code 1."""
+
+
+@dataclass
+class Session:
+    """What one run of the command line knows."""
+
+    debug: bool = False
+
+
+@dataclass
+class Loaded:
+    """A network and the file it came from."""
+
+    net: Network
+    path: str
+    own_format: bool
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of a file in graphbp's own format, {} for others; parsed only where something asks for it."""
+        from graphbp.files.native import read_unchecked
+
+        return read_unchecked(self.path)[1] if self.own_format else {}
+
+
+def say(message: str) -> None:
+    """A remark, on stderr: stdout holds only the result."""
+    click.echo(message, err=True)
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).debug = True
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_set_debug, help="Show the traceback of an error."
+)
+
+
+def key_values(_: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """("inputs=5", "name=a") as {"inputs": 5, "name": "a"}: whole numbers, numbers, true, false and none are recognised."""
+    words = {"true": True, "false": False, "none": None}
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not of the form name=value, such as inputs=5", param=parameter)
+        value: Any = words.get(text.lower(), text)
+        for kind in (float, int):
+            try:
+                value = kind(text)
+            except ValueError:
+                continue
+        result[key.replace("-", "_")] = value
+    return result
+
+
+_BACKEND = click.option("--backend", metavar="NAME", help="numpy, numba, ... or auto (`graphbp backends` lists them).")
+_DTYPE = click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Precision; default: the file's, else float64.")
+_ERROR = click.option("--error", metavar="NAME", help="Error function; default: the file's, else sum_of_squares.")
+_FORMAT = click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
+_OPTION = click.option(
+    "--option",
+    "options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=key_values,
+    help="An option of NETWORK's format, such as inputs=5; may be repeated.",
+)
+
+
+def runtime_options(function: F) -> F:
+    """--backend, --dtype and --debug."""
+    for decorate in (debug_option, _DTYPE, _BACKEND):
+        function = decorate(function)
+    return function
+
+
+def network_options(function: F) -> F:
+    """The argument NETWORK, and --error, --format, --option, --backend, --dtype, --debug."""
+    function = runtime_options(function)
+    for decorate in (_OPTION, _FORMAT, _ERROR):
+        function = decorate(function)
+    return click.argument("network", type=click.Path())(function)
+
+
+def load_network(
+    network: str,
+    *,
+    backend: str | None = None,
+    dtype: str | None = None,
+    error: str | None = None,
+    file_format: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> Loaded:
+    """The network in a file, with the metadata where the file is of graphbp's own format."""
+    from graphbp.files import load
+    from graphbp.files.native import is_graphbp_file
+
+    net = load(network, backend=backend, dtype=dtype, error=error, format=file_format, **(options or {}))
+    return Loaded(net, network, file_format in (None, "graphbp") and is_graphbp_file(network))

@@ -1,0 +1,149 @@
+"""backends, info, convert, draw and parity: what there is, and what a network is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from graphbp.cli.common import CheckFailed, key_values, load_network, network_options, runtime_options, say
+
+__all__ = ["COMMANDS"]
+
+
+@click.command()
+@click.argument("network", type=click.Path(), required=False)
+@click.option(
+    "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."
+)
+@runtime_options
+def backends(network: str | None, options: dict[str, Any], backend: str | None, dtype: str | None) -> None:
+    """Every known backend: whether it can run here, and if not, why and what to install.
+
+    With NETWORK, also whether each one that runs takes this network.  With --backend, exit code 1 where that one is not available.
+
+    \b
+    Examples:
+      graphbp backends
+      graphbp backends model.json --dtype float32
+    """
+    import graphbp as gb
+    from graphbp.config import describe_config
+
+    found = gb.backends()
+    if backend is not None and backend != "auto" and backend not in found:
+        from graphbp.exceptions import unknown_name
+
+        raise unknown_name("backend", backend, found)
+    click.echo(repr(found))
+    for name, (value, source) in describe_config().items():
+        click.echo(f"{name} = {value} ({source})")
+    if network is not None:
+        net = load_network(network, backend="numpy", dtype=dtype, options=options).net
+        for name, row in found.items():
+            if row.available:
+                try:
+                    click.echo(f"{name} takes {network}: {net.to(backend=name, dtype=dtype)._run.describe(1024)}")
+                except gb.GraphbpError as problem:
+                    click.echo(f"{name} refuses {network}: {problem}")
+    if backend not in (None, "auto") and not found[backend].available:
+        raise CheckFailed(f"backend {backend!r} is not available")
+
+
+@click.command()
+@network_options
+@click.option("--samples", type=click.IntRange(1), default=1024, show_default=True, help="N, for the counts of flops and bytes.")
+def info(network: str, samples: int, **given: Any) -> None:
+    """What NETWORK is: inputs, outputs, its schedule level by level, parameters, and the backend's path.
+
+    \b
+    Examples:
+      graphbp info model.json
+      graphbp info swing.out --option inputs=5 --option outputs=1 --samples 1
+    """
+    loaded = load_network(network, **given)
+    net = loaded.net
+    click.echo(f"{network}\n{net!r}")
+    click.echo(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
+    click.echo(net.describe(samples))
+    for key, value in loaded.metadata.items():
+        text = repr(value)
+        click.echo(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
+
+
+def _listed(names: tuple[Any, ...], limit: int = 12) -> str:
+    shown = ", ".join(str(name) for name in names[:limit])
+    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+class _WithFormats(click.Command):
+    """A command whose help ends with the formats that are installed."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from graphbp.files import formats
+
+        rows = []
+        for each in formats():
+            can = [verb for verb, options in (("read", each.read_options), ("write", each.write_options)) if options is not None]
+            own = ", ".join(f"{name}=" for name in (each.read_options or ()))
+            rows.append(
+                (f"{each.name} ({', '.join(each.suffixes)})", f"{each.description} [{', '.join(can)}{'; ' + own if own else ''}]")
+            )
+        with formatter.section("Formats"):
+            formatter.write_dl(rows)
+
+
+@click.command(cls=_WithFormats)
+@network_options
+@click.argument("output", type=click.Path())
+@click.option("--to-format", metavar="NAME", help="Format of OUTPUT, where its suffix does not tell.")
+@click.option(
+    "--to-option",
+    "to_options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=key_values,
+    help="An option of OUTPUT's format, such as weights=npz; may be repeated.",
+)
+def convert(network: str, output: str, to_format: str | None, to_options: dict[str, Any], **given: Any) -> None:
+    """Read NETWORK in one format and write it in another, to OUTPUT.
+
+    \b
+    Examples:
+      graphbp convert swing.out swing.json --option inputs=5 --option outputs=1
+      graphbp convert model.json model2.json --to-option weights=npz
+    """
+    loaded = load_network(network, **given)
+    kept = {key: value for key, value in loaded.metadata.items() if key not in ("error", "dtype")}
+    own = to_format == "graphbp" or (to_format is None and Path(output).suffix.lower() == ".json")
+    if own and kept:
+        to_options["metadata"] = kept
+    loaded.net.save(output, format=to_format, **to_options)
+    say(f"{network} -> {output}: {loaded.net!r}")
+
+
+@click.command()
+@network_options
+@click.option("-o", "--output", required=True, metavar="FILE", help="The picture: .png, .svg or .pdf.")
+@click.option("--title", metavar="TEXT", help="Above the picture; default: the file's name.")
+@click.option("--names/--no-names", default=None, help="Write the nodes' names; default: where there are few.")
+def draw(network: str, output: str, title: str | None, names: bool | None, **given: Any) -> None:
+    """Draw NETWORK, from the inputs on the left to the outputs on the right, level by level.
+
+    A small network is drawn edge by edge (blue: positive, red: negative; wider: larger); a large one as its levels, with the number
+    of units in each and of edges between them.
+
+    \b
+    Examples:
+      graphbp draw model.json -o model.png
+      graphbp draw swing.out --option inputs=5 --option outputs=1 -o swing.svg
+    """
+    from graphbp.cli.drawing import draw_network
+
+    net = load_network(network, **given).net
+    what = draw_network(net, output, Path(network).name if title is None else title, names)
+    say(f"{what} -> {output}")
+
+
+COMMANDS = (backends, info, draw, convert)

@@ -1,0 +1,145 @@
+"""Results: printed for people, or written to .npy, .npz or .csv, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.cli.common import F, say
+from graphbp.exceptions import DataError
+from graphbp.files.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["check_output", "emit", "output_option", "parameter_names", "unit_names"]
+
+Array = npt.NDArray[Any]
+_SUFFIXES = (".npy", ".npz", ".csv")
+_SHOWN = 20
+
+
+def check_output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Refuse an output that could not be written before anything is computed."""
+    if path is not None:
+        if Path(path).suffix.lower() not in _SUFFIXES:
+            raise click.BadParameter(f"{path}: results go to {', '.join(_SUFFIXES)} files")
+        if not Path(path).absolute().parent.is_dir():
+            raise click.BadParameter(f"{path}: the folder does not exist")
+    return path
+
+
+def output_option(function: F) -> F:
+    """--output."""
+    return click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        callback=check_output,
+        help="Write the result to a .npy, .npz or .csv file instead of printing it.",
+    )(function)
+
+
+def emit(name: str, array: Array, output: str | None, axes: Sequence[Sequence[str]]) -> None:
+    """Print `array`, or write it; `axes` has a label for each position along each axis."""
+    if output is None:
+        click.echo(f"{name} {array.shape}, {array.dtype}")
+        click.echo(_table(array, axes))
+        return
+    suffix = Path(output).suffix.lower()
+    buffer = io.BytesIO()
+    if suffix == ".npy":
+        np.save(buffer, array, allow_pickle=False)
+    elif suffix == ".npz":
+        np.savez(buffer, **{name: array})  # type: ignore[arg-type]  # the stub takes the name for allow_pickle
+    else:
+        buffer.write(_csv(array, axes).encode())
+    write_atomically(output, buffer.getvalue())
+    say(f"{name} {array.shape}, {array.dtype} -> {output}")
+
+
+def _csv(array: Array, axes: Sequence[Sequence[str]]) -> str:
+    """One line for each position along all axes but the last, which are the columns; a vector has a line an entry."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    if array.ndim == 1:
+        writer.writerow(["name", "value"])
+        writer.writerows([label, repr(float(value))] for label, value in zip(axes[0], array, strict=True))
+        return text.getvalue()
+    leading = array.shape[:-1]
+    if array.ndim == 2:
+        writer.writerow(axes[1])
+        writer.writerows([repr(float(v)) for v in row] for row in array)
+    elif array.ndim == 3:
+        writer.writerow(["sample", "output", *axes[2]])
+        for at in np.ndindex(leading):
+            writer.writerow([*(axes[k][i] for k, i in enumerate(at)), *(repr(float(v)) for v in array[at])])
+    else:
+        raise DataError(f"an array of shape {array.shape} does not fit a table; write it to a .npy file")
+    return text.getvalue()
+
+
+def _table(array: Array, axes: Sequence[Sequence[str]]) -> str:
+    """The first rows and columns with their labels."""
+    if array.ndim == 1:
+        width = max((len(label) for label in axes[0][:_SHOWN]), default=0)
+        lines = [f"  {label:{width}s}  {value: .8g}" for label, value in zip(axes[0][:_SHOWN], array, strict=False)]
+        return "\n".join([*lines, *_rest(len(array))])
+    if array.ndim == 3:
+        shown = min(3, len(array))
+        parts = [f"sample {axes[0][n]}\n{_table(array[n], axes[1:])}" for n in range(shown)]
+        return "\n".join([*parts, *([f"... {len(array) - shown} more samples"] if len(array) > shown else [])])
+    columns = min(array.shape[1], 8)
+    heads = [label[:14] for label in axes[1][:columns]] + (["..."] if array.shape[1] > columns else [])
+    left = max((len(label) for label in axes[0][:_SHOWN]), default=0)
+    lines = [" " * (left + 2) + " ".join(f"{head:>14s}" for head in heads)]
+    for label, row in zip(axes[0][:_SHOWN], array, strict=False):
+        lines.append(f"  {label:{left}s}" + " ".join(f"{value:14.6g}" for value in row[:columns]))
+    return "\n".join([*lines, *_rest(len(array))])
+
+
+def _rest(n: int) -> list[str]:
+    return [f"  ... {n - _SHOWN} more (--output writes all of them)"] if n > _SHOWN else []
+
+
+def unit_names(net: Network, nodes: Sequence[Any]) -> list[str]:
+    """A label for each unit of the nodes, in the order of X's or Y's columns: "h", or "h[3]" inside a layer."""
+    of = dict(zip(net.schedule.names, net.schedule.units.tolist(), strict=True))
+    return [str(name) if of[name] == 1 else f"{name}[{k}]" for name in nodes for k in range(of[name])]
+
+
+def _entries(array: Any) -> Iterable[tuple[int, ...]]:
+    """(row, column) of each weight of an edge between layers: all, or those that a CSR matrix stores."""
+    if not hasattr(array, "nnz"):
+        return np.ndindex(array.shape)
+    rows = np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
+    return zip(rows.tolist(), array.indices.tolist(), strict=True)
+
+
+def parameter_names(net: Network) -> list[str]:
+    """A label for each entry of θ: "x1->h", "bias of h", "x->h[2,5]" in a matrix; what is tied has the name of its first use."""
+    labels = [""] * net.n_parameters
+    spec, layout = net._spec, net._layout
+    owners = layout.entry_parameter.tolist()
+
+    def put(start: int, names: Sequence[str]) -> None:
+        for at, name in enumerate(names, start):
+            if owners[at] >= 0 and not labels[owners[at]]:
+                labels[owners[at]] = name
+
+    for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
+        label = f"{spec.names[i]}->{spec.names[j]}"
+        array = spec.edge_array.get(e)
+        put(int(layout.edge_start[e]), [label] if array is None else [f"{label}[{r},{c}]" for r, c in _entries(array)])
+    for i, bias in enumerate(spec.bias):
+        if bias is not None:
+            name = f"bias of {spec.names[i]}"
+            put(int(layout.bias_start[i]), [name] if len(bias) == 1 else [f"{name}[{k}]" for k in range(len(bias))])
+    return labels

@@ -1,0 +1,79 @@
+"""The group of all commands, and how an exception becomes one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from graphbp.cli import networks, quantities, training
+from graphbp.cli.common import CheckFailed, Session
+from graphbp.exceptions import GraphbpError
+
+__all__ = ["program", "run"]
+
+OK, FAILED, USAGE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="graphbp")
+def program() -> None:
+    """Backpropagation, Jacobians and exact Hessians of any feed-forward DAG.
+
+    A NETWORK is a file in any format that is installed (`graphbp convert --help` lists them).  DATA is a .csv, .npy or .npz file, or
+    sklearn:NAME for a data set that scikit-learn carries (digits, iris, wine, breast_cancer, diabetes, linnerud).
+
+    \b
+    Examples:
+      graphbp info model.json
+      graphbp train model.json sklearn:digits --validation-split 0.2 --epochs 30 -o trained.json
+      graphbp check trained.json sklearn:digits --rows 20
+      graphbp jacobian swing.out states.csv --option inputs=5 --option outputs=1 -o J.npy
+
+    Exit codes: 0 it worked, 1 a check failed, 2 bad usage or input, 3 an unexpected error, 130 interrupted.
+    """
+
+
+for command in (*networks.COMMANDS, *quantities.COMMANDS, *training.COMMANDS):
+    program.add_command(command)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; every exception ends as one message on stderr, with its traceback where --debug was given."""
+    session = Session()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            program.main(None if arguments is None else list(arguments), prog_name="graphbp", obj=session, standalone_mode=False)
+        except CheckFailed as problem:
+            click.echo(f"Failed: {problem}", err=True)
+            return FAILED
+        except click.ClickException as problem:
+            problem.show()
+            return USAGE
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted", err=True)
+            return INTERRUPTED
+        except BrokenPipeError:  # `graphbp info ... | head`
+            sys.stderr.close()
+            return OK
+        except (GraphbpError, OSError, MemoryError) as problem:
+            if session.debug:
+                raise
+            click.echo(f"Error: {problem}" if str(problem) else f"Error: {type(problem).__name__}", err=True)
+            return USAGE
+        except Exception as problem:
+            if session.debug:
+                raise
+            click.echo(
+                f"Unexpected {type(problem).__name__}: {problem}\nThis should not happen; --debug shows where it did.", err=True
+            )
+            return UNEXPECTED
+    return OK

@@ -1,0 +1,132 @@
+"""forward, gradient, jacobian, hessian and check: what a network computes from data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import numpy as np
+
+from graphbp.cli.common import CheckFailed, load_network, network_options, say
+from graphbp.cli.data import Batch, data_options, read_batch
+from graphbp.cli.output import emit, output_option, parameter_names, unit_names
+
+__all__ = ["COMMANDS"]
+
+_NETWORK = ("backend", "dtype", "error", "file_format", "options")
+
+
+def _read(network: str, data: str, given: dict[str, Any]) -> tuple[Any, Batch]:
+    """The network and its batch, from everything that the two groups of options gave."""
+    loaded = load_network(network, **{name: given.pop(name) for name in _NETWORK})
+    return loaded.net, read_batch(loaded, data, **given)
+
+
+def _samples(X: Any) -> list[str]:
+    return [str(n) for n in range(len(X))]
+
+
+@click.command()
+@network_options
+@data_options
+@output_option
+def forward(network: str, data: str, output: str | None, **given: Any) -> None:
+    """The outputs Y of NETWORK for the inputs in DATA: one row a sample, one column an output.
+
+    \b
+    Examples:
+      graphbp forward model.json new.csv
+      graphbp forward swing.out states.npy --option inputs=5 --option outputs=1 -o Y.csv
+    """
+    net, batch = _read(network, data, given)
+    emit("Y", net.forward(batch.X), output, [_samples(batch.X), unit_names(net, net.outputs)])
+
+
+@click.command()
+@network_options
+@data_options
+@output_option
+@click.option("--per-sample", is_flag=True, help="One row a sample, not their sum.")
+def gradient(network: str, data: str, output: str | None, per_sample: bool, **given: Any) -> None:
+    """The gradient of the error E by backpropagation: one number a free weight or bias.
+
+    \b
+    Examples:
+      graphbp gradient model.json train.csv --target y
+      graphbp gradient model.json sklearn:iris --standardize -o gradient.npy
+    """
+    net, batch = _read(network, data, given)
+    T, names = batch.targets(), parameter_names(net)
+    if per_sample:
+        emit("gradient", net.per_sample_gradient(batch.X, T), output, [_samples(batch.X), names])
+        return
+    error, values = net.error_and_gradient(batch.X, T)
+    (click.echo if output is None else say)(
+        f"E = {error:.10g} over {len(batch.X)} samples; |gradient| = {np.linalg.norm(values):.6g}"
+    )
+    emit("gradient", values, output, [names])
+
+
+@click.command()
+@network_options
+@data_options
+@output_option
+@click.option("--weights", is_flag=True, help="By the weights: (samples, outputs, parameters), not by the inputs.")
+def jacobian(network: str, data: str, output: str | None, weights: bool, **given: Any) -> None:
+    """The Jacobian of the outputs by the inputs, for each sample: (samples, outputs, inputs).
+
+    \b
+    Examples:
+      graphbp jacobian model.json new.csv
+      graphbp jacobian model.json new.npy --weights -o J.npz
+    """
+    net, batch = _read(network, data, given)
+    values = net.weight_jacobian(batch.X) if weights else net.jacobian(batch.X)
+    last = parameter_names(net) if weights else unit_names(net, net.inputs)
+    emit("jacobian", values, output, [_samples(batch.X), unit_names(net, net.outputs), last])
+
+
+@click.command()
+@network_options
+@data_options
+@output_option
+@click.option(
+    "--kind",
+    type=click.Choice(["exact", "outer-product", "diagonal"]),
+    default="exact",
+    show_default=True,
+    help="The whole matrix, its outer-product (Gauss-Newton) approximation, or the exact diagonal alone.",
+)
+def hessian(network: str, data: str, output: str | None, kind: str, **given: Any) -> None:
+    """The Hessian of the error E by the weights.
+
+    \b
+    Examples:
+      graphbp hessian model.json train.csv --target y -o H.npy
+      graphbp hessian model.json sklearn:digits --rows 100 --kind diagonal
+    """
+    net, batch = _read(network, data, given)
+    compute = {"exact": net.hessian, "outer-product": net.outer_product_hessian, "diagonal": net.hessian_diagonal}[kind]
+    values, names = compute(batch.X, batch.targets()), parameter_names(net)
+    emit("hessian", values, output, [names] * values.ndim)
+
+
+@click.command()
+@network_options
+@data_options
+def check(network: str, data: str, **given: Any) -> None:
+    """Compare every derivative with numerical differentiation; exit code 1 where one is wrong.
+
+    \b
+    Examples:
+      graphbp check model.json train.csv --target y
+      graphbp check model.json sklearn:digits --rows 20 --backend numba
+    """
+    net, batch = _read(network, data, given)
+    report = net.check(batch.X, batch.targets())
+    click.echo(str(report))
+    if not report.passed:
+        raise CheckFailed("the derivatives disagree; the report says where")
+
+
+COMMANDS = (forward, gradient, jacobian, hessian, check)

@@ -1,0 +1,139 @@
+"""train: fit a network to data and write what it became."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.cli.common import key_values, load_network, network_options, say
+from graphbp.cli.data import data_options, read_batch
+from graphbp.exceptions import DataError
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["COMMANDS"]
+
+_OWN_METADATA = ("error", "dtype")
+
+
+@click.command()
+@network_options
+@data_options
+@click.option("-o", "--output", required=True, metavar="FILE", help="The trained network, in the format of its suffix.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs or levenberg_marquardt.")
+@click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=key_values,
+    help="An option of the optimizer, such as learning_rate=0.01 or l2=1e-4; may be repeated.",
+)
+@click.option(
+    "--validation-split", type=float, default=0.0, metavar="SHARE", help="Hold out this share of the samples, drawn from --seed."
+)
+@click.option(
+    "--patience", type=click.IntRange(1), metavar="EPOCHS", help="Stop after so many epochs without improvement; keep the best."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the held-out share and the order of the samples."
+)
+@click.option("--checkpoint", metavar="FILE", help="Keep the state here; the same command goes on from it.")
+@click.option("--history", "history_file", metavar="FILE", help="Write error (and accuracy) by epoch as CSV.")
+@click.option("--plot", "plot_file", metavar="FILE", help="Draw error by epoch (.png, .svg, .pdf).")
+@click.option("--progress/--no-progress", default=None, help="A progress bar; default: on a terminal.")
+def train(
+    network: str,
+    data: str,
+    output: str,
+    optimizer: str,
+    epochs: int | None,
+    settings: dict[str, Any],
+    validation_split: float,
+    patience: int | None,
+    seed: int,
+    checkpoint: str | None,
+    history_file: str | None,
+    plot_file: str | None,
+    progress: bool | None,
+    **given: Any,
+) -> None:
+    """Train NETWORK on DATA and write the result.
+
+    The weights in NETWORK's file are where it starts.  What the data needed (--standardize, the names of classes) is kept in a .json
+    model's metadata, so that `graphbp forward` treats new data alike.
+
+    \b
+    Examples:
+      graphbp train net.json iris.csv --target species --error cross_entropy --standardize -o iris.json
+      graphbp train net.json sklearn:digits --validation-split 0.2 --set learning_rate=0.003 --plot curves.png -o digits.json
+      graphbp train net.json points.csv --target y --optimizer levenberg_marquardt -o fitted.json
+    """
+    import graphbp as gb
+
+    for path in (output, checkpoint, history_file, plot_file):
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise DataError(f"{path} cannot be written: its folder does not exist")
+    names = ("backend", "dtype", "error", "file_format", "options")
+    loaded = load_network(network, **{name: given.pop(name) for name in names})
+    net = loaded.net
+    batch = read_batch(loaded, data, **given, fit_rows=lambda n: _split(n, validation_split, seed)[0])
+    if batch.keep and Path(output).suffix.lower() != ".json":
+        raise DataError(
+            f"{output}: only a .json model keeps {' and '.join(batch.keep)}, without which new data mean something else"
+        )
+    T = batch.targets()
+    rows, held_out = _split(len(batch.X), validation_split, seed)
+    validation = (batch.X[held_out], T[held_out]) if len(held_out) else None
+    history = gb.train(
+        net,
+        batch.X[rows],
+        T[rows],
+        optimizer=optimizer,
+        epochs=epochs,
+        validation=validation,
+        patience=patience,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+        **settings,
+    )
+    click.echo(str(history))
+    if validation is not None:
+        _report("held out", net, *validation)
+    if history_file is not None:
+        history.save(history_file)
+    if plot_file is not None:
+        history.plot(plot_file)
+    kept = {key: value for key, value in loaded.metadata.items() if key not in _OWN_METADATA} | batch.keep
+    net.save(output, **({"metadata": kept} if kept else {}))
+    say(f"trained network -> {output}")
+
+
+def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(rows to train on, rows held out), a seeded draw, each in the order of the data."""
+    if not share:
+        return np.arange(n), np.arange(0)
+    held_out = round(n * share)
+    if not 0 < share < 1 or not 0 < held_out < n:
+        raise DataError(f"--validation-split {share:g} of {n} rows; give a share that leaves rows on both sides")
+    order = np.random.default_rng([seed, 0]).permutation(n)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _report(what: str, net: Network, X: Any, T: Any) -> None:
+    """The mean error, and the accuracy of a classifier, on samples that were not trained on."""
+    line = f"{what}: {len(X)} samples, mean error {net.error(X, T) / len(X):.6g}"
+    if net.error_function.classes:
+        labels = T if T.ndim == 1 else T.argmax(axis=1)
+        line += f", accuracy {np.mean(net.forward(X).argmax(axis=1) == labels):.4f}"
+    click.echo(line)
+
+
+COMMANDS = (train,)
