@@ -186,6 +186,33 @@ class Network:
             raise WeightError(f"{what} is frozen (trainable=False), so it is not among the free parameters")
         return slice(int(first), int(first) + count)
 
+    def parameter_name(self, index: int) -> str:
+        """The edge or bias that position `index` of `weights` belongs to, for messages (of tied ones, the first).
+
+        >>> import networkx as nx, graphbp as gb
+        >>> gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy").parameter_name(0)
+        "edge 'x' -> 'y'"
+        """
+        layout, spec = self._layout, self._spec
+        entry = int(np.argmax(layout.entry_parameter == index)) if 0 <= index < self.n_parameters else -1
+        if entry < 0:
+            raise unknown_name("parameter", index, [], f"There are {self.n_parameters} free parameters, numbered from 0.")
+        biased = np.flatnonzero((layout.bias_start >= 0) & (layout.bias_start <= entry))
+        if len(biased):
+            i = int(biased[np.argmax(layout.bias_start[biased])])
+            unit = entry - int(layout.bias_start[i])
+            if unit < int(spec.units[i]):
+                return f"bias of node {spec.names[i]!r}" + (f" unit {unit}" if spec.units[i] > 1 else "")
+        e = int(np.searchsorted(layout.edge_start, entry, side="right")) - 1
+        array, offset = spec.edge_array.get(e), entry - int(layout.edge_start[e])
+        if array is None or layout.edge_count[e] == 1:
+            return spec.edge_name(e)
+        if hasattr(array, "nnz"):
+            at = (int(np.searchsorted(array.indptr, offset, side="right")) - 1, int(array.indices[offset]))
+        else:
+            at = (offset // array.shape[1], offset % array.shape[1])
+        return f"{spec.edge_name(e)} at {at}"
+
     def weight(self, source: Node, destination: Node) -> Any:
         """The current w of an edge, frozen or free: a float, an array (units_dst, units_src), or a CSR matrix, as it came."""
         start, count, _ = self._entries(source, destination)
@@ -244,14 +271,15 @@ class Network:
     def to_networkx(self) -> nx.DiGraph[Any]:
         """A new DiGraph with the current weights and biases, every other attribute of graph, nodes and edges as it came."""
         spec, theta = self._spec, self.weights
-        graph: nx.DiGraph[Any] = nx.DiGraph(**spec.graph_extra)
+        graph: nx.DiGraph[Any] = nx.DiGraph()
+        graph.graph.update(spec.graph_extra)
         for i, (name, extra) in enumerate(zip(spec.names, spec.node_extra, strict=True)):
             attributes = dict(extra)
             bias = spec.bias[i]
             if bias is not None:
                 values = self._values(int(self._layout.bias_start[i]), len(bias), theta)
                 attributes["bias"] = float(values[0]) if i in spec.bias_scalar and len(set(values.tolist())) == 1 else values
-            graph.add_node(name, **attributes)
+            graph.add_nodes_from([(name, attributes)])  # not as keywords: an attribute may have any hashable name
         owner, value = self._layout.entry_parameter, self._layout.entry_value
         at = self._layout.edge_start
         now = np.where(owner[at] >= 0, theta[owner[at]], value[at]).tolist() if len(theta) else value[at].tolist()
@@ -259,7 +287,7 @@ class Network:
             w = now[e]
             if e in spec.edge_array:
                 w = self._shaped(e, self._values(int(at[e]), int(self._layout.edge_count[e]), theta))
-            graph.add_edge(spec.names[i], spec.names[j], weight=w, **spec.edge_extra.get(e, {}))
+            graph.add_edges_from([(spec.names[i], spec.names[j], {"weight": w, **spec.edge_extra.get(e, {})})])
         return graph
 
     def to(self, backend: str | None = None, dtype: str | npt.DTypeLike | None = None) -> Network:
