@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphbp_cupy import CupyBackend, memory, module
+from graphbp_cupy import CupyBackend, executable, memory, module
 from instruments import fake_cupy, probe, simulator
 
 import graphbp as gb
@@ -105,7 +105,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
     net = network(probe.LEVEL, which=which)
     data = probe.data_of(net, 41)
     whole = probe.QUANTITIES[quantity](net, data)
-    monkeypatch.setattr(memory, "BUDGET", 20_000)
+    monkeypatch.setattr(memory, "BUDGET", 300 * 8 * net.schedule.n_rows)
     plan = net._run._inner.plan(41, net.schedule.n_units)  # the executable that Composed wraps
     assert plan.chunk < 41
     assert plan.batch < net.schedule.n_units
@@ -114,6 +114,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
 
 def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "BUDGET", 100_000)
+    monkeypatch.setattr(executable, "MAX_BLOCKS", 8)
     for backend in (probe.SIMULATED, probe.LEVEL):
         net = network(backend)
         peaks = []

@@ -49,9 +49,10 @@ def tabulate(kernel: str, number: int, dtype: str, *arguments: Any) -> Any:
 def agree(got: Any, exact: Callable[[Any], Any], dtype: str, label: str) -> None:
     with np.errstate(all="ignore"):
         wanted = np.asarray(exact(np.float64)).astype(dtype)
+        own = np.nan_to_num(np.abs(np.asarray(exact(np.dtype(dtype).type)) - wanted))  # what the core's formula loses in this dtype
     tiny = np.finfo(dtype).tiny * 1e3  # the GPU flushes what is smaller to 0
     same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    close = np.abs(got - wanted) <= ULPS * np.finfo(dtype).eps * np.maximum(np.abs(wanted), 1e-3) + tiny
+    close = np.abs(got - wanted) <= ULPS * np.finfo(dtype).eps * np.maximum(np.abs(wanted), 1e-2) + 4 * own + tiny
     assert (same | close).all(), f"{label}: {got[~(same | close)][:4]} for {wanted[~(same | close)][:4]}"
 
 

@@ -308,7 +308,7 @@ def concatenate(tup: Sequence[Any], axis: int = 0) -> ndarray:
     return _new(np.concatenate([_device(a) for a in tup], axis))
 
 
-def matmul(x1: Any, x2: Any) -> ndarray:
+def matmul(x1: Any, x2: Any, /) -> ndarray:
     a, b = _device(x1), _device(x2)
     _same_dtype(x1, x2)
     log.ran("matmul")
@@ -356,7 +356,8 @@ class _RawKernel:
         if len(args) != len(self._signature):
             raise TypeError(f"{self._name} takes {len(self._signature)} arguments, got {len(args)}")
         values = [self._value(i, kind, value) for i, (kind, value) in enumerate(zip(self._signature, args, strict=True))]
-        if self.max_dynamic_shared_size_bytes > cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]:
+        asked = self.max_dynamic_shared_size_bytes
+        if asked > max(simulator.DEFAULT_SHARED, cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]):
             raise simulator.SimulatedLaunchError(f"{self._name}: more shared memory than the device has")
         log.ran(self._name)
         self._program.order = order

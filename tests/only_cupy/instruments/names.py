@@ -60,7 +60,7 @@ def differences(fake: ModuleType, cupy: ModuleType) -> list[str]:
     return found
 
 
-_OUR_OWN = {"Memory", "Log", "OutOfMemoryError"}  # the last is cupy.cuda.memory's, and checked as a name that is used
+_OUR_OWN = {"Memory", "Log", "memory", "log", "order", "OutOfMemoryError"}  # the last is cupy.cuda.memory's, a name that is used
 
 
 def _missing_parameters(ours: Any, theirs: Any) -> list[str]:
@@ -70,4 +70,4 @@ def _missing_parameters(ours: Any, theirs: Any) -> list[str]:
         return []
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return []
-    return [p for p in inspect.signature(ours).parameters if p not in known]
+    return [n for n, p in inspect.signature(ours).parameters.items() if n not in known and p.kind is not p.POSITIONAL_ONLY]
