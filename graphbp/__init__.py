@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from graphbp.builders import from_adjacency, from_edges, layered, random_dag
     from graphbp.files import load
     from graphbp.training import train
+    from graphbp.uncertainty import laplace
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "from_adjacency": "graphbp.builders",
     "from_edges": "graphbp.builders",
+    "laplace": "graphbp.uncertainty",
     "layered": "graphbp.builders",
     "load": "graphbp.files",
     "random_dag": "graphbp.builders",
@@ -82,6 +84,7 @@ __all__ = [
     "error_functions",
     "from_adjacency",
     "from_edges",
+    "laplace",
     "layered",
     "load",
     "random_dag",

@@ -1,0 +1,132 @@
+"""`gb.laplace`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphbp.exceptions import ConfigError, DataError, NumericalError, unknown_name
+from graphbp.uncertainty.curvature import HESSIANS, find_curvature
+from graphbp.uncertainty.evidence import Evidence
+from graphbp.uncertainty.outputs import Outputs
+from graphbp.uncertainty.posterior import Posterior
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["laplace"]
+
+
+def laplace(
+    net: Network,
+    X: Any,
+    T: Any,
+    *,
+    sample_weight: Any = None,
+    prior_precision: float | str = 1.0,
+    hessian: str = "outer_product",
+    noise: float | None = None,
+) -> Posterior:
+    """N(θ | θ*, A⁻¹), A = H/σ² + αI: the Gaussian posterior around the trained weights θ* = `net.weights`.
+
+    Parameters
+    ----------
+    X, T, sample_weight : the training data.
+    prior_precision : α of the prior N(θ | 0, α⁻¹I), or "marginal_likelihood" to take the one that maximises ln p(T | X, α).
+    hessian : H: "outer_product" (W × W), "exact" (W × W; must leave A positive definite), "blocks" (of the outer product, those of the
+        weights into one unit), or "diagonal" (of the outer product; O(W) memory).
+    noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
+
+    The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
+
+    Raises
+    ------
+    UnknownNameError, ConfigError : an unknown hessian, a prior precision or noise that is not positive.
+    NumericalError : A is not positive definite (only "exact" can do that), or the evidence has no maximum.
+    MemoryLimitError : W × W would not fit; says what to use instead.
+
+    Examples
+    --------
+    One weight, y = w x, σ = 1: A = Σ x² + α (Bayesian linear regression).
+
+    >>> import graphbp as gb, networkx as nx
+    >>> net = gb.Network(nx.DiGraph([("x", "y", {"weight": 0.5})]), backend="numpy")
+    >>> posterior = gb.laplace(net, [[1.0], [3.0]], [0.5, 1.5], prior_precision=2.0, noise=1.0)
+    >>> mean, variance = posterior.predict([[6.0]])
+    >>> mean.round(12), variance.round(12)  # 36 / (1 + 9 + 2)
+    (array([[3.]]), array([[3.]]))
+    """
+    alpha = _prior(prior_precision)
+    regression = net.error_function.name == "sum_of_squares"
+    beta = _noise_precision(noise, regression, net.error_function.name)
+    if hessian not in HESSIANS:
+        raise unknown_name("hessian", hessian, HESSIANS)
+    if net.n_parameters == 0:
+        raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+    x, t, s = net._batch(X, T, sample_weight)
+    outputs = Outputs(net)
+    curvature = find_curvature(hessian, net, outputs, x, t, s)
+    error, gradient = net._run.error_and_gradient(net._theta, x, t, s)
+    if not math.isfinite(error):
+        raise NumericalError(f"E = {error} at these weights; the Laplace approximation needs a trained network")
+    theta = np.array(net.weights, np.float64)
+    to_numpy = net._backend.to_numpy
+    count, constant = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
+    evidence = Evidence(curvature.eigenvalues, float(error), float(theta @ theta), count, constant, regression)
+    alpha, beta = evidence.maximise(alpha, beta)
+    precision = curvature.precision(alpha, beta)
+    g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta
+    return Posterior(
+        net.to(),
+        outputs,
+        precision,
+        hessian=hessian,
+        prior_precision=alpha,
+        noise=1 / math.sqrt(beta) if regression else None,
+        log_marginal_likelihood=evidence.log(alpha, beta),
+        determined_parameters=evidence.determined(alpha, beta),
+        distance_from_mode=math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0)),
+    )
+
+
+def _prior(value: float | str) -> float | None:
+    """α, or None where it is to be chosen."""
+    if isinstance(value, str):
+        if value != "marginal_likelihood":
+            raise unknown_name("prior_precision", value, ["marginal_likelihood"], "Or give a number.")
+        return None
+    return _positive("prior_precision", value)
+
+
+def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:
+    """β, or None where it is to be chosen."""
+    if regression:
+        return None if noise is None else _positive("noise", noise) ** -2
+    if noise is not None:
+        raise ConfigError(f"noise={noise!r} is the σ of a regression; error={error!r} is a log likelihood without one")
+    return 1.0
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ConfigError(f"{name}={value!r}; it must be a positive number")
+    return number
+
+
+def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float]:
+    """(N K, the part of ln p(T) that depends on the data alone), samples of weight 0 left out."""
+    k = t.shape[1]
+    weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
+    counted = weight > 0
+    constant = 0.0
+    if regression:
+        constant = 0.5 * k * float(np.log(weight[counted]).sum())
+    elif net.error_function.name == "poisson":
+        constant = -float(sum(w * math.lgamma(v + 1) for w, row in zip(weight, t, strict=True) for v in row))
+    return int(np.count_nonzero(counted)) * k, constant

@@ -1,0 +1,185 @@
+"""The Gaussian posterior and its predictions, linearised in θ: a(x; θ) ≈ a(x; θ*) + J (θ − θ*), so a ~ N(a*, J A⁻¹ Jᵀ)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import unknown_name
+from graphbp.heads import Head
+from graphbp.uncertainty.curvature import Precision
+from graphbp.uncertainty.outputs import Outputs
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["Posterior", "Prediction"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted for each sample; `mean, variance = posterior.predict(X)` works.
+
+    Attributes
+    ----------
+    mean : (N, K) of y: class probabilities for a classifier.
+    variance : (N, K) of y for what is not known about θ, without the noise of an observation.
+    noise_variance : (N, K) of an observation t around y: σ² in a regression, y(1 − y) of a class, y of a count.
+    """
+
+    mean: Array
+    variance: Array
+    noise_variance: Array
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.mean, self.variance))
+
+    @property
+    def total_variance(self) -> Array:
+        """(N, K) of a new observation t: Var(y) + noise; for a class p(1 − p), which has both in it."""
+        return self.variance + self.noise_variance
+
+    @property
+    def standard_deviation(self) -> Array:
+        """√variance."""
+        return np.sqrt(self.variance)
+
+
+class Posterior:
+    """N(θ | θ*, A⁻¹), A = β H + α I; see `gb.laplace`.
+
+    Attributes
+    ----------
+    hessian : which H.
+    prior_precision : α.
+    noise : σ = 1/√β of a regression, else None.
+    log_marginal_likelihood : ln p(T | X, α, β).
+    determined_parameters : γ, how many of the W parameters the data determine.
+    distance_from_mode : √(gᵀA⁻¹g) with g the gradient of βE + ½α|θ|²: how many standard deviations θ* is from the maximum of the
+        posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        outputs: Outputs,
+        precision: Precision,
+        *,
+        hessian: str,
+        prior_precision: float,
+        noise: float | None,
+        log_marginal_likelihood: float,
+        determined_parameters: float,
+        distance_from_mode: float,
+    ) -> None:
+        self._net, self._outputs, self._precision = net, outputs, precision
+        self.hessian, self.prior_precision, self.noise = hessian, prior_precision, noise
+        self.log_marginal_likelihood = log_marginal_likelihood
+        self.determined_parameters = determined_parameters
+        self.distance_from_mode = distance_from_mode
+        self.weights: Array = np.array(net.weights, np.float64)
+        """θ*, a copy: training the network further does not change the posterior."""
+
+    @property
+    def covariance(self) -> Array:
+        """A⁻¹ (W, W).  Raises `MemoryLimitError` where it would not fit."""
+        return self._precision.covariance()
+
+    @property
+    def variances(self) -> Array:
+        """(W,) of each parameter: the diagonal of A⁻¹."""
+        return self._precision.variances()
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        """(n, W) draws of θ."""
+        white = np.random.default_rng(seed).standard_normal((n, len(self.weights)))
+        return np.asarray(self.weights + self._precision.colour(white))
+
+    def output_distribution(self, X: Any) -> tuple[Array, Array]:
+        """Mean (N, K) and covariance (N, K, K) of the outputs' pre-activations a."""
+        x = self._net._inputs(X)
+        a = self._outputs.values(x)
+        covariance = np.empty((*a.shape, a.shape[1]))
+        for part, jacobian in self._outputs.chunks(x):
+            covariance[part] = self._precision.spread(jacobian)
+        return a, covariance
+
+    def predict(self, X: Any, *, method: str = "probit", n_samples: int = 1000, seed: int = 0) -> Prediction:
+        """Mean and variance of y, linearised in θ.
+
+        An identity output, or any that is not the canonical one of its error: mean h(a*), variance h'² Var(a).
+        Sigmoid and softmax under their canonical error: mean h(a* / √(1 + π Var(a) / 8)), variance of h to first order
+        (method="probit"; MacKay 1992), or both by `n_samples` seeded draws of a (method="monte_carlo").
+        exp under "poisson": mean and variance of the log-normal y.
+        """
+        if method not in ("probit", "monte_carlo"):
+            raise unknown_name("method", method, ["probit", "monte_carlo"])
+        a, covariance = self.output_distribution(X)
+        out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a))
+        rng = np.random.default_rng(seed)
+        for head in self._outputs.heads:
+            p = head.positions
+            mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], method, n_samples, rng)
+            out.mean[:, p], out.variance[:, p], out.noise_variance[:, p] = mean, variance, noise
+        return out
+
+    def _head(
+        self, head: Head, a: Array, covariance: Array, method: str, n_samples: int, rng: np.random.Generator
+    ) -> tuple[Array, Array, Array | float]:
+        v = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
+        name = head.activation.name if head.canonical else ""
+        if name in ("sigmoid", "softmax"):
+            if method == "monte_carlo":
+                mean, variance = _monte_carlo(head, a, covariance, n_samples, rng)
+            else:
+                mean = head.activation.f((a / np.sqrt(1 + math.pi / 8 * v)).T).T
+                variance = _first_order(head, a, covariance)
+            # the variance of a class label is p (1 − p) in all, whatever share of it comes from θ
+            return mean, variance, mean * (1 - mean) - variance
+        if name == "exp":
+            mean = np.exp(a + v / 2)
+            return mean, np.expm1(v) * mean**2, mean
+        noise = 0.0 if self.noise is None else self.noise**2
+        return head.activation.f(a.T).T, _first_order(head, a, covariance), noise
+
+    def __str__(self) -> str:
+        noise = "" if self.noise is None else f", noise σ = {self.noise:.4g}"
+        return (
+            f"Laplace posterior over {len(self.weights)} parameters, {self.hessian} Hessian\n"
+            f"  prior precision α = {self.prior_precision:.4g}{noise}\n"
+            f"  log marginal likelihood {self.log_marginal_likelihood:.6g}\n"
+            f"  {self.determined_parameters:.1f} of {len(self.weights)} parameters determined by the data\n"
+            f"  weights {self.distance_from_mode:.3g} standard deviations from the mode"
+        )
+
+
+def _first_order(head: Head, a: Array, covariance: Array) -> Array:
+    """The diagonal of H' C H'ᵀ with H' = ∂y/∂a, (N, k)."""
+    y = head.activation.f(a.T)
+    if not head.coupled:
+        slope = head.activation.df(a.T).T
+        return np.asarray(slope**2 * np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+    y = y.T
+    centred = covariance - np.einsum("nk,nkc->nc", y, covariance)[:, None, :]
+    twice = centred - np.einsum("nck,nk->nc", centred, y)[:, :, None]
+    return np.asarray(y**2 * np.maximum(np.diagonal(twice, axis1=1, axis2=2), 0.0))
+
+
+def _monte_carlo(head: Head, a: Array, covariance: Array, n_samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Mean and variance of h(a + root ε) over draws of ε."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    mean, square = np.zeros_like(a), np.zeros_like(a)
+    for _ in range(n_samples):
+        y = head.activation.f((a + (root @ rng.standard_normal((*a.shape, 1)))[:, :, 0]).T).T
+        mean += y
+        square += y * y
+    mean /= n_samples
+    return mean, np.maximum(square / n_samples - mean**2, 0.0)

@@ -1,0 +1,389 @@
+"""The Laplace approximation against closed forms (Bayesian linear and logistic regression), autograd, and its own samples."""
+
+from __future__ import annotations
+
+import math
+
+import autograd
+import autograd.numpy as anp
+import networkx as nx
+import numpy as np
+import pytest
+
+import graphbp as gb
+from graphbp.uncertainty.curvature import HESSIANS, unit_of_parameter
+from graphbp.uncertainty.outputs import Outputs
+
+
+def linear(d: int, k: int = 1, error: str = "sum_of_squares", activation: str = "identity") -> gb.Network:
+    return gb.Network(gb.layered([d, k], output_activation=activation), error=error, backend="numpy")
+
+
+def design(X: np.ndarray) -> np.ndarray:
+    """The order of θ of one layer: weights row by row, then the bias."""
+    return np.column_stack([X, np.ones(len(X))])
+
+
+def regression(n: int = 25, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    return X, X @ [1.0, -2.0, 0.5] + 0.3 + 0.4 * rng.normal(size=n)
+
+
+def classes(n: int = 40, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return X, (X @ rng.normal(size=(2, k)) + rng.normal(size=(n, k))).argmax(axis=1)
+
+
+def classifier(seed: int = 0, k: int = 3) -> gb.Network:
+    return gb.Network(
+        gb.layered([2, 4, k], output_activation="softmax", skips=True, seed=seed), error="cross_entropy", backend="numpy"
+    )
+
+
+# -- Bayesian linear regression: everything is exact -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("hessian", ["outer_product", "exact", "blocks"])
+def test_bayesian_linear_regression(hessian, weighted):
+    """S_N = (αI + βAᵀSA)⁻¹, m_N = βS_NAᵀSt, evidence N(t | 0, σ²S⁻¹ + AAᵀ/α) (Bishop & Bishop 2006, section 3.3)."""
+    X, t = regression()
+    A, alpha, sigma = design(X), 0.7, 0.4
+    s = np.random.default_rng(1).uniform(0.2, 2, len(X)) if weighted else None
+    S = np.ones(len(X)) if s is None else s
+    posterior_covariance = np.linalg.inv(alpha * np.eye(4) + A.T @ (S[:, None] * A) / sigma**2)
+    net = linear(3)
+    net.weights = posterior_covariance @ A.T @ (S * t) / sigma**2
+    posterior = gb.laplace(net, X, t, sample_weight=s, prior_precision=alpha, noise=sigma, hessian=hessian)
+    assert posterior.covariance == pytest.approx(posterior_covariance, rel=1e-10, abs=1e-14)
+    assert posterior.variances == pytest.approx(np.diag(posterior_covariance), rel=1e-10)
+    marginal = np.diag(sigma**2 / S) + A @ A.T / alpha
+    evidence = -0.5 * (len(t) * math.log(2 * math.pi) + np.linalg.slogdet(marginal)[1] + t @ np.linalg.solve(marginal, t))
+    assert posterior.log_marginal_likelihood == pytest.approx(evidence, rel=1e-11)
+    new = np.random.default_rng(2).normal(size=(6, 3))
+    mean, variance = posterior.predict(new)
+    assert mean[:, 0] == pytest.approx(design(new) @ net.weights, rel=1e-12)
+    assert variance[:, 0] == pytest.approx(np.einsum("ni,ij,nj->n", design(new), posterior_covariance, design(new)), rel=1e-10)
+    assert posterior.predict(new).total_variance == pytest.approx(variance + sigma**2)
+    assert posterior.distance_from_mode == pytest.approx(0, abs=1e-6)
+
+
+def test_the_diagonal_of_linear_regression():
+    X, t = regression()
+    net = linear(3)
+    posterior = gb.laplace(net, X, t, prior_precision=0.7, noise=0.4, hessian="diagonal")
+    assert posterior.variances == pytest.approx(1 / (0.7 + (design(X) ** 2).sum(axis=0) / 0.16), rel=1e-12)
+    assert np.array_equal(posterior.covariance, np.diag(posterior.variances))
+
+
+def test_a_network_trained_with_the_same_prior_is_at_the_mode():
+    X, t = regression()
+    net, alpha, sigma = linear(3), 2.0, 0.4
+    gb.train(net, X, t, optimizer="lbfgs", l2=alpha * sigma**2 / len(X), gradient_tolerance=1e-11, tolerance=0.0)
+    assert gb.laplace(net, X, t, prior_precision=alpha, noise=sigma).distance_from_mode < 1e-5
+    assert gb.laplace(net, X, t, prior_precision=10 * alpha, noise=sigma).distance_from_mode > 0.1
+
+
+def test_the_evidence_is_maximal():
+    """γ = α|θ|² and N K − γ = 2βE, and no neighbour is higher."""
+    X, t = regression()
+    net = linear(3)
+    gb.train(net, X, t, optimizer="levenberg_marquardt")
+    best = gb.laplace(net, X, t, prior_precision="marginal_likelihood")
+    gamma, alpha, beta = best.determined_parameters, best.prior_precision, best.noise**-2
+    assert alpha * net.weights @ net.weights == pytest.approx(gamma, rel=1e-5)
+    assert 2 * beta * net.error(X, t) == pytest.approx(len(t) - gamma, rel=1e-5)
+    for a, s in [(1.1, 1), (0.9, 1), (1, 1.1), (1, 0.9)]:
+        other = gb.laplace(net, X, t, prior_precision=a * alpha, noise=s * best.noise)
+        assert other.log_marginal_likelihood < best.log_marginal_likelihood
+    assert best.noise == pytest.approx(0.4, rel=0.3)
+
+
+def test_noise_is_estimated_and_prior_given():
+    X, t = regression()
+    net = linear(3)
+    gb.train(net, X, t, optimizer="levenberg_marquardt")
+    posterior = gb.laplace(net, X, t, prior_precision=1e-6)
+    rss = 2 * net.error(X, t)
+    assert posterior.noise == pytest.approx(math.sqrt(rss / (len(t) - 4)), rel=1e-4)
+
+
+# -- classification ---------------------------------------------------------------------------------------------------------
+
+
+def test_logistic_regression():
+    """A = αI + Σ y(1 − y) x xᵀ; p = σ(a / √(1 + π v / 8))."""
+    X, t = classes(k=2)
+    net = linear(2, 1, "binary_cross_entropy", "sigmoid")
+    gb.train(net, X, t, optimizer="lbfgs", l2=0.5 / len(X))
+    posterior = gb.laplace(net, X, t, prior_precision=0.5)
+    A, y = design(X), net.forward(X)[:, 0]
+    precision = 0.5 * np.eye(3) + A.T @ ((y * (1 - y))[:, None] * A)
+    assert posterior.covariance == pytest.approx(np.linalg.inv(precision), rel=1e-10)
+    likelihood = np.log(np.where(t == 1, y, 1 - y)).sum()
+    w = net.weights
+    evidence = likelihood - 0.25 * w @ w + 1.5 * math.log(0.5) - 0.5 * np.linalg.slogdet(precision)[1]
+    assert posterior.log_marginal_likelihood == pytest.approx(evidence, rel=1e-12)
+    a, v = A @ w, np.einsum("ni,ij,nj->n", A, np.linalg.inv(precision), A)
+    p = posterior.predict(X)
+    assert p.mean[:, 0] == pytest.approx(1 / (1 + np.exp(-a / np.sqrt(1 + math.pi * v / 8))), rel=1e-10)
+    assert (np.abs(p.mean - 0.5) <= np.abs(y[:, None] - 0.5) + 1e-12).all(), "uncertainty never makes a class surer"
+    assert p.total_variance == pytest.approx(p.mean * (1 - p.mean))
+
+
+def test_a_small_classifier_against_autograd():
+    """GGN, predictive covariance of the logits and probit probabilities, from autograd alone."""
+    X, t = classes()
+    g = gb.layered([2, 4, 3], output_activation="softmax", seed=1)
+    net = gb.Network(g, error="cross_entropy", backend="numpy")
+    gb.train(net, X, t, optimizer="lbfgs", l2=1 / len(X))
+    at = {edge: net.parameter_index(*edge) for edge in g.edges} | {node: net.parameter_index(node) for node in list(g)[1:]}
+    x, h, y = list(g)
+
+    def logits(w, x_n):
+        hidden = anp.tanh(anp.dot(w[at[x, h]].reshape(4, 2), x_n) + w[at[h]])
+        return anp.dot(w[at[h, y]].reshape(3, 4), hidden) + w[at[y]]
+
+    w = net.weights.copy()
+    J = np.stack([autograd.jacobian(logits)(w, row) for row in X])
+    p = net.forward(X)
+    R = np.einsum("nk,kc->nkc", p, np.eye(3)) - p[:, :, None] * p[:, None, :]
+    S = np.linalg.inv(np.einsum("nki,nkc,ncj->ij", J, R, J) + np.eye(len(w)))
+    posterior = gb.laplace(net, X, t)
+    assert posterior.covariance == pytest.approx(S, rel=1e-8, abs=1e-12)
+    a, C = posterior.output_distribution(X)
+    assert a == pytest.approx(np.stack([logits(w, row) for row in X]), rel=1e-12)
+    assert pytest.approx(J @ S @ J.transpose(0, 2, 1), rel=1e-8, abs=1e-12) == C
+    kappa = a / np.sqrt(1 + math.pi / 8 * np.diagonal(C, axis1=1, axis2=2))
+    q = np.exp(kappa) / np.exp(kappa).sum(axis=1, keepdims=True)
+    prediction = posterior.predict(X)
+    assert prediction.mean == pytest.approx(q, rel=1e-9)
+    slope = np.einsum("nkc,nci->nki", R, J)
+    assert prediction.variance == pytest.approx(np.einsum("nki,ij,nkj->nk", slope, S, slope), rel=1e-8)
+
+
+def test_monte_carlo_agrees_with_samples_of_the_weights():
+    X, t = classes()
+    net = classifier()
+    gb.train(net, X, t, optimizer="lbfgs", l2=1 / len(X))
+    posterior = gb.laplace(net, X, t)
+    drawn = posterior.predict(X, method="monte_carlo", n_samples=4000, seed=1)
+    again = posterior.predict(X, method="monte_carlo", n_samples=4000, seed=1)
+    assert np.array_equal(drawn.mean, again.mean)
+    assert drawn.mean.sum(axis=1) == pytest.approx(np.ones(len(X)))
+    _, J = next(Outputs(net).chunks(net._inputs(X)))
+    a = Outputs(net).values(net._inputs(X))
+    draws = a + np.einsum("nkw,mw->mnk", J, posterior.sample(4000, seed=2) - net.weights)
+    p = np.exp(draws) / np.exp(draws).sum(axis=2, keepdims=True)
+    assert drawn.mean == pytest.approx(p.mean(axis=0), abs=0.03)
+    assert drawn.variance == pytest.approx(p.var(axis=0), abs=0.01)
+    assert drawn.mean == pytest.approx(posterior.predict(X).mean, abs=0.1)
+
+
+def test_poisson_is_log_normal():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    t = rng.poisson(np.exp(X @ [0.5, -0.3] + 1))
+    net = linear(2, 1, "poisson", "exp")
+    gb.train(net, X, t, optimizer="lbfgs")
+    posterior = gb.laplace(net, X, t, prior_precision=1e-3)
+    a, C = posterior.output_distribution(X)
+    draws = np.exp(a[:, 0] + np.sqrt(C[:, 0, 0]) * rng.standard_normal((20000, 60)))
+    p = posterior.predict(X)
+    assert p.mean[:, 0] == pytest.approx(draws.mean(axis=0), rel=0.02)
+    assert p.variance[:, 0] == pytest.approx(draws.var(axis=0), rel=0.1)
+    log_likelihood = sum(k * math.log(m) - m - math.lgamma(k + 1) for k, m in zip(t, net.forward(X)[:, 0], strict=True))
+    assert posterior.log_marginal_likelihood < log_likelihood
+
+
+def test_an_output_that_is_not_canonical():
+    """Var(y) = h'² Var(a), to first order."""
+    X, t = regression()
+    net = linear(3, 1, "sum_of_squares", "tanh")
+    gb.train(net, X, np.tanh(t), optimizer="lbfgs")
+    posterior = gb.laplace(net, X, np.tanh(t), noise=0.1)
+    J = net.weight_jacobian(X)
+    assert posterior.covariance == pytest.approx(np.linalg.inv(100 * np.einsum("nki,nkj->ij", J, J) + np.eye(4)), rel=1e-8)
+    assert posterior.predict(X).variance == pytest.approx(np.einsum("nki,ij,nkj->nk", J, posterior.covariance, J), rel=1e-8)
+
+
+# -- the forms of H ---------------------------------------------------------------------------------------------------------
+
+NETWORKS = {
+    "softmax": (classifier(seed=3), classes()),
+    "dag": (
+        gb.Network(gb.random_dag(3, 8, 2, density=0.5, seed=1), backend="numpy"),
+        (regression()[0], np.random.default_rng(0).normal(size=(25, 2))),
+    ),
+    "not canonical": (
+        gb.Network(gb.layered([3, 4, 1], output_activation="tanh"), backend="numpy"),
+        (regression()[0], np.tanh(regression()[1])),
+    ),
+    "float32": (gb.Network(gb.layered([3, 4, 1]), backend="numpy", dtype="float32"), regression()),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_blocks_and_diagonal_are_parts_of_the_outer_product(name):
+    net, (X, t) = NETWORKS[name]
+    s = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    tolerance = 1e-10 if net.dtype == np.float64 else 1e-4
+    noise = {} if name == "softmax" else {"noise": 1.0}
+    H = net.outer_product_hessian(X, t, s).astype(float)
+    unit = unit_of_parameter(net)
+    A = np.where(unit[:, None] == unit, H, 0) + 3 * np.eye(len(H))
+    blocks = gb.laplace(net, X, t, sample_weight=s, prior_precision=3.0, hessian="blocks", **noise)
+    assert blocks.covariance == pytest.approx(np.linalg.inv(A), rel=tolerance, abs=tolerance)
+    diagonal = gb.laplace(net, X, t, sample_weight=s, prior_precision=3.0, hessian="diagonal", **noise)
+    assert diagonal.variances == pytest.approx(1 / (np.diag(H) + 3), rel=tolerance)
+    assert blocks.log_marginal_likelihood == pytest.approx(_evidence(net, X, t, s, A, bool(noise)), rel=1e-6)
+
+
+def _evidence(net, X, t, s, A, regression) -> float:
+    k, w = net.schedule.n_outputs, net.weights.astype(float)
+    noise = 0.5 * k * np.log(s).sum() - 0.5 * len(X) * k * math.log(2 * math.pi) if regression else 0
+    return float(-net.error(X, t, s) + noise - 1.5 * w @ w + 0.5 * len(w) * math.log(3) - 0.5 * np.linalg.slogdet(A)[1])
+
+
+def test_units_own_their_incoming_weights():
+    g = nx.DiGraph()
+    g.add_node("x", units=2)
+    g.add_node("h", units=3, bias=np.zeros(3), activation="tanh")
+    g.add_node("y", bias=0.0)
+    g.add_edge("x", "h", weight=np.ones((3, 2)))
+    g.add_edge("h", "y", weight=np.ones((1, 3)))
+    net = gb.Network(g, backend="numpy")
+    unit = unit_of_parameter(net)
+    assert unit[net.parameter_index("x", "h")].tolist() == [2, 2, 3, 3, 4, 4]
+    assert unit[net.parameter_index("h")].tolist() == [2, 3, 4]
+    assert set(unit[net.parameter_index("h", "y")]) == {5} == set(unit[net.parameter_index("y")])
+
+
+def test_frozen_and_tied_weights():
+    g = nx.DiGraph()
+    g.add_node("h", activation="tanh", bias=0.1)
+    g.add_edge("x", "h", weight=0.5, tie="a")
+    g.add_edge("h", "y", weight=0.5, tie="a")
+    g.add_edge("x", "y", weight=2.0, trainable=False)
+    net = gb.Network(g, backend="numpy")
+    X = np.linspace(-1, 1, 9)[:, None]
+    J = net.weight_jacobian(X)[:, 0]
+    for hessian in ("outer_product", "blocks"):
+        posterior = gb.laplace(net, X, 3 * X, noise=0.5, hessian=hessian)
+        if hessian == "outer_product":
+            assert posterior.covariance == pytest.approx(np.linalg.inv(np.eye(2) + 4 * J.T @ J), rel=1e-10)
+        assert posterior.sample(3).shape == (3, 2)
+
+
+@pytest.mark.parametrize("hessian", ["outer_product", "blocks", "diagonal"])
+def test_samples_have_the_covariance(hessian):
+    X, t = regression()
+    net = gb.Network(gb.layered([3, 2, 1]), backend="numpy")
+    posterior = gb.laplace(net, X, t, noise=0.5, hessian=hessian)
+    draws = posterior.sample(40000, seed=3)
+    assert np.array_equal(draws[:5], posterior.sample(40000, seed=3)[:5])
+    assert draws.mean(axis=0) == pytest.approx(net.weights, abs=0.05)
+    assert np.cov(draws.T) == pytest.approx(posterior.covariance, abs=0.04)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    net, (X, t) = NETWORKS["softmax"]
+    whole = gb.laplace(net, X, t, hessian="diagonal")
+    monkeypatch.setattr("graphbp.uncertainty.outputs.CHUNK_BYTES", 8 * 3 * net.n_parameters * 7)
+    parts = gb.laplace(net, X, t, hessian="diagonal")
+    assert parts.variances == pytest.approx(whole.variances, rel=1e-12)
+    assert parts.predict(X).variance == pytest.approx(whole.predict(X).variance, rel=1e-12)
+
+
+def test_the_posterior_does_not_follow_the_network():
+    X, t = regression()
+    net = gb.Network(gb.layered([3, 2, 1]), backend="numpy")
+    posterior = gb.laplace(net, X, t, noise=0.5)
+    before = posterior.predict(X).mean.copy()
+    net.weights = 0 * net.weights
+    assert np.array_equal(posterior.predict(X).mean, before)
+
+
+def test_many_parameters_take_little_memory_with_the_diagonal():
+    net = gb.Network(gb.layered([20, 150, 3], output_activation="softmax"), error="cross_entropy", backend="numpy")
+    X = np.random.default_rng(0).normal(size=(30, 20))
+    y = np.arange(30) % 3
+    with gb.config(memory=8 * net.n_parameters * 100):
+        with pytest.raises(gb.MemoryLimitError, match="hessian='blocks' or hessian='diagonal'"):
+            gb.laplace(net, X, y)
+        posterior = gb.laplace(net, X, y, hessian="diagonal", prior_precision="marginal_likelihood")
+        with pytest.raises(gb.MemoryLimitError, match="posterior covariance"):
+            _ = posterior.covariance
+    assert posterior.predict(X).mean.sum(axis=1) == pytest.approx(np.ones(30))
+
+
+def test_it_prints_itself():
+    X, t = regression()
+    text = str(gb.laplace(linear(3), X, t))
+    for word in ("4 parameters", "outer_product", "log marginal likelihood", "noise"):
+        assert word in text
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_indefinite_exact_hessian_is_refused():
+    """y = u v x at u = v = 0 is a saddle point: eigenvalues ±Σ t x."""
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "h", 0.0), ("h", "y", 0.0)])
+    net = gb.Network(g, backend="numpy")
+    X = np.array([[1.0], [2.0]])
+    with pytest.raises(gb.NumericalError, match=r"1 eigenvalue\(s\).*outer_product"):
+        gb.laplace(net, X, 3 * X, noise=1.0, hessian="exact", prior_precision=1.0)
+    with pytest.raises(gb.NumericalError, match="negative eigenvalues"):
+        gb.laplace(net, X, 3 * X, noise=1.0, hessian="exact", prior_precision="marginal_likelihood")
+    assert gb.laplace(net, X, 3 * X, noise=1.0, hessian="exact", prior_precision=16.0).variances == pytest.approx(
+        np.diag(np.linalg.inv([[16, -15], [-15, 16]]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"hessian": "outer"}, gb.UnknownNameError, "outer_product"),
+        ({"prior_precision": 0}, gb.ConfigError, "prior_precision=0"),
+        ({"prior_precision": float("nan")}, gb.ConfigError, "nan"),
+        ({"prior_precision": "marginal"}, gb.UnknownNameError, "marginal_likelihood"),
+        ({"noise": -1}, gb.ConfigError, "noise=-1"),
+    ],
+)
+def test_refused(options, kind, message):
+    X, t = regression()
+    with pytest.raises(kind, match=message):
+        gb.laplace(linear(3), X, t, **options)
+
+
+def test_noise_of_a_classifier_is_refused():
+    X, t = classes()
+    with pytest.raises(gb.ConfigError, match="cross_entropy"):
+        gb.laplace(classifier(), X, t, noise=1.0)
+    with pytest.raises(gb.UnknownNameError, match="monte_carlo"):
+        gb.laplace(classifier(), X, t).predict(X, method="montecarlo")
+
+
+def test_residuals_of_zero_have_no_evidence_maximum():
+    net = linear(3)
+    X, _ = regression()
+    with pytest.raises(gb.NumericalError, match="noise"):
+        gb.laplace(net, X, net.forward(X))
+
+
+def test_an_output_that_feeds_others_is_refused_by_name():
+    g = nx.DiGraph()
+    g.add_node("p", activation="sigmoid", bias=0.0, role="output")
+    g.add_node("q", activation="sigmoid", bias=0.0, role="output")
+    g.add_weighted_edges_from([("x", "p", 1.0), ("p", "q", 1.0)])
+    net = gb.Network(g, error="binary_cross_entropy", backend="numpy")
+    with pytest.raises(gb.NotSupportedError, match="'p'"):
+        gb.laplace(net, [[1.0]], [[1.0, 0.0]])
+
+
+def test_every_hessian_is_tested_here():
+    assert set(HESSIANS) == {"outer_product", "exact", "blocks", "diagonal"}
