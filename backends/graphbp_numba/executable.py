@@ -23,7 +23,8 @@ from graphbp.extend import (
 from graphbp_numba import kernels, quantities
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.plan import make_plan
+from graphbp_numba.layers import LayerPath, prefers_layers
+from graphbp_numba.plan import Plan, make_plan
 from graphbp_numba.states import state_rows
 from graphbp_numba.threads import run_tasks
 
@@ -45,14 +46,26 @@ class NumbaExecutable:
 
     def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype = schedule, dtype
-        self.plan = make_plan(schedule, error, dtype)
+        self._error = error
+        self.layers = LayerPath(schedule, error, dtype) if prefers_layers(schedule) else None
         self.width = VECTOR_BYTES // dtype.itemsize
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
-        self.rows = kernels.buffer_rows(schedule.n_rows, self.plan.n_keep, schedule.n_outputs)
+        if self.layers is None:
+            self.plan  # noqa: B018  # what cannot be compiled is refused here, not at the first call
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The flat arrays of the tiles' kernels."""
+        return make_plan(self.schedule, self._error, self.dtype)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of a tile's buffer."""
+        return kernels.buffer_rows(self.schedule.n_rows, self.plan.n_keep, self.schedule.n_outputs)
 
     # -- choices ----------------------------------------------------------------------------------------------------------
 
@@ -77,6 +90,8 @@ class NumbaExecutable:
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""
+        if self.layers is not None:
+            return self.layers.forward(theta, X)
         Y = np.empty((len(X), self.schedule.n_outputs), self.dtype)
         w, bias = self._weights(theta, self.plan.in_param), self._weights(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
@@ -109,6 +124,9 @@ class NumbaExecutable:
 
     def _sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
         """(E, gradient, ∂E/∂x) of one pass over the tiles, cut into partitions that are summed pairwise."""
+        if self.layers is not None:
+            value, slope, back = self.layers.sweep(theta, X, T, sample_weight, mode)
+            return value, self.none if slope is None else slope, self._no_rows if back is None else back
         plan = self.plan
         w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
         w_out = self.none if mode == kernels.VALUE else self._weights(theta, plan.out_param)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.functions import activation_functions, error_function_addresses
 
-__all__ = ["RUN_ROWS", "Plan", "make_plan"]
+__all__ = ["RUN_ROWS", "Plan", "head_table", "make_plan"]
 
 RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
@@ -314,6 +314,17 @@ def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], 
         positions.extend(head.positions.tolist())
         line[LAST] = len(positions)
     return table, np.array(positions, np.int64)
+
+
+def head_table(s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+    """A table with nothing but the heads, and what must live as long as it."""
+    heads, head_pos = _heads(groups, dtype)
+    code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
+    table = np.zeros(TABLE_SIZE, np.int64)
+    table[[N_ROWS, N_INPUTS, N_OUTPUTS, N_HEADS, ERROR_CODE]] = (s.n_rows, s.n_inputs, s.n_outputs, len(heads), code)
+    table[HEADS], table[HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
+    table[ERROR_VALUE:] = _pairwise_addresses(error, groups, code, dtype)
+    return table, (heads, head_pos)
 
 
 def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
