@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 
@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description="graphbp beside its peers, on the same work, in one run, as ratios."
     )
     p.add_argument("--list", action="store_true", help="name the workloads and stop")
-    p.add_argument("--only", nargs="+", metavar="NAME", help="run the workloads whose names begin so")
+    p.add_argument("--only", nargs="+", metavar="NAME", help="run the workloads of these names; * stands for any letters")
     p.add_argument("--quick", action="store_true", help="everything small: shows that it runs; its numbers mean nothing")
     p.add_argument("--rounds", type=int, default=7, help="rounds of A B C A B C ... (default 7; at least 3)")
     p.add_argument(
@@ -42,44 +42,39 @@ def main(arguments: list[str] | None = None) -> int:
         for workload in workloads:
             print(f"{workload.name:32s} {workload.title}")
         return 0
-    chosen = [w for w in workloads if not options.only or any(w.name.startswith(name) for name in options.only)]
+    chosen = [w for w in workloads if not options.only or any(fnmatch(w.name, pattern) for pattern in options.only)]
     if not chosen:
-        print(f"no workload begins with {' or '.join(options.only)}; --list names them", file=sys.stderr)
+        print(
+            f"no workload is called {' or '.join(options.only)}; --list names them, and * stands for any letters", file=sys.stderr
+        )
         return 2
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     described = machine.describe(options.threads, capped)
     print(machine.line(described))
-    context = Context(options.quick, max(3, 3 if options.quick else options.rounds), options.patience, options.threads)
+    context = Context(options.quick, 3 if options.quick else max(3, options.rounds), options.patience, options.threads)
+    titles = {w.name: w.title for w in workloads}
+    command = "python -m benchmarks " + " ".join(arguments if arguments is not None else sys.argv[1:])
+    kept = report.load(options.json)[1] if options.merge and options.json and options.json.exists() else []
     rows: list[Row] = []
     for workload in chosen:
-        print(f"{workload.name}: {workload.title}")
-        try:
-            rows += workload.run(context)
-        except Exception as problem:  # said in the table; the others still run
-            rows.append(Row(workload.name, "all", value="failed", note=f"{type(problem).__name__}: {problem}"))
-    titles = {w.name: w.title for w in workloads}
-    report.print_table(rows, titles)
-    print("\n".join(pictures.slopes(rows)))
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    command = "python -m benchmarks " + " ".join(arguments if arguments is not None else sys.argv[1:])
-    if options.json:
-        kept = []
-        if options.merge and options.json.exists():
-            kept = [row for row in report.load(options.json)[1] if row.workload not in {r.workload for r in rows}]
-        order = list(titles)
-        merged = sorted(
-            [*kept, *rows], key=lambda row: next((k for k, n in enumerate(order) if row.workload.startswith(n)), len(order))
-        )
-        report.save(options.json, merged, workloads, described, command, date)
-        rows = merged
+        print(f"{workload.name}: {workload.title}", flush=True)
+        fresh = report.run(workload, context)
+        report.print_table(fresh, titles)
+        rows += fresh
+        kept = report.merge(kept, fresh, list(titles))
+        if options.json:  # after each workload, so that an interrupted run leaves what it has
+            report.save(options.json, kept, titles, described, command)
+    print("\n".join(pictures.slopes(kept)))
     if options.markdown:
-        options.markdown.write_text(report.markdown(rows, titles), encoding="utf-8")
+        options.markdown.write_text(report.markdown(kept, titles), encoding="utf-8")
     if options.pictures:
         try:
-            for path in pictures.draw(rows, options.pictures):
+            for path in pictures.draw(kept, options.pictures):
                 print(f"drew {path}")
         except MissingError as gone:
             print(f"no pictures: {gone}: {gone.install}")
+    missed = [row for row in rows if row.met is False]
+    print(f"targets reached: {sum(row.met is True for row in rows)}, missed: {len(missed)}")
     return 0
 
 

@@ -16,15 +16,21 @@ from typing import Any
 
 
 def run(task: str, *arguments: object) -> dict[str, Any]:
-    """Run a task in a child and return what it printed; `wall` is the child's whole life, seen from here."""
-    start = time.perf_counter()
+    """Run a task in a child and return what it printed; `wall` is the child's whole life, `cpu` the processor time it took."""
+    start, used = time.perf_counter(), _children_seconds()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.child", task, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     wall = time.perf_counter() - start
     if done.returncode:
         raise RuntimeError(f"{task}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f'exit {done.returncode}'}")
-    return {**json.loads(done.stdout.splitlines()[-1]), "wall": wall}
+    return {**json.loads(done.stdout.splitlines()[-1]), "wall": wall, "cpu": _children_seconds() - used}
+
+
+def _children_seconds() -> float:
+    """Processor time of all ended children."""
+    use = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return use.ru_utime + use.ru_stime
 
 
 def _peak_gib() -> float:

@@ -64,6 +64,7 @@ class Row:
 
     seconds, low, high : median and range of a call; None where the row is not a timing.
     ratio : seconds over the reference's seconds: how many times faster graphbp is.
+    ratio_of_lows : the same of the fastest rounds: what an undisturbed machine would show.
     target, met : the target in words, and whether it is reached; met is None where nothing was asked.
     value : what is said in place of a time ("19 of 19 categories").
     rate : work a second, where the work is counted in edges × samples.
@@ -77,6 +78,7 @@ class Row:
     high: float | None = None
     rounds: int = 0
     ratio: float | None = None
+    ratio_of_lows: float | None = None
     target: str = ""
     met: bool | None = None
     value: str = ""
@@ -85,6 +87,7 @@ class Row:
     difference: float | None = None
     size: int | None = None
     reference: bool = False
+    date: str = ""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.outcome import Row, Workload
+from benchmarks.outcome import Context, Row, Workload
 
-HEAD = ("", "median", "range", "ratio", "rate", "target", "", "note")
+HEAD = ("", "median", "range", "ratio", "at best", "rate", "target", "", "note")
 
 
 def seconds(value: float | None) -> str:
@@ -29,8 +30,9 @@ def cells(row: Row) -> tuple[str, ...]:
     spread = "" if row.low is None or row.high is None else f"{seconds(row.low)} – {seconds(row.high)}"
     verdict = "" if row.met is None else "reached" if row.met else "missed"
     ratio = "" if row.ratio is None else "1" if row.reference else f"{row.ratio:.3g} ×"
+    best = "" if row.ratio_of_lows is None or row.reference else f"{row.ratio_of_lows:.3g} ×"
     rate = "" if row.rate is None else f"{row.rate / 1e9:.3g} G/s"
-    return row.what, row.value or seconds(row.seconds), spread, ratio, rate, row.target, verdict, row.note
+    return row.what, row.value or seconds(row.seconds), spread, ratio, best, rate, row.target, verdict, row.note
 
 
 def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, int | None, list[Row]]]:
@@ -50,7 +52,7 @@ def print_table(rows: Sequence[Row], titles: dict[str, str]) -> None:
         table = Table(title=_title(name, size, titles), title_justify="left", title_style="bold")
         for number, head in enumerate(HEAD):
             table.add_column(
-                head, justify="right" if number in (1, 3, 4) else "left", no_wrap=number in (1, 2, 3, 4), overflow="fold"
+                head, justify="right" if number in (1, 3, 4, 5) else "left", no_wrap=number in (1, 2, 3, 4, 5), overflow="fold"
             )
         for row in group:
             style = None if row.met is None else "green" if row.met else "red"
@@ -67,23 +69,40 @@ def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
     """The same tables, for a document."""
     out = []
     for name, size, group in _groups(rows):
-        out.append(f"**{_title(name, size, titles)}** (`--only {name}`)\n")
+        out.append(f"**{_title(name, size, titles)}** \n")
         out.append("| " + " | ".join(HEAD) + " |")
-        out.append("|" + "|".join("--:" if n in (1, 3, 4) else ":--" for n in range(len(HEAD))) + "|")
+        out.append("|" + "|".join("--:" if n in (1, 3, 4, 5) else ":--" for n in range(len(HEAD))) + "|")
         out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in group]
         out.append("")
     return "\n".join(out)
 
 
-def save(path: Path, rows: Sequence[Row], workloads: Sequence[Workload], machine: dict[str, Any], command: str, date: str) -> None:
+def run(workload: Workload, context: Context) -> list[Row]:
+    """The workload's rows, dated; if it fails, a row that says so, so that the others still run."""
+    try:
+        rows = list(workload.run(context))
+    except Exception as problem:
+        rows = [Row(workload.name, "all", value="failed", note=f"{type(problem).__name__}: {problem}")]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    for row in rows:
+        row.date = now
+    return rows
+
+
+def merge(kept: Sequence[Row], fresh: Sequence[Row], order: Sequence[str]) -> list[Row]:
+    """`kept` without the workloads measured again, and `fresh`, in the order of the workloads."""
+    again = {row.workload for row in fresh}
+
+    def place(row: Row) -> int:
+        fits = [name for name in order if row.workload.startswith(name)]
+        return order.index(max(fits, key=len)) if fits else len(order)
+
+    return sorted([*(row for row in kept if row.workload not in again), *fresh], key=place)
+
+
+def save(path: Path, rows: Sequence[Row], titles: dict[str, str], machine: dict[str, Any], command: str) -> None:
     """Everything that was measured, with where and how."""
-    document = {
-        "date": date,
-        "command": command,
-        "machine": machine,
-        "titles": {w.name: w.title for w in workloads},
-        "rows": [asdict(row) for row in rows],
-    }
+    document = {"command": command, "machine": machine, "titles": titles, "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

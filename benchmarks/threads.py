@@ -3,9 +3,11 @@
 Libraries take their thread count at import, so this module comes first, imports none of them, and closes three doors at once:
 
 * the process is bound to `n` cores (Linux): XLA, which has no switch of its own, sizes its pool by the cores it may use;
-* the environment variables of OpenMP, OpenBLAS, MKL and Numba say `n`; waiting OpenMP threads sleep rather than spin, so that one
-  library's idle pool takes no time from the next contender;
-* `graphbp`, PyTorch and threadpoolctl are told again once they are imported.
+* the environment variables of OpenMP, OpenBLAS, MKL, Numba and graphbp say `n`;
+* PyTorch is told again once it is imported.
+
+Idle OpenMP threads spin for a moment before they sleep, as they do by default: that is part of what each library is.  The pause
+before each sample (`benchmarks.timing`) lets the previous contender's threads fall asleep.
 """
 
 from __future__ import annotations
@@ -24,10 +26,9 @@ POOLS = (
 
 def cap(n: int) -> str:
     """Cap every pool of this process and of its children at `n` threads; returns a line that says what was done."""
-    done = [f"{len(POOLS)} environment variables = {n}", "OMP_WAIT_POLICY=passive"]
+    done = [f"{len(POOLS)} environment variables = {n}"]
     for name in POOLS:
         os.environ[name] = str(n)
-    os.environ["OMP_WAIT_POLICY"] = "passive"
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[:n]
         os.sched_setaffinity(0, cores)

@@ -40,7 +40,8 @@ def second_process(context: Context) -> list[Row]:
             rows.append(Row(name, f"graphbp {backend}", value="failed", note=str(problem)))
             continue
         inside = statistics.median(r["seconds"] for r in results)
-        note = f"whole process; {inside:.2f} s of it after Python started; the run before took {cold['wall']:.2f} s"
+        cpu = statistics.median(r["cpu"] for r in results)
+        note = f"whole process ({cpu:.2f} s of processor time); {inside:.2f} s of it after Python started; the run before took {cold['wall']:.2f} s"
         rows.append(_timed(name, f"graphbp {backend}", [r["wall"] for r in results], 1.5, note))
     return rows
 
