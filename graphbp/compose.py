@@ -11,6 +11,7 @@ jvp                      `jacobian` times U, plus `weight_jacobian` times v
 hessian                  `hessian_product` with the identity, in blocks
 hessian_product          `hessian` times v
 hessian_diagonal         the diagonal of `hessian`
+unit_blocks              cut out of `hessian` or `outer_product_hessian`
 outer_product_...        likewise
 =======================  =============================================================================
 
@@ -64,6 +65,7 @@ class Composed:
     hessian: Callable[..., Any]
     hessian_product: Callable[..., Any]
     hessian_diagonal: Callable[..., Any]
+    unit_blocks: Callable[..., Any]
     outer_product_hessian: Callable[..., Any]
     outer_product_product: Callable[..., Any]
     trace: Callable[..., Any]
@@ -161,6 +163,15 @@ class Composed:
     def _hessian_diagonal(self, *args: Any) -> Any:
         self._tell("hessian_diagonal", "the full Hessian")
         return self.hessian(*args).diagonal().copy()
+
+    def _unit_blocks(self, theta: Any, X: Any, T: Any, s: Any, exact: bool) -> list[Any]:
+        from graphbp.second_order.plan import HessianPlan
+
+        self._tell("unit_blocks", "the full Hessian")
+        full = (self.hessian if exact else self.outer_product_hessian)(theta, X, T, s)
+        host = full.get() if hasattr(full, "get") else full
+        groups = HessianPlan.of(self._schedule).groups
+        return [host[group.index[:, :, None], group.index[:, None, :]] for group in groups]
 
 
 def _empty(like: Any, shape: tuple[int, ...]) -> Any:

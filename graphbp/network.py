@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -23,7 +23,7 @@ from graphbp import data
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option
 from graphbp.error_functions import ErrorFunction, get_error_function
-from graphbp.exceptions import NotSupportedError, WeightError, unknown_name
+from graphbp.exceptions import DataError, NotSupportedError, WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from graphbp.check import Report
     from graphbp.jacobian import JacobianPlan
+    from graphbp.second_order.blocks import UnitBlocks
+    from graphbp.second_order.estimates import Estimate
 
 __all__ = ["Network"]
 
@@ -459,6 +461,38 @@ class Network:
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
         return self._back(self._run.hessian_diagonal(self._theta, *self._batch(X, T, sample_weight)), X, T)
+
+    def hessian_blocks(
+        self, X: Any, T: Any, sample_weight: Any = None, *, kind: Literal["exact", "outer_product"] = "exact"
+    ) -> dict[Node, UnitBlocks]:
+        """Node → the parts of H that each of its units' own weights and bias span, Σ_n B_jj z zᵀ, without W × W storage.
+
+        `blocks[node].index` (units, p) are positions in θ, −1 padding units with fewer than p parameters; `blocks[node].block` is
+        (units, p, p).  `kind="outer_product"` takes the outer-product Hessian's.
+        """
+        from graphbp.second_order.blocks import blocks_by_node
+        from graphbp.second_order.plan import HessianPlan
+
+        if kind not in ("exact", "outer_product"):
+            raise DataError(f'kind={kind!r}; use "exact" or "outer_product"')
+        exact = kind == "exact"
+        batch = self._batch(X, T, sample_weight)
+        product = self._run.hessian_product if exact else self._run.outer_product_product
+
+        def multiply(v: Array) -> Array:
+            return self._backend.to_numpy(product(self._theta, *batch, self._backend.asarray(v, self._dtype)))
+
+        groups = self._run.unit_blocks(self._theta, *batch, exact)
+        return blocks_by_node(HessianPlan.of(self._schedule), groups, multiply, self._dtype)
+
+    def hessian_estimate(self, X: Any, T: Any, sample_weight: Any = None, *, n_probes: int = 64, seed: int = 0) -> Estimate:
+        """Hutchinson's estimate of H's diagonal and trace with standard errors, from `n_probes` products; seeded.
+
+        For networks where even the exact `hessian_diagonal`, O(units · edges) a sample, is too much.
+        """
+        from graphbp.second_order.estimates import hutchinson
+
+        return hutchinson(self.hessian_operator(X, T, sample_weight), n_probes, seed)
 
     def hessian_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
         """v ↦ H v, exact, by the R-operator: O(W) a sample and product, no W × W storage."""

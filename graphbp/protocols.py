@@ -128,6 +128,14 @@ class FullExecutable(Executable, Protocol):
         """(W,): the exact diagonal of the Hessian, without W × W storage."""
         ...
 
+    def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
+        """For each group of `HessianPlan.of(schedule)` Σ_n B_jj z zᵀ: (units, sources, sources), in host memory.
+
+        These are the units' own blocks of the exact Hessian (`exact`) or of the outer-product one, for parameters that are not
+        tied; the core adds the cross terms of tied ones.  Entries of frozen weights are never read.
+        """
+        ...
+
     def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """H v for v (W, B): (W, B), by the R-operator."""
         ...

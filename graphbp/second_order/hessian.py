@@ -85,10 +85,8 @@ def assemble_diagonal(
         for lo in range(0, len(plan.stack_row), _RUN):
             run = slice(lo, lo + _RUN)
             out[plan.stack_index[run]] += np.einsum("sn,sn->s", own[plan.stack_row[run]], squares[plan.stack_source[run]])
-    count = np.bincount(plan.schedule.parameters.slot_parameter[plan.schedule.parameters.order], minlength=plan.n_parameters)
-    tied = np.flatnonzero(count > 1)
-    out[tied] = np.nan
-    return out, tied
+    out[plan.tied_positions] = np.nan
+    return out, plan.tied_positions
 
 
 def assemble_unit_blocks(

@@ -133,6 +133,12 @@ class HessianPlan:
         return self.schedule.parameters.tied
 
     @cached_property
+    def tied_positions(self) -> Indices:
+        """Positions in θ whose parameter fills more than one slot."""
+        parameters = self.schedule.parameters
+        return np.flatnonzero(np.bincount(parameters.slot_parameter[parameters.order], minlength=self.n_parameters) > 1)
+
+    @cached_property
     def reach(self) -> npt.NDArray[np.bool_]:
         """(n_rows, n_rows): reach[k, j], a path of at least one edge leads from row j to row k.  Levels upwards, O(edges · n_rows)."""
         s = self.schedule

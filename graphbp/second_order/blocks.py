@@ -1,0 +1,84 @@
+"""The blocks of single units on the Hessian's diagonal: ∂²E/∂w_ji∂w_jk = Σ_n B_jj z_i z_k, without W × W storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.second_order.operators import MATMAT_COLUMNS
+from graphbp.second_order.plan import HessianPlan
+
+__all__ = ["UnitBlocks", "blocks_by_node"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class UnitBlocks:
+    """The parts of the Hessian that belong to the units of one node, each over its own weights and bias.
+
+    Attributes
+    ----------
+    index : (units, p) positions in θ of each unit's free weights and bias, ascending; −1 pads units that have fewer than p.
+    block : (units, p, p): block[j] is H[index[j]][:, index[j]]; 0 where index is −1.
+    """
+
+    index: npt.NDArray[np.int64]
+    block: Array
+
+
+def blocks_by_node(
+    plan: HessianPlan, groups: Sequence[Array], product: Callable[[Array], Array], dtype: np.dtype[Any]
+) -> dict[Hashable, UnitBlocks]:
+    """Node → its `UnitBlocks`, from Σ_n B_jj z zᵀ of every group of the plan.
+
+    A tied parameter has cross terms with its other slots, which B_jj does not hold: its rows and columns are taken from
+    `product`, the Hessian times (W, B), one product a tied parameter.
+    """
+    s = plan.schedule
+    node_of_row = np.empty(s.n_rows, np.int64)
+    for node in range(len(s.names)):
+        node_of_row[s.rows_of(node)] = node
+    tied = _tied_columns(plan, product, dtype)
+    found: dict[Hashable, list[tuple[npt.NDArray[np.int64], Array]]] = {
+        s.names[node]: [(np.empty(0, np.int64), np.empty((0, 0), dtype))] * int(s.units[node])
+        for node in dict.fromkeys(node_of_row[s.n_inputs :].tolist())
+    }
+    for group, values in zip(plan.groups, groups, strict=True):
+        for j in range(group.n_units):
+            position = np.unique(group.index[j][group.index[j] >= 0])
+            at = [int(np.flatnonzero(group.index[j] == a)[0]) for a in position]
+            block = values[j][np.ix_(at, at)]
+            for row, a in enumerate(position.tolist()):
+                if a in tied:
+                    block[row] = block[:, row] = tied[a][position]
+            row = group.start + j
+            node = int(node_of_row[row])
+            found[s.names[node]][row - int(s.node_row[node])] = (position, block)
+    return {name: _padded(units, dtype) for name, units in found.items()}
+
+
+def _tied_columns(plan: HessianPlan, product: Callable[[Array], Array], dtype: np.dtype[Any]) -> dict[int, Array]:
+    tied = plan.tied_positions
+    columns: dict[int, Array] = {}
+    for start in range(0, len(tied), MATMAT_COLUMNS):
+        some = tied[start : start + MATMAT_COLUMNS]
+        unit = np.zeros((plan.n_parameters, len(some)), dtype)
+        unit[some, np.arange(len(some))] = 1
+        values = product(unit)
+        columns.update((int(a), values[:, k]) for k, a in enumerate(some))
+    return columns
+
+
+def _padded(units: list[tuple[npt.NDArray[np.int64], Array]], dtype: np.dtype[Any]) -> UnitBlocks:
+    p = max(len(position) for position, _ in units)
+    index = np.full((len(units), p), -1, np.int64)
+    block = np.zeros((len(units), p, p), dtype)
+    for j, (position, values) in enumerate(units):
+        index[j, : len(position)] = position
+        block[j, : len(position), : len(position)] = values
+    return UnitBlocks(index, block)
