@@ -1,0 +1,12 @@
+"""a, z and δ of every node."""
+
+from __future__ import annotations
+
+import networkx as nx
+
+import graphbp as gb
+
+
+def test_one_edge() -> None:
+    g = nx.DiGraph([("x", "y", {"weight": 2.0})])
+    assert gb.Network(g, backend="numpy").forward([[3.0]]).tolist() == [[6.0]]
