@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-from graphbp.cli.common import CheckFailed, key_values, load_network, network_options, runtime_options, say
+from graphbp.cli.common import CheckFailed, debug_option, key_values, load_network, network_options, runtime_options, say
 
 __all__ = ["COMMANDS"]
 
@@ -19,7 +20,7 @@ __all__ = ["COMMANDS"]
 )
 @runtime_options
 def backends(network: str | None, options: dict[str, Any], backend: str | None, dtype: str | None) -> None:
-    """Every known backend: whether it can run here, and if not, why and what to install.
+    """List the backends, and why one cannot run here.
 
     With NETWORK, also whether each one that runs takes this network.  With --backend, exit code 1 where that one is not available.
 
@@ -30,11 +31,10 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     """
     import graphbp as gb
     from graphbp.config import describe_config
+    from graphbp.exceptions import unknown_name
 
     found = gb.backends()
     if backend is not None and backend != "auto" and backend not in found:
-        from graphbp.exceptions import unknown_name
-
         raise unknown_name("backend", backend, found)
     click.echo(repr(found))
     for name, (value, source) in describe_config().items():
@@ -55,18 +55,23 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
 @network_options
 @click.option("--samples", type=click.IntRange(1), default=1024, show_default=True, help="N, for the counts of flops and bytes.")
 def info(network: str, samples: int, **given: Any) -> None:
-    """What NETWORK is: inputs, outputs, its schedule level by level, parameters, and the backend's path.
+    """Print what NETWORK is, and its schedule.
+
+    Inputs, outputs, levels, blocks, parameters, flops and bytes, and the path that the backend takes.
 
     \b
     Examples:
       graphbp info model.json
       graphbp info swing.out --option inputs=5 --option outputs=1 --samples 1
     """
+    from graphbp.schedule import describe
+
     loaded = load_network(network, **given)
     net = loaded.net
     click.echo(f"{network}\n{net!r}")
     click.echo(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
-    click.echo(net.describe(samples))
+    click.echo(describe(net.schedule, samples, net.dtype.itemsize))
+    click.echo(f"  backend {net.backend}, {net.dtype}: {net._run.describe(samples)}")
     for key, value in loaded.metadata.items():
         text = repr(value)
         click.echo(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
@@ -107,7 +112,7 @@ class _WithFormats(click.Command):
     help="An option of OUTPUT's format, such as weights=npz; may be repeated.",
 )
 def convert(network: str, output: str, to_format: str | None, to_options: dict[str, Any], **given: Any) -> None:
-    """Read NETWORK in one format and write it in another, to OUTPUT.
+    """Write NETWORK to OUTPUT in another format.
 
     \b
     Examples:
@@ -129,10 +134,11 @@ def convert(network: str, output: str, to_format: str | None, to_options: dict[s
 @click.option("--title", metavar="TEXT", help="Above the picture; default: the file's name.")
 @click.option("--names/--no-names", default=None, help="Write the nodes' names; default: where there are few.")
 def draw(network: str, output: str, title: str | None, names: bool | None, **given: Any) -> None:
-    """Draw NETWORK, from the inputs on the left to the outputs on the right, level by level.
+    """Draw NETWORK as PNG, SVG or PDF.
 
-    A small network is drawn edge by edge (blue: positive, red: negative; wider: larger); a large one as its levels, with the number
-    of units in each and of edges between them.
+    Inputs stand on the left, outputs on the right, the levels of the schedule between them.  A small network is drawn edge by edge
+    (blue: positive, red: negative; wider: larger); a large one as its levels, with the number of units in each and of edges between
+    them.
 
     \b
     Examples:
@@ -146,4 +152,59 @@ def draw(network: str, output: str, title: str | None, names: bool | None, **giv
     say(f"{what} -> {output}")
 
 
-COMMANDS = (backends, info, draw, convert)
+@click.command()
+@click.argument("network", type=click.Path(), required=False)
+@click.option("--backend", "names", metavar="NAME", multiple=True, help="Only this backend; may be repeated.")
+@click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Only this precision.")
+@click.option("--quantity", "quantities", metavar="NAME", multiple=True, help="Only this quantity; may be repeated.")
+@click.option("--case", "cases", metavar="NAME", multiple=True, help="Only this network of the zoo; may be repeated.")
+@click.option("--by", type=click.Choice(["quantity", "network"]), default="quantity", help="The lines of the table.")
+@click.option("--error", metavar="NAME", help="Error function of NETWORK; default: the file's, else sum_of_squares.")
+@click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
+@click.option(
+    "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."
+)
+@debug_option
+def parity(
+    network: str | None,
+    names: tuple[str, ...],
+    dtype: str | None,
+    quantities: tuple[str, ...],
+    cases: tuple[str, ...],
+    by: Literal["quantity", "network"],
+    **given: Any,
+) -> None:
+    """Compare every backend with the definition.
+
+    The largest relative difference of each quantity, over the networks of graphbp.testing's zoo or over NETWORK alone.  Exit code 1 where a backend disagrees.
+
+    \b
+    Examples:
+      graphbp parity --backend numba --dtype float32
+      graphbp parity --by network --quantity gradient
+      graphbp parity model.json
+    """
+    from graphbp.testing import Case, run_parity
+
+    chosen: tuple[str | Case, ...] | None = cases or None
+    if network is not None:
+        if cases:
+            raise click.UsageError("give NETWORK or --case, not both")
+        net = load_network(network, backend="numpy", **given).net
+        graph = net.to_networkx()
+        chosen = (Case(Path(network).name, lambda _: graph, error=net.error_function.name),)
+
+    def progress(case: Case) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\033[K{case.name}", nl=False, err=True)
+
+    dtypes = ("float64", "float32") if dtype is None else (dtype,)
+    table = run_parity(names or None, chosen, quantities or None, dtypes, progress=progress)
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    click.echo(str(table) if by == "quantity" else table.table(by))
+    if not table.ok:
+        raise CheckFailed(f"{len(table.failures)} of {len(table.cells)} comparisons")
+
+
+COMMANDS = (backends, info, draw, convert, parity)

@@ -31,7 +31,9 @@ def _samples(X: Any) -> list[str]:
 @data_options
 @output_option
 def forward(network: str, data: str, output: str | None, **given: Any) -> None:
-    """The outputs Y of NETWORK for the inputs in DATA: one row a sample, one column an output.
+    """Compute the outputs of NETWORK for DATA.
+
+    One row a sample, one column an output.
 
     \b
     Examples:
@@ -48,7 +50,9 @@ def forward(network: str, data: str, output: str | None, **given: Any) -> None:
 @output_option
 @click.option("--per-sample", is_flag=True, help="One row a sample, not their sum.")
 def gradient(network: str, data: str, output: str | None, per_sample: bool, **given: Any) -> None:
-    """The gradient of the error E by backpropagation: one number a free weight or bias.
+    """Compute the gradient of the error by the weights.
+
+    By backpropagation; one number for each free weight or bias, in the order of the network's parameters.
 
     \b
     Examples:
@@ -73,7 +77,9 @@ def gradient(network: str, data: str, output: str | None, per_sample: bool, **gi
 @output_option
 @click.option("--weights", is_flag=True, help="By the weights: (samples, outputs, parameters), not by the inputs.")
 def jacobian(network: str, data: str, output: str | None, weights: bool, **given: Any) -> None:
-    """The Jacobian of the outputs by the inputs, for each sample: (samples, outputs, inputs).
+    """Compute the Jacobian of the outputs, sample by sample.
+
+    (samples, outputs, inputs), or with --weights (samples, outputs, parameters).
 
     \b
     Examples:
@@ -98,7 +104,9 @@ def jacobian(network: str, data: str, output: str | None, weights: bool, **given
     help="The whole matrix, its outer-product (Gauss-Newton) approximation, or the exact diagonal alone.",
 )
 def hessian(network: str, data: str, output: str | None, kind: str, **given: Any) -> None:
-    """The Hessian of the error E by the weights.
+    """Compute the Hessian of the error by the weights.
+
+    Exact by default, in closed form; (parameters, parameters).
 
     \b
     Examples:
@@ -115,7 +123,9 @@ def hessian(network: str, data: str, output: str | None, kind: str, **given: Any
 @network_options
 @data_options
 def check(network: str, data: str, **given: Any) -> None:
-    """Compare every derivative with numerical differentiation; exit code 1 where one is wrong.
+    """Verify every derivative by numerical differentiation.
+
+    Prints a report; exit code 1 where a derivative is wrong.
 
     \b
     Examples:

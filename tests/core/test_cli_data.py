@@ -1,0 +1,169 @@
+"""How the command line reads X and T: columns, headers, labels, standardization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphbp as gb
+from graphbp.cli import main
+from graphbp.cli.common import load_network
+from graphbp.cli.data import SKLEARN, read_batch
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gb.Network(gb.layered([2, 3, 1], units="units")).save("one.json")  # x1, x2 -> y1
+    gb.Network(gb.layered([2, 3, 3], output_activation="softmax"), error="cross_entropy").save("classes.json")
+    return tmp_path
+
+
+def read(model, data, text=None, **options):
+    if text is not None:
+        Path(data).write_text(text, encoding="utf-8")
+    return read_batch(load_network(model), data, **options)
+
+
+def test_columns_by_name_in_the_networks_order(folder, capsys):
+    batch = read("one.json", "d.csv", "y1,x2,other,x1\n9,2,7,1\n8,4,7,3\n")
+    np.testing.assert_array_equal(batch.X, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(batch.targets(), [9, 8])
+    assert "x1, x2" in capsys.readouterr().err
+
+
+def test_by_position_ignores_names(folder):
+    batch = read("one.json", "d.csv", "y1,x2,x1\n9,2,1\n", by_position=True)
+    np.testing.assert_array_equal(batch.X, [[9, 2]])
+    np.testing.assert_array_equal(batch.T, [1])
+
+
+def test_a_missing_input_name_is_refused(folder):
+    with pytest.raises(gb.DataError, match="no column 'x2'"):
+        read("one.json", "d.csv", "x1,z,y1\n1,2,3\n")
+
+
+@pytest.mark.parametrize("text", ["1,2,3\n4,5,6\n", "1;2;3\n4;5;6\n", "1\t2\t3\n4\t5\t6\n", "# a comment\n1 2 3\n\n4  5  6\n"])
+def test_without_a_header_by_position(text, folder):
+    batch = read("one.json", "d.csv", text)
+    np.testing.assert_array_equal(batch.X, [[1, 2], [4, 5]])
+    np.testing.assert_array_equal(batch.T, [3, 6])
+
+
+@pytest.mark.parametrize("name", ["0", "-3"])
+def test_target_by_number(name, folder):
+    batch = read("one.json", "d.csv", "1,2,3\n4,5,6\n", target=[name])
+    np.testing.assert_array_equal(batch.X, [[2, 3], [5, 6]])
+    np.testing.assert_array_equal(batch.T, [1, 4])
+
+
+def test_header_can_be_told(folder):
+    assert len(read("one.json", "d.csv", "1,2,3\n4,5,6\n", header=True).X) == 1
+    with pytest.raises(gb.DataError, match="text"):
+        read("one.json", "d.csv", "a,b,c\n4,5,6\n", header=False)
+
+
+def test_only_inputs_have_no_targets(folder):
+    batch = read("one.json", "d.csv", "1,2\n")
+    assert batch.T is None
+    with pytest.raises(gb.DataError, match="--target"):
+        batch.targets()
+
+
+def test_too_many_columns_are_the_networks_message(folder, capsys):
+    Path("d.csv").write_text("1,2,3,4\n", encoding="utf-8")
+    assert main(["forward", "one.json", "d.csv"]) == 2
+    assert "4 columns; the network has 2 inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no rows"),
+        ("a,b,c\n", "text"),
+        ("1,2,3\n4,5\n", "row 1 has 2 fields"),
+        ("x1,x2,y1\n1,two,3\n", "text"),
+        ("x1,x2,y1\n1,nan,3\n", "row 0, column 1"),
+    ],
+)
+def test_a_bad_table_is_refused(text, says, folder, capsys):
+    Path("d.csv").write_text(text, encoding="utf-8")
+    assert main(["gradient", "one.json", "d.csv"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_numpy_files(folder):
+    X, T = np.arange(6.0).reshape(3, 2), np.arange(3.0)
+    np.save("X.npy", X)
+    np.save("T.npy", T)
+    np.savez("both.npz", X=X, T=T, other=T + 1)
+    for options in ({"data": "X.npy", "target_file": "T.npy"}, {"data": "both.npz"}):
+        batch = read("one.json", **options)
+        np.testing.assert_array_equal(batch.X, X)
+        np.testing.assert_array_equal(batch.targets(), T)
+    np.testing.assert_array_equal(read("one.json", "both.npz", target=["other"]).T, T + 1)
+    np.savez("bad.npz", A=X)
+    with pytest.raises(gb.DataError, match="must be called X"):
+        read("one.json", "bad.npz")
+    np.save("T.npy", T[:2])
+    with pytest.raises(gb.DataError, match="rows"):
+        read("one.json", "X.npy", target_file="T.npy")
+
+
+def test_pickled_arrays_are_refused(folder):
+    np.save("evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(gb.DataError, match="cannot be read"):
+        read("one.json", "evil.npy")
+
+
+def test_text_labels_sorted_then_kept_by_the_model(folder, capsys):
+    rows = "".join(f"{i},{i % 3},{('b', 'c', 'a')[i % 3]}\n" for i in range(12))
+    Path("train.csv").write_text("u,v,kind\n" + rows, encoding="utf-8")
+    arguments = ["train", "classes.json", "train.csv", "--target", "kind", "--epochs", "2", "--standardize", "-o", "trained.json"]
+    assert main(arguments) == 0
+    assert "a = 0, b = 1, c = 2" in capsys.readouterr().err
+    loaded = load_network("trained.json")
+    assert loaded.metadata["classes"] == ["a", "b", "c"]
+    batch = read("trained.json", "new.csv", "u,v,kind\n1,2,c\n3,4,b\n", target=["kind"])
+    np.testing.assert_array_equal(batch.T, [2, 1])  # not 1, 0, as sorting what is here would give
+    train = np.array([[i, i % 3] for i in range(12)], float)
+    np.testing.assert_allclose(batch.X, (np.array([[1, 2], [3, 4]]) - train.mean(axis=0)) / train.std(axis=0))
+    np.testing.assert_array_equal(read("trained.json", "new.csv", target=["kind"], standardize=False).X, [[1, 2], [3, 4]])
+    with pytest.raises(gb.DataError, match="class 'd'"):
+        read("trained.json", "new.csv", "u,v,kind\n1,2,d\n", target=["kind"])
+
+
+def test_standardization_is_fitted_without_the_held_out_rows(folder):
+    rng = np.random.default_rng(0)
+    np.savez("d.npz", X=rng.normal(3, 2, (40, 2)), T=rng.normal(size=40))
+    arguments = ["train", "one.json", "d.npz", "--epochs", "1", "--standardize", "--validation-split", "0.5", "-o", "t.json"]
+    assert main(arguments) == 0
+    from graphbp.cli.training import _split
+
+    rows, held_out = _split(40, 0.5, 0)
+    assert sorted([*rows, *held_out]) == list(range(40))
+    X = np.load("d.npz")["X"]
+    np.testing.assert_allclose(load_network("t.json").metadata["standardize"]["mean"], X[rows].mean(axis=0))
+
+
+def test_what_a_format_cannot_keep_is_refused(folder, capsys):
+    np.savez("d.npz", X=np.ones((4, 2)), T=np.ones(4))
+    assert main(["train", "one.json", "d.npz", "--standardize", "-o", "t.nnet"]) == 2
+    assert "only a .json model keeps standardize" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SKLEARN)
+def test_every_bundled_set(name, folder):
+    from sklearn import datasets
+
+    X, T = getattr(datasets, SKLEARN[name])(return_X_y=True)
+    k = {"linnerud": 3, "diabetes": 1}.get(name)
+    classes = k is None
+    g = gb.layered([X.shape[1], 4, k or len(set(T))], output_activation="softmax" if classes else "identity")
+    gb.Network(g, error="cross_entropy" if classes else "sum_of_squares").save("net.json")
+    batch = read("net.json", f"sklearn:{name}", standardize=True, rows=50)
+    assert batch.X.shape == (min(50, len(X)), X.shape[1])
+    assert np.isfinite(gb.load("net.json").error(batch.X, batch.targets()))
+    np.testing.assert_allclose(batch.X.mean(axis=0), 0, atol=1e-9)
