@@ -40,6 +40,7 @@ from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.tiles import ColumnTile, OutputCurvature, SampleTile, SecondOrderSweeps
+from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
     "HIDDEN",
@@ -84,10 +85,13 @@ __all__ = [
     "error_table",
     "get_activation",
     "get_error_function",
+    "n_threads",
     "option",
     "output_heads",
     "read_graph",
     "register_activation",
     "register_error_function",
+    "run_tasks",
+    "single_threaded_blas",
     "write_atomically",
 ]

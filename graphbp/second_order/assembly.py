@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.tiles import ColumnTile, SampleTile
+from graphbp.threads import run_tasks
 
 __all__ = ["HessianAccumulator", "symmetrise"]
 
@@ -264,7 +265,9 @@ def _unit_pairs(j0: int, stop: int, a: int, b: int, limit: int) -> tuple[int, In
 def symmetrise(half: Array, block: int = 256) -> Array:
     """L ← L + Lᵀ in place, block by block."""
     n = len(half)
-    for i in range(0, n, block):
+
+    def task(number: int) -> None:
+        i = number * block
         rows = slice(i, i + block)
         diagonal = half[rows, rows]
         half[rows, rows] = diagonal + diagonal.T
@@ -273,4 +276,6 @@ def symmetrise(half: Array, block: int = 256) -> Array:
             total = half[rows, columns] + half[columns, rows].T
             half[rows, columns] = total
             half[columns, rows] = total.T
+
+    run_tasks(task, -(-n // block))
     return half

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.tiles import SampleTile, SecondOrderSweeps
+from graphbp.threads import run_tasks
 
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
 
@@ -48,21 +49,37 @@ def _tiles(
 def assemble_hessian(
     sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
 ) -> Array:
-    """The exact Hessian, or (`exact` false) the outer-product one: (W, W), symmetric to the last bit."""
+    """The exact Hessian, or (`exact` false) the outer-product one: (W, W), symmetric to the last bit.
+
+    Column tiles run side by side on threads: they write different entries of L (unless parameters are tied).
+    """
     total = HessianAccumulator(plan, sweeps.dtype)
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
-        for start, stop in plan.columns(tile.n_samples, X.itemsize, TILE_BYTES):
-            total.add(tile, sweeps.column_tile(w, tile, start, stop))
+        columns = plan.columns(tile.n_samples, X.itemsize, TILE_BYTES)
+
+        def task(number: int, tile: SampleTile = tile, columns: list[tuple[int, int]] = columns) -> None:
+            total.add(tile, sweeps.column_tile(w, tile, *columns[number]))
+
+        if plan.tied:
+            for number in range(len(columns)):
+                task(number)
+        else:
+            run_tasks(task, len(columns))
     return total.finish()
 
 
 def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tile: SampleTile) -> Array:
     """B_jj of every unit with a free parameter, (n_rows, n)."""
     own = np.zeros((plan.schedule.n_rows, tile.n_samples), tile.z.dtype)
-    for start, stop in plan.columns(tile.n_samples, tile.z.itemsize, TILE_BYTES):
+    columns = plan.columns(tile.n_samples, tile.z.itemsize, TILE_BYTES)
+
+    def task(number: int) -> None:
+        start, stop = columns[number]
         column = sweeps.column_tile(w, tile, start, stop)
         index = np.arange(stop - start)
         own[start:stop] = column.B[index, index]
+
+    run_tasks(task, len(columns))
     return own
 
 

@@ -33,6 +33,9 @@ Indices = npt.NDArray[np.int64]
 FILL = 0.4
 """Sparse units of one level become a group with holes when at least this share of units × sources is there."""
 
+MAX_COLUMNS = 16
+"""Columns of a tile, at most: small networks too have several tiles, so that every core has one."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -170,15 +173,13 @@ class HessianPlan:
             if single:
                 run = (group.start, group.stop)
                 continue
-            start = group.start
-            while start < group.stop:
-                stop = min(group.stop, start + self._width(start, n_samples, itemsize, budget))
-                tiles.append((start, stop))
-                start = stop
+            count = -(-group.n_units // self._width(group.start, n_samples, itemsize, budget))
+            cuts = [group.start + group.n_units * k // count for k in range(count + 1)]
+            tiles.extend(pairwise(cuts))
         return tiles if run is None else [*tiles, run]
 
     def _width(self, start: int, n_samples: int, itemsize: int, budget: int) -> int:
-        return max(1, budget // ((self.schedule.n_rows - start) * n_samples * itemsize))
+        return min(MAX_COLUMNS, max(1, budget // ((self.schedule.n_rows - start) * n_samples * itemsize)))
 
 
 def _joined(parts: list[Indices]) -> Indices:
