@@ -83,7 +83,7 @@ def _batch_gradient(
     if options.l2:
         g += options.l2 * theta
     if options.clip_norm is not None:
-        norm = math.sqrt(float(g @ g))
+        norm = math.sqrt((g @ g).item())
         if norm > options.clip_norm:
             g *= options.clip_norm / norm
     return value, g

@@ -40,7 +40,7 @@ class Part:
 
 
 def _part(x: Array, t: Array, s: Array | None) -> Part:
-    return Part(x, t, s, float(len(x)) if s is None else float(s.sum()))
+    return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,20 @@ def test_another_seed_gives_another_order(optimizer):
     assert results[0] != results[1]
 
 
+def test_every_epoch_has_every_sample_once_in_an_order_of_its_own(monkeypatch):
+    X, T = curve(20)
+    net, seen = small(), []
+    real = net._run.error_and_gradient
+    monkeypatch.setattr(
+        net._run, "error_and_gradient", lambda theta, x, t, s: seen.append(x[:, 0].tolist()) or real(theta, x, t, s)
+    )
+    gb.train(net, X, T, epochs=3, batch_size=8)
+    assert [len(batch) for batch in seen] == [8, 8, 4] * 3
+    epochs = [[x for batch in seen[k : k + 3] for x in batch] for k in (0, 3, 6)]
+    assert all(sorted(epoch) == sorted(X[:, 0].tolist()) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
 def test_one_step_of_sgd_by_hand():
     """Whole batch, no momentum: θ − η (∇E / N + l2 θ), after the decoupled decay θ (1 − η λ)."""
     X, T = curve()

@@ -60,6 +60,27 @@ def test_stopped_by_an_exception_and_resumed(tmp_path, optimizer, stop):
     assert history.best_epoch == reference.best_epoch
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_ctrl_c_in_the_middle_of_an_epoch_and_resumed(tmp_path, monkeypatch, optimizer):
+    """What is saved then is the last finished epoch, the optimizer's moments too, not what half an epoch made of them."""
+    path = tmp_path / "run.npz"
+    whole, _ = run(optimizer, None, 10)
+    net, calls = network(), []
+    real = net._run.error_and_gradient
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 7 * 4 + 3:  # seven batches an epoch
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(net._run, "error_and_gradient", interrupted)
+    _, history = run(optimizer, path, 10, net=net)
+    assert len(history) == 4
+    resumed, _ = run(optimizer, path, 10)
+    assert resumed.weights.tobytes() == whole.weights.tobytes()
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_more_epochs_continue(tmp_path, optimizer):
     path = tmp_path / "run.npz"
