@@ -4,7 +4,8 @@ Each sample is the mean of enough calls to last 5 ms; before it, one call that i
 back into the caches and wakes its threads (left out for calls longer than 50 ms, which warm themselves).  A row's time is the
 median over the rounds, its spread the lowest and the highest.  A sample during which our threads had to wait for a core (another
 program ran) for more than 2 % of the time is taken again, up to six times within a second, and the least disturbed one is kept;
-that holds for every contender alike.  A contender that has used up its patience runs at least three rounds.
+that holds for every contender alike.  A contender that has used up its patience runs at least three rounds, two
+if they last a minute.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from benchmarks.outcome import Array, Contender, Context, MissingError, Row, Run
 SAMPLE = 0.005
 WARMS_ITSELF = 0.05
 PAUSE = 0.01
+SLOW = 30.0
 DISTURBED, TRIES, TRY_SECONDS = 0.02, 6, 1.0
 
 
@@ -93,7 +95,8 @@ def race(
     try:
         for done in range(context.rounds):
             for entrant in entrants:
-                if done < 3 or sum(entrant.samples) * entrant.repeat < context.patience:
+                least = 3 if sum(entrant.samples) < 2 * SLOW else 2
+                if done < least or sum(entrant.samples) * entrant.repeat < context.patience:
                     entrant.sample()
     finally:
         if enabled:
@@ -127,9 +130,11 @@ def _get_ready(
             result = run.call()  # compiles
             value = None if run.value is None else np.asarray(run.value(result))
             ready = time.perf_counter() - start
-            start = time.perf_counter()
-            run.call()
-            once = time.perf_counter() - start
+            once = ready
+            if ready < SLOW:  # else it need not be known better: no repeats, no warming
+                start = time.perf_counter()
+                run.call()
+                once = time.perf_counter() - start
         except MissingError as gone:
             row.value = "missing"
             row.note = f"{gone}" + (f": {gone.install}" if gone.install else "")

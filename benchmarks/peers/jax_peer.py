@@ -179,12 +179,23 @@ def _batched(net: Mlp | UnitDag) -> Callable[[Any, Any, Any], Any]:
     )
 
 
-def hessian(net: Mlp | UnitDag, theta: Array, X: Array, T: Array, *, diagonal: bool = False) -> Run:
-    """∂²E/∂θ∂θ by `jax.hessian`; `diagonal` compares its diagonal only."""
+def hessian(net: Mlp | UnitDag, theta: Array, X: Array, T: Array, *, diagonal: bool = False, chunk: int = 0) -> Run:
+    """∂²E/∂θ∂θ by `jax.hessian`; `diagonal` compares its diagonal only.
+
+    `chunk` samples at a time, summed by `lax.scan`, where all at once does not fit in memory.
+    """
     jax, jnp = _jax()
-    compiled = jax.jit(jax.hessian(_batched(net)))
+    whole = jax.hessian(_batched(net))
+
+    def in_chunks(theta: Any, X: Any, T: Any) -> Any:
+        parts = X.reshape(-1, chunk, X.shape[1]), T.reshape(-1, chunk, T.shape[1])
+        zero = jnp.zeros((len(theta), len(theta)), theta.dtype)
+        return jax.lax.scan(lambda H, part: (H + whole(theta, *part), None), zero, parts)[0]
+
+    compiled = jax.jit(in_chunks if chunk else whole)
     data = jnp.asarray(theta), jnp.asarray(X), jnp.asarray(T)
-    return Run(lambda: jax.block_until_ready(compiled(*data)), lambda H: np.diagonal(H) if diagonal else np.asarray(H))
+    note = f"{chunk} samples at a time: all at once does not fit in memory" if chunk else ""
+    return Run(lambda: jax.block_until_ready(compiled(*data)), lambda H: np.diagonal(H) if diagonal else np.asarray(H), note)
 
 
 def outer_product(net: Mlp | UnitDag, theta: Array, X: Array) -> Run:

@@ -33,9 +33,10 @@ def dag_gradient(
         Contender("JAX jit", partial(jax_peer.dag_gradient, dag, X, T, dtype)),
         Contender("JAX jit, reverse sweep by hand", partial(jax_peer.dag_gradient_by_hand, dag, X, T, dtype)),
         Contender("PyTorch sparse", partial(torch_peer.dag_gradient, dag, X, T, dtype)),
-        Contender("PyTorch index_add", partial(torch_peer.dag_gradient_scatter, dag, X, T, dtype)),
     ]
     if activation == "softsign":
+        if dtype == "float64":
+            peers.append(Contender("PyTorch index_add", partial(torch_peer.dag_gradient_scatter, dag, X, T, dtype)))
         peers.append(Contender("C probe", partial(probe_peer.dag_gradient, dag, X, T, dtype)))
     return race(
         context, name, graphbp_gradient(dag, dtype, n) + peers, tolerance=TOLERANCE[dtype], targets=targets, work=dag.n_edges * n
