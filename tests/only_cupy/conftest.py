@@ -1,4 +1,4 @@
-"""The instruments on the path, the simulated backends registered once, and the thread order as a fixture."""
+"""The instruments on the path, the simulated backends known while a module runs, and a device in a known state for every test."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "backends")]
+_ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(_ROOT / "backends"), str(_ROOT)]
 
 from instruments import fake_cupy, probe  # noqa: E402  # the path comes first
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _simulated_backends() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _simulated_backends() -> Iterator[None]:
     probe.register()
+    yield
+    probe.unregister()  # other tests ask which backends there are
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import networkx as nx
 import numpy as np
 
 import graphbp as gb
-from graphbp.registry import backend_names, register_backend
+from graphbp import registry
 from graphbp_cupy import CupyBackend
 
 from . import fake_cupy
 
-__all__ = ["LEVEL", "QUANTITIES", "SIMULATED", "register", "tiny_networks", "wrong_quantities"]
+__all__ = ["LEVEL", "QUANTITIES", "SIMULATED", "register", "tiny_networks", "unregister", "wrong_quantities"]
 
 SIMULATED, LEVEL = "cupy (simulated)", "cupy (simulated, level path)"
 """The simulated backend as it chooses its paths, and without the fused one."""
@@ -28,8 +28,14 @@ TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
 def register() -> None:
     """Make both known to graphbp, once."""
     for name, fused in ((SIMULATED, True), (LEVEL, False)):
-        if name not in backend_names():
-            register_backend(CupyBackend(name, fake_cupy, fused=fused))
+        if name not in registry.backend_names():
+            registry.register_backend(CupyBackend(name, fake_cupy, fused=fused))
+
+
+def unregister() -> None:
+    """Forget both."""
+    for name in (SIMULATED, LEVEL):
+        registry._added.pop(name, None)
 
 
 def tiny_networks() -> Iterator[tuple[str, nx.DiGraph, str]]:
