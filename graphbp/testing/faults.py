@@ -1,0 +1,247 @@
+"""Backends with a planted fault: what proves that the conformance kit can fail.
+
+Each wraps a sound backend and spoils one thing that a real backend gets wrong.  The kit must fail every one of them by name: the
+quantity or check that says what is wrong.  An author who adds a quantity adds a fault that it alone would catch.
+
+    FaultyBackend(FAULTS["missed skip edge"])       a backend called "numpy with missed skip edge"
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.activations import Activation
+from graphbp.error_functions import ErrorFunction
+from graphbp.protocols import Availability
+from graphbp.registry import get_backend
+from graphbp.schedule import Schedule
+
+__all__ = ["FAULTS", "Fault", "FaultyBackend"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: on which network of the zoo it shows, what must name it, and how to make it.
+
+    Attributes
+    ----------
+    network : a case of the zoo where it shows.
+    caught_by : quantities or checks that must fail.
+    schedule : spoils the schedule before it is compiled, or None.
+    call : spoils a call: `call(schedule, memory, method, run, args)` returns what `run(*args)` should have; or None.
+    """
+
+    network: str
+    caught_by: tuple[str, ...]
+    schedule: Callable[[Schedule], Schedule] | None = None
+    call: Callable[[Schedule, dict[str, Any], str, Callable[..., Any], tuple[Any, ...]], Any] | None = None
+
+
+class FaultyBackend:
+    """The sound backend `inner` with one fault."""
+
+    def __init__(self, name: str, fault: Fault, inner: str = "numpy") -> None:
+        self.name = f"{inner} with {name}"
+        self._fault, self._inner = fault, get_backend(inner)
+
+    def availability(self) -> Availability:
+        """That of the sound backend."""
+        return self._inner.availability()
+
+    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Any:
+        """A sound executable of a spoilt schedule, its calls spoilt."""
+        spoilt = schedule if self._fault.schedule is None else self._fault.schedule(schedule)
+        executable = self._inner.compile(spoilt, error, dtype)
+        return executable if self._fault.call is None else _Spoilt(executable, schedule, self._fault.call)
+
+    def owns(self, array: Any) -> bool:
+        """That of the sound backend."""
+        return self._inner.owns(array)
+
+    def asarray(self, array: Any, dtype: np.dtype[Any]) -> Any:
+        """That of the sound backend."""
+        return self._inner.asarray(array, dtype)
+
+    def to_numpy(self, array: Any) -> Array:
+        """That of the sound backend."""
+        return self._inner.to_numpy(array)
+
+
+class _Spoilt:
+    """An executable whose every method goes through the fault."""
+
+    def __init__(self, executable: Any, schedule: Schedule, call: Callable[..., Any]) -> None:
+        self._executable, self._schedule, self._call = executable, schedule, call
+        self._memory: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        run = getattr(self._executable, name)
+        if name.startswith("_") or name == "describe" or not callable(run):
+            return run
+        return lambda *args: self._call(self._schedule, self._memory, name, run, args)
+
+
+# -- spoilt schedules ------------------------------------------------------------------------------------------------------
+
+
+def _with_activation(spoil: Callable[[Activation], Activation]) -> Callable[[Schedule], Schedule]:
+    """Every elementwise activation spoilt; no longer `builtin`, so that a backend's own kernel does not step in."""
+
+    def change(schedule: Schedule) -> Schedule:
+        rows = (replace(spoil(row), builtin=False) if row.elementwise else row for row in schedule.activations)
+        return replace(schedule, activations=tuple(rows))
+
+    return change
+
+
+# -- spoilt calls ----------------------------------------------------------------------------------------------------------
+
+
+def _slot(schedule: Schedule, slot: int) -> int:
+    return int(schedule.parameters.slot_parameter[slot])
+
+
+def _with_theta(change: Callable[[Schedule, dict[str, Any], Array], Array]) -> Any:
+    """Runs every method at a θ that is not the one given."""
+
+    def call(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return run(change(schedule, memory, args[0].copy()), *args[1:])
+
+    return call
+
+
+def _without_skips(schedule: Schedule, memory: dict[str, Any], theta: Array) -> Array:
+    """Edges that pass over a level carry nothing."""
+    destination = np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr))
+    span = schedule.row_level[destination] - schedule.row_level[schedule.in_src]
+    owner = schedule.parameters.slot_parameter[: schedule.n_sparse][span > 1]
+    theta[owner[owner >= 0]] = 0
+    return theta
+
+
+def _stale_biases(schedule: Schedule, memory: dict[str, Any], theta: Array) -> Array:
+    """Biases stay those of the first call."""
+    slots = schedule.bias_slot[schedule.bias_slot >= 0]
+    owner = schedule.parameters.slot_parameter[slots]
+    owner = owner[owner >= 0]
+    theta[owner] = memory.setdefault("biases", theta[owner].copy())
+    return theta
+
+
+def _transposed_blocks(schedule: Schedule, memory: dict[str, Any], theta: Array) -> Array:
+    """Dense blocks are read column by column."""
+    for block in schedule.dense_blocks:
+        slots = np.arange(block.slot, block.slot + block.size)
+        owner = schedule.parameters.slot_parameter[slots]
+        theta[owner] = theta[owner.reshape(block.shape).T.ravel()]
+    return theta
+
+
+def _on_gradient(change: Callable[[Schedule, Array], Array]) -> Any:
+    def call(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        found = run(*args)
+        return (found[0], change(schedule, found[1])) if method == "error_and_gradient" else found
+
+    return call
+
+
+def _flip_last(schedule: Schedule, gradient: Array) -> Array:
+    gradient[-1] *= -1
+    return gradient
+
+
+def _counter() -> Callable[[Schedule, Array], Array]:
+    count = itertools.count()
+    return lambda schedule, gradient: gradient * (1 + next(count) * np.finfo(gradient.dtype).eps)
+
+
+def _no_sample_weight(
+    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    return run(*args[:3], None) if method in ("error_and_gradient", "error") else run(*args)
+
+
+def _whole_tiles_only(
+    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    """Samples beyond the last whole tile of four are left out of sums."""
+    if method != "error_and_gradient" or len(args[1]) < 4:
+        return run(*args)
+    n = len(args[1]) // 4 * 4
+    s = args[3] if len(args) > 3 else None
+    return run(args[0], args[1][:n], args[2][:n], None if s is None else s[:n])
+
+
+def _writes_to_x(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    found = run(*args)
+    if method == "error_and_gradient":
+        args[1][...] = 0
+    return found
+
+
+def _one_buffer(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Forward hands out the same array every time."""
+    found = run(*args)
+    if method != "forward":
+        return found
+    kept = memory.setdefault(f"forward {found.shape}", found)
+    kept[...] = found
+    return kept
+
+
+def _through_float32(
+    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
+) -> Any:
+    found = run(*args)
+    return found.astype(np.float32).astype(found.dtype) if method == "jacobian" else found
+
+
+def _wrong_adjoint(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The reverse sweep from V forgets what V's last column starts."""
+    if method == "vjp":
+        v = args[2].copy()
+        v[:, -1] = 0
+        return run(args[0], args[1], v)
+    return run(*args)
+
+
+def _asymmetric(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    found = run(*args)
+    if method == "hessian":
+        found[0, -1] = np.nextafter(found[0, -1], np.inf)
+    return found
+
+
+FAULTS: dict[str, Fault] = {
+    "flipped sign": Fault("erdos-renyi", ("gradient", "sums"), call=_on_gradient(_flip_last)),
+    "missed skip edge": Fault("xor", ("forward", "error", "gradient", "jacobian", "trace"), call=_with_theta(_without_skips)),
+    "wrong σ′": Fault(
+        "erdos-renyi",
+        ("gradient", "jacobian", "jvp", "hessian", "outer_product_hessian"),
+        schedule=_with_activation(lambda row: replace(row, df=lambda a: row.df(a) * 1.001)),
+    ),
+    "wrong σ″": Fault(
+        "erdos-renyi",
+        ("hessian", "hessian_diagonal", "hessian_product", "hessian_blocks"),
+        schedule=_with_activation(lambda row: replace(row, d2f=lambda a: -row.d2f(a))),
+    ),
+    "stale bias": Fault("erdos-renyi", ("fresh_weights",), call=_with_theta(_stale_biases)),
+    "transposed dense block": Fault("dense-from-units", ("forward", "gradient"), call=_with_theta(_transposed_blocks)),
+    "dropped sample weight": Fault("layers-sparse", ("gradient", "error", "sample_weight"), call=_no_sample_weight),
+    "lost last tile": Fault("erdos-renyi", ("gradient", "sums"), call=_whole_tiles_only),
+    "bits that vary": Fault("xor", ("same_bits",), call=_on_gradient(_counter())),
+    "input overwritten": Fault("xor", ("inputs_unchanged",), call=_writes_to_x),
+    "one buffer for all results": Fault("xor", ("inputs_unchanged",), call=_one_buffer),
+    "float32 inside float64": Fault("erdos-renyi", ("jacobian",), call=_through_float32),
+    "forgotten output": Fault("several-outputs", ("vjp", "adjoint", "weight_vjp"), call=_wrong_adjoint),
+    "one bit of asymmetry": Fault("erdos-renyi", ("symmetric",), call=_asymmetric),
+}
+"""Every fault, by name."""
