@@ -93,13 +93,20 @@ class LeastSquaresFit(History):
             return None
         inverse = model.inverse()
         if inverse is None:
-            weakest = np.abs(model.weakest())
-            heads = np.flatnonzero(weakest > 0.1 * weakest.max())[:4]
-            what = " and ".join(self.names[i] for i in heads)
-            self.note = f"no standard errors: the data do not tell {what} apart (their columns of J are linearly dependent)"
-            if len(heads) == 1:
-                self.note = f"no standard errors: the data do not determine {what}"
+            self.note = f"no standard errors: the data do not {self._undetermined(model)}"
         return inverse
+
+    def _undetermined(self, model: Tangent) -> str:
+        """What is wrong with the columns of J, by the parameters' names."""
+        idle = np.flatnonzero(model.norms == 0)
+        if len(idle):
+            more = f" and {len(idle) - 4} more" if len(idle) > 4 else ""
+            return f"determine {', '.join(self.names[i] for i in idle[:4])}{more} (no output depends on them)"
+        weakest = np.abs(model.weakest())
+        together = np.flatnonzero(weakest > 0.1 * weakest.max())
+        more = f" and {len(together) - 4} more" if len(together) > 4 else ""
+        what = " and ".join(self.names[i] for i in together[:4])
+        return f"tell {what}{more} apart (their columns of J are linearly dependent)"
 
     def to_dict(self) -> dict[str, Any]:
         """The history, and the table of parameters."""

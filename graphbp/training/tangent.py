@@ -7,6 +7,8 @@ The minimum is p = −(JᵀJ + λ D²)⁻¹ Jᵀr with the λ ≥ 0 that makes |
 
 * `QRTangent` keeps the triangle of [J r], found chunk by chunk, and the singular values of R D⁻¹.  Its error grows with cond(J D⁻¹).
 * `NormalTangent` keeps JᵀJ, and factors JᵀJ + λ D² by Cholesky: much faster for many parameters, its error grows with the square.
+
+Each product and factor is computed on one thread (JᵀJ by panels of columns, side by side), so the bits do not depend on BLAS's threads.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError
 from graphbp.memory import check_memory
+from graphbp.threads import run_tasks, single_threaded_blas
 from graphbp.training.problem import Problem
 
 __all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "tangent"]
@@ -31,6 +34,8 @@ QR_PARAMETERS = 500
 """Up to this W, "auto" takes QR: the singular value decomposition of a W × W triangle takes some 0.3 s there."""
 CHUNK_BYTES = 1 << 26
 """Bytes of J held at once (one sample's rows at the least)."""
+PANEL = 256
+"""Columns of JᵀJ that one task computes."""
 
 
 class Residuals:
@@ -118,7 +123,8 @@ class QRTangent(Tangent):
         for rows, j in residuals.jacobian_chunks(theta):
             stacked = np.vstack([triangle, np.column_stack([j, r[rows]])])
             _require_finite(stacked)
-            triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > w + 1 else stacked
+            with single_threaded_blas():
+                triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > w + 1 else stacked
         self._r, self._c = triangle[:, :w], triangle[:, w]
         if len(triangle) == w + 1:  # the last row is [0 ρ]
             self._r, self._c = self._r[:w], self._c[:w]
@@ -128,7 +134,8 @@ class QRTangent(Tangent):
 
     def _decompose(self, scale: Vector) -> None:
         self._scale = scale
-        u, self._s, self._vt = np.linalg.svd(self._r / scale, full_matrices=False)
+        with single_threaded_blas():
+            u, self._s, self._vt = np.linalg.svd(self._r / scale, full_matrices=False)
         self._uc = u.T @ self._c
         floor = np.finfo(np.float64).eps * max(self._r.shape) * self._s[0]
         self._sound = self._s > floor
@@ -187,10 +194,20 @@ class NormalTangent(Tangent):
         self._a, self.slope = np.zeros((w, w)), np.zeros(w)
         for rows, j in residuals.jacobian_chunks(theta):
             _require_finite(j)
-            self._a += j.T @ j
+            self._add(j)
             self.slope += j.T @ r[rows]
+        self._a = np.triu(self._a) + np.triu(self._a, 1).T
         self.norms = np.sqrt(self._a.diagonal())
         self._length = float(np.linalg.norm(r))
+
+    def _add(self, j: Matrix) -> None:
+        """The upper triangle of A += jᵀj."""
+
+        def panel(k: int) -> None:
+            columns = slice(k * PANEL, (k + 1) * PANEL)
+            self._a[: columns.stop, columns] += j[:, : columns.stop].T @ j[:, columns]
+
+        run_tasks(panel, -(-len(self._a) // PANEL))
 
     def explained(self) -> float:
         """|Jᵀr| with columns of unit length: no more than √W times |Qᵀr|, and 0 with it."""
@@ -239,7 +256,8 @@ def _cholesky(a: Matrix, damping: float) -> Matrix | None:
     damped = a.copy()
     damped.flat[:: len(a) + 1] += damping
     try:
-        return np.asarray(np.linalg.cholesky(damped), np.float64)
+        with single_threaded_blas():
+            return np.asarray(np.linalg.cholesky(damped), np.float64)
     except np.linalg.LinAlgError:
         return None
 

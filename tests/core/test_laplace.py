@@ -261,6 +261,15 @@ def test_units_own_their_incoming_weights():
     assert set(unit[net.parameter_index("h", "y")]) == {5} == set(unit[net.parameter_index("y")])
 
 
+def test_a_tied_weight_counts_with_its_first_unit():
+    g = nx.DiGraph()
+    g.add_nodes_from(["x", "h", "y"])
+    g.add_edge("x", "h", weight=0.5, tie="a")
+    g.add_edge("h", "y", weight=0.5, tie="a")
+    g.add_edge("x", "y", weight=0.1)
+    assert unit_of_parameter(gb.Network(g, backend="numpy")).tolist() == [1, 2]
+
+
 def test_frozen_and_tied_weights():
     g = nx.DiGraph()
     g.add_node("h", activation="tanh", bias=0.1)

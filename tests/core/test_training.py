@@ -197,6 +197,19 @@ def test_validation_split_is_held_out_and_seeded():
     assert np.array_equal(seen[0], seen[1])
 
 
+def test_the_split_trains_on_the_rest():
+    """With sample weights of 1 on the training part alone the run is the same, so no held-out sample was trained on."""
+    X, T = curve()
+    held, split, weighted = [], small(), small()
+    gb.train(
+        split, X, T, optimizer="lbfgs", epochs=4, validation_split=0.3, metrics={"m": lambda Y, T: held.append(T.copy()) or 0.0}
+    )
+    inside = np.array([any(np.array_equal(row, other) for other in held[0]) for row in T])
+    assert inside.sum() == 18
+    gb.train(weighted, X, T, optimizer="lbfgs", epochs=4, sample_weight=~inside)
+    assert split.weights == pytest.approx(weighted.weights, rel=1e-9)
+
+
 def test_patience_stops_and_restores_the_best_epoch():
     X, T = curve(30)
     Xv, Tv = curve(30, seed=2)
