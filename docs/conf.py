@@ -1,0 +1,55 @@
+"""Sphinx: `sphinx-build -W docs docs/_build`.
+
+Docstrings are shown as they stand, in a fixed-width block: they are written for `help()` and for the eye, with formulas and columns that
+must not be reflowed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+import graphbp
+
+project = "graphbp"
+author = "the graphbp authors"
+release = graphbp.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+highlight_language = "none"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+nitpicky = False
+suppress_warnings = ["autodoc.import_cycle", "ref.python"]
+
+
+class Commands(Directive):
+    """The help of every command, as it is printed."""
+
+    def run(self) -> list[nodes.Node]:
+        import click
+
+        from graphbp.cli.program import program
+
+        context = click.Context(program, info_name="graphbp", max_content_width=100, terminal_width=100)
+        found: list[nodes.Node] = [nodes.literal_block("", program.get_help(context), language="none")]
+        for name, command in program.commands.items():
+            inner = click.Context(command, parent=context, info_name=name, max_content_width=100, terminal_width=100)
+            section = nodes.section(ids=[f"graphbp-{name}"])
+            section += nodes.title(text=f"graphbp {name}")
+            section += nodes.literal_block("", command.get_help(inner), language="none")
+            found.append(section)
+        return found
+
+
+def _as_it_stands(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    if any(line.strip() for line in lines):
+        lines[:] = ["::", "", *(f"    {line}" if line.strip() else "" for line in lines), ""]
+
+
+def setup(app: Any) -> None:
+    app.add_directive("graphbp-commands", Commands)
+    app.connect("autodoc-process-docstring", _as_it_stands)

@@ -1,0 +1,100 @@
+"""Every program in examples/, run as a user would, and what it must say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import graphbp as gb
+from graphbp.testing import data_dir
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def output(name: str, *arguments: object, folder: Path) -> str:
+    done = run(name, *arguments, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    assert found, f"{pattern!r} is not in\n{text}"
+    return float(found[1])
+
+
+def needs_data(file: str) -> None:
+    folder = data_dir()
+    if folder is None or not (folder / file).exists():
+        pytest.skip(f"no {file} in $GRAPHBP_DATA or ../shared/data")
+
+
+def test_every_example_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in source] == []
+
+
+def test_single_layer(tmp_path):
+    out = output("single_layer.py", folder=tmp_path)
+    assert number(r"largest difference from the formula: (\S+)", out) < 1e-9
+    assert number(r"\|gradient\| = ([^,]+),", out) < 1e-9
+    assert number(r"from least squares: (\S+)", out) < 1e-10
+    rows = [line.split() for line in out.splitlines() if re.match(r"^ +(age|bmi|bias) ", line)]
+    assert len(rows) == 3
+    for row in rows:  # the formula, backpropagation, and the central difference
+        assert float(row[1]) == pytest.approx(float(row[2]), rel=1e-6) == pytest.approx(float(row[3]), rel=1e-6)
+
+
+def test_xor_skip(tmp_path):
+    out = output("xor_skip.py", folder=tmp_path)
+    assert re.search(r"without skip: .*: not solved", out)
+    assert re.search(r"with skip: .*: solved", out)
+
+
+def test_sparse_digits(tmp_path):
+    out = output("sparse_digits.py", "--folder", tmp_path / "out", folder=tmp_path)
+    summary = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
+    assert summary.strip() in out
+    assert number(r"accuracy +([\d.]+)%", summary) >= 95
+    assert "derivatives   verified" in summary
+    assert gb.load(tmp_path / "out" / "model.json").schedule.depth > 20  # no stack of layers
+    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_wann_sensitivities(tmp_path):
+    needs_data("wann/swing.out")
+    out = output("wann_sensitivities.py", folder=tmp_path)
+    assert number(r"evaluator on \d+ states: (\S+)", out) < 1e-12
+    assert number(r"forward differences (\S+)", out) < 1e-4
+
+
+def test_an_example_without_its_data_says_so(tmp_path):
+    done = run("wann_sensitivities.py", folder=tmp_path, GRAPHBP_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert "swing.out, which is not there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_laplace_band(tmp_path):
+    output("laplace_band.py", folder=tmp_path)
+
+
+def test_nist_levenberg_marquardt(tmp_path):
+    needs_data("nist/nist_strd.json")
+    output("nist_levenberg_marquardt.py", folder=tmp_path)
