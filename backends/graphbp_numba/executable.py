@@ -24,7 +24,7 @@ from graphbp_numba import kernels, quantities
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
-from graphbp_numba.plan import Plan, make_plan
+from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
 from graphbp_numba.states import state_rows
 from graphbp_numba.threads import run_tasks
 
@@ -37,6 +37,8 @@ TILE_BYTES = 3 << 20
 SUMS_BYTES = 256 << 20
 """Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
 MAX_PARTITIONS = 16
+FEW_EDGES = 1 << 16
+"""Up to so many edges, samples that fit one narrow tile are swept in a single call on the caller's thread."""
 FILL = 1 << 16
 """Weights gathered by one task."""
 
@@ -50,8 +52,11 @@ class NumbaExecutable:
         self.layers = LayerPath(schedule, error, dtype) if prefers_layers(schedule) else None
         self.width = VECTOR_BYTES // dtype.itemsize
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
-        if self.layers is None:
-            self.plan  # noqa: B018  # what cannot be compiled is refused here, not at the first call
+        self._few = -1
+        if self.layers is None:  # what cannot be compiled is refused here, not at the first call
+            self._table, self._frozen, self._n_outputs = self.plan.table, self.plan.frozen, schedule.n_outputs
+            self._table[BUFFER_ROWS] = self.rows
+            self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
         self.none = np.empty(0, dtype)
@@ -92,7 +97,10 @@ class NumbaExecutable:
         """Y (N, K)."""
         if self.layers is not None:
             return self.layers.forward(theta, X)
-        Y = np.empty((len(X), self.schedule.n_outputs), self.dtype)
+        Y = np.empty((len(X), self._n_outputs), self.dtype)
+        if len(X) <= self._few:
+            kernels.forward_few(self._table, theta, self._frozen, X, Y)
+            return Y
         w, bias = self._weights(theta, self.plan.in_param), self._weights(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
@@ -128,6 +136,11 @@ class NumbaExecutable:
             value, slope, back = self.layers.sweep(theta, X, T, sample_weight, mode)
             return value, self.none if slope is None else slope, self._no_rows if back is None else back
         plan = self.plan
+        if len(X) <= self._few:
+            back = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
+            slope = np.empty(0 if mode == kernels.VALUE else len(theta), self.dtype)
+            s = self.none if sample_weight is None else sample_weight
+            return kernels.sweep_few(self._table, theta, self._frozen, X, T, s, back, slope, mode), slope, back
         w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
         w_out = self.none if mode == kernels.VALUE else self._weights(theta, plan.out_param)
         s = self.none if sample_weight is None else sample_weight

@@ -22,6 +22,8 @@ from numba import carray
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import compiled, kernel, source_digest, watch
 from graphbp_numba.plan import (
+    BIAS_PARAM,
+    BUFFER_ROWS,
     CANONICAL,
     COUPLED,
     ELEMENTWISE,
@@ -31,12 +33,16 @@ from graphbp_numba.plan import (
     F,
     FIRST,
     FROM_Z,
+    FROZEN,
+    GRAD_POS,
+    GRAD_PTR,
     HAS_OUTPUT,
     HEAD_DF,
     HEAD_FIELDS,
     HEAD_KIND,
     HEAD_POS,
     HEADS,
+    IN_PARAM,
     IN_PTR,
     IN_SRC,
     KEEP,
@@ -53,6 +59,7 @@ from graphbp_numba.plan import (
     ORDER,
     OUT_DST,
     OUT_KEEP,
+    OUT_PARAM,
     OUT_POS,
     OUT_PTR,
     OUT_ROW,
@@ -64,6 +71,7 @@ from graphbp_numba.plan import (
     START,
     STOP,
     SUMS,
+    SUMS_SIZE,
 )
 from graphbp_numba.rows import (
     add_rows,
@@ -81,7 +89,7 @@ from graphbp_numba.rows import (
     row_sums,
 )
 
-__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "gather_gradient", "sweep"]
+__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "forward_few", "gather_gradient", "sweep", "sweep_few"]
 
 VALUE, GRADIENT, VJP = range(3)
 SPARE_ROWS = 4
@@ -294,26 +302,94 @@ def aligned(buffer: Any) -> int:
     return (buffer.ctypes.data + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
 
 
+@kernel
+def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: int, first: int, stop: int) -> None:
+    """Y of the tiles first..stop, in a buffer at z."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
+    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    for number in range(first, stop):
+        n0 = number * lanes
+        load_tile(tile, X, n0)
+        forward_runs(tag, table, w, bias, z, keep, 0, table[N_RUNS])
+        softmax_rows(table, tile, kept)
+        for n in range(n0, min(n0 + lanes, X.shape[0])):
+            for k in range(table[N_OUTPUTS]):
+                Y[n, k] = tile[out_row[k], n - n0]
+
+
+@kernel
+def sweep_tiles(
+    tag: Any,
+    table: Any,
+    w_in: int,
+    w_out: int,
+    bias: int,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    by_x: Any,
+    sums: int,
+    z: int,
+    mode: int,
+    first: int,
+    stop: int,
+) -> float:
+    """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    n_rows, n_outputs = table[N_ROWS], table[N_OUTPUTS]
+    keep = z + n_rows * row
+    beta = keep + table[N_KEEP] * row
+    heads = beta + RUN_ROWS * row
+    targets = heads + n_outputs * row
+    spare = targets + n_outputs * row
+    aside = spare + SPARE_ROWS * row
+    tile = carray(reals(tag, z), (n_rows, lanes))
+    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+    head = carray(reals(tag, heads), (n_outputs, lanes))
+    t = carray(reals(tag, targets), (n_outputs, lanes))
+    scratch = carray(reals(tag, spare), (SPARE_ROWS, lanes))
+    weights = scratch[1]
+    energy = 0.0
+    for number in range(first, stop):
+        n0 = number * lanes
+        load_tile(tile, X, n0)
+        load_tile(t, T, n0)
+        tile_weights(weights, sample_weight, n0, X.shape[0])
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[N_RUNS])
+        softmax_rows(table, tile, kept)
+        if mode != VJP:
+            energy += head_values(tag, table, tile, kept, t, head, scratch, weights)
+        if mode == VALUE:
+            continue
+        head_deltas(tag, table, tile, kept, t, head, scratch, weights, mode == VJP)
+        reverse_runs(tag, table, w_out, z, keep, beta, heads, sums, aside, 0, table[N_RUNS])
+        reverse_inputs(tag, table, w_out, z, sums, aside)
+        if mode == VJP:
+            for n in range(n0, min(n0 + lanes, X.shape[0])):
+                for i in range(X.shape[1]):
+                    by_x[n, i] = tile[i, n - n0]
+    return energy
+
+
+@kernel
+def gather_weights(tag: Any, table: Any, theta: Any, param: int, count: int, out: Any) -> None:
+    """out[:count] = θ[param], or the frozen value where param < 0."""
+    params = carray(pointer(param), count, np.int32)
+    frozen = carray(reals(tag, table[FROZEN]), 1)
+    for e in range(count):
+        p = params[e]
+        out[e] = theta[p] if p >= 0 else frozen[-1 - p]
+
+
 def _make_forward(digest: str) -> Any:
     def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
         """Y of the tiles first..stop."""
         len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        n_rows = table[N_ROWS]
-        z = aligned(buffer)
-        keep = z + n_rows * row
-        tile = carray(reals(tag, z), (n_rows, lanes))
-        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
-        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-        for number in range(first, stop):
-            n0 = number * lanes
-            load_tile(tile, X, n0)
-            forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, 0, table[N_RUNS])
-            softmax_rows(table, tile, kept)
-            for n in range(n0, min(n0 + lanes, X.shape[0])):
-                for k in range(table[N_OUTPUTS]):
-                    Y[n, k] = tile[out_row[k], n - n0]
+        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop)
 
     return watch(compiled(forward))
 
@@ -335,46 +411,70 @@ def _make_sweep(digest: str) -> Any:
         first: int,
         stop: int,
     ) -> float:
-        """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
+        """`sweep_tiles` on arrays."""
         len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        n_rows, n_outputs = table[N_ROWS], table[N_OUTPUTS]
+        w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
         z = aligned(buffer)
-        keep = z + n_rows * row
-        beta = keep + table[N_KEEP] * row
-        heads = beta + RUN_ROWS * row
-        targets = heads + n_outputs * row
-        spare = targets + n_outputs * row
-        aside = spare + SPARE_ROWS * row
-        tile = carray(reals(tag, z), (n_rows, lanes))
-        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
-        head = carray(reals(tag, heads), (n_outputs, lanes))
-        t = carray(reals(tag, targets), (n_outputs, lanes))
-        scratch = carray(reals(tag, spare), (SPARE_ROWS, lanes))
-        weights = scratch[1]
-        energy = 0.0
-        for number in range(first, stop):
-            n0 = number * lanes
-            load_tile(tile, X, n0)
-            load_tile(t, T, n0)
-            tile_weights(weights, sample_weight, n0, X.shape[0])
-            forward_runs(tag, table, w_in.ctypes.data, bias.ctypes.data, z, keep, 0, table[N_RUNS])
-            softmax_rows(table, tile, kept)
-            if mode != VJP:
-                energy += head_values(tag, table, tile, kept, t, head, scratch, weights)
-            if mode == VALUE:
-                continue
-            head_deltas(tag, table, tile, kept, t, head, scratch, weights, mode == VJP)
-            reverse_runs(tag, table, w_out.ctypes.data, z, keep, beta, heads, sums.ctypes.data, aside, 0, table[N_RUNS])
-            reverse_inputs(tag, table, w_out.ctypes.data, z, sums.ctypes.data, aside)
-            if mode == VJP:
-                for n in range(n0, min(n0 + lanes, X.shape[0])):
-                    for i in range(X.shape[1]):
-                        by_x[n, i] = tile[i, n - n0]
-        return energy
+        return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop)
 
     return watch(compiled(sweep))
+
+
+def _make_forward_few(digest: str) -> Any:
+    def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
+        """Y of one narrow tile, in a single call: weights, buffer and all."""
+        len(digest)
+        tag = (frozen[0],)
+        n_edges, n_rows = table[N_EDGES], table[N_ROWS]
+        rows = table[BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
+        memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
+        w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
+        gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
+        gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
+        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1)
+
+    return watch(compiled(forward_few))
+
+
+def _make_sweep_few(digest: str) -> Any:
+    def sweep_few(
+        table: Any, theta: Any, frozen: Any, X: Any, T: Any, sample_weight: Any, by_x: Any, gradient: Any, mode: int
+    ) -> float:
+        """E, and the gradient, of one narrow tile, in a single call."""
+        len(digest)
+        tag = (frozen[0],)
+        n_edges, n_rows, n_sums = table[N_EDGES], table[N_ROWS], table[SUMS_SIZE]
+        rows = (table[BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
+        memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
+        w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
+        rest = memory[2 * n_edges :]
+        bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
+        gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
+        gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
+        if mode != VALUE:
+            gather_weights(tag, table, theta, table[OUT_PARAM], n_edges, v)
+            sums[:] = 0
+        b, z = bias.ctypes.data, aligned(buffer)
+        energy = sweep_tiles(
+            tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1
+        )
+        if mode != VALUE:
+            ptr = carray(pointer(table[GRAD_PTR]), len(gradient) + 1, np.int64)
+            pos = carray(pointer(table[GRAD_POS]), ptr[len(gradient)], np.int64)
+            add_positions(sums, ptr, pos, gradient, 0, len(gradient))
+        return energy
+
+    return watch(compiled(sweep_few))
+
+
+@kernel
+def add_positions(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
+    """gradient_p = the sum over the positions of parameter p, in order."""
+    for p in range(first, stop):
+        total = sums[pos[ptr[p]]]
+        for q in range(ptr[p] + 1, ptr[p + 1]):
+            total += sums[pos[q]]
+        gradient[p] = total
 
 
 def _make_fill_weights(digest: str) -> Any:
@@ -408,16 +508,14 @@ def _make_gather_gradient(digest: str) -> Any:
     def gather_gradient(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
         """gradient_p = the sum over the positions of parameter p, in order, for p from first to stop."""
         len(digest)
-        for p in range(first, stop):
-            total = sums[pos[ptr[p]]]
-            for q in range(ptr[p] + 1, ptr[p + 1]):
-                total += sums[pos[q]]
-            gradient[p] = total
+        add_positions(sums, ptr, pos, gradient, first, stop)
 
     return watch(compiled(gather_gradient))
 
 
 forward = _make_forward(source_digest())
+forward_few = _make_forward_few(source_digest())
+sweep_few = _make_sweep_few(source_digest())
 sweep = _make_sweep(source_digest())
 fill_weights = _make_fill_weights(source_digest())
 collect = _make_collect(source_digest())

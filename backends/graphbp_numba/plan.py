@@ -34,7 +34,8 @@ Array = npt.NDArray[Any]
 # places in Plan.table
 N_ROWS, N_INPUTS, N_OUTPUTS, N_RUNS, N_EDGES, N_KEEP, N_HEADS, ERROR_CODE = range(8)
 IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_POS, SUMS, ERROR_VALUE, ERROR_DY, ERROR_D2Y = range(8, 22)
-TABLE_SIZE = 22
+IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_ROWS = range(22, 30)
+TABLE_SIZE = 30
 # columns of runs
 START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER = range(12)
 RUN_FIELDS = 12
@@ -160,7 +161,12 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
     table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
     table[SUMS] = bias_place
-    table[ERROR_VALUE:] = pairwise
+    table[ERROR_VALUE : ERROR_D2Y + 1] = pairwise
+    in_param, out_param = np.ascontiguousarray(param[edges.slot]), np.ascontiguousarray(param[out.slot])
+    sums_size = bias_place + -(-s.n_rows // 16) * 16
+    filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
+    table[IN_PARAM:SUMS_SIZE] = [array.ctypes.data for array in filled]
+    table[SUMS_SIZE] = sums_size
     return Plan(
         schedule=s,
         dtype=dtype,
@@ -168,8 +174,8 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         in_src=edges.src,
         out_ptr=out_ptr,
         out_dst=out.dst,
-        in_param=np.ascontiguousarray(param[edges.slot]),
-        out_param=np.ascontiguousarray(param[out.slot]),
+        in_param=in_param,
+        out_param=out_param,
         bias_param=bias_param,
         frozen=frozen,
         grad_ptr=grad_ptr,
@@ -178,7 +184,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         heads=heads,
         table=table,
         bias_place=bias_place,
-        sums_size=bias_place + -(-s.n_rows // 16) * 16,
+        sums_size=sums_size,
         n_keep=n_keep,
         alive=(arrays, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
@@ -323,7 +329,7 @@ def head_table(s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtyp
     table = np.zeros(TABLE_SIZE, np.int64)
     table[[N_ROWS, N_INPUTS, N_OUTPUTS, N_HEADS, ERROR_CODE]] = (s.n_rows, s.n_inputs, s.n_outputs, len(heads), code)
     table[HEADS], table[HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
-    table[ERROR_VALUE:] = _pairwise_addresses(error, groups, code, dtype)
+    table[ERROR_VALUE : ERROR_D2Y + 1] = _pairwise_addresses(error, groups, code, dtype)
     return table, (heads, head_pos)
 
 
