@@ -14,6 +14,7 @@ import numpy as np
 
 from graphbp.extend import ErrorFunction, Schedule, TraceArrays
 from graphbp_cupy.curvature import Curvature
+from graphbp_cupy.formulas import select
 from graphbp_cupy.memory import Plan, budget, guarded, plan
 from graphbp_cupy.module import THREADS, Kernels
 from graphbp_cupy.program import Program
@@ -40,8 +41,9 @@ class CupyExecutable(Curvature):
         self.dtype = np.dtype(dtype)
         self.device = cp.cuda.Device()
         self.lanes = self._tile_lanes() if fused else 0
-        self.kernels = Kernels(cp, self.dtype)
-        self.program = Program(cp, schedule, error, self.dtype, flat=self.lanes > 0)
+        rows = select(schedule.activations, error)
+        self.kernels = Kernels(cp, self.dtype, rows)
+        self.program = Program(cp, schedule, error, self.dtype, rows, flat=self.lanes > 0)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
 
     # -- which path ------------------------------------------------------------------------------------------------------

@@ -1,29 +1,33 @@
 """Activations and errors in CUDA: f, f', f'' of `a` and e, ∂e/∂y, ∂²e/∂y² of `y` and `t`, beside each other.
 
-The core's tables say which rows there are; this one says how CUDA writes them, and `require` refuses by name what it lacks.  The
-functions that the kernels call (`activation_f(kind, a)`, `error_dy(error, y, t)`, ...) are generated from it as one `switch` each,
-and the numbers of the cases are positions in this table.  Constants come from the core's own functions.
+The core's tables say which rows there are; this one says how CUDA writes the built-in ones, and `select` refuses by name what it
+lacks.  The functions that the kernels call (`activation_f(kind, a)`, `error_dy(error, y, t)`, ...) are generated from it as one
+`switch` each, and the numbers of the cases are positions in a `Selection`.  Constants come from the core's own functions.
 
-A row registered by a user has NumPy functions only: `register_cuda_activation` adds its CUDA form.
+A row registered by a user or a plugin has NumPy functions: `graphbp_cupy.tracing` writes them in CUDA, and where it cannot,
+`register_cuda_activation` takes the CUDA form by hand.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from graphbp.extend import Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function
+from graphbp_cupy.tracing import to_cuda
 
 __all__ = [
     "ACTIVATIONS",
+    "BUILT_IN",
     "ERRORS",
-    "generated_source",
+    "Selection",
     "register_cuda_activation",
     "register_cuda_error_function",
-    "require_activation",
-    "require_error",
+    "select",
 ]
 
 
@@ -130,37 +134,54 @@ def _expression(text: str, of: str) -> str:
     return text
 
 
-def require_activation(row: Activation) -> int:
-    """The number of this activation in the generated code.  Raises `NotSupportedError` where there is none."""
-    if row.name not in ACTIVATIONS:
+@dataclass(frozen=True)
+class Selection:
+    """The activations and errors of one module; their numbers in the generated code are their positions."""
+
+    activations: tuple[str, ...] = tuple(ACTIVATIONS)
+    errors: tuple[str, ...] = tuple(ERRORS)
+
+    def source(self) -> str:
+        """The rows as CUDA functions, one `switch` each."""
+        nan = "real(0) / real(0)"
+        parts = []
+        for i, label in enumerate(("f", "df", "d2f")):
+            cases = {name: ACTIVATIONS[name][i] for name in self.activations}
+            parts.append(_switch(f"activation_{label}", "int kind, real a", "kind", cases, nan))
+        for i, (label, argument) in enumerate((("value", "y"), ("dy", "y"), ("d2y", "y"), ("at_a", "a"))):
+            cases = {name: ERRORS[name][i] for name in self.errors}
+            parts.append(_switch(f"error_{label}", f"int error, real {argument}, real t", "error", cases, nan))
+        return "\n".join(parts)
+
+
+BUILT_IN = Selection()
+"""Every built-in row: the module that networks share unless they have registered rows."""
+
+
+def select(activations: Iterable[Activation], error: ErrorFunction) -> Selection:
+    """The built-in rows, and those of these that are not.  Raises `NotSupportedError` for a row that has no CUDA form, by name."""
+    for row in activations:
+        if row.name not in ACTIVATIONS:
+            how = f"graphbp_cupy.register_cuda_activation({row.name!r}, f='...', df='...', d2f='...')"
+            ACTIVATIONS[row.name] = _traced("activation", row.name, (row.f, row.df, row.d2f), ("a",), how)
+    if error.name not in ERRORS:
+        how = f"graphbp_cupy.register_cuda_error_function({error.name!r}, value='...', dy='...', d2y='...')"
+        ERRORS[error.name] = (*_traced("error function", error.name, (error.value, error.dy, error.d2y), ("y", "t"), how), "")
+    added = sorted({row.name for row in activations} - set(BUILT_IN.activations))
+    more = () if error.name in BUILT_IN.errors else (error.name,)
+    return Selection((*BUILT_IN.activations, *added), (*BUILT_IN.errors, *more))
+
+
+def _traced(
+    kind: str, name: str, functions: tuple[Callable[..., Any], ...], arguments: tuple[str, ...], how: str
+) -> tuple[str, str, str]:
+    try:
+        f, df, d2f = (to_cuda(function, *arguments) for function in functions)
+    except NotSupportedError as problem:
         raise NotSupportedError(
-            f"backend 'cupy' has no CUDA form of the activation {row.name!r}; add one with "
-            f"graphbp_cupy.register_cuda_activation({row.name!r}, f='...', df='...', d2f='...'), or use another backend"
-        )
-    return list(ACTIVATIONS).index(row.name)
-
-
-def require_error(row: ErrorFunction) -> int:
-    """The number of this error function in the generated code.  Raises `NotSupportedError` where there is none."""
-    if row.name not in ERRORS:
-        raise NotSupportedError(
-            f"backend 'cupy' has no CUDA form of the error function {row.name!r}; add one with "
-            f"graphbp_cupy.register_cuda_error_function({row.name!r}, value='...', dy='...', d2y='...'), or use another backend"
-        )
-    return list(ERRORS).index(row.name)
-
-
-def generated_source() -> str:
-    """The tables as CUDA functions, one `switch` each."""
-    nan = "real(0) / real(0)"
-    parts = [
-        _switch(f"activation_{label}", "int kind, real a", "kind", {n: row[i] for n, row in ACTIVATIONS.items()}, nan)
-        for i, label in enumerate(("f", "df", "d2f"))
-    ]
-    for i, (label, arguments) in enumerate((("value", "y"), ("dy", "y"), ("d2y", "y"), ("at_a", "a"))):
-        cases = {n: row[i] for n, row in ERRORS.items()}
-        parts.append(_switch(f"error_{label}", f"int error, real {arguments}, real t", "error", cases, nan))
-    return "\n".join(parts)
+            f"backend 'cupy' cannot write the {kind} {name!r} in CUDA: {problem}. Give it by hand with {how}, or use another backend"
+        ) from problem
+    return f, df, d2f
 
 
 def _switch(name: str, parameters: str, on: str, cases: Mapping[str, str], otherwise: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphbp.extend import BackendError
-from graphbp_cupy.formulas import generated_source
+from graphbp_cupy.formulas import BUILT_IN, Selection
 
 __all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "module_source", "signatures"]
 
@@ -68,7 +68,7 @@ FIELDS: dict[str, str] = {
 """The members of the kernels' `Network`: sizes, and tables on the device (`graphbp_cupy.program` says what each holds)."""
 
 
-def module_source() -> str:
+def module_source(rows: Selection = BUILT_IN) -> str:
     """The whole translation unit: helpers, generated tables, the `Network` struct, kernels."""
     first, *rest = FILES
     members = "\n".join(f"    {kind} {name};" for name, kind in FIELDS.items())
@@ -76,7 +76,7 @@ def module_source() -> str:
         [
             _file(first),
             '#line 1 "generated"',
-            generated_source(),
+            rows.source(),
             f"struct Network {{\n{members}\n}};",
             *(_file(name) for name in rest),
         ]
@@ -114,10 +114,10 @@ def _parameter(text: str) -> tuple[str, str]:
 class Kernels:
     """The compiled module for one dtype, on the current device."""
 
-    def __init__(self, cp: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, cp: Any, dtype: np.dtype[Any], rows: Selection = BUILT_IN) -> None:
         self.cp = cp
         self.dtype = np.dtype(dtype)
-        self._module = cp.RawModule(code=module_source(), options=compile_options(dtype), backend="nvrtc")
+        self._module = cp.RawModule(code=module_source(rows), options=compile_options(dtype), backend="nvrtc")
         self._types = {
             "real": self.dtype,
             "double": np.dtype(np.float64),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import DenseBlock, ErrorFunction, NotSupportedError, Schedule, output_heads
-from graphbp_cupy.formulas import require_activation, require_error
+from graphbp_cupy.formulas import Selection
 from graphbp_cupy.module import FIELDS
 
 __all__ = ["Program"]
@@ -34,9 +34,9 @@ class Program:
     tied : the parameters that fill more than one slot.
     """
 
-    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], flat: bool) -> None:
+    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool) -> None:
         self.schedule = schedule
-        host = _host_tables(schedule, error, dtype, flat)
+        host = _host_tables(schedule, error, dtype, rows, flat)
         self.sizes = {name: int(value) for name, value in host.items() if not isinstance(value, np.ndarray)}
         self.tables = {name: cp.asarray(value) for name, value in host.items() if isinstance(value, np.ndarray)}
         words = [self.sizes[n] if n in self.sizes else self.tables[n].data.ptr if n in self.tables else 0 for n in FIELDS]
@@ -61,9 +61,11 @@ class Program:
         return _runs(self.schedule, self._host_source, self.unit_ptr)
 
 
-def _host_tables(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], flat: bool) -> dict[str, Any]:
+def _host_tables(
+    schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool
+) -> dict[str, Any]:
     s, p = schedule, schedule.parameters
-    kinds = np.array([require_activation(row) for row in s.activations], np.int32)
+    kinds = np.array([rows.activations.index(row.name) for row in s.activations], np.int32)
     dst, src = _slot_ends(s)
     edges = len(dst) - int((src < 0).sum())
     by_unit = np.argsort(dst, kind="stable")
@@ -77,7 +79,7 @@ def _host_tables(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any],
     tables: dict[str, Any] = {
         "n_rows": s.n_rows, "n_inputs": s.n_inputs, "n_outputs": s.n_outputs, "n_slots": p.n_slots,
         "n_parameters": p.n_parameters, "n_levels": s.depth, "n_sparse": s.n_sparse, "n_biases": p.n_slots - edges,
-        "error": require_error(error),
+        "error": rows.errors.index(error.name),
         "in_ptr": s.in_ptr, "in_src": s.in_src, "out_ptr": s.out_ptr, "out_dst": s.out_dst, "out_slot": s.out_slot,
         "bias_slot": s.bias_slot, "kind": kinds[s.row_activation], "row_position": row_position, "output_row": s.output_rows,
         "dense_in": dense_in, "dense_out": dense_out, "slot_dst": dst, "slot_src": src,

@@ -11,7 +11,7 @@ from instruments import fake_cupy, probe, simulator
 
 from graphbp.testing import CHECKS, QUANTITIES, Case, cases, check_backend
 
-DEEP = ("forward", "gradient", "jvp", "jacobian", "hessian_product", "same_bits")
+DEEP = ("forward", "gradient", "jvp", "hessian_product")
 """Asked of the networks whose levels (120) or size make every sweep slow here."""
 
 STRUCTURES = (
@@ -21,7 +21,7 @@ STRUCTURES = (
 
 
 def quantities_of(case: Case) -> list[str]:
-    return list(DEEP) if case.name in ("chain", "large") else [*QUANTITIES, *CHECKS]
+    return list(DEEP) if case.name in ("chain", "large", "wide") else [*QUANTITIES, *CHECKS]
 
 
 def order_of(case: Case) -> str:

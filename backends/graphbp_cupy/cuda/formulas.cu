@@ -41,3 +41,11 @@ __device__ __forceinline__ real normal_pdf(real a) { return real(0.3989422804014
 __device__ __forceinline__ real xlogy(real t, real y) { return t == real(0) ? real(0) : t * log(y); }
 __device__ __forceinline__ real ratio(real t, real y) { return t == real(0) ? real(0) : t / y; }
 __device__ __forceinline__ real ratio2(real t, real y) { return t == real(0) ? real(0) : t / (y * y); }
+
+// What NumPy functions of registered rows are written in (graphbp_cupy/tracing.py); a NaN on either side gives NaN
+__device__ __forceinline__ real square_of(real a) { return a * a; }
+__device__ __forceinline__ real larger(real a, real b) { return a > b || a != a ? a : b; }
+__device__ __forceinline__ real smaller(real a, real b) { return a < b || a != a ? a : b; }
+__device__ __forceinline__ real heaviside_of(real a, real at_zero) {
+    return a > real(0) ? real(1) : a < real(0) ? real(0) : keep_nan(a, at_zero);
+}

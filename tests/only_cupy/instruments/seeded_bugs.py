@@ -132,7 +132,7 @@ def planted(bug: Bug | None) -> Iterator[None]:
     original = executable.Kernels, module.module_source, executable.MAX_BLOCKS
     if bug is not None:
         text = bug.apply(module.module_source())
-        module.module_source = lambda: text
+        module.module_source = lambda _rows: text
     try:
         yield
     finally:
