@@ -8,14 +8,15 @@ sums ran in.  Which weights of a pair stand as row and which as column of L does
 * within a group:           pairs of units (j ≥ l) × pairs of sources (i ≥ k), a quarter of the entries;
 * a group and a later one:  all pairs of units × all pairs of sources, and for the path term the pairs (l, i) × (k, j), over just those
                             (k, j) that a path joins: for two neighbouring layers only k = j, so that this term costs almost nothing;
-* single units as the later ones: for each earlier unit j, the rows R_(lk) = B_jl z_k + δ_l Φ_kj of all later single units at once,
-                            times Z_j.
+* single units as the later ones: for each earlier unit j, the rows B_jl z_k and Φ_kj δ_l of all later single units' weights l ← k
+                            at once, times Z_j.
 
 Memory: W² for L, and products and their factors of at most `WORK` numbers each.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ Indices = npt.NDArray[np.int64]
 WORK = 1 << 22
 """Numbers in one temporary array: 32 MB in float64."""
 
-STACK = 1 << 17
+STACK = 1 << 16
 """Numbers in the rows R formed at once for single units: these should stay in a core's cache."""
 
 
@@ -44,6 +45,7 @@ class HessianAccumulator:
         self.plan = plan
         self.half = np.zeros((plan.n_parameters, plan.n_parameters), dtype)
         self.single_rows = np.array([plan.groups[k].start for k in plan.stack_group], np.int64)
+        self._lock = threading.Lock()
         self.multi = [group for group, single in zip(plan.groups, plan.single, strict=True) if not single]
 
     def add(self, tile: SampleTile, column: ColumnTile) -> None:
@@ -57,8 +59,10 @@ class HessianAccumulator:
             for later in self.multi:
                 if later.start >= group.stop:
                     self._between(group, a, b, later, tile, column)
-            for j in range(a, b):
-                self._singles(group, j, tile, column)
+            if len(self.single_rows) and self.single_rows[-1] >= a:
+                stack = self._stack(tile)
+                for j in range(a, b):
+                    self._singles(group, j, tile, column, stack)
 
     def finish(self) -> Array:
         """H = L + Lᵀ; the accumulator is used up."""
@@ -132,25 +136,42 @@ class HessianAccumulator:
             joined = (dz @ phi.T).reshape(count, len(zp), len(beyond), b - a)
             values[:, :, beyond] += joined.transpose(0, 3, 2, 1)
 
-    def _singles(self, p: Group, j: int, tile: SampleTile, column: ColumnTile) -> None:
-        """Unit j of p with all single units at or after it: (Z_j) × R, R_(lk) = B_jl z_k + δ_l Φ_kj."""
+    def _singles(self, p: Group, j: int, tile: SampleTile, column: ColumnTile, stack: tuple[Array, Array | None]) -> None:
+        """Unit j of p with all single units at or after it: Z_j × B_jl z_k and Z_j × Φ_kj δ_l, in one product."""
         plan, c0 = self.plan, column.start
         u = int(np.searchsorted(self.single_rows, j))
         start, end = int(plan.stack_start[u]), int(plan.stack_start[-1])
         z = tile.z[p.sources]
+        index = p.index[j - p.start]
+        curvature = column.B[:, j - c0]
         step = max(1, STACK // tile.n_samples)
         for lo in range(start, end, step):
             hi = min(lo + step, end)
             row, source = plan.stack_row[lo:hi], plan.stack_source[lo:hi]
-            rows = column.B[row - c0, j - c0]
-            rows *= tile.z[source]
-            if column.phi is not None and tile.delta is not None:
+            if column.phi is None or stack[1] is None:
+                rows = curvature[row - c0]
+                rows *= stack[0][lo:hi]
+                product = z @ rows.T
+            else:
                 reached = np.flatnonzero((source >= j) & (source < tile.z.shape[0] - 1))
-                rows[reached] += tile.delta[row[reached]] * column.phi[source[reached] - c0, j - c0]
-            product = z @ rows.T
-            own = np.searchsorted(row, j, side="right") if p.n_units == 1 else 0
+                rows = np.empty((hi - lo + len(reached), tile.n_samples), z.dtype)
+                np.multiply(curvature[row - c0], stack[0][lo:hi], out=rows[: hi - lo])
+                np.multiply(column.phi[source[reached] - c0, j - c0], stack[1][lo + reached], out=rows[hi - lo :])
+                joined = z @ rows.T
+                product = joined[:, : hi - lo]
+                product[:, reached] += joined[:, hi - lo :]
+            own = int(np.searchsorted(row, j, side="right")) if p.n_units == 1 else 0
             product[:, :own] *= 0.5  # the pair of j with itself stands in both halves
-            self._write_indexed(p.index[j - p.start], plan.stack_index[lo:hi], product)
+            self._write_indexed(index, plan.stack_index[lo:hi], product)
+
+    def _stack(self, tile: SampleTile) -> tuple[Array, Array | None]:
+        """z_k and δ_l of every weight l ← k of the single units, (slots, n) each; kept with the sample tile."""
+        with self._lock:
+            if "stack" not in tile.cache:
+                delta = None if tile.delta is None else tile.delta[self.plan.stack_row]
+                tile.cache["stack"] = tile.z[self.plan.stack_source], delta
+            found: tuple[Array, Array | None] = tile.cache["stack"]
+        return found
 
     # -- into L ----------------------------------------------------------------------------------------------------------
 
