@@ -101,3 +101,12 @@ def test_the_units_of_x_do_not_matter(name):
     again = gb.train(b, 1e6 * X, t, optimizer="levenberg_marquardt")
     assert len(again) == len(fit)
     assert again.residual_sum_of_squares == pytest.approx(fit.residual_sum_of_squares, rel=1e-12)
+
+
+def test_no_step_at_all_reports_where_the_network_stands():
+    """epochs=0: standard errors of parameters that came from elsewhere."""
+    row, X, t = read("Misra1a")
+    net, position, _ = network(row["net"], row["theta_at_certified"])
+    fit = gb.train(net, X, t, optimizer="levenberg_marquardt", epochs=0)
+    assert fit.iterations == 0
+    assert digits(fit.standard_errors[position], np.array(row["theta_sd"])) > DIGITS
