@@ -25,7 +25,7 @@ from graphbp_cupy.formulas import register_cuda_activation, register_cuda_error_
 
 __all__ = ["CupyBackend", "backend", "register_cuda_activation", "register_cuda_error_function"]
 
-_INSTALL = 'pip install "graphbp[cuda13]"   (or graphbp[cuda12]; match the driver)'
+_INSTALL = 'pip install "graphbp[cuda13]"'
 _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 
 
@@ -54,7 +54,9 @@ class CupyBackend:
         """Whether CuPy is installed and sees a device; never raises, and imports CuPy only where it is installed."""
         try:
             if self._given is None and find_spec("cupy") is None:
-                return Availability(False, "CuPy is not installed", _INSTALL)
+                return Availability(
+                    False, "CuPy is not installed (the extra cuda13, or cuda12 for a driver older than 580)", _INSTALL
+                )
             version = str(self.library.__version__)
         except Exception as problem:  # a broken installation of an optional library must not break `gb.backends()`
             return Availability(False, f"CuPy is installed but does not import: {problem}", _INSTALL)

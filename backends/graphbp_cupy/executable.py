@@ -40,6 +40,7 @@ class CupyExecutable(Curvature):
         self.schedule = schedule
         self.dtype = np.dtype(dtype)
         self.device = cp.cuda.Device()
+        self.fused = fused
         self.lanes = self._tile_lanes() if fused else 0
         rows = select(schedule.activations, error)
         self.kernels = Kernels(cp, self.dtype, rows)
@@ -69,11 +70,15 @@ class CupyExecutable(Curvature):
         """The path for `n_samples` samples, and why."""
         dense = sum(block.size for block in self.schedule.dense_blocks)
         if self.lanes:
-            first = f"fused: a block runs all levels on a tile of {self.lanes} samples in {self._tile_bytes(self.lanes):,} bytes of shared memory"
+            tile = f"a tile of {self.lanes} samples in {self._tile_bytes(self.lanes):,} bytes of shared memory"
+            first = f"fused: a block runs all levels on {tile}"
         elif dense > MAX_FLAT_DENSE:
             first = f"level by level, with cuBLAS for the {dense:,} edges in dense blocks"
+        elif not self.fused:
+            first = "level by level, as this backend was told to"
         else:
-            first = f"level by level: chosen, or {MIN_LANES} samples of all {self.schedule.n_rows:,} rows do not fit in {self.shared_bytes:,} bytes of shared memory"
+            room = f"do not fit in {self.shared_bytes:,} bytes of shared memory"
+            first = f"level by level: {MIN_LANES} samples of all {self.schedule.n_rows:,} rows {room}"
         return f"{first}\nother quantities level by level: {self.plan(n_samples)}"
 
     def plan(self, n_samples: int, columns: int = 0, per_column: int = 0) -> Plan:

@@ -130,7 +130,9 @@ def register_cuda_error_function(name: str, value: str, dy: str, d2y: str) -> No
 
 def _expression(text: str, of: str) -> str:
     if not isinstance(text, str) or not text.strip() or re.search(r'[;{}#"\\]|//', text):
-        raise NotSupportedError(f"{text!r} is not a CUDA expression of {of}; write one, without ; or braces, such as 'real(2) * exp(-a)'")
+        raise NotSupportedError(
+            f"{text!r} is not a CUDA expression of {of}; write one, without ; or braces, such as 'real(2) * exp(-a)'"
+        )
     return text
 
 

@@ -76,7 +76,7 @@ def guarded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
     """Run on the executable's device; out of memory becomes a `MemoryLimitError` with the bytes of the plan."""
 
     @wraps(method)
-    def run(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.device:
             try:
                 return method(self, *args, **kwargs)

@@ -32,7 +32,8 @@ _MAX_GRID_Y = 65535
 
 FIELDS: dict[str, str] = {
     **dict.fromkeys(
-        "n_rows n_inputs n_outputs n_slots n_parameters n_levels n_items n_sparse n_biases error".split(), "long long"
+        ["n_rows", "n_inputs", "n_outputs", "n_slots", "n_parameters", "n_levels", "n_items", "n_sparse", "n_biases", "error"],
+        "long long",
     ),
     "in_ptr": "const long long*",
     "in_src": "const int*",

@@ -7,6 +7,7 @@ takes that array.  `Program` keeps the tables alive and never changes them, so c
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,18 @@ class Program:
     tied : the parameters that fill more than one slot.
     """
 
-    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool) -> None:
+    def __init__(
+        self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool
+    ) -> None:
         self.schedule = schedule
         host = _host_tables(schedule, error, dtype, rows, flat)
         self.sizes = {name: int(value) for name, value in host.items() if not isinstance(value, np.ndarray)}
         self.tables = {name: cp.asarray(value) for name, value in host.items() if isinstance(value, np.ndarray)}
         words = [self.sizes[n] if n in self.sizes else self.tables[n].data.ptr if n in self.tables else 0 for n in FIELDS]
         self.network = cp.asarray(np.array(words, np.int64).view(np.uint64))
-        self.dense_source = {block.slot: cp.asarray(block.src.astype(np.int64)) for block in schedule.dense_blocks if block.src_start < 0}
+        self.dense_source = {
+            block.slot: cp.asarray(block.src.astype(np.int64)) for block in schedule.dense_blocks if block.src_start < 0
+        }
         self.output_rows = cp.asarray(schedule.output_rows)
         self.units = cp.asarray(np.arange(schedule.n_inputs, schedule.n_rows, dtype=np.int32))
         self.unit_ptr = host["unit_ptr"]
@@ -61,9 +66,7 @@ class Program:
         return _runs(self.schedule, self._host_source, self.unit_ptr)
 
 
-def _host_tables(
-    schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool
-) -> dict[str, Any]:
+def _host_tables(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], rows: Selection, flat: bool) -> dict[str, Any]:
     s, p = schedule, schedule.parameters
     kinds = np.array([rows.activations.index(row.name) for row in s.activations], np.int32)
     dst, src = _slot_ends(s)
@@ -172,6 +175,6 @@ def _first_blocks(s: Schedule) -> dict[int, bool]:
 def _check_disjoint(blocks: tuple[DenseBlock, ...]) -> None:
     """Blocks reach equal or disjoint runs of rows; a schedule that breaks this would be computed wrongly, so it is refused."""
     spans = sorted({(block.start, block.stop) for block in blocks})
-    for (_, stop), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, stop), (start, _) in pairwise(spans):
         if start < stop:
             raise NotSupportedError(f"backend 'cupy': dense blocks overlap in part at row {start}; use another backend")

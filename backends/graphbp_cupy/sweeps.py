@@ -116,9 +116,7 @@ class Sweeps:
             self.kernels.over_samples("tangent_level", n, level.stop - level.start, batch, *args)
         return a_dot, z_dot
 
-    def reverse_tangent(
-        self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array
-    ) -> Array:
+    def reverse_tangent(self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array) -> Array:
         """δ̇ (B, rows, n): the R-operator's reverse sweep, from `head` = R ȧ (B, K, n); β and δ are (rows, n), w_dot (B, S) or None."""
         s, (batch, _, n) = self.schedule, head.shape
         beta_dot, delta_dot = self._beta(batch, n), self.empty(batch, s.n_rows, n)

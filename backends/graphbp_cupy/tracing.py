@@ -24,6 +24,10 @@ __all__ = ["to_cuda"]
 LONGEST = 1 << 15
 """Characters of an expression; a function that repeats its parts too often should be given by hand."""
 
+_SAME_NAME = (
+    "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt", "cbrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "floor",
+    "ceil", "trunc", "rint",
+)  # fmt: skip
 _ARITHMETIC = {
     "add": "({} + {})", "subtract": "({} - {})", "multiply": "({} * {})", "divide": "({} / {})",
     "negative": "(-{})", "positive": "{}", "square": "square_of({})", "reciprocal": "(real(1) / {})",
@@ -31,7 +35,7 @@ _ARITHMETIC = {
     "absolute": "fabs({})", "fabs": "fabs({})", "sign": "sign_of({})", "arctan": "atan({})", "arcsin": "asin({})",
     "arccos": "acos({})", "arcsinh": "asinh({})", "arccosh": "acosh({})", "arctanh": "atanh({})", "conjugate": "{}",
     "hypot": "hypot({}, {})", "copysign": "copysign({}, {})", "heaviside": "heaviside_of({}, {})",
-    **{name: f"{name}({{}})" for name in "exp exp2 expm1 log log1p log2 log10 sqrt cbrt sin cos tan sinh cosh tanh floor ceil trunc rint".split()},
+    **{name: f"{name}({{}})" for name in _SAME_NAME},
     "erf": "erf({})", "erfc": "erfc({})", "expit": "sigmoid({})", "ndtr": "normal_cdf({})",
 }  # fmt: skip
 _CONDITIONS = {
@@ -95,7 +99,9 @@ class _Symbol(NDArrayOperatorsMixin):
         return self
 
     def _asks(self, *_: Any) -> Any:
-        raise NotSupportedError("it asks for the value of its argument (an if, a loop or an index); write it with ufuncs and np.where")
+        raise NotSupportedError(
+            "it asks for the value of its argument (an if, a loop or an index); write it with ufuncs and np.where"
+        )
 
     __bool__ = __float__ = __int__ = __iter__ = __len__ = __getitem__ = __setitem__ = __array__ = _asks
 

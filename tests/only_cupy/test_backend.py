@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphbp_cupy import CupyBackend, executable, memory, module
 from instruments import fake_cupy, probe, simulator
 
 import graphbp as gb
 from graphbp.extend import BackendError, MemoryLimitError
+from graphbp_cupy import CupyBackend, executable, memory, module
 
 CALLS = [name for name in probe.QUANTITIES if name not in ("trace", "hessian_operator", "outer_product_operator")]
 WAITING = {"error": 1, "gradient": 1}
@@ -133,7 +133,9 @@ def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
     data = probe.data_of(net, 500)
     net.gradient(data["X"], data["T"])
     fake_cupy.memory.limit = fake_cupy.memory.used + 60_000
-    with pytest.raises(MemoryLimitError, match=r"error_and_gradient: .*500 samples at once, [\d,]+ bytes of working arrays.*gb.config\(memory"):
+    with pytest.raises(
+        MemoryLimitError, match=r"error_and_gradient: .*500 samples at once, [\d,]+ bytes of working arrays.*gb.config\(memory"
+    ):
         net.gradient(data["X"], data["T"])
     fake_cupy.memory.limit = 1 << 34
     net.gradient(data["X"], data["T"])  # and the network still works
@@ -145,7 +147,8 @@ def test_the_memory_option_bounds_the_working_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shared", "path"), [(99 << 10, "fused: a block runs all levels on a tile of 32"), (8 << 10, "tile of 16"), (2 << 10, "level by level")]
+    ("shared", "path"),
+    [(99 << 10, "fused: a block runs all levels on a tile of 32"), (8 << 10, "tile of 16"), (2 << 10, "level by level")],
 )
 def test_the_path_follows_the_shared_memory(monkeypatch: pytest.MonkeyPatch, shared: int, path: str) -> None:
     monkeypatch.setattr(fake_cupy.cuda.Device, "shared", shared)
@@ -223,7 +226,12 @@ def test_the_stand_in_keeps_cupys_rules() -> None:
 def test_the_stand_in_refuses_the_bytes_that_cupy_would_pass() -> None:
     kernel = fake_cupy.RawModule(code=module.module_source(), options=("-DREAL=float",)).get_function("add_values")
     values, total = fake_cupy.ones(5, "float32"), fake_cupy.zeros(1, "float64")
-    for wrong in ((values, 5, total), (values, np.int32(5), total), (total, np.int64(5), total), (values, np.int64(5), np.zeros(1))):
+    for wrong in (
+        (values, 5, total),
+        (values, np.int32(5), total),
+        (total, np.int64(5), total),
+        (values, np.int64(5), np.zeros(1)),
+    ):
         with pytest.raises(TypeError):
             kernel((1,), (256,), wrong)
     with pytest.raises(simulator.SimulatedLaunchError, match="empty launch"):

@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-import graphbp_cupy
 import numpy as np
 import pytest
-from graphbp_cupy import module
 from instruments import fake_cupy, names, nvrtc
+
+import graphbp_cupy
+from graphbp_cupy import module
 
 FOLDER = Path(graphbp_cupy.__file__).parent
 REQUIRED = "cupy" in os.environ.get("GRAPHBP_REQUIRE_BACKENDS", "")
@@ -51,7 +52,11 @@ def test_the_gate_refuses_what_does_not_compile() -> None:
 def test_the_gate_sees_a_spill() -> None:
     if nvrtc.find_nvrtc() is None:
         _absent("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
-    body = "".join(f"double v{i} = p[{i}];" for i in range(64)) + "__syncthreads();" + "".join(f"p[{i}] += v{63 - i} * v{i};" for i in range(64))
+    body = (
+        "".join(f"double v{i} = p[{i}];" for i in range(64))
+        + "__syncthreads();"
+        + "".join(f"p[{i}] += v{63 - i} * v{i};" for i in range(64))
+    )
     source = f'extern "C" __global__ void __launch_bounds__(1024, 2) k(double* p) {{ {body} }}'
     assert nvrtc.compile_cubin(source, (), "90")[1]["k"].spilled > 0
 
@@ -63,7 +68,7 @@ def real_cupy() -> ModuleType:
 
 
 def test_every_name_used_exists_in_cupy() -> None:
-    assert len(set(name for name, _ in names.names_used(FOLDER))) > 10
+    assert len({name for name, _ in names.names_used(FOLDER)}) > 10
     assert names.unknown_names(FOLDER, real_cupy()) == []
 
 

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphbp_cupy import formulas, module, register_cuda_activation, register_cuda_error_function
-from graphbp_cupy.formulas import BUILT_IN, Selection, select
-from graphbp_cupy.tracing import to_cuda
 from instruments import fake_cupy, probe
 
 import graphbp as gb
@@ -24,6 +21,9 @@ from graphbp.extend import (
     get_error_function,
     register_activation,
 )
+from graphbp_cupy import formulas, module, register_cuda_activation, register_cuda_error_function
+from graphbp_cupy.formulas import BUILT_IN, Selection, select
+from graphbp_cupy.tracing import to_cuda
 
 _TABULATE = """
 extern "C" __global__ void tabulate_activation(int kind, const real* a, long long n, real* out) {
@@ -128,7 +128,7 @@ def _stubborn(a: Any) -> Any:
 def test_what_cannot_be_traced_is_refused_by_name_until_it_has_a_cuda_form() -> None:
     register_activation("cubic_for_cuda", _stubborn, lambda a: 3 * a**2, lambda a: 6 * a)
     g = gb.layered([2, 3, 1], activation="cubic_for_cuda")
-    with pytest.raises(NotSupportedError, match="cubic_for_cuda.*register_cuda_activation"):
+    with pytest.raises(NotSupportedError, match=r"cubic_for_cuda.*register_cuda_activation"):
         gb.Network(g, backend=probe.SIMULATED)
     register_cuda_activation("cubic_for_cuda", "a * a * a", "real(3) * a * a", "real(6) * a")
     try:
@@ -169,7 +169,15 @@ def test_tracing_writes_what_numpy_computes(function: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [lambda a: a if a > 0 else 0, lambda a: a[0], lambda a: np.sort(a), lambda a: np.add.reduce(a), lambda a: np.sinc(a), lambda a: a + "1"]
+    "function",
+    [
+        lambda a: a if a > 0 else 0,
+        lambda a: a[0],
+        lambda a: np.sort(a),
+        lambda a: np.add.reduce(a),
+        lambda a: np.sinc(a),
+        lambda a: a + "1",
+    ],
 )
 def test_tracing_guesses_nothing(function: Any) -> None:
     with pytest.raises(NotSupportedError):

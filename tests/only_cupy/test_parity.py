@@ -15,9 +15,9 @@ DEEP = ("forward", "gradient", "jvp", "hessian_product")
 """Asked of the networks whose levels (120) or size make every sweep slow here."""
 
 STRUCTURES = (
-    "mixed layers-sparse dense-from-units dense-scattered outputs-that-feed frozen all-frozen tied lonely wired-straight wide "
-    "two-heads two-heads-squares kinked one-sample"
-).split()
+    "mixed", "layers-sparse", "dense-from-units", "dense-scattered", "outputs-that-feed", "frozen", "all-frozen", "tied", "lonely",
+    "wired-straight", "wide", "two-heads", "two-heads-squares", "kinked", "one-sample",
+)  # fmt: skip
 
 
 def quantities_of(case: Case) -> list[str]:

@@ -115,7 +115,9 @@ class ndarray:  # noqa: N801  # CuPy's name
     # -- where host and device meet
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"Unsupported type {np.ndarray}: a NumPy function or array met a device array")
@@ -234,7 +236,10 @@ def _same_dtype(a: ndarray, b: ndarray) -> None:
 
 
 def _is_basic(key: Any) -> bool:
-    return all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) for part in (key if isinstance(key, tuple) else (key,)))
+    return all(
+        part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+        for part in (key if isinstance(key, tuple) else (key,))
+    )
 
 
 def _host_key(key: Any) -> Any:
@@ -367,7 +372,9 @@ class _RawKernel:
         where = f"{self._name}, argument {position}"
         if not kind.endswith("*"):
             if not isinstance(value, np.generic) or value.dtype.str[1:] != kind:
-                raise TypeError(f"{where}: the kernel reads {kind}, and CuPy would pass the bytes of {value!r} ({type(value).__name__})")
+                raise TypeError(
+                    f"{where}: the kernel reads {kind}, and CuPy would pass the bytes of {value!r} ({type(value).__name__})"
+                )
             return np.ctypeslib.as_ctypes_type(value.dtype)(value)
         if not isinstance(value, ndarray):
             raise TypeError(f"{where}: a device array is needed, got {type(value).__name__}")

@@ -26,7 +26,7 @@ def names_used(folder: Path) -> Iterator[tuple[str, str]]:
                 while isinstance(inner, ast.Attribute) and inner.attr not in ("cp", "library"):
                     parts.append(inner.attr)
                     inner = inner.value
-                if isinstance(inner, ast.Name) and inner.id == "cp" or isinstance(inner, ast.Attribute):
+                if (isinstance(inner, ast.Name) and inner.id == "cp") or isinstance(inner, ast.Attribute):
                     yield ".".join(reversed(parts)), f"{path.name}:{node.lineno}"
 
 

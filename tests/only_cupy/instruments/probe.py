@@ -47,7 +47,16 @@ def tiny_networks() -> Iterator[tuple[str, nx.DiGraph, str]]:
     g.add_node("y", bias=0.0, role="output", activation="softplus")
     g.add_node("v", role="output")
     g.add_weighted_edges_from(
-        [("x1", "h", 0.4), ("x2", "h", -0.6), ("h", "u", 0.9), ("x1", "u", 0.7), ("h", "y", 1.2), ("x1", "y", 0.3), ("y", "v", -0.8), ("u", "v", 0.5)]
+        [
+            ("x1", "h", 0.4),
+            ("x2", "h", -0.6),
+            ("h", "u", 0.9),
+            ("x1", "u", 0.7),
+            ("h", "y", 1.2),
+            ("x1", "y", 0.3),
+            ("y", "v", -0.8),
+            ("u", "v", 0.5),
+        ]
     )
     g.edges["x1", "h"]["trainable"] = False
     for edge in (("h", "u"), ("x1", "u")):
@@ -73,7 +82,9 @@ def tiny_networks() -> Iterator[tuple[str, nx.DiGraph, str]]:
         g.add_node(f"h{j}", activation="tanh", bias=0.1 * j)
         g.add_weighted_edges_from((f"x{i}", f"h{j}", float(rng.standard_normal()) / 3) for i in (0, 2, 3, 5, 7, 8))
     g.add_node("y", activation="sigmoid", bias=0.1)
-    g.add_weighted_edges_from([*((f"h{j}", "y", float(rng.standard_normal())) for j in range(6)), *((f"x{i}", "y", 0.2) for i in (1, 4, 6))])
+    g.add_weighted_edges_from(
+        [*((f"h{j}", "y", float(rng.standard_normal())) for j in range(6)), *((f"x{i}", "y", 0.2) for i in (1, 4, 6))]
+    )
     yield "apart", g, "sum_of_squares"
 
 
@@ -128,7 +139,7 @@ def wrong_quantities(
     networks: Collection[str] = ("units", "layers", "apart"),
     quantities: Collection[str] = tuple(QUANTITIES),
 ) -> list[str]:
-    """"network / backend / quantity" for all that differs from the NumPy backend."""
+    """ "network / backend / quantity" for all that differs from the NumPy backend."""
     wrong = []
     for name, graph, error in tiny_networks():
         if name not in networks:

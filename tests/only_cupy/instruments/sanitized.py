@@ -31,7 +31,13 @@ def run(sanitize: str, bug: str = "", timeout: float = 120) -> subprocess.Comple
     library = subprocess.run(
         [compiler, f"-print-file-name={_LIBRARY[sanitize.split(',')[0]]}"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    environment = {**os.environ, **_OPTIONS, "LD_PRELOAD": library, "GRAPHBP_SIMULATOR_SANITIZE": sanitize, "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        **_OPTIONS,
+        "LD_PRELOAD": library,
+        "GRAPHBP_SIMULATOR_SANITIZE": sanitize,
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     prefix = [shutil.which("setarch") or "setarch", "-R"] if "thread" in sanitize else []
     command = [*prefix, sys.executable, str(Path(__file__).resolve()), "--inside", bug]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout, check=False)
@@ -51,7 +57,9 @@ def _inside(name: str) -> int:
     level = ("apart",) if slow else ("units", "layers", "apart")
     every = ("error", "gradient") if name else tuple(probe.QUANTITIES)  # where the seeded bugs are
     with seeded_bugs.planted(next((bug for bug in seeded_bugs.BUGS if bug.name == name), None)):
-        wrong = probe.wrong_quantities(n=37, backends=(probe.SIMULATED,), networks=("units", "layers"), quantities=every if name else fused)
+        wrong = probe.wrong_quantities(
+            n=37, backends=(probe.SIMULATED,), networks=("units", "layers"), quantities=every if name else fused
+        )
         wrong += probe.wrong_quantities(n=5, backends=(probe.LEVEL,), networks=level, quantities=every)
     print("\n".join(wrong) or "all quantities agree")
     return 1 if wrong else 0

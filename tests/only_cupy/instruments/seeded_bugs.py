@@ -140,7 +140,7 @@ def planted(bug: Bug | None) -> Iterator[None]:
 
 
 def what_is_seen(bug: Bug | None) -> str:
-    """"values", "refused" or "nothing" in three thread orders, without a sanitizer."""
+    """ "values", "refused" or "nothing" in three thread orders, without a sanitizer."""
     with planted(bug):
         for executable.MAX_BLOCKS in (512, 1):  # one block goes through several tiles
             for name in simulator.ORDERS:

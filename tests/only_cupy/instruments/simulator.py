@@ -105,7 +105,9 @@ class Program:
         find.restype = ctypes.c_char_p
         return [part for part in find().decode().split(",") if part]
 
-    def launch(self, name: str, grid: Sequence[int], block: Sequence[int], shared: int, values: Sequence[object], allowed: int) -> None:
+    def launch(
+        self, name: str, grid: Sequence[int], block: Sequence[int], shared: int, values: Sequence[object], allowed: int
+    ) -> None:
         """Run one kernel to its end.  `values` are ctypes objects; `allowed` is the shared memory that the kernel may ask for.
 
         Raises
