@@ -6,7 +6,7 @@ H is a Hessian of E at the trained weights θ*, α the precision of the prior N(
 regression (1 for every other error function, which is a log likelihood as it stands).
 
     laplace ──► Outputs    a, ∂a/∂θ and Λ at the outputs, chunk by chunk
-            ──► Curvature  H whole, by blocks of one unit's weights, or its diagonal; its eigenvalues
+            ──► Curvature  H whole, by blocks of one unit's weights, its diagonal, or BᵀB; its eigenvalues
             ──► evidence   ln p(data | α, β), and the α and β that maximise it
             ──► Posterior  predictions, samples, covariance
 

@@ -1,7 +1,7 @@
-"""H in three forms behind one face: whole, in blocks of the weights that lead into one unit, or its diagonal.
+"""H in four forms behind one face: whole, in blocks of the weights that lead into one unit, its diagonal, or as a product BᵀB.
 
-A whole Hessian is one block of all parameters.  `Precision` is A = β H + α I with what a Gaussian needs of it, by Cholesky; no jitter
-is ever added: an A that is not positive definite is refused.
+A whole Hessian is one block of all parameters.  The product serves where N·K is far below W: W × W is never formed.  `Precision` is
+A = β H + α I with what a Gaussian needs of it.  No jitter is ever added: an A that is not positive definite is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["HESSIANS", "Blocks", "Curvature", "Diagonal", "Precision", "find_cur
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 
-HESSIANS = ("outer_product", "exact", "blocks", "diagonal")
+HESSIANS = ("outer_product", "exact", "low_rank", "blocks", "diagonal")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,24 @@ class Diagonal:
         return DiagonalPrecision(beta * self.eigenvalues + alpha)
 
 
-Curvature = Blocks | Diagonal
+@dataclass(frozen=True)
+class LowRank:
+    """H = Vᵀ diag(values) V, the rows of V (r, W) orthonormal, r ≤ N·K; its other W − r eigenvalues are 0."""
+
+    values: Array
+    vectors: Array
+
+    @property
+    def eigenvalues(self) -> Array:
+        """(W,)."""
+        return np.concatenate([self.values, np.zeros(self.vectors.shape[1] - len(self.values))])
+
+    def precision(self, alpha: float, beta: float) -> Precision:
+        """A = βH + αI."""
+        return LowRankPrecision(self.vectors, beta * self.values, alpha)
+
+
+Curvature = Blocks | Diagonal | LowRank
 
 
 def _factor(block: Block, alpha: float, beta: float) -> Array:
@@ -183,6 +200,39 @@ class DiagonalPrecision(Precision):
         return np.asarray(1 / self._diagonal)
 
 
+class LowRankPrecision(Precision):
+    """Of αI + Vᵀ diag(d) V: its inverse is (I − Vᵀ diag(d / (d + α)) V) / α."""
+
+    def __init__(self, vectors: Array, d: Array, alpha: float) -> None:
+        self._v, self._alpha, self._share = vectors, alpha, d / (d + alpha)
+        w = vectors.shape[1]
+        self.log_determinant = float(np.log(d + alpha).sum()) + (w - len(d)) * float(np.log(alpha))
+
+    def spread(self, jacobian: Array) -> Array:
+        """(J Jᵀ − J Vᵀ diag(share) V Jᵀ) / α."""
+        inside = jacobian @ self._v.T
+        return np.asarray(
+            (jacobian @ jacobian.transpose(0, 2, 1) - (inside * self._share) @ inside.transpose(0, 2, 1)) / self._alpha
+        )
+
+    def colour(self, white: Array) -> Array:
+        """(ε − Vᵀ diag(1 − √(1 − share)) V ε) / √α."""
+        inside = (white @ self._v.T) * (1 - np.sqrt(1 - self._share))
+        return np.asarray((white - inside @ self._v) / np.sqrt(self._alpha))
+
+    def covariance(self) -> Array:
+        """Whole."""
+        w = self._v.shape[1]
+        _check_square(w)
+        out = -(self._v.T * self._share) @ self._v
+        out.flat[:: w + 1] += 1
+        return np.asarray(out / self._alpha)
+
+    def variances(self) -> Array:
+        """(1 − Σ_i share_i V_i²) / α."""
+        return np.asarray((1 - np.einsum("rw,r->w", self._v**2, self._share)) / self._alpha)
+
+
 def _check_square(w: int) -> None:
     check_memory(8 * w * w, f"the posterior covariance of shape {(w, w)}", "posterior.variances or posterior.sample(n)")
 
@@ -204,13 +254,15 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
     w = net.n_parameters
     to_numpy = net._backend.to_numpy
     if kind in ("outer_product", "exact"):
-        net._check_square(f"laplace(hessian={kind!r})", "hessian='blocks' or hessian='diagonal'")
+        net._check_square(f"laplace(hessian={kind!r})", "hessian='low_rank' (few samples), hessian='blocks' or hessian='diagonal'")
         matrix = net._run.hessian if kind == "exact" else net._run.outer_product_hessian
         h = np.array(to_numpy(matrix(net._theta, x, t, s)), np.float64)
         return Blocks([Block(np.arange(w), _finite(h))])
     targets = np.asarray(to_numpy(t), np.float64)
     weight = None if s is None else np.asarray(to_numpy(s), np.float64)
     a = outputs.values(x)
+    if kind == "low_rank":
+        return _low_rank(net, outputs, x, a, targets, weight)
     pieces = (
         (j, outputs.curved(a[part], targets[part], None if weight is None else weight[part], j)) for part, j in outputs.chunks(x)
     )
@@ -220,6 +272,19 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
             diagonal += np.einsum("nkw,nkw->w", j, curved)
         return Diagonal(_finite(diagonal))
     return _unit_blocks(unit_of_parameter(net), pieces)
+
+
+def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Array | None) -> LowRank:
+    w, rows = net.n_parameters, a.size
+    what = f"the {rows:,} rows of the outer product with {w:,} parameters"
+    check_memory(3 * 8 * rows * w, what, "hessian='outer_product' or hessian='diagonal'")
+    stack = np.empty((rows, w))
+    k = a.shape[1]
+    for part, j in outputs.chunks(x):
+        piece = outputs.roots(a[part], t[part], None if s is None else s[part], j)
+        stack[part.start * k : part.stop * k] = piece.reshape(-1, w)
+    _, values, vectors = np.linalg.svd(_finite(stack), full_matrices=False)
+    return LowRank(values**2, vectors)
 
 
 def _unit_blocks(unit: Indices, pieces: Iterator[tuple[Array, Array]]) -> Blocks:

@@ -35,8 +35,9 @@ def laplace(
     ----------
     X, T, sample_weight : the training data.
     prior_precision : α of the prior N(θ | 0, α⁻¹I), or "marginal_likelihood" to take the one that maximises ln p(T | X, α).
-    hessian : H: "outer_product" (W × W), "exact" (W × W; must leave A positive definite), "blocks" (of the outer product, those of the
-        weights into one unit), or "diagonal" (of the outer product; O(W) memory).
+    hessian : H: "outer_product" (W × W), "low_rank" (the same posterior from N·K × W, for few samples and many parameters), "exact"
+        (W × W; must leave A positive definite), "blocks" (of the outer product, those of the weights into one unit), or "diagonal"
+        (of the outer product; O(W) memory).
     noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.

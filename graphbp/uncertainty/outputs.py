@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import NotSupportedError
+from graphbp.exceptions import NotSupportedError, NumericalError
 from graphbp.heads import Head, output_heads
 
 if TYPE_CHECKING:
@@ -62,6 +62,29 @@ class Outputs:
             part = jacobian[:, p]
             out[:, p] = np.moveaxis(curvature, -1, 0) @ part if head.coupled else curvature.T[:, :, None] * part
         return out if s is None else s[:, None, None] * out
+
+    def roots(self, a: Array, t: Array, s: Array | None, jacobian: Array) -> Array:
+        """√s_n Λ_n^½ ∂a_n/∂θ, (n, K, W): the stack of these rows, B, has BᵀB = H."""
+        out = np.empty_like(jacobian)
+        y = self.activate(a)
+        for head in self.heads:
+            p = head.positions
+            curvature = head.gauss_newton(a[:, p].T, y[:, p].T, t[:, p].T)
+            if head.coupled:
+                values, vectors = np.linalg.eigh(np.moveaxis(curvature, -1, 0))
+                root = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.transpose(0, 2, 1)
+                out[:, p] = root @ jacobian[:, p]
+            else:
+                out[:, p] = np.sqrt(_not_negative(curvature)).T[:, :, None] * jacobian[:, p]
+        return out if s is None else np.sqrt(s)[:, None, None] * out
+
+
+def _not_negative(curvature: Array) -> Array:
+    if (curvature < 0).any():
+        raise NumericalError(
+            "the error curves downwards at some output, so the outer product has no factor; use hessian='outer_product'"
+        )
+    return curvature
 
 
 def _with_identity_outputs(net: Network) -> Network:

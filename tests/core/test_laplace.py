@@ -46,7 +46,7 @@ def classifier(seed: int = 0, k: int = 3) -> gb.Network:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("hessian", ["outer_product", "exact", "blocks"])
+@pytest.mark.parametrize("hessian", ["outer_product", "exact", "low_rank", "blocks"])
 def test_bayesian_linear_regression(hessian, weighted):
     """S_N = (αI + βAᵀSA)⁻¹, m_N = βS_NAᵀSt, evidence N(t | 0, σ²S⁻¹ + AAᵀ/α) (Bishop & Bishop 2006, section 3.3)."""
     X, t = regression()
@@ -241,6 +241,23 @@ def test_blocks_and_diagonal_are_parts_of_the_outer_product(name):
     assert blocks.log_marginal_likelihood == pytest.approx(_evidence(net, X, t, s, A, bool(noise)), rel=1e-6)
 
 
+@pytest.mark.parametrize("rows", [4, 25])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_low_rank_is_the_outer_product(name, rows):
+    """Fewer rows than parameters, and more: the same posterior."""
+    net, (X, t) = NETWORKS[name]
+    X, t = X[:rows], t[:rows]
+    s = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    options = {"sample_weight": s, "prior_precision": 0.3} | ({} if name == "softmax" else {"noise": 0.5})
+    whole, low = gb.laplace(net, X, t, **options), gb.laplace(net, X, t, hessian="low_rank", **options)
+    tolerance = 1e-9 if net.dtype == np.float64 else 1e-3
+    assert low.covariance == pytest.approx(whole.covariance, rel=tolerance, abs=tolerance)
+    assert low.variances == pytest.approx(whole.variances, rel=tolerance)
+    assert low.predict(X).variance == pytest.approx(whole.predict(X).variance, rel=tolerance, abs=tolerance)
+    assert low.log_marginal_likelihood == pytest.approx(whole.log_marginal_likelihood, rel=1e-5)
+    assert low.distance_from_mode == pytest.approx(whole.distance_from_mode, rel=1e-3)
+
+
 def _evidence(net, X, t, s, A, regression) -> float:
     k, w = net.schedule.n_outputs, net.weights.astype(float)
     noise = 0.5 * k * np.log(s).sum() - 0.5 * len(X) * k * math.log(2 * math.pi) if regression else 0
@@ -286,7 +303,7 @@ def test_frozen_and_tied_weights():
         assert posterior.sample(3).shape == (3, 2)
 
 
-@pytest.mark.parametrize("hessian", ["outer_product", "blocks", "diagonal"])
+@pytest.mark.parametrize("hessian", ["outer_product", "low_rank", "blocks", "diagonal"])
 def test_samples_have_the_covariance(hessian):
     X, t = regression()
     net = gb.Network(gb.layered([3, 2, 1]), backend="numpy")
@@ -395,4 +412,4 @@ def test_an_output_that_feeds_others_is_refused_by_name():
 
 
 def test_every_hessian_is_tested_here():
-    assert set(HESSIANS) == {"outer_product", "exact", "blocks", "diagonal"}
+    assert set(HESSIANS) == {"outer_product", "exact", "low_rank", "blocks", "diagonal"}
