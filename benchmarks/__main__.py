@@ -24,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     p.add_argument("--merge", action="store_true", help="with --json: keep the rows of other workloads that FILE holds already")
     p.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    p.add_argument(
+        "--document", type=Path, metavar="FILE", help="write machine, targets and tables between the marks of a document"
+    )
     p.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw time against size")
     return p
 
@@ -67,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n".join(pictures.slopes(kept)))
     if options.markdown:
         options.markdown.write_text(report.markdown(kept, titles), encoding="utf-8")
+    if options.document:
+        report.refresh(options.document, report.document({"machine": described, "titles": titles}, kept))
     if options.pictures:
         try:
             for path in pictures.draw(kept, options.pictures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ class Context:
     rounds: int = 7
     patience: float = 20.0
     threads: int = 2
-    say: Callable[[str], None] = field(default=print)
+    say: Callable[[str], None] = field(default=partial(print, flush=True))
 
 
 @dataclass(frozen=True)

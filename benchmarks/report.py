@@ -61,7 +61,8 @@ def print_table(rows: Sequence[Row], titles: dict[str, str]) -> None:
 
 
 def _title(name: str, size: int | None, titles: dict[str, str]) -> str:
-    title = titles.get(name, name)
+    known = max((n for n in titles if name.startswith(n)), key=len, default="")
+    title = titles.get(name) or (f"{titles[known]}, as {name.removeprefix(known).strip('-')}" if known else name)
     return title if size is None else f"{title}: size {size:,}"
 
 
@@ -75,6 +76,51 @@ def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
         out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in group]
         out.append("")
     return "\n".join(out)
+
+
+def summary(rows: Sequence[Row], titles: dict[str, str]) -> str:
+    """The rows that have a target, as one Markdown table."""
+    out = ["| work | what | measured | at best | to reach | |", "|:--|:--|--:|--:|:--|:--|"]
+    for row in rows:
+        if row.target:
+            what, time, _, ratio, best, _, target, verdict, _ = cells(row)
+            measured = time if ratio in ("", "1") else ratio
+            out.append(
+                f"| {_title(row.workload, row.size, titles)} | {what} | {measured} | {best} | {target} | {verdict or 'not measured'} |"
+            )
+    return "\n".join(out) + "\n"
+
+
+BEGIN, END = "<!-- measured: written by python -m benchmarks --document -->", "<!-- measured: end -->"
+
+
+def refresh(path: Path, text: str) -> None:
+    """Replace what stands between the two marks of a document by `text`."""
+    document = path.read_text(encoding="utf-8")
+    before, found, rest = document.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not found or not closed:
+        raise ValueError(f"{path} has no lines {BEGIN!r} and {END!r}, between which the results are written")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def document(head: dict[str, Any], rows: Sequence[Row]) -> str:
+    """Machine, versions, dates, the targets, every table."""
+    from benchmarks.machine import line
+
+    dates = sorted({row.date for row in rows if row.date})
+    versions = ", ".join(f"{name} {v}" for name, v in head["machine"]["versions"].items())
+    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    text = [
+        f"Machine: {line(head['machine'])}; {head['machine']['capped_by']}.\n",
+        f"Versions: {versions}.\n",
+        f"Measured: {span} (UTC).\n",
+        "### Targets\n",
+        summary(rows, head["titles"]),
+        "### Everything\n",
+        markdown(rows, head["titles"]),
+    ]
+    return "\n".join(text)
 
 
 def run(workload: Workload, context: Context) -> list[Row]:
@@ -102,11 +148,11 @@ def merge(kept: Sequence[Row], fresh: Sequence[Row], order: Sequence[str]) -> li
 
 def save(path: Path, rows: Sequence[Row], titles: dict[str, str], machine: dict[str, Any], command: str) -> None:
     """Everything that was measured, with where and how."""
-    document = {"command": command, "machine": machine, "titles": titles, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    content = {"command": command, "machine": machine, "titles": titles, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
     """A saved run: its head, its rows."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return document, [Row(**row) for row in document.pop("rows")]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content, [Row(**row) for row in content.pop("rows")]

@@ -3,7 +3,7 @@
 Each sample is the mean of enough calls to last 5 ms; before it, one call that is not timed brings the contender's code and data
 back into the caches and wakes its threads (left out for calls longer than 50 ms, which warm themselves).  A row's time is the
 median over the rounds, its spread the lowest and the highest.  A sample during which our threads had to wait for a core (another
-program ran) for more than 2 % of the time is taken again, up to six times within a second, and the least disturbed one is kept;
+program ran) for more than 2 % of the time is taken again, up to twenty times within a second, and the least disturbed one is kept;
 that holds for every contender alike.  A contender that has used up its patience runs at least three rounds, two
 if they last a minute.
 """
@@ -26,7 +26,7 @@ SAMPLE = 0.005
 WARMS_ITSELF = 0.05
 PAUSE = 0.01
 SLOW = 30.0
-DISTURBED, TRIES, TRY_SECONDS = 0.02, 6, 1.0
+DISTURBED, TRIES, TRY_SECONDS = 0.02, 20, 1.0
 
 
 @dataclass
@@ -89,6 +89,7 @@ def race(
     says so and is not timed.  `work` is edges × samples, for the rate; `size` the place on the axis of a picture.
     """
     rows, entrants = _get_ready(context, workload, contenders, tolerance, size)
+    context.say(f"  {workload}: timing {len(entrants)} contenders")
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -122,7 +122,7 @@ def dag_gradient(dag: UnitDag, X: Array, T: Array, dtype: str) -> Run:
             continue
         run = _run(dag, X, T, dtype, lanes, threads)
         run.call()
-        seconds = min(_timed(run) for _ in range(5))
+        seconds = min(_timed(run) for _ in range(25))
         if best is None or seconds < best[0]:
             best = seconds, lanes, run
     if best is None:
