@@ -157,7 +157,7 @@ class Curvature:
 
     def _point(self, w: Array, x: Array, t: Array, weight: Array) -> _Point:
         a, z = self.sweeps.forward(w, x)
-        beta, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight))
+        beta, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
         return _Point(w, t, weight, a, z, beta[0], delta[0])
 
     def _reverse(self, at: _Point, a_dot: Array, exact: bool, w_dot: Array = None) -> Array:
@@ -165,7 +165,7 @@ class Curvature:
         head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, a_dot, exact)
         if exact:
             return self.sweeps.reverse_tangent(at.w, w_dot, at.a, at.beta, at.delta, a_dot, head)
-        return self.sweeps.reverse(at.w, at.a, head)[1]
+        return self.sweeps.reverse(at.w, at.a, head, inputs=False)[1]
 
     def _injected(self, at: _Point, lo: int, hi: int, exact: bool) -> tuple[Array, Array]:
         """(B_·j, σ' G_·j), each (hi − lo, rows, n), for the units j number lo..hi."""

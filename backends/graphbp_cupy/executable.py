@@ -54,6 +54,15 @@ class CupyExecutable(Curvature):
         """Shared memory that a block may have."""
         return int(self.device.attributes["MaxSharedMemoryPerBlockOptin"])
 
+    @property
+    def budget(self) -> int:
+        """Bytes for working arrays."""
+        return budget(self._device_memory)
+
+    @cached_property
+    def _device_memory(self) -> int:
+        return int(self.cp.cuda.runtime.getDeviceProperties(self.device.id)["totalGlobalMem"])
+
     def _tile_bytes(self, lanes: int) -> int:
         return (2 * self.schedule.n_rows + self.schedule.n_outputs) * lanes * self.dtype.itemsize
 
@@ -85,7 +94,7 @@ class CupyExecutable(Curvature):
         """Chunks of samples (a, z, β, δ of every row) and batches of directions (the same again for each)."""
         s = self.schedule
         per_direction = 4 * s.n_rows + s.n_outputs + per_column
-        return plan(n_samples, self.dtype.itemsize, 4 * s.n_rows + s.n_outputs + 2, columns, per_direction)
+        return plan(self.budget, n_samples, self.dtype.itemsize, 4 * s.n_rows + s.n_outputs + 2, columns, per_direction)
 
     # -- first order -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +133,7 @@ class CupyExecutable(Curvature):
             for part in self.plan(len(X)).parts():
                 a, z = self.sweeps.forward(w, X[part])
                 self.sweeps.add_values(total, self.sweeps.head_error(a, z, T[part], weight[part]))
-                _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]))
+                _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
                 self.sweeps.add_slot_sums(g, z, delta)
         gradient = self.sweeps.reduce(g)[0]
         return float(total.item()), gradient
@@ -140,7 +149,7 @@ class CupyExecutable(Curvature):
         for part in self.plan(len(X)).parts():
             a, z = self.sweeps.forward(w, X[part])
             head = self.sweeps.head_pullback(a, z, V[part].T.copy()[None])
-            _, delta = self.sweeps.reverse(w, a, head)
+            _, delta = self.sweeps.reverse(w, a, head, inputs=True)
             by_x[part] = delta[0, : self.schedule.n_inputs].T
             self.sweeps.add_slot_sums(g, z, delta)
         return by_x, self.sweeps.reduce(g)[0]
@@ -152,7 +161,7 @@ class CupyExecutable(Curvature):
     def _fused_gradient(self, w: Array, X: Array, t: Array, weight: Array, from_error: int, each: Array, by_x: Array) -> Array:
         """g (1, S): a partial gradient from every block, added in order."""
         n, slots = len(X), self.program.sizes["n_slots"]
-        affordable = max(1, budget() // (max(1, slots) * self.dtype.itemsize))
+        affordable = max(1, self.budget // (max(1, slots) * self.dtype.itemsize))
         blocks = min(-(-n // self.lanes), MAX_BLOCKS, affordable)
         partial, g = self.sweeps.empty(blocks, slots), self.sweeps.empty(1, slots)
         self._fused("fused_gradient", blocks, self.program.network, w, X, t, weight, from_error, n, each, partial, by_x)
@@ -174,7 +183,7 @@ class CupyExecutable(Curvature):
         out = self.sweeps.empty(len(X), self.program.sizes["n_parameters"])
         for part in self.plan(len(X)).parts():
             a, z = self.sweeps.forward(w, X[part])
-            _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]))
+            _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
             self._sample_gradient(z, delta, out[part])
         return out
 
@@ -183,7 +192,7 @@ class CupyExecutable(Curvature):
         """a, z and δ of every row, all samples at once."""
         w, weight = self.sweeps.expand(theta), self._weights(sample_weight, len(X))
         a, z = self.sweeps.forward(w, X)
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T, weight))
+        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T, weight), inputs=True)
         return TraceArrays(a, z, delta[0])
 
     def _sample_gradient(self, z: Array, delta: Array, out: Array) -> None:
@@ -216,7 +225,7 @@ class CupyExecutable(Curvature):
             a, z = self.sweeps.forward(w, X[part])
             for lo, hi in plan.batches():
                 if s.n_outputs <= s.n_inputs:
-                    delta = self._output_rows_reverse(w, a, z, lo, hi)
+                    delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=True)
                     out[part, lo:hi] = delta[:, : s.n_inputs].transpose(2, 0, 1)
                 else:
                     x_dot = self.sweeps.units(self._range(lo, hi), s.n_inputs, a.shape[1])
@@ -233,16 +242,16 @@ class CupyExecutable(Curvature):
         for part in plan.parts():
             a, z = self.sweeps.forward(w, X[part])
             for lo, hi in plan.batches():
-                delta = self._output_rows_reverse(w, a, z, lo, hi)
+                delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=False)
                 block = self.sweeps.empty(a.shape[1], hi - lo, s.n_parameters)
                 self._sample_gradient(z, delta, block)
                 out[part, lo:hi] = block
         return out
 
-    def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int) -> Array:
+    def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:
         """δ (hi − lo, rows, n) started from outputs lo..hi, one each."""
         v = self.sweeps.units(self._range(lo, hi), self.schedule.n_outputs, a.shape[1])
-        return self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v))[1]
+        return self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v), inputs=inputs)[1]
 
     def _range(self, lo: int, hi: int) -> Array:
         return self.cp.arange(lo, hi, dtype=self.cp.int32)

@@ -2,7 +2,7 @@
 
 A call streams its samples in chunks, and takes directions (the columns of a Hessian product, the outputs of a Jacobian, the units
 of a Hessian) in batches, so that its working arrays stay within a budget whatever N is.  The plan depends on the network, on N and
-on the budget alone, never on how much memory happens to be free: the same call gives the same bits.
+on the budget alone, and the budget on the device, never on how much memory happens to be free: the same call gives the same bits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from graphbp.extend import MemoryLimitError, option
 
-__all__ = ["BUDGET", "Plan", "budget", "guarded", "plan"]
+__all__ = ["SHARE", "Plan", "budget", "guarded", "plan"]
 
-BUDGET = 1 << 30
-"""Bytes of working arrays, unless the option `memory` is smaller."""
+SHARE = 16
+"""A sixteenth of the device's memory is for working arrays, unless the option `memory` says less: few launches, and room for others."""
 
 _WIDE = 32
 """A batch of directions shrinks before a chunk has fewer samples than this: a warp's worth, side by side in memory."""
@@ -50,15 +50,15 @@ class Plan:
         return f"{self.chunk:,} of {self.n_samples:,} samples{directions} at once, {self.bytes:,} bytes of working arrays"
 
 
-def budget() -> int:
-    """Bytes for working arrays: `BUDGET`, or half of the option `memory` where that is less."""
+def budget(device_memory: int) -> int:
+    """Bytes for working arrays: a share of the device's memory, or half of the option `memory` where that is less."""
     limit = int(option("memory"))
-    return min(BUDGET, limit // 2) if limit else BUDGET
+    return min(device_memory // SHARE, limit // 2) if limit else device_memory // SHARE
 
 
-def plan(n_samples: int, itemsize: int, per_sample: int, columns: int = 0, per_column: int = 0) -> Plan:
+def plan(bytes_to_use: int, n_samples: int, itemsize: int, per_sample: int, columns: int = 0, per_column: int = 0) -> Plan:
     """Chunks for arrays of `per_sample` + batch × `per_column` numbers a sample."""
-    numbers = budget() // itemsize
+    numbers = bytes_to_use // itemsize
     samples = min(n_samples, _WIDE)
     batch = max(1, min(columns, _MAX_BATCH, (numbers // samples - per_sample) // max(1, per_column)))
     each = per_sample + (batch * per_column if columns else 0)

@@ -119,13 +119,17 @@ class Kernels:
         self.cp = cp
         self.dtype = np.dtype(dtype)
         self._module = cp.RawModule(code=module_source(rows), options=compile_options(dtype), backend="nvrtc")
-        self._types = {
+        types = {
             "real": self.dtype,
             "double": np.dtype(np.float64),
             "int": np.dtype(np.int32),
             "long long": np.dtype(np.int64),
             "unsigned char": np.dtype(np.uint8),
             "Network": np.dtype(np.uint64),
+        }
+        self._parameters = {
+            kernel: [(label, kind.endswith("*"), types[kind.removeprefix("const ").rstrip("* ")]) for kind, label in parameters]
+            for kernel, parameters in signatures().items()
         }
 
     def launch(self, name: str, grid: Sequence[int], block: Sequence[int], *args: Any, shared: int = 0) -> None:
@@ -135,7 +139,7 @@ class Kernels:
         ------
         BackendError : the wrong number of arguments, or an array that the kernel would misread.
         """
-        parameters = signatures()[name]
+        parameters = self._parameters[name]
         if len(args) != len(parameters):
             raise BackendError(f"kernel {name} takes {len(parameters)} arguments, got {len(args)}")
         typed = tuple(self._argument(name, *parameter, value) for parameter, value in zip(parameters, args, strict=True))
@@ -146,9 +150,8 @@ class Kernels:
             function.max_dynamic_shared_size_bytes = shared
         function(tuple(grid), tuple(block), typed, shared_mem=shared)
 
-    def _argument(self, kernel: str, kind: str, name: str, value: Any) -> Any:
-        wanted = self._types[kind.removeprefix("const ").rstrip("* ")]
-        if not kind.endswith("*"):
+    def _argument(self, kernel: str, name: str, pointer: bool, wanted: np.dtype[Any], value: Any) -> Any:
+        if not pointer:
             return wanted.type(value)
         if not isinstance(value, self.cp.ndarray) or value.dtype != wanted or not value.flags.c_contiguous:
             got = f"{value.dtype} {type(value).__name__}" if hasattr(value, "dtype") else type(value).__name__

@@ -85,11 +85,11 @@ class Sweeps:
             self._over_heads("head_softmax", n, 1, self.network, a, n, z)
         return a, z
 
-    def reverse(self, w: Array, a: Array, head: Array) -> tuple[Array, Array]:
-        """(β, δ), each (B, rows, n), from the outputs' own terms `head` (B, K, n)."""
+    def reverse(self, w: Array, a: Array, head: Array, *, inputs: bool) -> tuple[Array, Array]:
+        """(β, δ), each (B, rows, n), from the outputs' own terms `head` (B, K, n); rows of the inputs only where asked for."""
         s, (batch, _, n) = self.schedule, head.shape
         beta, delta = self._beta(batch, n), self.empty(batch, s.n_rows, n)
-        for start, stop, dense in self._downwards():
+        for start, stop, dense in self._downwards(inputs):
             args = (self.network, w, a, head, start, stop, n, beta, delta)
             self.kernels.over_samples("reverse_level", n, stop - start, batch, *args)
             for block in dense:
@@ -117,11 +117,14 @@ class Sweeps:
         return a_dot, z_dot
 
     def reverse_tangent(self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array) -> Array:
-        """δ̇ (B, rows, n): the R-operator's reverse sweep, from `head` = R ȧ (B, K, n); β and δ are (rows, n), w_dot (B, S) or None."""
+        """δ̇ (B, rows, n) above the inputs: the R-operator's reverse sweep, from `head` = R ȧ (B, K, n).
+
+        β and δ are (rows, n), w_dot (B, S) or None.
+        """
         s, (batch, _, n) = self.schedule, head.shape
         beta_dot, delta_dot = self._beta(batch, n), self.empty(batch, s.n_rows, n)
         directed, direction = (0, self.unused) if w_dot is None else (1, w_dot)
-        for start, stop, dense in self._downwards():
+        for start, stop, dense in self._downwards(inputs=False):
             args = (self.network, w, direction, directed, a, beta, delta, a_dot, head, start, stop, n, beta_dot, delta_dot)
             self.kernels.over_samples("reverse_tangent_level", n, stop - start, batch, *args)
             for block in dense:
@@ -202,10 +205,14 @@ class Sweeps:
     def _over_heads(self, name: str, n: int, batch: int, *args: Any) -> None:
         self.kernels.over_samples(name, n, self.program.sizes["n_items"], batch, *args)
 
-    def _downwards(self) -> list[tuple[int, int, tuple[DenseBlock, ...]]]:
-        """Levels from the top, the inputs last."""
-        levels = [(level.start, level.stop, level.dense) for level in reversed(self.schedule.levels)]
-        return [*levels, (0, self.schedule.n_inputs, ())]
+    def _downwards(self, inputs: bool) -> list[tuple[int, int, tuple[DenseBlock, ...]]]:
+        """(first row, last row, dense blocks to pull δ through) of the levels from the top; the inputs last, where asked for."""
+        d = self.schedule.n_inputs
+        levels = [
+            (level.start, level.stop, tuple(block for block in level.dense if inputs or block.src[-1] >= d))
+            for level in reversed(self.schedule.levels)
+        ]
+        return [*levels, (0, d, ())] if inputs else levels
 
     def _beta(self, batch: int, n: int) -> Array:
         return (self.zeros if self.schedule.dense_blocks else self.empty)(batch, self.schedule.n_rows, n)

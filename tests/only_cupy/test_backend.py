@@ -105,7 +105,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
     net = network(probe.LEVEL, which=which)
     data = probe.data_of(net, 41)
     whole = probe.QUANTITIES[quantity](net, data)
-    monkeypatch.setattr(memory, "BUDGET", 300 * 8 * net.schedule.n_rows)
+    monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // (300 * 8 * net.schedule.n_rows))
     plan = net._run._inner.plan(41, net.schedule.n_units)  # the executable that Composed wraps
     assert plan.chunk < 41
     assert plan.batch < net.schedule.n_units
@@ -113,7 +113,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
 
 
 def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "BUDGET", 100_000)
+    monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // 100_000)
     monkeypatch.setattr(executable, "MAX_BLOCKS", 8)
     for backend in (probe.SIMULATED, probe.LEVEL):
         net = network(backend)

@@ -45,6 +45,8 @@ class Memory:
     used: int = 0
     peak: int = 0
     limit: int = 1 << 34
+    total: int = 1 << 34
+    """What the device says it has; `limit` is what it gives."""
 
     def take(self, size: int) -> None:
         if self.used + size > self.limit:
@@ -423,6 +425,8 @@ cuda: Any = types.SimpleNamespace(
     is_available=lambda: True,
     get_current_stream=lambda: _Stream._current[-1] if _Stream._current else _NULL,
     memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-    runtime=types.SimpleNamespace(getDeviceProperties=lambda number: {"name": b"CUDA kernels run by g++"}),
+    runtime=types.SimpleNamespace(
+        getDeviceProperties=lambda number: {"name": b"CUDA kernels run by g++", "totalGlobalMem": memory.total}
+    ),
 )
 _NULL = _Stream(null=True)
