@@ -15,15 +15,29 @@ import numpy as np
 import numpy.typing as npt
 from numba import carray
 
-from graphbp.extend import ColumnTile, OutputCurvature, SampleTile, Schedule
+from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, SampleTile, Schedule
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned, tile_weights
-from graphbp_numba.plan import IN_PTR, IN_SRC, LEAF, N_INPUTS, N_ROWS, N_RUNS, ORDER, OUT_DST, OUT_PTR, RUN_FIELDS, RUNS, START, STOP
+from graphbp_numba.plan import (
+    IN_PTR,
+    IN_SRC,
+    LEAF,
+    N_INPUTS,
+    N_ROWS,
+    N_RUNS,
+    ORDER,
+    OUT_DST,
+    OUT_PTR,
+    RUN_FIELDS,
+    RUNS,
+    START,
+    STOP,
+)
 from graphbp_numba.quantities import begin_tile, reverse_tile, tile_deltas
 from graphbp_numba.rows import fill_rows, gather, item_size, multiply_add_rows, multiply_rows, pointer, reals
+from graphbp_numba.singles import add_singles
 from graphbp_numba.states import (
-    A,
     A_DOT,
     BEND,
     BETA,
@@ -34,8 +48,9 @@ from graphbp_numba.states import (
     SCRATCH,
     SLOPE_ROWS,
     TARGET,
-    Z,
     Z_DOT,
+    A,
+    Z,
     head_curvature,
     inject,
     place,
@@ -187,6 +202,10 @@ class NumbaSecondOrderSweeps:
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows], z[rows], t[head.positions])
             curvature.append(OutputCurvature(rows, value if s is None else value * s))
         return SampleTile(z, slope, delta, bend, tuple(curvature), exact, {"X": X, "T": T, "s": s})
+
+    def add_singles(self, plan: HessianPlan, tile: SampleTile, column: ColumnTile, half: Array) -> None:
+        """Pairs with a single unit, in registers."""
+        add_singles(plan, tile, column, half)
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""

@@ -53,7 +53,7 @@ def assemble_hessian(
 
     Column tiles run side by side on threads: they write different entries of L (unless parameters are tied).
     """
-    total = HessianAccumulator(plan, sweeps.dtype)
+    total = HessianAccumulator(plan, sweeps.dtype, getattr(sweeps, "add_singles", None))
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
         columns = plan.columns(tile.n_samples, X.itemsize, TILE_BYTES)
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from graphbp.schedule import DenseBlock, Level, Schedule
 
-__all__ = ["Group", "HessianPlan", "Part"]
+__all__ = ["Group", "HessianPlan", "Part", "UnitList"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -87,6 +87,16 @@ class Group:
 
 
 @dataclass(frozen=True)
+class UnitList:
+    """Units one by one: unit u is row row[u], with sources source[start[u] : start[u + 1]] at θ[index[...]] (−1: a hole)."""
+
+    row: Indices
+    start: Indices
+    source: Indices
+    index: Indices
+
+
+@dataclass(frozen=True)
 class HessianPlan:
     """The groups of a schedule, and the single units' slots as one stack.
 
@@ -137,6 +147,22 @@ class HessianPlan:
     def tied(self) -> bool:
         """Some parameter fills more than one slot."""
         return self.schedule.parameters.tied
+
+    @cached_property
+    def units(self) -> UnitList:
+        """Every unit with a free parameter, those of dense groups too, as flat arrays."""
+        sizes = [g.n_sources for g in self.groups for _ in range(g.n_units)]
+        return UnitList(
+            _joined([np.arange(g.start, g.stop) for g in self.groups]),
+            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            _joined([np.tile(g.sources, g.n_units) for g in self.groups]),
+            _joined([g.index.ravel() for g in self.groups]),
+        )
+
+    @cached_property
+    def single_rows(self) -> Indices:
+        """(singles,) the row of each single unit, ascending."""
+        return np.array([self.groups[k].start for k in self.stack_group], np.int64)
 
     @cached_property
     def tied_positions(self) -> Indices:

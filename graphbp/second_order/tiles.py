@@ -19,14 +19,17 @@ the closed form, per sample:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.schedule import Schedule
 
-__all__ = ["ColumnTile", "OutputCurvature", "SampleTile", "SecondOrderSweeps"]
+if TYPE_CHECKING:
+    from graphbp.second_order.plan import HessianPlan
+
+__all__ = ["AddSingles", "ColumnTile", "OutputCurvature", "SampleTile", "SecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
@@ -90,8 +93,25 @@ class ColumnTile:
     phi: Array | None
 
 
+class AddSingles(Protocol):
+    """A backend's own sum over pairs with a single unit (see `plan`), where BLAS has nothing regular to multiply."""
+
+    def __call__(self, plan: HessianPlan, tile: SampleTile, column: ColumnTile, half: Array) -> None:
+        """For every unit j of `column` and every single unit l ≥ j, with the weights j ← i and l ← k:
+
+            half[index_ji, index_lk] += Σ_n z_i (B_lj z_k + δ_l Φ_kj),    half of that where l = j,
+
+        the path term where k is a row ≥ j (not the bias) and `column.phi` is not None.  `plan.units` lists the units j,
+        `plan.single_rows` and the `stack_` arrays the units l.  Runs on several threads at once, for different column tiles.
+        """
+        ...
+
+
 class SecondOrderSweeps(Protocol):
-    """What a backend implements to have its Hessians assembled by the core."""
+    """What a backend implements to have its Hessians assembled by the core.
+
+    It may also have a method `add_singles`, an `AddSingles`, in place of the core's own.
+    """
 
     schedule: Schedule
     dtype: np.dtype[Any]
