@@ -34,6 +34,8 @@ def backends() -> Catalogue:
             rows[name] = get_backend(name).availability()
         except GraphbpError as problem:
             rows[name] = Availability(False, reason=str(problem))
+        except Exception as problem:  # someone's probe failed; the table of all backends is not lost for it
+            rows[name] = Availability(False, reason=f"its availability() failed: {type(problem).__name__}: {problem}")
     return Catalogue(rows, {name: _line(row) for name, row in rows.items()})
 
 

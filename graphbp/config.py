@@ -13,7 +13,7 @@ memory     GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free   
 ========== ======================== ============================================ =========
 
 The file is the table `[tool.graphbp]` of the nearest pyproject.toml above the working directory, else `graphbp.toml` in the
-user's configuration directory (the same keys, at the top level).
+user's configuration directory (the same keys, at the top level).  It is read once for each working directory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import threading
 import tomllib
+import weakref
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -30,10 +31,12 @@ import numpy as np
 
 from graphbp.exceptions import ConfigError, DataError, unknown_name
 
-__all__ = ["OPTIONS", "config", "describe_config", "dtype_of", "option"]
+__all__ = ["OPTIONS", "config", "describe_config", "dtype_of", "option", "option_and_source"]
 
 OPTIONS: dict[str, Any] = {"backend": "auto", "dtype": "float64", "threads": 0, "memory": 0}
-_set: dict[str, Any] = {}
+_base: dict[str, Any] = {}
+_calls: list[tuple[weakref.ref[config], dict[str, Any]]] = []
+_lock = threading.Lock()
 _local = threading.local()
 
 
@@ -48,7 +51,7 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     except TypeError as problem:
         raise DataError(f"dtype={value!r} is not a dtype; use 'float64' or 'float32'") from problem
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise DataError(f"dtype={dtype.name}; graphbp computes in float64 or float32 (integer and float16 data are converted)")
+        raise DataError(f"dtype={dtype}; graphbp computes in float64 or float32 (integer and float16 data are converted)")
     return dtype
 
 
@@ -58,13 +61,18 @@ def _checked(name: str, value: Any, source: str) -> Any:
     if name in ("threads", "memory"):
         try:
             number = int(value)
-        except (TypeError, ValueError) as problem:
-            raise ConfigError(f"{source}: {name}={value!r} must be a whole number") from problem
-        if number < 0 or (isinstance(value, float) and value != number):
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise ConfigError(f"{source}: {name}={value!r} must be a whole number, 0 or more") from problem
+        if number < 0 or isinstance(value, bool) or (isinstance(value, float) and value != number):
             raise ConfigError(f"{source}: {name}={value!r} must be a whole number, 0 or more")
         return number
     if name == "dtype":
-        return dtype_of(value).name
+        try:
+            return dtype_of(value).name
+        except DataError as problem:
+            if source == "argument":
+                raise
+            raise ConfigError(f"{source}: {problem}") from problem
     if not isinstance(value, str):
         raise ConfigError(f"{source}: backend={value!r} must be a name, such as 'numba'")
     return value
@@ -79,20 +87,27 @@ class config:  # noqa: N801  # reads as a function, and as a context manager: `w
     'float32'
     """
 
+    # Whether `config(...)` is a call or opens a block is known only when `__enter__` comes, or the object goes without it.  So a call
+    # is put on a list, whose last entry wins; `__enter__` takes its own entry off again, wherever it stands: other threads may have
+    # added theirs since.  Entries at the front whose object is gone can open no block any more and are merged into `_base`.
+
     def __init__(self, **options: Any) -> None:
         self._new = {name: _checked(name, value, "gb.config") for name, value in options.items()}
-        self._old = {name: _set.get(name) for name in self._new}
-        _set.update(self._new)
+        self._outer: list[dict[str, Any]] = []
+        with _lock:
+            while _calls and _calls[0][0]() is None:
+                _base.update(_calls.pop(0)[1])
+            _calls.append((weakref.ref(self), self._new))
 
     def __enter__(self) -> config:
-        for name, old in self._old.items():  # what __init__ set for the process becomes the thread's own
-            _restore(_set, name, old)
-        self._outer = dict(getattr(_local, "options", {}))
-        _local.options = {**self._outer, **self._new}
+        with _lock:
+            _calls[:] = [entry for entry in _calls if entry[0]() is not self]
+        self._outer.append(getattr(_local, "options", {}))
+        _local.options = {**self._outer[-1], **self._new}
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _local.options = self._outer
+        _local.options = self._outer.pop()
 
     @staticmethod
     def get(name: str) -> Any:
@@ -100,30 +115,36 @@ class config:  # noqa: N801  # reads as a function, and as a context manager: `w
         return option(name)
 
 
-def _restore(where: dict[str, Any], name: str, old: Any) -> None:
-    if old is None:
-        where.pop(name, None)
-    else:
-        where[name] = old
+def _of_process(name: str) -> Any:
+    """The value that `gb.config(...)` set for the process, or None."""
+    with _lock:
+        for _, options in reversed(_calls):
+            if name in options:
+                return options[name]
+        return _base.get(name)
 
 
 def option(name: str, argument: Any = None) -> Any:
     """The value of an option: the argument if given, else from the settings above."""
-    return _find(name, argument)[0]
+    return option_and_source(name, argument)[0]
 
 
-def _find(name: str, argument: Any = None) -> tuple[Any, str]:
+def option_and_source(name: str, argument: Any = None) -> tuple[Any, str]:
+    """The value of an option, and where it comes from."""
+    if name not in OPTIONS:
+        raise ConfigError(str(unknown_name("option", name, OPTIONS)))
     if argument is not None:
         return _checked(name, argument, "argument"), "argument"
     local = getattr(_local, "options", {})
     if name in local:
         return local[name], "gb.config (this block)"
-    if name in _set:
-        return _set[name], "gb.config"
+    value = _of_process(name)
+    if value is not None:
+        return value, "gb.config"
     variable = f"GRAPHBP_{name.upper()}"
     if os.environ.get(variable):
         return _checked(name, os.environ[variable], variable), variable
-    values, path = _file_options(Path.cwd())
+    values, path = _file_options(_working_folder())
     if name in values:
         return _checked(name, values[name], path), path
     return OPTIONS[name], "default"
@@ -131,11 +152,20 @@ def _find(name: str, argument: Any = None) -> tuple[Any, str]:
 
 def describe_config() -> dict[str, tuple[Any, str]]:
     """Each option's value and where it comes from."""
-    return {name: _find(name) for name in OPTIONS}
+    return {name: option_and_source(name) for name in OPTIONS}
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  # a string: Path.cwd() and its hash cost several times as much, on every lookup
+    except OSError:  # it has been deleted under us
+        return os.sep
 
 
 @cache
-def _file_options(folder: Path) -> tuple[Mapping[str, Any], str]:
+def _file_options(working_folder: str) -> tuple[Mapping[str, Any], str]:
+    """The configuration file's options and its name, read once for each working folder."""
+    folder = Path(working_folder)
     for parent in (folder, *folder.parents):
         path = parent / "pyproject.toml"
         if path.is_file():

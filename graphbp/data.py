@@ -29,8 +29,13 @@ _PROBABILITY_SLACK = 1e-5
 
 def host_array(value: Any, what: str) -> Array:
     """A real NumPy array from a list, a DataFrame, a tensor, a memory map, ...: `__array__` first, then DLPack."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        at = tuple(int(i) for i in np.argwhere(np.ma.getmaskarray(value))[0])
+        raise DataError(f"{what} is a masked array, and its entry {at} is masked; drop or impute such rows first")
+    if hasattr(value, "tocsr"):
+        raise DataError(f"{what} is a SciPy sparse matrix; give {what}.toarray()")
     if isinstance(value, np.ndarray):
-        array = value
+        array = np.asarray(value)  # a subclass, such as np.matrix, has rules of its own
     else:
         try:
             only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
@@ -47,6 +52,21 @@ def host_array(value: Any, what: str) -> Array:
 def _finite(array: Array) -> bool:
     """All values finite; the dot product answers at once unless it overflows."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _converted(array: Array, dtype: np.dtype[Any]) -> Array:
+    """C-contiguous and of `dtype`; what is too large for it becomes infinite without a warning, since it is refused next."""
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype)
+
+
+def _not_finite(came: Array, array: Array, what: str, columns: list[str] | None = None) -> str:
+    """Which entry is not finite; one that was and is too large for the dtype is shown as it came."""
+    bad = ~np.isfinite(array)
+    text = _first_bad(np.asarray(came), bad, what, columns)
+    return text if not np.isfinite(came[bad].flat[0]) else f"{text}, too large for {array.dtype}"
 
 
 def _first_bad(array: Array, bad: npt.NDArray[np.bool_], what: str, columns: list[str] | None = None) -> str:
@@ -73,10 +93,10 @@ def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]
     if type(X) is not np.ndarray or X.dtype != dtype:
         X = host_array(X, "X")
     _check_input_shape(X.shape, schedule)
-    array = np.ascontiguousarray(X, dtype)
+    array = _converted(X, dtype)
     if not _finite(array):
         names = _row_names(schedule, np.arange(schedule.n_inputs), schedule.n_inputs)
-        raise DataError(_first_bad(array, ~np.isfinite(array), "X", names) + "; drop or impute such rows first")
+        raise DataError(_not_finite(X, array, "X", names) + "; drop or impute such rows first")
     return backend.asarray(array, dtype)
 
 
@@ -122,9 +142,9 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
         raise DataError(
             f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}"
         )
-    array = np.ascontiguousarray(T, dtype)
+    array = _converted(T, dtype)
     if not _finite(array):
-        raise DataError(_first_bad(array, ~np.isfinite(array), "T", _row_names(schedule, schedule.output_rows, k)))
+        raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
     _check_range(array, schedule, error)
     return backend.asarray(array, dtype)
 
@@ -171,7 +191,7 @@ def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> 
         if s.shape != (n,):
             raise DataError(f"sample_weight has shape {tuple(s.shape)}; it must be ({n},)")
         return backend.asarray(s, dtype)
-    array = np.ascontiguousarray(host_array(s, "sample_weight"), dtype)
+    array = _converted(host_array(s, "sample_weight"), dtype)
     if array.shape != (n,):
         raise DataError(f"sample_weight has shape {array.shape}; X has {n} rows, so it must be ({n},)")
     bad = ~np.isfinite(array) | (array < 0)
@@ -186,7 +206,7 @@ def as_directions(V: Any, shape: tuple[int, ...], what: str, meaning: str, backe
         if V.shape != shape:
             raise DataError(f"{what} has shape {tuple(V.shape)}; it must be {shape}, {meaning}")
         return backend.asarray(V, dtype)
-    array = np.ascontiguousarray(host_array(V, what), dtype)
+    array = _converted(host_array(V, what), dtype)
     if array.shape != shape:
         raise DataError(f"{what} has shape {array.shape}; it must be {shape}, {meaning}")
     if not _finite(array):
@@ -196,7 +216,7 @@ def as_directions(V: Any, shape: tuple[int, ...], what: str, meaning: str, backe
 
 def as_vector(v: Any, w: int, dtype: np.dtype[Any], what: str = "weights") -> Array:
     """(W,) parameters on the host, a fresh copy, finite."""
-    array = np.array(host_array(v, what), dtype)
+    array = _converted(host_array(v, what), dtype).copy()
     if array.shape != (w,):
         raise DataError(f"{what} has shape {array.shape}; the network has {w} free parameters, so it must be ({w},)")
     if not _finite(array):

@@ -81,6 +81,9 @@ class NumericalError(GraphbpError, ArithmeticError):
     """A computation that lost its meaning: a singular matrix, a diverged fit."""
 
 
+_MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """An `UnknownNameError` that offers near matches.
 
@@ -88,7 +91,10 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     "unknown activation 'tahn'; did you mean 'tanh'? Known: relu, tanh"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
+    folded = {n.lower(): n for n in names[:_MATCHED]}
+    near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    listed = f" Known: {', '.join(names[:_LISTED])}" if names else ""
+    more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
     tail = f" {hint}" if hint else ""
-    return UnknownNameError(f"unknown {kind} {name!r}{guess} Known: {', '.join(names)}{tail}")
+    return UnknownNameError(f"unknown {kind} {name!r}{guess}{listed}{more}{tail}")

@@ -22,13 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
-from graphbp.exceptions import GraphError, WeightError
+from graphbp.exceptions import GraphError, UnknownNameError, WeightError
+from graphbp.memory import check_memory
 
-__all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "describe_edge", "read_graph"]
+__all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "cycle_message", "describe_edge", "read_graph"]
 
 HIDDEN, INPUT, OUTPUT = 0, 1, 2
 _ROLES = {"hidden": HIDDEN, "input": INPUT, "output": OUTPUT}
 MAX_UNITS = 2**31 - 1  # row numbers are int32 in the schedule
+
+_MANY_UNITS = 1_000_000  # from here on the memory they take is checked first
+_BYTES_A_UNIT = 100  # of the schedule's and the graph's arrays together
 
 Node = Hashable
 
@@ -107,7 +111,7 @@ def read_graph(graph: Any) -> GraphSpec:
     names = tuple(graph.nodes)
     index = {name: i for i, name in enumerate(names)}
     n = len(names)
-    units = np.ones(n, np.int64)
+    units = _all_units(graph, n)
     kinds: dict[str, int] = {}
     activations: list[Activation] = []
     activation = np.empty(n, np.int64)
@@ -119,10 +123,8 @@ def read_graph(graph: Any) -> GraphSpec:
     declared: list[str | None] = [None] * n
     node_extra = []
     for i, (name, data) in enumerate(graph.nodes(data=True)):
-        if "units" in data:
-            units[i] = _units(name, data["units"])
         kind = data.get("activation", "identity")
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             kinds[kind] = _add_activation(activations, name, kind)
         activation[i] = kinds[kind]
         if data.get("bias") is not None:
@@ -140,9 +142,6 @@ def read_graph(graph: Any) -> GraphSpec:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
         declared[i] = _role(name, data.get("role"))
         node_extra.append({k: v for k, v in data.items() if k != "bias"} if data else {})
-    if int(units.sum()) > MAX_UNITS:
-        raise GraphError(f"the network has {int(units.sum()):,} units; at most {MAX_UNITS:,} are possible")
-
     edges = _read_edges(graph, index, units)
     role = _assign_roles(names, declared, edges.src, edges.dst, n)
     _check_inputs(names, role, edges, bias, activation, activations)
@@ -187,6 +186,22 @@ def _check_kind(graph: Any) -> None:
         raise GraphError("the graph is empty: it has no input and no output")
 
 
+def _all_units(graph: Any, n: int) -> npt.NDArray[np.int64]:
+    """(n,) units of each node.  They are counted before anything of their size is allocated: a file may claim 10⁹ of them."""
+    units = np.ones(n, np.int64)
+    for i, (name, value) in enumerate(graph.nodes(data="units", default=1)):
+        if type(value) is not int or value != 1:
+            units[i] = _units(name, value)
+    total = int(units.sum())
+    if total > MAX_UNITS:
+        raise GraphError(f"the network has {total:,} units; at most {MAX_UNITS:,} are possible")
+    if total > _MANY_UNITS:
+        largest = tuple(graph.nodes)[int(units.argmax())]
+        what = f"a schedule of {total:,} units (node {largest!r} has {int(units.max()):,})"
+        check_memory(total * _BYTES_A_UNIT, what, "gb.Network with fewer units")
+    return units
+
+
 def _units(name: Node, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
         raise GraphError(f"node {name!r}: units={value!r}; units must be a whole number of at least 1")
@@ -196,8 +211,6 @@ def _units(name: Node, value: Any) -> int:
 
 
 def _add_activation(activations: list[Activation], name: Node, kind: Any) -> int:
-    from graphbp.exceptions import UnknownNameError
-
     try:
         activations.append(get_activation(kind))
     except UnknownNameError as problem:
@@ -206,8 +219,8 @@ def _add_activation(activations: list[Activation], name: Node, kind: Any) -> int
 
 
 def _role(name: Node, value: Any) -> str | None:
-    if value is None or value in _ROLES:
-        return value  # type: ignore[no-any-return]  # checked against _ROLES in this line
+    if value is None or (isinstance(value, str) and value in _ROLES):
+        return value
     raise GraphError(f"node {name!r}: role={value!r}; a role is 'input', 'output' or 'hidden' (or leave it out)")
 
 
@@ -225,17 +238,32 @@ def _tie(where: str, value: Any) -> str:
 
 
 def _numeric(where: str, value: Any) -> npt.NDArray[np.float64]:
-    array = np.asarray(value)
+    if isinstance(value, numbers.Number) and not isinstance(
+        value, (bool, complex, np.number)
+    ):  # an int of any size, a Fraction, a Decimal
+        value = _float(where, value)
+    try:
+        array = np.asarray(value)
+    except Exception as problem:  # ragged lists, tensors on a device: whatever the foreign object raises
+        raise WeightError(f"{where} ({type(value).__name__}) could not be read as an array: {problem}") from problem
     if array.dtype.kind == "c":
         raise WeightError(f"{where} is complex; weights are real")
     if array.dtype.kind not in "fiu":
-        raise WeightError(f"{where} is {value!r} ({type(value).__name__}); it must be a number or an array of numbers")
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise WeightError(f"{where} is {shown} ({type(value).__name__}); it must be a number or an array of numbers")
     array = np.array(array, np.float64)
     bad = ~np.isfinite(array)
     if bad.any():
         at = "" if array.ndim == 0 else f" at {tuple(int(k) for k in np.argwhere(bad)[0])}"
         raise WeightError(f"{where} is {array[bad].flat[0]}{at}; weights must be finite")
     return array
+
+
+def _float(where: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise WeightError(f"{where} ({type(value).__name__}) cannot be held as a float64: {problem}") from problem
 
 
 def _bias(name: Node, value: Any, units: int) -> tuple[npt.NDArray[np.float64], bool]:
@@ -277,7 +305,14 @@ def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int
     odd = [e for e, w in enumerate(values) if type(w) not in plain]
     for e in odd:
         values[e] = 0.0
-    weight = np.array(values, np.float64)
+    try:
+        weight = np.array(values, np.float64)
+    except OverflowError:  # an int beyond float64: those above 2**1000 are read one by one, which names the edge
+        large = [e for e, w in enumerate(values) if isinstance(w, int) and abs(w) >> 1000]
+        odd += large
+        for e in large:
+            values[e] = 0.0
+        weight = np.array(values, np.float64)
     extra = {e: {k: x for k, x in attributes.items() if k != "weight"} for e, attributes in enumerate(data) if len(attributes) > 1}
     loops = np.flatnonzero(src == dst)
     names = list(index)
@@ -319,8 +354,10 @@ def _odd_weight(u: Node, v: Node, data: Mapping[str, Any], n_dst: int, n_src: in
     shape = (int(n_dst), int(n_src))
     if hasattr(value, "tocsr"):
         value = value.tocsr().copy()
+        if value.nnz and not 0 <= value.indices.min() <= value.indices.max() < value.shape[-1]:
+            raise WeightError(f"{where} is a damaged sparse matrix: it has column indices outside 0 to {value.shape[-1] - 1}")
         value.sum_duplicates()  # also sorts the indices
-        value.data = _numeric(where, value.data)
+        value.data = _numeric(f"{where} (stored entries)", value.data)
     else:
         value = _numeric(where, value)
         if value.ndim == 0 and shape == (1, 1):
@@ -343,6 +380,10 @@ def _assign_roles(
         role[free & source] = INPUT
     if not (role == OUTPUT).any():
         role[free & sink & (role != INPUT)] = OUTPUT
+    if not ((role == INPUT).any() and (role == OUTPUT).any()):
+        waiting = _in_cycles(src, dst, n)
+        if any(waiting):  # the reason why there is no source or no sink
+            raise GraphError(cycle_message(names, src, dst, waiting))
     if not (role == INPUT).any():
         raise GraphError(
             "the network has no input: no node is a source, and none has role='input'; g.nodes[name]['role'] = 'input' names one"
@@ -350,6 +391,44 @@ def _assign_roles(
     if not (role == OUTPUT).any():
         raise GraphError("the network has no output: no node besides the inputs is a sink, and none has role='output'")
     return role
+
+
+def _in_cycles(src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], n: int) -> list[int]:
+    """For each node the number of its sources that are in a cycle, or fed by one; all 0 in a DAG."""
+    successors: list[list[int]] = [[] for _ in range(n)]
+    for i, j in zip(src.tolist(), dst.tolist(), strict=True):
+        successors[i].append(j)
+    waiting: list[int] = np.bincount(dst, minlength=n).tolist()
+    ready = [i for i in range(n) if not waiting[i]]
+    while ready:
+        for j in successors[ready.pop()]:
+            waiting[j] -= 1
+            if not waiting[j]:
+                ready.append(j)
+    return waiting
+
+
+def cycle_message(names: tuple[Node, ...], src: npt.NDArray[np.int64], dst: npt.NDArray[np.int64], waiting: list[int]) -> str:
+    """A cycle as a path: walk backwards among the nodes that were never ready (`waiting` > 0) until one repeats.
+
+    `dst` is sorted.
+    """
+    first = np.searchsorted(dst, np.arange(len(names)))
+    i = next(k for k, w in enumerate(waiting) if w)
+    seen: dict[int, int] = {}
+    path: list[int] = []
+    while i not in seen:
+        seen[i] = len(path)
+        path.append(i)
+        e = int(first[i])
+        while not waiting[int(src[e])]:
+            e += 1
+        i = int(src[e])
+    cycle = [*path[seen[i] :], i][::-1]
+    shown = [repr(names[k]) for k in cycle]
+    if len(shown) > 12:
+        shown = [*shown[:6], f"... {len(shown) - 11} more ...", *shown[-5:]]
+    return f"the graph has a cycle: {' -> '.join(shown)}; a feed-forward network has none: remove one of these edges"
 
 
 def _check_inputs(
@@ -381,11 +460,10 @@ def _check_inputs(
 
 def _check_softmax(spec: GraphSpec) -> None:
     """Softmax is for outputs that feed nothing: its units are normalised together, after every level."""
+    coupled = [k for k, row in enumerate(spec.activations) if not row.elementwise]
     feeds = np.zeros(spec.n_nodes, bool)
     feeds[spec.edge_src] = True
-    for i in range(spec.n_nodes):
-        if spec.activations[spec.activation[i]].elementwise:
-            continue
+    for i in np.flatnonzero(np.isin(spec.activation, coupled)).tolist():
         if spec.role[i] != OUTPUT:
             raise GraphError(
                 f"node {spec.names[i]!r} has activation 'softmax' and is not an output; softmax is an output activation"

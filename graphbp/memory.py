@@ -17,6 +17,7 @@ from graphbp.exceptions import MemoryLimitError
 __all__ = ["available_memory", "check_memory", "memory_limit"]
 
 _SHARE_OF_FREE = 0.8
+_SMALL = 1 << 20  # bytes that are always there: asking the machine takes longer than a small network's sweep
 
 
 def available_memory() -> int:
@@ -48,7 +49,10 @@ def check_memory(bytes_needed: int, what: str, instead: str) -> None:
     ------
     MemoryLimitError : it is not; the message has `what` with its size, the limit, and `instead`, what to call in its place.
     """
-    limit = memory_limit()
+    configured = int(option("memory"))
+    if not configured and bytes_needed <= _SMALL:
+        return
+    limit = configured or memory_limit()
     if bytes_needed > limit:
         raise MemoryLimitError(
             f"{what} would take {_human(bytes_needed)}, and at most {_human(limit)} may be used; call {instead} instead, or raise "

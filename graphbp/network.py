@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from graphbp import data
 from graphbp.compose import Composed
-from graphbp.config import dtype_of, option
+from graphbp.config import dtype_of, option, option_and_source
 from graphbp.error_functions import ErrorFunction, get_error_function
-from graphbp.exceptions import DataError, NotSupportedError, WeightError, unknown_name
+from graphbp.exceptions import BackendNotAvailableError, DataError, NotSupportedError, UnknownNameError, WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
+from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
 from graphbp.schedule import Schedule, lower
 from graphbp.trace import Trace
@@ -43,6 +44,17 @@ __all__ = ["Network"]
 
 Array = npt.NDArray[Any]
 Node = Hashable
+
+
+def _chosen_backend(argument: Any) -> Backend:
+    """The backend of the argument or the settings; a name that does not serve says which setting it came from."""
+    name, source = option_and_source("backend", argument)
+    try:
+        return usable_backend(name)
+    except (UnknownNameError, BackendNotAvailableError) as problem:
+        if source == "argument":
+            raise
+        raise type(problem)(f"{problem} (the name comes from {source})") from problem
 
 
 class Network:
@@ -84,7 +96,7 @@ class Network:
     ) -> None:
         self._error = error if isinstance(error, ErrorFunction) else get_error_function(error)
         self._dtype = dtype_of(option("dtype", dtype))
-        self._backend = usable_backend(option("backend", backend))
+        self._backend = _chosen_backend(backend)
         self._spec: GraphSpec = read_graph(graph)
         self._schedule: Schedule
         self._layout: Layout
@@ -230,14 +242,14 @@ class Network:
         try:
             return self._spec.index[name]
         except (KeyError, TypeError):
-            raise unknown_name("node", name, [str(n) for n in self._spec.names[:50]]) from None
+            raise unknown_name("node", name, [str(n) for n in self._spec.names]) from None
 
     def _edge(self, source: Node, destination: Node) -> int:
         i, j = self._node(source), self._node(destination)
         lo, hi = np.searchsorted(self._spec.edge_dst, [j, j + 1])
         found = np.flatnonzero(self._spec.edge_src[lo:hi] == i)
         if not len(found):
-            names = [str(self._spec.names[k]) for k in self._spec.edge_src[lo:hi][:50]]
+            names = [str(self._spec.names[k]) for k in self._spec.edge_src[lo:hi]]
             raise unknown_name(f"source of {destination!r}", source, names, f"There is no {describe_edge(source, destination)}.")
         return int(lo + found[0])
 
@@ -296,8 +308,8 @@ class Network:
         """The same network with its current weights on another backend or in another dtype; the schedule is shared."""
         other = object.__new__(Network)
         other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "_run"})
-        other._dtype = self._dtype if dtype is None else dtype_of(dtype)
-        other._backend = self._backend if backend is None else usable_backend(backend)
+        other._dtype = self._dtype if dtype is None else dtype_of(option("dtype", dtype))
+        other._backend = self._backend if backend is None else _chosen_backend(backend)
         other._compile()
         other._set_theta(self.weights)
         return other

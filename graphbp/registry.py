@@ -7,6 +7,7 @@ with no change here; `register_backend` does the same from inside a program.
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -19,11 +20,12 @@ __all__ = ["BACKENDS", "backend_names", "get_backend", "load_plugins", "plugin_e
 BACKENDS = "graphbp.backends"
 _added: dict[str, Backend] = {}
 _loaded_groups: set[str] = set()
+_lock = threading.RLock()  # reentrant: a plugin that registers may look names up
 
 
 @cache
 def plugin_entries(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name; two packages that claim one name are refused by name when it is asked for."""
+    """Entry points of a group by name; two packages that claim one name are refused."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         if entry.name in found and found[entry.name].value != entry.value:
@@ -37,14 +39,16 @@ def plugin_entries(group: str) -> dict[str, EntryPoint]:
 def load_plugins(kind: str) -> None:
     """Run every registering callable of the group `graphbp.<kind>` once."""
     group = f"graphbp.{kind}"
-    if group in _loaded_groups:
-        return
-    _loaded_groups.add(group)
-    for name, entry in plugin_entries(group).items():
-        try:
-            entry.load()()
-        except Exception as problem:
-            raise RegistryError(f"plugin {name!r} ({entry.value}) failed to register its {kind}: {problem}") from problem
+    with _lock:  # a second thread waits until the rows are there
+        if group in _loaded_groups:
+            return
+        _loaded_groups.add(group)
+        for name, entry in plugin_entries(group).items():
+            try:
+                entry.load()()
+            except Exception as problem:
+                _loaded_groups.discard(group)  # so that it is said again
+                raise RegistryError(f"plugin {name!r} ({entry.value}) failed to register its {kind}: {problem}") from problem
 
 
 def register_backend(backend: Any) -> None:
@@ -70,12 +74,14 @@ def _load_backend(name: str) -> Backend:
     entry = plugin_entries(BACKENDS)[name]
     try:
         backend = entry.load()
-    except ImportError as problem:
-        raise BackendNotAvailableError(f"backend {name!r} ({entry.value}) could not be imported: {problem}") from problem
     except AttributeError as problem:
         raise RegistryError(f"entry point {entry.value} of backend {name!r} names nothing: {problem}") from problem
+    except Exception as problem:  # a library that is missing, or that fails in its own way when it is loaded
+        raise BackendNotAvailableError(f"backend {name!r} ({entry.value}) could not be imported: {problem}") from problem
     if not isinstance(backend, Backend):
         raise RegistryError(f"entry point {entry.value} of backend {name!r} is not a backend (see graphbp.extend.Backend)")
+    if backend.name != name:
+        raise RegistryError(f"entry point {entry.value} of backend {name!r} calls itself {backend.name!r}; the two must agree")
     return backend
 
 
@@ -97,8 +103,13 @@ def usable_backend(name: str) -> Backend:
     """
     if name == "auto":
         for candidate in ("numba", "numpy"):
-            if candidate in plugin_entries(BACKENDS) and get_backend(candidate).availability().available:
-                return get_backend(candidate)
+            if candidate in plugin_entries(BACKENDS):
+                try:
+                    backend = get_backend(candidate)
+                except BackendNotAvailableError:  # `gb.backends()` says why
+                    continue
+                if backend.availability().available:
+                    return backend
         raise BackendNotAvailableError("no backend is installed; reinstall graphbp: pip install graphbp")
     backend = get_backend(name)
     state: Any = backend.availability()

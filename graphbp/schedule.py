@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from graphbp.activations import Activation
 from graphbp.exceptions import GraphError
-from graphbp.graph import INPUT, OUTPUT, GraphSpec
+from graphbp.graph import INPUT, OUTPUT, GraphSpec, cycle_message
 from graphbp.parameters import Layout, ParameterMap, lay_out
 
 __all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "lower"]
@@ -272,7 +272,7 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
         softmax_groups=_softmax_groups(spec, output_nodes),
         parameters=ParameterMap(len(layout.theta), slot_parameter, slot_value),
     )
-    for value in (*vars(schedule).values(), *vars(schedule.parameters).values()):
+    for value in (*vars(schedule).values(), *vars(schedule.parameters).values(), *schedule.softmax_groups):
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
     return schedule, layout
@@ -299,32 +299,12 @@ def _levels(spec: GraphSpec) -> Indices:
             if not waiting[j]:
                 ready.append(j)
     if done < n:
-        raise GraphError(_cycle_message(spec, waiting))
+        raise GraphError(cycle_message(spec.names, spec.edge_src, spec.edge_dst, waiting))
     result = np.array(level, np.int64)
     together = [i for i in _softmax_nodes(spec) if spec.units[i] == 1]
     if together:  # one group, normalised together: they feed nothing, so they may wait for the last of them
         result[together] = result[together].max()
     return result
-
-
-def _cycle_message(spec: GraphSpec, waiting: list[int]) -> str:
-    """Walk backwards among the nodes that were never ready until one repeats: that is a cycle."""
-    first = np.searchsorted(spec.edge_dst, np.arange(spec.n_nodes))
-    i = next(k for k, w in enumerate(waiting) if w)
-    seen: dict[int, int] = {}
-    path: list[int] = []
-    while i not in seen:
-        seen[i] = len(path)
-        path.append(i)
-        e = int(first[i])
-        while not waiting[int(spec.edge_src[e])]:
-            e += 1
-        i = int(spec.edge_src[e])
-    cycle = [*path[seen[i] :], i][::-1]
-    names = [repr(spec.names[k]) for k in cycle]
-    if len(names) > 12:
-        names = [*names[:6], f"... {len(names) - 11} more ...", *names[-5:]]
-    return f"the graph has a cycle: {' -> '.join(names)}; a feed-forward network has none: remove one of these edges"
 
 
 def _softmax_nodes(spec: GraphSpec) -> list[int]:

@@ -24,9 +24,10 @@ class _ByNode(Mapping[Hashable, Array]):
         self._spec, self._schedule, self._rows = spec, schedule, rows
 
     def __getitem__(self, node: Hashable) -> Array:
-        if node not in self._spec.index:
-            raise unknown_name("node", node, [str(n) for n in self._spec.names[:50]])
-        i = self._spec.index[node]
+        try:
+            i = self._spec.index[node]
+        except (KeyError, TypeError):  # TypeError: not hashable
+            raise unknown_name("node", node, [str(n) for n in self._spec.names]) from None
         part = self._rows[self._schedule.rows_of(i)]
         return part[0] if self._spec.units[i] == 1 else part.T
 
