@@ -23,13 +23,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(ROOT / "plugins")]
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the GPU is shared with the other contenders
+for _option, _value in {"BACKEND": "auto", "DTYPE": "float64", "THREADS": "0", "MEMORY": "0"}.items():
+    os.environ[f"GRAPHBP_{_option}"] = _value  # no configuration file of the machine decides what is verified
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+
+if find_spec("threadpoolctl") is None:
+    # a GPU machine may have the computing libraries and nothing else; without this one the CPU's BLAS keeps its own threads
+    sys.modules["threadpoolctl"] = MagicMock(name="threadpoolctl")
 
 import numpy as np  # noqa: E402  # the paths come first
 
