@@ -1,7 +1,7 @@
 """The kernels compile for real GPUs, without spilling, and every name of CuPy that is used exists.  Needs no GPU and no driver.
 
-NVRTC comes from the wheel nvidia-cuda-nvrtc, the names from an installed CuPy; where one is absent its tests are skipped, unless
-GRAPHBP_REQUIRE_BACKENDS names cupy (as CI does): then they fail.
+NVRTC and the names come from the extra `cuda-check`; where a part of it is absent its tests are skipped, unless
+GRAPHBP_REQUIRE_CUDA_CHECKS is set: then they fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import graphbp_cupy
 from graphbp_cupy import module
 
 FOLDER = Path(graphbp_cupy.__file__).parent
-REQUIRED = "cupy" in os.environ.get("GRAPHBP_REQUIRE_BACKENDS", "")
+REQUIRED = bool(os.environ.get("GRAPHBP_REQUIRE_CUDA_CHECKS"))
 REGISTERS = 65536
 """Of a multiprocessor, on each of the architectures; a thread has at most 255."""
 
