@@ -233,7 +233,8 @@ class NumbaExecutable:
     def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
         sweeps = self._second_order(theta)
-        return assemble_hessian(sweeps, self.hessian_plan, theta, X, T, sample_weight, exact=False)
+        w = self.schedule.parameters.expand(theta)  # the core sweeps the rows of few outputs itself
+        return assemble_hessian(sweeps, self.hessian_plan, w, X, T, sample_weight, exact=False)
 
     def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W,): Σ_n z_i² B_jj; for tied parameters, whose diagonal has cross terms, by products with unit vectors."""

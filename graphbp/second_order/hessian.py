@@ -13,13 +13,15 @@ import numpy.typing as npt
 
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import HessianPlan
+from graphbp.second_order.rows import OutputRows, output_rows, worth_it
 from graphbp.second_order.tiles import SampleTile, SecondOrderSweeps
-from graphbp.threads import run_tasks
+from graphbp.threads import run_tasks, single_threaded_blas
 
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+Columns = list[tuple[int, int]]
 
 TILE_BYTES = 1 << 26
 """Bytes of one array of a column tile."""
@@ -56,9 +58,12 @@ def assemble_hessian(
     total = HessianAccumulator(plan, sweeps.dtype, getattr(sweeps, "add_singles", None))
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
         columns = plan.columns(tile.n_samples, X.itemsize, TILE_BYTES)
+        with single_threaded_blas():
+            rows = output_rows(plan.schedule, w, tile) if not exact and worth_it(plan.schedule) else None
 
-        def task(number: int, tile: SampleTile = tile, columns: list[tuple[int, int]] = columns) -> None:
-            total.add(tile, sweeps.column_tile(w, tile, *columns[number]))
+        def task(number: int, tile: SampleTile = tile, columns: Columns = columns, rows: OutputRows | None = rows) -> None:
+            column = sweeps.column_tile(w, tile, *columns[number]) if rows is None else rows.column_tile(*columns[number])
+            total.add(tile, column)
 
         if plan.tied:
             for number in range(len(columns)):

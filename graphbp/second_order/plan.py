@@ -34,7 +34,7 @@ FILL = 0.4
 """Sparse units of one level become a group with holes when at least this share of units × sources is there."""
 
 MIN_UNITS = 4
-"""Fewer units than this are not worth products of their own: they are single units."""
+"""Fewer sparse units than this are not worth products of their own: they are single units."""
 
 MAX_COLUMNS = 16
 """Columns of a tile, at most: small networks too have several tiles, so that every core has one."""
@@ -256,7 +256,7 @@ def _run_groups(s: Schedule, start: int, stop: int, blocks: list[DenseBlock]) ->
     if not len(unit):
         return []
     distinct = np.unique(source)
-    if stop - start >= MIN_UNITS and len(unit) >= FILL * (stop - start) * len(distinct):
+    if stop - start >= (2 if blocks else MIN_UNITS) and len(unit) >= FILL * (stop - start) * len(distinct):
         index = np.full((stop - start, len(distinct)), -1, np.int64)
         index[unit, np.searchsorted(distinct, source)] = position
         return [_ordered(start, stop, distinct, index)]

@@ -1,0 +1,91 @@
+r"""GᵀΛG through the rows of the outputs: K reverse sweeps in place of one sweep a unit, where the outputs are few.
+
+    G_cj = ∂a_c/∂a_j for the outputs c:   G_cc = 1,   G_cj += h'_j Σ_s w_sj G_cs          (GᵀΛG)_lj = Σ_cd G_cl Λ_cd G_dj
+
+Work a sample: K (edges + M²/2), against edges · M and more for the columns' sweeps; `worth_it` compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.schedule import Schedule
+from graphbp.second_order.tiles import ColumnTile, SampleTile
+
+__all__ = ["OutputRows", "output_rows", "worth_it"]
+
+Array = npt.NDArray[Any]
+
+MAX_OUTPUTS = 16
+"""Rows are kept for all units at once, so only for this many outputs."""
+
+
+def worth_it(schedule: Schedule) -> bool:
+    """Rows take less work than columns."""
+    k, m, edges = schedule.n_outputs, schedule.n_units, schedule.n_edges
+    return k <= MAX_OUTPUTS and k * (edges + m * m // 2) < m * (edges + 3 * m)
+
+
+@dataclass(frozen=True)
+class OutputRows:
+    """G and ΛG of the outputs on one sample tile: (n_rows, K, n) each."""
+
+    g: Array
+    weighted: Array
+
+    def column_tile(self, start: int, stop: int) -> ColumnTile:
+        """The columns start..stop of GᵀΛG."""
+        n_rows, k, n = self.g.shape
+        out = np.empty((n_rows - start, stop - start, n), self.g.dtype)
+        term = np.empty_like(out[0])
+        for row in range(start, n_rows):
+            values = out[row - start]
+            np.multiply(self.weighted[row, 0], self.g[start:stop, 0], out=values)
+            for c in range(1, k):
+                np.multiply(self.weighted[row, c], self.g[start:stop, c], out=term)
+                values += term
+        return ColumnTile(start, stop, out, None)
+
+
+def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:
+    """K reverse sweeps at once; `w` (S,) by slot."""
+    from scipy import sparse
+
+    s, n = schedule, tile.n_samples
+    k = s.n_outputs
+    g = np.zeros((s.n_rows, k, n), tile.z.dtype)
+    total = np.zeros_like(g)
+    g[s.output_rows, np.arange(k)] = 1
+    by_source = w[s.out_slot]
+    for level in reversed(s.levels):
+        rows = slice(level.start, level.stop)
+        lo, hi = int(s.out_ptr[level.start]), int(s.out_ptr[level.stop])
+        if hi > lo:
+            pointers = s.out_ptr[level.start : level.stop + 1] - lo
+            shape = (level.stop - level.start, s.n_rows)
+            matrix = sparse.csr_matrix((by_source[lo:hi], s.out_dst[lo:hi], pointers), shape=shape)
+            total[rows] += (matrix @ g.reshape(s.n_rows, k * n)).reshape(-1, k, n)
+        g[rows] += tile.slope[rows, None] * total[rows]
+        for block in level.dense:
+            weight = w[block.slot : block.slot + block.size].reshape(block.shape)
+            units = g[block.start : block.stop].reshape(block.stop - block.start, k * n)
+            total[block.source] += (weight.T @ units).reshape(-1, k, n)
+    return OutputRows(g, _weighted(schedule, g, tile))
+
+
+def _weighted(schedule: Schedule, g: Array, tile: SampleTile) -> Array:
+    """Λ G."""
+    place = np.full(schedule.n_rows, -1)
+    place[schedule.output_rows] = np.arange(schedule.n_outputs)
+    out = np.empty_like(g)
+    for head in tile.curvature:
+        at = place[head.rows]
+        if head.coupled:
+            out[:, at] = np.einsum("cdn,rdn->rcn", head.value, g[:, at])
+        else:
+            out[:, at] = head.value * g[:, at]
+    return out
