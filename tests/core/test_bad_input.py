@@ -7,6 +7,7 @@ whatever is not a `GraphbpError`: nothing may surface as a bare NumPy error, Key
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -170,7 +171,7 @@ def test_cycle_is_printed_along_its_edges() -> None:
     path = str(caught.value).split("cycle: ")[1].split(";")[0].split(" -> ")
     assert path[0] == path[-1]
     assert len(path) == 4
-    for u, v in zip(path[:-1], path[1:], strict=True):
+    for u, v in pairwise(path):
         assert g.has_edge(u.strip("'"), v.strip("'"))
 
 

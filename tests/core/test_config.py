@@ -137,7 +137,7 @@ def test_refused(options: dict[str, Any], words: tuple[str, ...]) -> None:
 
 
 def test_unknown_option_is_named() -> None:
-    with pytest.raises(gb.ConfigError, match="'dtyp'.*did you mean 'dtype'"):
+    with pytest.raises(gb.ConfigError, match=r"'dtyp'.*did you mean 'dtype'"):
         gb.config.get("dtyp")
 
 
