@@ -46,6 +46,7 @@ class CupyExecutable(Curvature):
         self.kernels = Kernels(cp, self.dtype, rows)
         self.program = Program(cp, schedule, error, self.dtype, rows, flat=self.lanes > 0)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
+        cp.cuda.get_current_stream().synchronize()  # calls may come on any stream: the tables are there before the first one
 
     # -- which path ------------------------------------------------------------------------------------------------------
 

@@ -58,7 +58,9 @@ class Program:
     @cached_property
     def unit_source(self) -> Any:
         """The source row of every slot in the order of `unit_slot`; a bias reads row n_rows, which the Hessian fills with ones."""
-        return self._cp.asarray(self._host_source)
+        source = self._cp.asarray(self._host_source)
+        self._cp.cuda.get_current_stream().synchronize()
+        return source
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:

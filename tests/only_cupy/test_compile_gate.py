@@ -17,7 +17,7 @@ import pytest
 from instruments import fake_cupy, names, nvrtc
 
 import graphbp_cupy
-from graphbp_cupy import module
+from graphbp_cupy import module, tracing
 
 FOLDER = Path(graphbp_cupy.__file__).parent
 REQUIRED = bool(os.environ.get("GRAPHBP_REQUIRE_CUDA_CHECKS"))
@@ -40,6 +40,18 @@ def test_kernels_compile_to_machine_code_without_spilling(architecture: str, dty
     assert set(usage) == set(module.signatures())
     assert {name: use.spilled for name, use in usage.items() if use.spilled} == {}
     assert {name: use.registers for name, use in usage.items() if use.registers * module.THREADS > REGISTERS // 2} == {}
+
+
+def test_what_traced_functions_use_compiles_too() -> None:
+    if nvrtc.find_nvrtc() is None:
+        _absent("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    used = []
+    for table, of in ((tracing._ARITHMETIC, "a"), (tracing._CONDITIONS, "a"), (tracing._LOGIC, "(a > real(0))")):
+        used += [f"real({text.format(of, of)})" for text in table.values()]
+    used += [tracing.to_cuda(f, "a") for f in (lambda v: np.clip(v, -1, 1), lambda v: np.where(v > 0, np.inf, np.nan))]
+    kernel = 'extern "C" __global__ void k(real* p) { const real a = p[0]; p[0] = ' + "\n + ".join(used) + "; }"
+    for dtype in ("float32", "float64"):
+        nvrtc.compile_cubin(module.module_source() + kernel, module.compile_options(np.dtype(dtype)), "90")
 
 
 def test_the_gate_refuses_what_does_not_compile() -> None:

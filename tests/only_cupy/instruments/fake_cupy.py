@@ -411,6 +411,9 @@ class _Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.ptr = 0 if null else next(self._numbers)
 
+    def synchronize(self) -> None:
+        log.waits += 1
+
     def __enter__(self) -> _Stream:
         self._current.append(self)
         return self

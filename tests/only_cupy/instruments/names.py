@@ -57,6 +57,8 @@ def differences(fake: ModuleType, cupy: ModuleType) -> list[str]:
             found += [f"{name}({parameter}=)" for parameter in _missing_parameters(value, getattr(cupy, name))]
     found += [f"ndarray.{name}" for name in vars(fake.ndarray) if not name.startswith("_") and not hasattr(cupy.ndarray, name)]
     found += [f"cuda.{name}" for name in vars(fake.cuda) if not hasattr(cupy.cuda, name)]
+    found += [f"cuda.Stream.{name}" for name in vars(fake.cuda.Stream) if name[0] != "_" and not hasattr(cupy.cuda.Stream, name)]
+    found += [key for key in fake.cuda.Device().attributes if not hasattr(cupy.cuda.runtime, f"cudaDevAttr{key}")]
     return found
 
 
