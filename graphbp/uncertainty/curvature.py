@@ -283,8 +283,10 @@ def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Arr
     for part, j in outputs.chunks(x):
         piece = outputs.roots(a[part], t[part], None if s is None else s[part], j)
         stack[part.start * k : part.stop * k] = piece.reshape(-1, w)
-    _, values, vectors = np.linalg.svd(_finite(stack), full_matrices=False)
-    return LowRank(values**2, vectors)
+    # BBᵀ has H's eigenvalues; those below rounding would only be noise in its eigenvectors, as they are in H's
+    values, left = np.linalg.eigh(_finite(stack @ stack.T))
+    sound = values > np.finfo(np.float64).eps * rows * max(float(values[-1]), 0.0)
+    return LowRank(values[sound], (left[:, sound] / np.sqrt(values[sound])).T @ stack)
 
 
 def _unit_blocks(unit: Indices, pieces: Iterator[tuple[Array, Array]]) -> Blocks:
