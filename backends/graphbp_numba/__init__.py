@@ -47,8 +47,9 @@ class NumbaBackend:
         return False
 
     def asarray(self, array: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """A C-contiguous NumPy array."""
-        return np.ascontiguousarray(array, dtype)
+        """A C-contiguous NumPy array that is writeable: a copy of one that is not."""
+        made: npt.NDArray[Any] = np.ascontiguousarray(array, dtype)
+        return made if made.flags.writeable else made.copy()  # Numba would compile every kernel anew for read-only arrays
 
     def to_numpy(self, array: Any) -> npt.NDArray[Any]:
         """The array itself."""

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray
 
 from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, SampleTile, Schedule
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned, tile_weights
 from graphbp_numba.plan import (
     IN_PTR,

@@ -26,7 +26,7 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
 from graphbp_numba.states import state_rows
-from graphbp_numba.threads import run_tasks
+from graphbp_numba.threads import n_threads, run_tasks
 
 __all__ = ["NumbaExecutable"]
 
@@ -90,6 +90,21 @@ class NumbaExecutable:
         """Into how many parts the samples are cut, each with its own gradient sums: a matter of N and the network alone."""
         room = max(2, SUMS_BYTES // (self.plan.sums_size * self.dtype.itemsize))
         return min(n_tiles, room, MAX_PARTITIONS)
+
+    def describe(self, n_samples: int) -> str:
+        """Which path these samples take, and why."""
+        threads = f"{n_threads()} thread" + ("s" if n_threads() > 1 else "")
+        if self.layers is not None:
+            return "layers: " + self.layers.describe(n_samples) + f"; {threads}"
+        if n_samples <= self._few:
+            return f"one call: up to {self.width} samples and {FEW_EDGES:,} edges are swept on the caller's thread"
+        vectors = self.vectors(n_samples)
+        tiles = self.n_tiles(n_samples, vectors)
+        size = vectors * VECTOR_BYTES * self.rows
+        return (
+            f"tiles: {tiles} of {vectors * self.width} samples, {size / 2**20:.2g} MiB of rows each, all levels in one pass; "
+            f"gradient sums in {self.partitions(tiles)} partitions; {threads}"
+        )
 
     # -- first order -------------------------------------------------------------------------------------------------------
 
@@ -190,9 +205,7 @@ class NumbaExecutable:
         out = np.empty((len(X), self.schedule.n_outputs if each_output else 1, self.schedule.n_parameters), self.dtype)
         w = self.all_weights(theta)
         s = self.none if sample_weight is None else sample_weight
-        self._on_tiles(
-            len(X), quantities.sample_gradients, *w, X, T, s, self.plan.grad_ptr, dst, src, out, after=(each_output,)
-        )
+        self._on_tiles(len(X), quantities.sample_gradients, *w, X, T, s, self.plan.grad_ptr, dst, src, out, after=(each_output,))
         return out
 
     def jacobian(self, theta: Array, X: Array) -> Array:
@@ -344,6 +357,7 @@ class NumbaExecutable:
     # -- shared ------------------------------------------------------------------------------------------------------------
 
     def n_tiles(self, n_samples: int, vectors: int) -> int:
+        """Tiles that hold so many samples."""
         return -(-n_samples // (vectors * self.width))
 
     def _take(self, vectors: int) -> Array:
@@ -369,7 +383,9 @@ class NumbaExecutable:
             _in_parts(size, FILL, lambda first, stop: kernels.collect(sums, first, stop))
         gradient = np.empty(n, self.dtype)
         plan = self.plan
-        _in_parts(n, FILL, lambda first, stop: kernels.gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, first, stop))
+        _in_parts(
+            n, FILL, lambda first, stop: kernels.gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, first, stop)
+        )
         return gradient
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core.errors import NumbaError
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from graphbp.extend import Activation, ErrorFunction, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, NATIVE
-from graphbp_numba.jit import compiled_c, source_digest, watch
+from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
 from graphbp_numba.lanes import INT64, load, store, vector_type
 
 __all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses"]
@@ -34,7 +34,7 @@ _BINARY = types.void(types.intp, types.intp, types.intp, types.intp)
 _ITEM = {"float64": 8, "float32": 4}
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@literal_instruction
 def _map_formula(context: Any, name: Any, kind: Any, dtype: Any, source: Any, target: Any, count: Any) -> Any:
     """target[:count] = formula(source[:count]); count is a multiple of the lanes in a vector."""
 
@@ -78,7 +78,7 @@ def _builtin(name: str, kind: str, dtype: str) -> Any:
     return watch(compiled_c(_UNARY)(function))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def _get(context: Any, address: Any, index: Any, like: Any) -> Any:
     """The element `index` of an array of the type of `like` at an address."""
 
@@ -89,7 +89,7 @@ def _get(context: Any, address: Any, index: Any, like: Any) -> Any:
     return like(address, index, like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def _put(context: Any, address: Any, index: Any, value: Any) -> Any:
     """Store an element."""
 
@@ -147,7 +147,7 @@ def _as_scalar(value: Any) -> Any:
     return value if np.ndim(value) == 0 else np.asarray(value).item()
 
 
-@overload(_as_scalar)  # type: ignore[untyped-decorator]
+@overload(_as_scalar)
 def _as_scalar_compiled(value):  # type: ignore[no-untyped-def]  # Numba compares this signature with the lambdas'
     if isinstance(value, types.Array):
         return lambda value: value.item()
@@ -179,10 +179,13 @@ class ActivationFunctions:
         self.activation, self.dtype = activation, dtype
         self.formula = FORMULAS.get(activation.name) if activation.builtin else None
         if activation.builtin and self.formula is None and activation.elementwise:
-            raise NotSupportedError(f'the Numba backend has no kernel for the built-in activation {activation.name!r}; use backend="numpy"')
+            raise NotSupportedError(
+                f'the Numba backend has no kernel for the built-in activation {activation.name!r}; use backend="numpy"'
+            )
 
     @property
     def from_z(self) -> bool:
+        """Whether the reverse sweep may compute h' from z."""
         return self.formula is not None and self.formula.dz is not None
 
     def address(self, kind: str) -> int:

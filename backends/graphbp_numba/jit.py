@@ -25,8 +25,22 @@ from typing import Any, TypeVar
 
 import numba
 from numba import cfunc, njit
+from numba.extending import intrinsic
 
-__all__ = ["compile_events", "compiled", "compiled_c", "kernel", "source_digest"]
+__all__ = [
+    "carray",
+    "compile_events",
+    "compiled",
+    "compiled_c",
+    "instruction",
+    "kernel",
+    "literal_instruction",
+    "source_digest",
+    "watch",
+]
+
+_settings: Any = numba.config
+carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not listed as exported
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -59,6 +73,16 @@ def compiled_c(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     return lambda function: _cached(lambda caching: cfunc(signature, cache=caching, error_model="numpy")(function))
 
 
+def instruction(definition: Callable[..., Any]) -> Any:
+    """An operation for kernels, given as the LLVM IR that it stands for (`numba.extending.intrinsic`)."""
+    return intrinsic(definition)
+
+
+def literal_instruction(definition: Callable[..., Any]) -> Any:
+    """The same where arguments are strings known when compiling."""
+    return intrinsic(prefer_literal=True)(definition)
+
+
 _notices: set[str] = set()
 
 
@@ -78,15 +102,17 @@ def _cached(make: Callable[[bool], Any]) -> Any:
                 raise
         folder = _temporary_folder()
         if folder is None:
-            _notice("graphbp: no folder can be written for Numba's cache, so each process compiles anew; set NUMBA_CACHE_DIR to one")
+            _notice(
+                "graphbp: no folder can be written for Numba's cache, so each process compiles anew; set NUMBA_CACHE_DIR to one"
+            )
             return make(False)
         _notice(f"graphbp: Numba's cache goes to {folder}, as neither the install folder nor the home can be written")
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = folder
+        before = _settings.CACHE_DIR
+        _settings.CACHE_DIR = folder
         try:
             return make(True)
         finally:
-            numba.config.CACHE_DIR = before
+            _settings.CACHE_DIR = before
 
 
 @cache

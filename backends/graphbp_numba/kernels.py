@@ -17,10 +17,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.plan import (
     BIAS_PARAM,
     BUFFER_ROWS,
@@ -30,7 +29,6 @@ from graphbp_numba.plan import (
     ERROR_CODE,
     ERROR_DY,
     ERROR_VALUE,
-    F,
     FIRST,
     FROM_Z,
     FROZEN,
@@ -67,11 +65,11 @@ from graphbp_numba.plan import (
     RUN_ROWS,
     RUNS,
     SLOPE,
-    SOFTMAX,
     START,
     STOP,
     SUMS,
     SUMS_SIZE,
+    F,
 )
 from graphbp_numba.rows import (
     add_rows,
@@ -89,7 +87,19 @@ from graphbp_numba.rows import (
     row_sums,
 )
 
-__all__ = ["GRADIENT", "VALUE", "VJP", "buffer_rows", "collect", "fill_weights", "forward", "forward_few", "gather_gradient", "sweep", "sweep_few"]
+__all__ = [
+    "GRADIENT",
+    "VALUE",
+    "VJP",
+    "buffer_rows",
+    "collect",
+    "fill_weights",
+    "forward",
+    "forward_few",
+    "gather_gradient",
+    "sweep",
+    "sweep_few",
+]
 
 VALUE, GRADIENT, VJP = range(3)
 SPARE_ROWS = 4
@@ -283,7 +293,7 @@ def head_deltas(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scr
 
 
 @kernel
-def address(rows: Any, index: int) -> int:
+def address(rows: Any, index: int) -> Any:
     """Where a row begins."""
     return rows.ctypes.data + index * rows.shape[1] * rows.itemsize
 
@@ -297,7 +307,7 @@ def tile_weights(weights: Any, sample_weight: Any, n0: int, n_samples: int) -> N
 
 
 @kernel
-def aligned(buffer: Any) -> int:
+def aligned(buffer: Any) -> Any:
     """The first address in a byte buffer that a vector may stand at."""
     return (buffer.ctypes.data + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
 

@@ -63,10 +63,12 @@ class Lanes:
 
     @property
     def count(self) -> int:
+        """How many lanes."""
         return int(self.v.type.count)
 
     @property
     def is_float(self) -> bool:
+        """Floats, not integers."""
         return not isinstance(self.v.type.element, ir.IntType)
 
     def constant(self, value: Number) -> Lanes:
@@ -138,9 +140,11 @@ class Lanes:
         return self.compare(">=", other)
 
     def equals(self, other: Lanes | Number) -> Mask:
+        """Where the two are equal, −0 and 0 too."""
         return self.compare("==", other)
 
     def is_nan(self) -> Mask:
+        """Where it is no number."""
         return self.compare("!=", self)
 
     def _intrinsic(self, name: str, *others: Lanes) -> Lanes:
@@ -150,13 +154,15 @@ class Lanes:
         return Lanes(self.b, self.b.call(function, [self.v, *(other.v for other in others)]))
 
     def abs(self) -> Lanes:
+        """|a|."""
         return self._intrinsic("fabs")
 
     def sqrt(self) -> Lanes:
+        """√a, correctly rounded."""
         return self._intrinsic("sqrt")
 
     def copysign(self, sign: Lanes) -> Lanes:
-        """This magnitude with the sign of `sign`."""
+        """|a| with the sign of `sign`."""
         return self._intrinsic("copysign", sign)
 
     def clamp(self, low: Number, high: Number) -> Lanes:

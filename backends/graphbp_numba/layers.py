@@ -13,6 +13,7 @@ Sparse edges between the blocks are added by a plain kernel; a network that is m
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def prefers_layers(schedule: Schedule) -> bool:
 
 
 @kernel
-def _address(rows: Any, j: int, n: int) -> int:
+def _address(rows: Any, j: int, n: int) -> Any:
     return rows.ctypes.data + j * rows.strides[0] + n * rows.itemsize
 
 
@@ -117,7 +118,9 @@ def _make_sparse_sums(digest: str) -> Any:
 
 
 def _make_heads(digest: str) -> Any:
-    def heads(tag: Any, table: Any, y: Any, a: Any, T: Any, sample_weight: Any, delta: Any, scratch: Any, mode: int, n0: int) -> float:
+    def heads(
+        tag: Any, table: Any, y: Any, a: Any, T: Any, sample_weight: Any, delta: Any, scratch: Any, mode: int, n0: int
+    ) -> float:
         """E of a chunk's outputs (K, n), and their δ; softmax is applied to y first."""
         len(digest)
         n = y.shape[1]
@@ -226,7 +229,16 @@ class LayerPath:
         self._slot_of_in = np.arange(schedule.n_sparse)
         biased = np.flatnonzero(schedule.bias_slot >= 0)
         self._biased, self._bias_slots = biased, schedule.bias_slot[biased]
-        self._free: list[dict[str, Array]] = []
+        self._free: dict[tuple[int, bool], deque[dict[str, Array]]] = {}
+
+    def describe(self, n_samples: int) -> str:
+        """Chunks and panels, for people."""
+        large = sum(block.size for block in self.schedule.dense_blocks)
+        where = "used in place" if self.regular else "gathered first"
+        return (
+            f"{100 * large / self.schedule.n_edges:.0f} % of the edges stand in dense blocks, so levels are matrix products (BLAS), "
+            f"on chunks of {_chunk(min(n_samples, BATCH))} samples, weights {where}"
+        )
 
     # -- weights ----------------------------------------------------------------------------------------------------------
 
@@ -399,19 +411,13 @@ class LayerPath:
     def _memory(self, samples: int, reverse: bool) -> Iterator[dict[str, Array]]:
         """A, Z (and D): (rows, samples), used before or new."""
         names = ("A", "Z", "D") if reverse else ("A", "Z")
-        found = None
-        for i, rows in enumerate(self._free):
-            if rows["A"].shape[1] == samples and set(rows) >= set(names):
-                try:
-                    found = self._free.pop(i)
-                except IndexError:
-                    pass
-                break
-        if found is None or found["A"].shape[1] != samples or not set(found) >= set(names):
-            found = {name: np.zeros((self.schedule.n_rows, samples), self.dtype) for name in names}
-        yield found
-        if len(self._free) < 8:
-            self._free.append(found)
+        free = self._free.setdefault((samples, reverse), deque(maxlen=4))
+        try:
+            rows = free.pop()
+        except IndexError:
+            rows = {name: np.zeros((self.schedule.n_rows, samples), self.dtype) for name in names}
+        yield rows
+        free.append(rows)
 
 
 class _Functions:
@@ -419,7 +425,13 @@ class _Functions:
 
     def __init__(self, functions: Any) -> None:
         activation = functions.activation
-        self.kind = SOFTMAX if not activation.elementwise else LINEAR if activation.builtin and activation.name == "identity" else ELEMENTWISE
+        self.kind = (
+            SOFTMAX
+            if not activation.elementwise
+            else LINEAR
+            if activation.builtin and activation.name == "identity"
+            else ELEMENTWISE
+        )
         self.from_z = functions.from_z
         self.f = functions.address("f") if self.kind == ELEMENTWISE else 0
         self.slope = functions.address("dz" if self.from_z else "df") if self.kind == ELEMENTWISE else 0
@@ -432,7 +444,8 @@ class _Gradient:
         self.path, s = path, path.schedule
         self.direct = path.regular and not s.parameters.tied
         self.theta = np.zeros(s.n_parameters, path.dtype)
-        self.slots = None if self.direct and not s.n_sparse else np.zeros(s.parameters.n_slots, path.dtype)
+        self.by_slot = not self.direct or bool(s.n_sparse)
+        self.slots = np.zeros(s.parameters.n_slots if self.by_slot else 0, path.dtype)
         self.begun = False
         self.panels = [
             (placed, first, min(first + PANEL, placed.block.shape[0]))
@@ -450,18 +463,20 @@ class _Gradient:
                 placed, first, stop = self.panels[number]
                 block = placed.block
                 delta = D[block.start + first : block.start + stop, :count]
-                if placed.from_inputs and not self.path.inputs_in_rows:
-                    right = x[:, block.source]
-                else:
-                    right = Z[block.source, :count].T
-                out = placed.view(self.theta, None) if self.direct else self.slots[block.slot : block.slot + block.size].reshape(block.shape)  # type: ignore[index]
+                direct_x = placed.from_inputs and not self.path.inputs_in_rows
+                right = x[:, block.source] if direct_x else Z[block.source, :count].T
+                out = (
+                    placed.view(self.theta, None)
+                    if self.direct
+                    else self.slots[block.slot : block.slot + block.size].reshape(block.shape)
+                )
                 if self.begun:
                     out[first:stop] += delta @ right
                 else:
                     np.matmul(delta, right, out=out[first:stop])
                 return
             sums = D[self.path._biased, :count].sum(axis=1)
-            if self.slots is not None:
+            if self.by_slot:
                 self.slots[self.path._bias_slots] += sums
             else:
                 owner = s.parameters.slot_parameter[self.path._bias_slots]
@@ -477,7 +492,7 @@ class _Gradient:
     def finish(self) -> Array:
         """(W,)."""
         s = self.path.schedule
-        if self.slots is None:
+        if not self.by_slot:
             return self.theta
         reduced = s.parameters.reduce(self.slots)
         if not self.direct:

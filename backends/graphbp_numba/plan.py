@@ -33,7 +33,9 @@ Array = npt.NDArray[Any]
 
 # places in Plan.table
 N_ROWS, N_INPUTS, N_OUTPUTS, N_RUNS, N_EDGES, N_KEEP, N_HEADS, ERROR_CODE = range(8)
-IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_POS, SUMS, ERROR_VALUE, ERROR_DY, ERROR_D2Y = range(8, 22)
+IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_POS, SUMS, ERROR_VALUE, ERROR_DY, ERROR_D2Y = range(
+    8, 22
+)
 IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_ROWS = range(22, 30)
 TABLE_SIZE = 30
 # columns of runs
@@ -92,6 +94,7 @@ class Plan:
 
     @property
     def n_edges(self) -> int:
+        """Edges, those of expanded dense blocks too."""
         return len(self.in_src)
 
     def prepare(self, *kinds: str) -> None:
@@ -156,7 +159,18 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     heads, head_pos = _heads(groups, dtype.name)
     code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
     pairwise = _pairwise_addresses(error, groups, code, dtype.name)
-    arrays = (in_ptr, edges.src, out_ptr, out.dst, runs, out_pos, np.ascontiguousarray(s.output_rows, np.int64), out_keep, heads, head_pos)
+    arrays = (
+        in_ptr,
+        edges.src,
+        out_ptr,
+        out.dst,
+        runs,
+        out_pos,
+        np.ascontiguousarray(s.output_rows, np.int64),
+        out_keep,
+        heads,
+        head_pos,
+    )
     table = np.zeros(TABLE_SIZE, np.int64)
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
     table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
@@ -237,7 +251,9 @@ def _runs(s: Schedule, fan_out: Array, dtype: str) -> tuple[npt.NDArray[np.int64
     cut = np.empty(len(rows), bool)
     cut[0] = True
     cut[1:] = (
-        (np.diff(s.row_level[s.n_inputs :]) != 0) | (np.diff(s.row_activation[s.n_inputs :]) != 0) | (np.diff(kind[s.n_inputs :]) != 0)
+        (np.diff(s.row_level[s.n_inputs :]) != 0)
+        | (np.diff(s.row_activation[s.n_inputs :]) != 0)
+        | (np.diff(kind[s.n_inputs :]) != 0)
     )
     first = np.maximum.accumulate(np.where(cut, rows, 0))
     cut |= (rows - first) % RUN_ROWS == 0
@@ -322,7 +338,9 @@ def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], 
     return table, np.array(positions, np.int64)
 
 
-def head_table(s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+def head_table(
+    s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtype: str
+) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
     """A table with nothing but the heads, and what must live as long as it."""
     heads, head_pos = _heads(groups, dtype)
     code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A

@@ -5,15 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned, head_deltas, load_tile, softmax_rows, tile_weights
-from graphbp_numba.plan import N_EDGES, N_INPUTS, N_KEEP, N_OUTPUTS, N_ROWS, N_RUNS, ORDER, OUT_DST, OUT_PTR, OUT_ROW, RUN_FIELDS, RUNS, START, STOP, SUMS
-from graphbp_numba.rows import add_rows, fill_rows, finish_sums, gather_sums, item_size, multiply_add_rows, multiply_rows, pointer, reals, row_sums
+from graphbp_numba.plan import (
+    N_EDGES,
+    N_INPUTS,
+    N_KEEP,
+    N_OUTPUTS,
+    N_ROWS,
+    N_RUNS,
+    ORDER,
+    OUT_DST,
+    OUT_PTR,
+    RUN_FIELDS,
+    RUNS,
+    START,
+    STOP,
+    SUMS,
+)
+from graphbp_numba.rows import (
+    add_rows,
+    fill_rows,
+    finish_sums,
+    gather_sums,
+    item_size,
+    multiply_add_rows,
+    multiply_rows,
+    pointer,
+    reals,
+    row_sums,
+)
 from graphbp_numba.states import (
-    A,
     A_DOT,
     ASIDE,
     BEND,
@@ -26,8 +50,9 @@ from graphbp_numba.states import (
     SCRATCH,
     SLOPE_ROWS,
     TARGET,
-    Z,
     Z_DOT,
+    A,
+    Z,
     forward_state,
     head_curvature,
     inject,
@@ -94,9 +119,7 @@ def reverse_tile(tag: Any, table: Any, w: Any, base: int, stop: int) -> None:
     row = len(tag) * VECTOR_BYTES
     delta = place(table, row, base, DELTA)
     inject(tag, table, delta, place(table, row, base, HEAD))
-    reverse_state(
-        tag, table, w.ctypes.data, place(table, row, base, SLOPE_ROWS), delta, place(table, row, base, BETA), stop
-    )
+    reverse_state(tag, table, w.ctypes.data, place(table, row, base, SLOPE_ROWS), delta, place(table, row, base, BETA), stop)
 
 
 def _make_state(digest: str) -> Any:
@@ -305,9 +328,7 @@ def _make_tangent(digest: str) -> Any:
 
 
 @kernel
-def _reverse_products(
-    tag: Any, table: Any, w: int, v: int, base: int, sums: int, exact: bool
-) -> None:
+def _reverse_products(tag: Any, table: Any, w: int, v: int, base: int, sums: int, exact: bool) -> None:
     """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, and sums of Rδ_k z_i + δ_k ż_i; not `exact`: without δ's terms."""
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)

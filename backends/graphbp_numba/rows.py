@@ -19,9 +19,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import instruction
 from graphbp_numba.lanes import INT32, INT64, declared
 
 __all__ = [
@@ -80,7 +80,9 @@ class _Shape:
         return builder.fadd(builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
 
 
-def _loop(builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> tuple[Any, list[Any]]:
+def _loop(
+    builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]
+) -> tuple[Any, list[Any]]:
     """`for i in range(start, stop − step + 1, step)` with carried values; returns the i it stopped at and the values."""
     before = builder.basic_block
     head, inside, after = (builder.append_basic_block(name) for name in ("head", "inside", "after"))
@@ -111,7 +113,7 @@ def _edge(shape: _Shape, builder: Any, base: Any, index: Any, weight: Any, e: An
     return shape.splat(builder, w), place
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def gather(context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, init: Any, out: Any) -> Any:
     """out = init + Σ_{first ≤ e < stop} weight[e] · base[index[e]], one row."""
 
@@ -178,7 +180,7 @@ def _flush(shape: _Shape, builder: Any, aside: Any, sums: Any) -> None:
     shape.store(builder, total, sums, shape.item)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def gather_sums(
     context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, row: Any, out: Any, sums: Any, aside: Any
 ) -> Any:
@@ -215,7 +217,7 @@ def gather_sums(
     return types.none(tag, i, i, i, i, i, i, i, i, i), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def finish_sums(context: Any, tag: Any, n_edges: Any, sums: Any, aside: Any) -> Any:
     """Add the last, partial group of `gather_sums`; sums has room for whole groups."""
 
@@ -231,7 +233,7 @@ def finish_sums(context: Any, tag: Any, n_edges: Any, sums: Any, aside: Any) -> 
     return types.none(tag, i, i, i), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def row_sums(context: Any, tag: Any, rows: Any, count: Any, sums: Any) -> Any:
     """sums[j] += Σ_lanes rows[j], for `count` consecutive rows (the gradient of their biases)."""
 
@@ -289,7 +291,7 @@ def _on_rows(formula: Callable[..., Any], n_sources: int) -> Callable[[Any, Any,
     return definition  # type: ignore[return-value]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def multiply_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) -> Any:
     """target = x · y, `count` rows."""
     body: Any = _on_rows(lambda s, b, u, v: b.fmul(u, v), 2)
@@ -297,7 +299,7 @@ def multiply_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: An
     return types.none(tag, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[4], [a[2], a[3]])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) -> Any:
     """target = x + y, `count` rows."""
     body: Any = _on_rows(lambda s, b, u, v: b.fadd(u, v), 2)
@@ -305,7 +307,7 @@ def add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) ->
     return types.none(tag, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[4], [a[2], a[3]])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def multiply_add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, z: Any, count: Any) -> Any:
     """target = x · y + z, `count` rows."""
     body: Any = _on_rows(lambda s, b, u, v, w: s.multiply_add(b, u, v, w), 3)
@@ -313,7 +315,7 @@ def multiply_add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, z: An
     return types.none(tag, i, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[5], [a[2], a[3], a[4]])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def copy_rows(context: Any, tag: Any, target: Any, x: Any, count: Any) -> Any:
     """target = x, `count` rows."""
     body: Any = _on_rows(lambda s, b, u: u, 1)
@@ -321,7 +323,7 @@ def copy_rows(context: Any, tag: Any, target: Any, x: Any, count: Any) -> Any:
     return types.none(tag, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[3], [a[2]])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def fill_rows(context: Any, tag: Any, target: Any, count: Any) -> Any:
     """target = 0, `count` rows."""
     body: Any = _on_rows(lambda s, b: s.zero, 0)
@@ -329,7 +331,7 @@ def fill_rows(context: Any, tag: Any, target: Any, count: Any) -> Any:
     return types.none(tag, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[2], [])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def call_unary(context: Any, address: Any, source: Any, target: Any, count: Any) -> Any:
     """Call the C function at `address`, an activation's: target[:count] = h(source[:count])."""
 
@@ -342,7 +344,7 @@ def call_unary(context: Any, address: Any, source: Any, target: Any, count: Any)
     return types.none(i, i, i, i), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def call_binary(context: Any, address: Any, y: Any, t: Any, target: Any, count: Any) -> Any:
     """Call the C function at `address`, an error's: target[:count] = e(y[:count], t[:count])."""
 
@@ -355,7 +357,7 @@ def call_binary(context: Any, address: Any, y: Any, t: Any, target: Any, count: 
     return types.none(i, i, i, i, i), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def pointer(context: Any, address: Any) -> Any:
     """An address as the pointer that `numba.carray` takes."""
 
@@ -365,17 +367,18 @@ def pointer(context: Any, address: Any) -> Any:
     return types.voidptr(types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def item_size(context: Any, tag: Any) -> Any:
     """Bytes of one number of the tag's dtype, a constant."""
     return types.intp(tag), lambda ctx, builder, _, arguments: _const(_Shape(ctx, tag).item)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@instruction
 def reals(context: Any, tag: Any, address: Any) -> Any:
     """An address as a pointer to numbers of the tag's dtype, for `numba.carray`."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[1], ctx.get_value_type(tag.dtype).as_pointer())
 
-    return types.CPointer(tag.dtype)(tag, types.intp), generate
+    made: Any = types.CPointer(tag.dtype)  # type: ignore[no-untyped-call]
+    return made(tag, types.intp), generate

@@ -9,14 +9,12 @@ own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is comput
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import kernel
+from graphbp_numba.jit import carray, kernel
 from graphbp_numba.plan import (
     CANONICAL,
     COUPLED,
@@ -24,7 +22,6 @@ from graphbp_numba.plan import (
     DF,
     ERROR_D2Y,
     ERROR_DY,
-    F,
     FIRST,
     HEAD_D2F,
     HEAD_DF,
@@ -51,8 +48,21 @@ from graphbp_numba.plan import (
     RUNS,
     START,
     STOP,
+    F,
 )
-from graphbp_numba.rows import add_rows, call_binary, call_unary, copy_rows, fill_rows, gather, item_size, multiply_add_rows, multiply_rows, pointer, reals
+from graphbp_numba.rows import (
+    add_rows,
+    call_binary,
+    call_unary,
+    copy_rows,
+    fill_rows,
+    gather,
+    item_size,
+    multiply_add_rows,
+    multiply_rows,
+    pointer,
+    reals,
+)
 
 __all__ = [
     "forward_state",
@@ -76,7 +86,7 @@ def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
 
 
 @kernel
-def place(table: Any, row: int, base: int, section: int) -> int:
+def place(table: Any, row: int, base: int, section: int) -> Any:
     """The address of a section: A ... R_DELTA have n_rows + 1 rows each (the last for the bias unit), then the others."""
     rows = table[N_ROWS] + 1
     if section <= KEPT:
