@@ -132,10 +132,7 @@ class CupyExecutable(Curvature):
         else:
             g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
             for part in self.plan(len(X)).parts():
-                a, z = self.sweeps.forward(w, X[part])
-                self.sweeps.add_values(total, self.sweeps.head_error(a, z, T[part], weight[part]))
-                _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
-                self.sweeps.add_slot_sums(g, z, delta)
+                self._add_chunk(w, X[part], T[part], weight[part], total, g)
         gradient = self.sweeps.reduce(g)[0]
         return float(total.item()), gradient
 
@@ -148,12 +145,22 @@ class CupyExecutable(Curvature):
             return by_x, self.sweeps.reduce(g)[0]
         g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
         for part in self.plan(len(X)).parts():
-            a, z = self.sweeps.forward(w, X[part])
-            head = self.sweeps.head_pullback(a, z, V[part].T.copy()[None])
-            _, delta = self.sweeps.reverse(w, a, head, inputs=True)
-            by_x[part] = delta[0, : self.schedule.n_inputs].T
-            self.sweeps.add_slot_sums(g, z, delta)
+            self._pull_chunk(w, X[part], V[part], by_x[part], g)
         return by_x, self.sweeps.reduce(g)[0]
+
+    # Each chunk in a function of its own: its arrays are gone before the next one's are made, as the plan counts them.
+
+    def _add_chunk(self, w: Array, x: Array, t: Array, weight: Array, total: Array, g: Array) -> None:
+        a, z = self.sweeps.forward(w, x)
+        self.sweeps.add_values(total, self.sweeps.head_error(a, z, t, weight))
+        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
+        self.sweeps.add_slot_sums(g, z, delta)
+
+    def _pull_chunk(self, w: Array, x: Array, v: Array, by_x: Array, g: Array) -> None:
+        a, z = self.sweeps.forward(w, x)
+        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v.T.copy()[None]), inputs=True)
+        by_x[...] = delta[0, : self.schedule.n_inputs].T
+        self.sweeps.add_slot_sums(g, z, delta)
 
     def _fused(self, name: str, blocks: int, *args: Any) -> None:
         block = (self.lanes, THREADS // self.lanes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -120,12 +121,13 @@ def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) 
         peaks = []
         for n in (400, 1600):
             device = on_device({k: v for k, v in probe.data_of(net, n).items() if k in ("X", "T")})
+            gc.collect()  # of what earlier tests left
             before = fake_cupy.memory.peak = fake_cupy.memory.used
             net.gradient(device["X"], device["T"])
             peaks.append(fake_cupy.memory.peak - before)
             del device
         assert peaks[1] - peaks[0] <= 3 * 1200 * 8, backend  # E_n, sample weights and nothing else
-        assert peaks[0] < 300_000
+        assert peaks[0] <= 1.3 * 100_000 + 400 * 16, backend
 
 
 def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
