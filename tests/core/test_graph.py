@@ -1,12 +1,56 @@
-"""What a valid graph is: roles, attributes, weights in every form, and that the user's graph is never changed."""
+"""What a valid graph is: roles, attributes, and units that nothing reaches or that reach nothing."""
 
 from __future__ import annotations
 
 import networkx as nx
+import numpy as np
 
 import graphbp as gb
 
 
-def test_one_edge() -> None:
-    g = nx.DiGraph([("x", "y", {"weight": 2.0})])
-    assert gb.Network(g, backend="numpy").forward([[3.0]]).tolist() == [[6.0]]
+def chain() -> nx.DiGraph:
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "h", 2.0), ("h", "y", 3.0)])
+    return g
+
+
+def test_sources_are_inputs_and_sinks_outputs() -> None:
+    net = gb.Network(chain(), backend="numpy")
+    assert (net.inputs, net.outputs) == (("x",), ("y",))
+
+
+def test_a_named_role_leaves_the_default_aside() -> None:
+    g = chain()
+    g.nodes["h"]["role"] = "output"
+    net = gb.Network(g, backend="numpy")
+    assert net.outputs == ("h",)
+    assert net.forward([[1.0]]).tolist() == [[2.0]]
+    # y reaches no output: legal, with a zero gradient
+    assert net.gradient([[1.0]], [[0.0]])[net.parameter_index("h", "y")].tolist() == [0.0]
+
+
+def test_a_unit_that_nothing_reaches_is_a_constant() -> None:
+    g = chain()
+    g.add_node("one", role="hidden", bias=1.0)
+    g.add_edge("one", "y", weight=10.0)
+    net = gb.Network(g, backend="numpy")
+    assert net.inputs == ("x",)
+    assert net.forward([[1.0]]).tolist() == [[16.0]]
+
+
+def test_an_output_that_feeds_another_gets_both_terms() -> None:
+    g = chain()
+    g.nodes["h"]["role"] = g.nodes["y"]["role"] = "output"
+    net = gb.Network(g, backend="numpy")
+    # E = (2 - 0)²/2 + (6 - 0)²/2 at x = 1: dE/dw_hx = 2 + 6·3
+    assert net.gradient([[1.0]], [[0.0, 0.0]]).tolist() == [20.0, 12.0]
+
+
+def test_names_may_be_anything_hashable() -> None:
+    names = [np.int64(3), (1, 2), frozenset("ab"), "", 2.5]
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([(u, names[-1], 1.0) for u in names[:-1]])
+    net = gb.Network(g, backend="numpy")
+    assert net.inputs == tuple(names[:-1])
+    assert net.parameter_index(3, 2.5) == slice(0, 1)
+    assert net.forward([[1.0, 2.0, 3.0, 4.0]]).tolist() == [[10.0]]
