@@ -218,7 +218,7 @@ def relabelled(net: Network, case: Case) -> Found:
     """The same graph with other names, nodes and edges in another order, has the same outputs and gradients by edge."""
     g, rng = net.to_networkx(), case.rng("order")
     names = list(g)
-    new = {name: ("node", i) for i, name in enumerate(names)}
+    new: dict[Any, tuple[str, int]] = {name: ("node", i) for i, name in enumerate(names)}
     order = [names[i] for i in rng.permutation(len(names))]
     shuffled: nx.DiGraph[Any] = nx.DiGraph()
     inputs, outputs = set(net.inputs), set(net.outputs)

@@ -75,13 +75,13 @@ class Case:
         return self.network()
 
     @cached_property
-    def X(self) -> Array:
+    def X(self) -> Array:  # noqa: N802  # the book's name
         """(N, D), within [-2, 2]."""
         x = self.rng("X").normal(scale=0.8, size=(self.n_samples, self.definition.schedule.n_inputs))
         return _kept(np.clip(x, -2, 2))
 
     @cached_property
-    def T(self) -> Array:
+    def T(self) -> Array:  # noqa: N802  # the book's name
         """(N, K), what the error function accepts."""
         return _kept(targets(self.rng("T"), self.definition, self.n_samples))
 
@@ -96,12 +96,12 @@ class Case:
         return self.X, self.T, self.sample_weight
 
     @cached_property
-    def V(self) -> Array:
+    def V(self) -> Array:  # noqa: N802  # the book's name
         """(N, K): directions in the outputs."""
         return _kept(self.rng("V").normal(size=self.T.shape))
 
     @cached_property
-    def U(self) -> Array:
+    def U(self) -> Array:  # noqa: N802  # the book's name
         """(N, D): directions in the inputs."""
         return _kept(self.rng("U").normal(size=self.X.shape))
 
@@ -135,10 +135,17 @@ def targets(rng: np.random.Generator, net: Network, n: int) -> Array:
     if kind == "distribution":
         for group in net.schedule.softmax_groups:
             one_hot = np.eye(len(group))[rng.integers(len(group), size=n)]
-            t[:, group] = np.where(rng.random(n)[:, None] < 0.5, one_hot, rng.dirichlet(np.ones(len(group)), n))
+            t[:, group] = np.where(rng.random(n)[:, None] < 0.5, one_hot, _distribution(rng, n, len(group)))
     if kind == "nonnegative":
         t = np.floor(5 * t)
     return _float32(t)
+
+
+def _distribution(rng: np.random.Generator, n: int, k: int) -> Array:
+    """(n, k) rows that sum to exactly 1 in float32 too: multiples of 2⁻¹⁰.  δ = y − t is ∂E/∂a only where they do."""
+    t = np.floor(1024 * rng.dirichlet(np.ones(k), n))
+    t[:, 0] += 1024 - t.sum(axis=1)
+    return np.asarray(t / 1024)
 
 
 def weights(rng: np.random.Generator, shape: Any = (), scale: float = 1.0) -> Any:
