@@ -159,8 +159,7 @@ def _not_elementwise(a: Array) -> Array:
 
 
 def _silu_d(a: Array) -> Array:
-    s = _sigmoid(a)
-    return np.asarray(s * (1 + _times(a, _sigmoid(-a))))
+    return np.asarray(_sigmoid(a) + _times(a, _dsigmoid(a)))
 
 
 def _silu_d2(a: Array) -> Array:
@@ -231,21 +230,21 @@ _ROWS = [
         "softsign",
         "a / (1 + |a|)",
         lambda a: np.where(np.isinf(a), np.sign(a), _finite(a) / (1 + np.abs(_finite(a)))),
-        lambda a: 1 / (1 + np.abs(a)) ** 2,
-        lambda a: -2 * np.sign(a) / (1 + np.abs(a)) ** 3,
+        lambda a: (1 / (1 + np.abs(a))) ** 2,
+        lambda a: -2 * np.sign(a) * (1 / (1 + np.abs(a))) ** 3,
         analytic=False,
         kinks=(0.0,),
     ),
     _row("exp", "exp(a)", np.exp, np.exp, np.exp),
     _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp),
-    _row("log", "log(a), a > 0", np.log, lambda a: 1 / a, lambda a: -1 / (a * a), lower=0.0),
+    _row("log", "log(a), a > 0", np.log, lambda a: 1 / a, lambda a: -((1 / a) ** 2), lower=0.0),
     _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a)),
     _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a)),
-    _row("arctan", "arctan(a)", np.arctan, lambda a: 1 / (1 + a * a), lambda a: _times(-2 * a, 1 / (1 + a * a) ** 2)),
+    _row("arctan", "arctan(a)", np.arctan, lambda a: 1 / (1 + a * a), lambda a: _times(-2 * a, (1 / (1 + a * a)) ** 2)),
     _row("gaussian", "exp(-a²)", _gauss, lambda a: _times(-2 * a, _gauss(a)), lambda a: _times(4 * a * a - 2, _gauss(a))),
     _row("reciprocal", "1 / a", lambda a: 1 / a, lambda a: -1 / (a * a), lambda a: 2 / (a * a * a), kinks=(0.0,)),
     _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a)),
-    _row("sqrt", "√a, a > 0", np.sqrt, lambda a: 0.5 / np.sqrt(a), lambda a: -0.25 / (a * np.sqrt(a)), lower=0.0),
+    _row("sqrt", "√a, a > 0", np.sqrt, lambda a: 0.5 / np.sqrt(a), lambda a: -0.25 * (1 / np.sqrt(a)) ** 3, lower=0.0),
     _row(
         "rsqrt",
         "1 / √a, a > 0",
