@@ -164,12 +164,12 @@ def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) ->
 
 
 def _check_range(T: Array, schedule: Schedule, error: ErrorFunction) -> None:
-    names = _row_names(schedule, schedule.output_rows, schedule.n_outputs)
     if error.targets in ("probability", "distribution", "nonnegative"):
         bad = T < 0
         if error.targets != "nonnegative":
             bad |= T > 1
         if bad.any():
+            names = _row_names(schedule, schedule.output_rows, schedule.n_outputs)
             wanted = "0 or more" if error.targets == "nonnegative" else "from 0 to 1"
             raise DataError(_first_bad(T, bad, "T", names) + f"; with error={error.name!r} targets are {wanted}")
     if error.targets == "distribution":
