@@ -115,7 +115,7 @@ def main() -> None:
             f"backend       {net.backend}, {net.dtype}",
             f"training      {len(X)} images (a tenth of them for validation), {len(history)} epochs of Adam in {took:.1f} s",
             f"best epoch    {history.best_epoch}",
-            f"derivatives   {'verified' if report.passed else 'WRONG, see above'}",
+            f"derivatives   {'verified' if report.ok else 'WRONG, see above'}",
             f"accuracy      {accuracy:.1%} on {len(t_test)} held-out images (seed {options.seed})",
         ]
     )
@@ -125,7 +125,7 @@ def main() -> None:
     draw_curves(history, Y, t_test, options.folder / "curves.png")
     (options.folder / "summary.txt").write_text(summary + "\n", encoding="utf-8")
     print(f"model.json, curves.png and summary.txt are in {options.folder}")
-    if not report.passed:
+    if not report.ok:
         raise SystemExit(1)
 
 

@@ -135,7 +135,7 @@ def check(network: str, data: str, **given: Any) -> None:
     net, batch = _read(network, data, given)
     report = net.check(batch.X, batch.targets())
     click.echo(str(report))
-    if not report.passed:
+    if not report.ok:
         raise CheckFailed("the derivatives disagree; the report says where")
 
 

@@ -49,7 +49,7 @@ def main(wheel: str) -> None:
     assert net.backend == "numpy"
     X, T = [[0.1, 0.2, 0.3]], [[1.0, 0.0]]
     gb.train(net, X, T, optimizer="lbfgs", epochs=20)
-    assert net.check(X, T).passed
+    assert net.check(X, T).ok
     net.save("model.json")
     assert (gb.load("model.json").weights == net.weights).all()
 
