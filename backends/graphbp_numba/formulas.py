@@ -211,12 +211,16 @@ def _times(a: Lanes, factor: Lanes) -> Lanes:
 
 
 def _tanh(a: Lanes) -> Lanes:
-    # tanh |a| = −m / (2 + m), m = expm1(−2|a|): the denominator's rounding is carried along
-    m = _expm1(-2 * where(a.abs() > 20.0, 20.0, a.abs()))
+    # tanh |a| = −m / (2 + m), m = expm1(−2|a|) = (s − 1) + s q; what m and 2 + m lose by rounding is carried along
+    k, q = _reduce(-2 * where(a.abs() > 20.0, 20.0, a.abs()))
+    s = _power_of_two(k)
+    head, tail = s - 1, s * q
+    m = head + tail
+    m_lo = tail - (m - head)
     d = m + 2
-    d_lo = m - (d - 2)
-    q = m / d
-    return fma(fma(q, -d, m) - q * d_lo, 1 / d, q).copysign(a)
+    d_lo = (m - (d - 2)) + m_lo
+    z = m / d
+    return fma((fma(z, -d, m) + m_lo) - z * d_lo, 1 / d, z).copysign(a)
 
 
 def _sigmoid(a: Lanes) -> Lanes:
@@ -245,11 +249,21 @@ def _dtanh(a: Lanes) -> Lanes:
 
 
 def _silu(a: Lanes) -> Lanes:
-    return _times(a, _sigmoid(a))
+    # for a < 0, a e^a / (1 + e^a), multiplied before the power of two is, so that a subnormal result is rounded once
+    bounded = where(a < -760.0, -760.0, a)
+    k, q = _reduce(-where(a > 760.0, 760.0, bounded.abs()))
+    e = _scale(q + 1, k)
+    d = e + 1
+    d_lo = e - (d - 1)
+    top = fma(bounded, q, bounded)
+    top_lo = fma(bounded, q, bounded - top)
+    z = top / d
+    left = _scale(fma(fma(z, -d, top) + (top_lo - z * d_lo), 1 / d, z), k)
+    return where(a < 0, left, a / d)
 
 
 def _dsilu(a: Lanes) -> Lanes:
-    return _sigmoid(a) * (1 + _times(a, _sigmoid(-a)))
+    return _sigmoid(a) + _times(a, _dsigmoid(a))
 
 
 def _softplus(a: Lanes) -> Lanes:
@@ -271,13 +285,15 @@ def _gaussian(a: Lanes) -> Lanes:
 def _gelu(a: Lanes) -> Lanes:
     u = where(a.abs() > 39.0, 39.0, a.abs())
     t = (u - 2.5) / (u + 2.5)
-    g = polynomial(t, _MILLS)
+    slope = polynomial(t, _MILLS[1:])
+    g = fma(t, slope, _MILLS[0])
+    g_lo = fma(t, slope, _MILLS[0] - g)
     high, low = _square_exactly(u, 0.5)
     k, q = _reduce(-high, -low)
     d = u + 0.8
     d_lo = (u - (d - (d - u))) + (0.8 - (d - u))  # two-sum: exact
     top = g * u
-    top_lo = fma(g, u, -top)
+    top_lo = fma(g, u, -top) + g_lo * u
     w = top / d
     w_lo = (fma(w, -d, top) - w * d_lo + top_lo) / d
     tail = _scale(w + fma(w, q, w_lo), k)  # u Φ(−u)
@@ -357,13 +373,13 @@ FORMULAS: dict[str, Formula] = {
         lambda z: where(z > 0, 1.0, _zero_like(z) + _LEAK),
     ),
     "elu": Formula(
-        lambda a: where(a > 0, a, _expm1(_negative(a))),
+        lambda a: where(a > 0, a, _expm1(_negative(a)).copysign(a)),
         _positive_else(1.0, vector_exp),
         _positive_else(0.0, vector_exp),
         lambda z: where(z > 0, 1.0, z + 1),
     ),
     "selu": Formula(
-        lambda a: where(a > 0, _SCALE * a, _SCALE_ALPHA * _expm1(_negative(a))),
+        lambda a: where(a > 0, _SCALE * a, (_SCALE_ALPHA * _expm1(_negative(a))).copysign(a)),
         _positive_else(_SCALE, lambda a: _SCALE_ALPHA * vector_exp(a)),
         _positive_else(0.0, lambda a: _SCALE_ALPHA * vector_exp(a)),
         lambda z: where(z > 0, _SCALE, z + _SCALE_ALPHA),
