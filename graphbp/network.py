@@ -30,6 +30,7 @@ from graphbp.parameters import Layout
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
 from graphbp.schedule import Schedule, lower
+from graphbp.schedule import describe as describe_schedule
 from graphbp.trace import Trace
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class Network:
 
     def describe(self, n_samples: int = 1024) -> str:
         """The schedule, and which path the backend takes for `n_samples` samples."""
-        return f"{self._schedule}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
+        program = describe_schedule(self._schedule, n_samples, self._dtype.itemsize)
+        return f"{program}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
 
     def __repr__(self) -> str:
         s = self._schedule

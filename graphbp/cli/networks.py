@@ -64,14 +64,12 @@ def info(network: str, samples: int, **given: Any) -> None:
       graphbp info model.json
       graphbp info swing.out --option inputs=5 --option outputs=1 --samples 1
     """
-    from graphbp.schedule import describe
 
     loaded = load_network(network, **given)
     net = loaded.net
     click.echo(f"{network}\n{net!r}")
     click.echo(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
-    click.echo(describe(net.schedule, samples, net.dtype.itemsize))
-    click.echo(f"  backend {net.backend}, {net.dtype}: {net._run.describe(samples)}")
+    click.echo(net.describe(samples))
     for key, value in loaded.metadata.items():
         text = repr(value)
         click.echo(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
