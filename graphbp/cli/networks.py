@@ -64,7 +64,6 @@ def info(network: str, samples: int, **given: Any) -> None:
       graphbp info model.json
       graphbp info swing.out --option inputs=5 --option outputs=1 --samples 1
     """
-
     loaded = load_network(network, **given)
     net = loaded.net
     click.echo(f"{network}\n{net!r}")

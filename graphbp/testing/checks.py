@@ -230,7 +230,7 @@ def relabelled(net: Network, case: Case) -> Found:
         u, v, data = edges[k]
         shuffled.add_edge(new[u], new[v], **data)
     other = Network(shuffled, error=case.error, backend=net.backend, dtype=net.dtype)
-    back = {label: name for name, label in new.items()}
+    back: dict[Any, Any] = {label: name for name, label in new.items()}
     columns = _columns(net, [back[n] for n in other.inputs], net.inputs)
     rows = _columns(net, [back[n] for n in other.outputs], net.outputs)
     value, gradient = other.error_and_gradient(case.X[:, columns], case.T[:, rows], case.sample_weight)
