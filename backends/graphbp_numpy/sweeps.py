@@ -63,6 +63,8 @@ class Program:
     def bias(self, w: Array, level: Level) -> Array:
         """(rows of the level, 1): b_j, 0 where a row has no bias."""
         slot = self.schedule.bias_slot[level.start : level.stop, None]
+        if not len(w):  # no edge and no bias anywhere: nothing to index
+            return np.zeros(slot.shape, w.dtype)
         return np.where(slot >= 0, w[slot], 0)
 
     def forward(self, w: Array, x: Array) -> tuple[Array, Array]:
