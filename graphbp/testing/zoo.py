@@ -403,6 +403,14 @@ def lonely(rng: np.random.Generator) -> nx.DiGraph[Any]:
     return g
 
 
+def bare_output(rng: np.random.Generator) -> nx.DiGraph[Any]:
+    """No edge and no bias at all: y = cos(0), W = 0 and not one slot."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_node("x", role="input")
+    g.add_node("y", role="output", activation="cos")
+    return g
+
+
 def wired_straight(rng: np.random.Generator) -> nx.DiGraph[Any]:
     """Inputs wired straight to outputs, K > D: forward sweeps are fewer."""
     g: nx.DiGraph[Any] = nx.DiGraph()
@@ -512,6 +520,7 @@ def _structures() -> Iterable[Case]:
     yield Case("all-frozen", all_frozen, "binary_cross_entropy")
     yield Case("tied", tied, weighted=True)
     yield Case("lonely", lonely)
+    yield Case("bare-output", bare_output)
     yield Case("wired-straight", wired_straight)
     yield Case("chain", chain, n_samples=3)
     yield Case("wide", wide)
