@@ -217,10 +217,12 @@ class _Checker:
         name: Callable[[tuple[int, ...]], str],
         tolerance: float | None = None,
         differenced: float = 0.0,
+        rounding: float = 0.0,
     ) -> None:
         """Compare two arrays; what the backend refuses, or memory forbids, becomes a row that says so.
 
-        `differenced` is the size of what was differenced to find `expected`: its round-off is allowed for.
+        `differenced` is the size of what was differenced to find `expected`: its round-off is allowed for, and so is `rounding`,
+        that of `found` itself.
         """
         try:
             a, b = np.asarray(found(), np.float64), np.asarray(expected(), np.float64)
@@ -233,7 +235,7 @@ class _Checker:
             return
         apart = np.where(np.isfinite(a - b), np.abs(a - b), np.inf)
         at = tuple(int(k) for k in np.unravel_index(int(np.argmax(apart)), apart.shape))
-        noise = differenced * NOISE["central" if "central" in against else self.method]
+        noise = differenced * NOISE["central" if "central" in against else self.method] + rounding
         scale = max(float(np.abs(b, where=np.isfinite(b), out=np.zeros(b.shape)).max()), noise / limit, 1e-300)
         difference = float(apart[at]) / scale
         status = "ok" if difference <= limit else "wrong"
@@ -276,6 +278,7 @@ class _Checker:
                 lambda: numerical_gradient(net, *self.batch, method=self.method),
                 self._parameter,
                 differenced=abs(error),
+                rounding=self._rounding(),
             )
             self._row(
                 "weight_jacobian",
@@ -321,6 +324,15 @@ class _Checker:
             lambda at: "",
             100 * self.agree,
         )
+
+    def _rounding(self) -> float:
+        """What the round-off of y, an ulp a level, is worth in the gradient: at an exact fit, y − t is nothing but that."""
+        try:
+            by_output = np.abs(self.net.weight_jacobian(self.x)).sum(axis=(0, 1), dtype=np.float64).max(initial=0)
+        except (NotSupportedError, MemoryLimitError):
+            return 0.0
+        largest = float(np.abs(self.net.forward(self.x)).max() + np.abs(self.t).max())
+        return float(np.finfo(self.net.dtype).eps * (2 + self.net.schedule.depth) * largest * by_output)
 
     def _cancellation(self, gradient: Array) -> float:
         """How much larger the terms of the gradient's sum over samples are than the sum."""

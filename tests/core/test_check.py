@@ -148,3 +148,14 @@ def test_bad_arguments():
         case.network().check(*case.batch, tolerance=-1)
     with pytest.raises(gb.UnknownNameError, match="method of differentiation 'cental'"):
         case.network().check(*case.batch, method="cental")
+
+
+def test_an_exact_fit_is_no_false_alarm():
+    """Where E is round-off, the gradient is too: it is judged by what a rounding of y is worth."""
+    net = gb.Network(gb.random_dag(3, 20, 2, seed=1), backend="numpy")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1, 3))
+    T = net.forward(X) + 1e-13 * rng.normal(size=(1, 2))
+    report = net.check(X, T)
+    assert report.ok, report
+    assert max(abs(net.gradient(X, T))) < 1e-11
