@@ -21,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
         "--patience", type=float, default=20.0, help="seconds after which a slow contender stops at three rounds (default 20)"
     )
     p.add_argument("--threads", type=int, default=2, help="threads for every contender alike (default 2)")
+    p.add_argument(
+        "--inputs", type=int, default=60_000, help="inputs of the Graph Challenge (default 60,000; the rate hardly changes)"
+    )
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     p.add_argument("--merge", action="store_true", help="with --json: keep the rows of other workloads that FILE holds already")
     p.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
@@ -54,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     described = machine.describe(options.threads, capped)
     print(machine.line(described))
-    context = Context(options.quick, 3 if options.quick else max(3, options.rounds), options.patience, options.threads)
+    context = Context(
+        options.quick, 3 if options.quick else max(3, options.rounds), options.patience, options.threads, options.inputs
+    )
     titles = {w.name: w.title for w in workloads}
     command = "python -m benchmarks " + " ".join(arguments if arguments is not None else sys.argv[1:])
     kept = report.load(options.json)[1] if options.merge and options.json and options.json.exists() else []

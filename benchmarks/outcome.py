@@ -93,12 +93,13 @@ class Row:
 
 @dataclass
 class Context:
-    """How this run is done: `quick` makes everything small (a smoke test, its numbers mean nothing)."""
+    """How this run is done: `quick` makes everything small (a smoke test, its numbers mean nothing); `inputs` of the Graph Challenge."""
 
     quick: bool = False
     rounds: int = 7
     patience: float = 20.0
     threads: int = 2
+    inputs: int = 60_000
     say: Callable[[str], None] = field(default=partial(print, flush=True))
 
 

@@ -39,8 +39,8 @@ def official(context: Context) -> list[Row]:
 
 
 def forward(name: str, live: bool, context: Context) -> list[Row]:
-    """1024 neurons × 120 layers, 60,000 inputs, float32.  Rate: inputs × edges a second, dead rows counted (the nominal rate)."""
-    n, depth = (1_200, 12) if context.quick else (60_000, 120)
+    """1024 neurons × 120 layers, float32.  Rate: inputs × edges a second, dead rows counted (the nominal rate)."""
+    n, depth = (1_200, 12) if context.quick else (context.inputs, 120)
     try:
         X = challenge.live_inputs(n) if live else challenge.dying_inputs(n)
     except MissingError as gone:
@@ -63,16 +63,18 @@ def forward(name: str, live: bool, context: Context) -> list[Row]:
     work = float(n) * sum(matrix.nnz for matrix in layers)
     targets = [Target.faster("SciPy CSR", 3), Target.faster("PyTorch CSR", 1.5)] if live else []
     rows = race(context, name, contenders, tolerance=1e-3, targets=targets, work=work)
-    alive = _live_share(layers, bias, X)
+    alive = _live_share(layers, bias, X[:: max(1, n // 1_200)])
     for row in rows:
         if row.reference:
-            said = "every row live to the end" if alive == 1 else f"{alive:.1%} of all rows × layers live"
+            said = (
+                f"{n:,} inputs, every row live to the end" if alive == 1 else f"{n:,} inputs, {alive:.1%} of all rows × layers live"
+            )
             row.note = "; ".join(part for part in (row.note, said, "rate is nominal") if part)
     return rows
 
 
 def _live_share(layers: list, bias: float, X: np.ndarray) -> float:  # type: ignore[type-arg]
-    """The share of (row, layer) pairs whose row has a non-zero entry when it enters the layer."""
+    """The share of (row, layer) pairs whose row has a non-zero entry when it enters the layer (of some 1,200 rows)."""
     live = 0
     z = np.ascontiguousarray(X.T)
     for matrix in layers:
@@ -85,7 +87,7 @@ WORKLOADS = [
     Workload("graph-challenge-official", "Graph Challenge, official 30 layers and 1,200 images", official),
     Workload(
         "graph-challenge-live",
-        "Graph Challenge, 1024 neurons × 120 layers, 60,000 inputs, forward, float32, every row live",
+        "Graph Challenge, 1024 neurons × 120 layers, forward, float32, every row live",
         partial(forward, "graph-challenge-live", True),
     ),
     Workload(
