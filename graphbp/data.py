@@ -145,8 +145,7 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
     array = _converted(T, dtype)
     if not _finite(array):
         raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
-    _check_range(array, schedule, error)
-    return backend.asarray(array, dtype)
+    return backend.asarray(_in_range(array, schedule, error), dtype)
 
 
 def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) -> Array:
@@ -163,7 +162,8 @@ def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) ->
     return T
 
 
-def _check_range(T: Array, schedule: Schedule, error: ErrorFunction) -> None:
+def _in_range(T: Array, schedule: Schedule, error: ErrorFunction) -> Array:
+    """T, refused where the error function cannot take it; distributions that sum to 1 but for rounding are made to, in a copy."""
     if error.targets in ("probability", "distribution", "nonnegative"):
         bad = T < 0
         if error.targets != "nonnegative":
@@ -181,6 +181,10 @@ def _check_range(T: Array, schedule: Schedule, error: ErrorFunction) -> None:
                 raise DataError(
                     f"T row {row} sums to {total[row]:.6g} over its classes; with error={error.name!r} it must sum to 1"
                 )
+            if (total != 1).any():  # δ = y − t holds for Σ_k t_k = 1 only
+                T = T.copy()
+                T[:, group] /= total[:, None]
+    return T
 
 
 def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> Any:

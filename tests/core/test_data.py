@@ -155,3 +155,13 @@ def test_every_sparse_format(form: str) -> None:
     net = gb.Network(g, backend="numpy")
     assert net.weights.tolist() == [2.0, 1.0, 3.0]
     assert net.forward([[1.0, 2.0, 3.0]]).tolist() == [[4.0, 10.0]]
+
+
+def test_targets_that_sum_to_one_but_for_rounding_keep_value_and_gradient_consistent():
+    """δ = y − t is the derivative of E only where Σ_k t_k = 1: rounding in T must not show in the gradient."""
+    net = gb.Network(gb.layered([3, 4], output_activation="softmax"), error="cross_entropy", backend="numpy")
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(5, 3)), rng.dirichlet(np.ones(4), size=5) * (1 + 5e-6)
+    came = T.copy()
+    np.testing.assert_allclose(net.gradient(X, T), net.numerical_gradient(X, T, method="complex_step"), rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(T, came)
