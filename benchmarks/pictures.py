@@ -58,14 +58,14 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
         found = lines(rows, workload)
         if not found:
             continue
-        figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
         for name, points in found.items():
             sizes, times = zip(*points, strict=True)
             axes.loglog(sizes, times, marker="o", markersize=4, label=f"{name}  (slope {slope(sizes, times):.2f})")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(True, which="major", alpha=0.3)
-        axes.legend(fontsize=8)
+        figure.legend(loc="outside upper center", ncols=2, fontsize=8)  # clear of the lines
         path = folder / f"{workload}.svg"
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
