@@ -199,7 +199,7 @@ def _follow_ties(
 def _pattern(spec: GraphSpec, e: int) -> Any:
     """What must agree for two edges to share weights: their shape, and a sparse one's pattern."""
     array = spec.edge_array.get(e)
-    if array is None or array.size == 1:
+    if array is None or array.shape == (1, 1):
         return ()
     if hasattr(array, "nnz"):
         return (array.shape, array.indptr.tobytes(), array.indices.tobytes())
