@@ -79,9 +79,24 @@ def _executor() -> ThreadPoolExecutor:
         return _pool
 
 
-def run_tasks(task: Callable[[int], object], count: int) -> None:
-    """task(0), ..., task(count − 1), started in this order, on up to `n_threads()` threads; the first exception is raised."""
-    workers = min(n_threads(), count)
+def run_tasks(task: Callable[[int], object], count: int, *, blas: bool = True) -> None:
+    """task(0), ..., task(count − 1), started in this order, on up to `n_threads()` threads; the first exception is raised.
+
+    Tasks that ask BLAS for nothing say `blas=False`, which spares small ones the look at BLAS's threads.
+    """
+    if not blas:
+        _run(task, count)
+        return
+    with single_threaded_blas():
+        _run(task, count)
+
+
+def _run(task: Callable[[int], object], count: int) -> None:
+    workers = min(n_threads(), count) if count > 1 else 1
+    if workers == 1:
+        for i in range(count):
+            task(i)
+        return
     numbers = itertools.count()
     stopped = threading.Event()
 
@@ -93,14 +108,13 @@ def run_tasks(task: Callable[[int], object], count: int) -> None:
                 stopped.set()
                 raise
 
-    with single_threaded_blas():
-        others: list[Future[None]] = [_executor().submit(work) for _ in range(workers - 1)]
-        try:
-            work()
-        finally:
-            for other in others:
-                if not other.cancel():  # one that has not started finds nothing left to do
-                    other.exception()
+    others: list[Future[None]] = [_executor().submit(work) for _ in range(workers - 1)]
+    try:
+        work()
+    finally:
+        for other in others:
+            if not other.cancel():  # one that has not started finds nothing left to do
+                other.exception()
     for other in others:
         if not other.cancelled():
             other.result()

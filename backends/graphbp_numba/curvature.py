@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, SampleTile, Schedule
+from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, SampleTile, Schedule, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned, tile_weights
@@ -55,7 +55,6 @@ from graphbp_numba.states import (
     place,
     slopes,
 )
-from graphbp_numba.threads import run_tasks
 
 if TYPE_CHECKING:
     from graphbp_numba.executable import NumbaExecutable
@@ -241,5 +240,5 @@ class NumbaSecondOrderSweeps:
                     part + 1,
                 )
 
-        run_tasks(task, tiles * groups)
+        run_tasks(task, tiles * groups, blas=False)
         return ColumnTile(start, stop, B, phi if tile.exact else None)

@@ -19,6 +19,8 @@ from graphbp.extend import (
     assemble_diagonal,
     assemble_hessian,
     assemble_unit_blocks,
+    n_threads,
+    run_tasks,
 )
 from graphbp_numba import kernels, quantities
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
@@ -26,7 +28,6 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
 from graphbp_numba.states import state_rows
-from graphbp_numba.threads import n_threads, run_tasks
 
 __all__ = ["NumbaExecutable"]
 
@@ -128,7 +129,7 @@ class NumbaExecutable:
             )
             self._buffers[vectors].append(buffer)
 
-        run_tasks(task, parts)
+        run_tasks(task, parts, blas=False)
         return Y
 
     def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float:
@@ -186,7 +187,7 @@ class NumbaExecutable:
             )
             self._buffers[vectors].append(buffer)
 
-        run_tasks(task, parts)
+        run_tasks(task, parts, blas=False)
         gradient = self.none if mode == kernels.VALUE else self._collect(sums)
         return _pairwise_sum(values), gradient, by_x
 
@@ -314,7 +315,7 @@ class NumbaExecutable:
                     tiles * (part + 1) // parts,
                 )
 
-        run_tasks(task, parts)
+        run_tasks(task, parts, blas=False)
         out = np.empty((self.schedule.n_parameters, n_directions), self.dtype)
         for b in range(n_directions):
             out[:, b] = self._collect(sums[:, b])
@@ -332,7 +333,7 @@ class NumbaExecutable:
                 first, stop = tiles * part // parts, tiles * (part + 1) // parts
                 entry(self.tags[vectors], self.plan.table, *arguments, buffer, *after, first, stop)
 
-        run_tasks(task, parts)
+        run_tasks(task, parts, blas=False)
 
     def all_weights(self, theta: Array) -> tuple[Array, Array, Array]:
         """The weights of edges in and out, and the biases by row."""
@@ -392,7 +393,7 @@ class NumbaExecutable:
 def _in_parts(n: int, size: int, work: Callable[[int, int], None]) -> None:
     """work(first, stop) over 0..n, in parts of about `size`."""
     parts = max(1, n // size)
-    run_tasks(lambda part: work(n * part // parts, n * (part + 1) // parts), parts)
+    run_tasks(lambda part: work(n * part // parts, n * (part + 1) // parts), parts, blas=False)
 
 
 def _pairwise_sum(values: list[float]) -> float:

@@ -12,24 +12,21 @@ Sparse edges between the blocks are added by a plain kernel; a network that is m
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import DenseBlock, ErrorFunction, Level, Schedule, output_heads
+from graphbp.extend import DenseBlock, ErrorFunction, Level, Schedule, output_heads, run_tasks, single_threaded_blas
 from graphbp_numba.functions import activation_functions
 from graphbp_numba.jit import compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import VALUE, VJP, head_deltas, head_values, softmax_rows, tile_weights
 from graphbp_numba.plan import ELEMENTWISE, LINEAR, N_KEEP, N_OUTPUTS, N_ROWS, OUT_KEEP, OUT_ROW, SOFTMAX, head_table
 from graphbp_numba.rows import call_unary
-from graphbp_numba.threads import run_tasks
 
 __all__ = ["LayerPath", "prefers_layers"]
 
@@ -157,37 +154,6 @@ heads = _make_heads(source_digest())
 softmax = _make_softmax(source_digest())
 
 
-# -- one thread a product -------------------------------------------------------------------------------------------------------
-
-_gate = threading.Lock()
-_inside = 0
-_limit: Any = None
-
-
-@cache
-def _controller() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-@contextmanager
-def _single_threaded_blas() -> Iterator[None]:
-    """BLAS on one thread while anybody is inside; what it was before comes back when the last one leaves."""
-    global _inside, _limit
-    with _gate:
-        if _inside == 0:
-            _limit = _controller().limit(limits=1)
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _gate:
-            _inside -= 1
-            if _inside == 0:
-                _limit.restore_original_limits()
-
-
 # -- the path ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -275,8 +241,8 @@ class LayerPath:
                 y, _ = self._chunk_forward(theta, slots, bias, x, rows, 0, _padded(len(x)))
                 Y[n0 : n0 + len(x)] = y[:, : len(x)].T
 
-        with _single_threaded_blas():
-            run_tasks(task, -(-len(X) // chunk))
+        with single_threaded_blas():
+            run_tasks(task, -(-len(X) // chunk), blas=False)
         return Y
 
     def sweep(
@@ -290,7 +256,7 @@ class LayerPath:
         gradient = None if mode == VALUE else _Gradient(self)
         by_x = np.empty(X.shape, self.dtype) if mode == VJP else None
         total = 0.0
-        with _single_threaded_blas():
+        with single_threaded_blas():
             for start in range(0, len(X), BATCH):
                 part = slice(start, min(start + BATCH, len(X)))
                 x, t = X[part], T[part]
@@ -322,7 +288,7 @@ class LayerPath:
                         if by_x is not None:
                             by_x[start + n0 : start + n0 + len(here)] = rows["D"][: s.n_inputs, n0 : n0 + len(here)].T
 
-                    run_tasks(task, count)
+                    run_tasks(task, count, blas=False)
                     total += sum(values)
                     if gradient is not None:
                         gradient.add(x, rows, _padded(len(x)))
@@ -486,7 +452,7 @@ class _Gradient:
                 D[:, count:padded] = 0
                 sparse_sums(D, Z, s.in_ptr, s.in_src, self.slots, s.n_inputs, s.n_rows, padded)
 
-        run_tasks(task, len(self.panels) + 1)
+        run_tasks(task, len(self.panels) + 1, blas=False)
         self.begun = True
 
     def finish(self) -> Array:
