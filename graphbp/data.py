@@ -163,7 +163,7 @@ def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) ->
 
 
 def _in_range(T: Array, schedule: Schedule, error: ErrorFunction) -> Array:
-    """T, refused where the error function cannot take it; distributions that sum to 1 but for rounding are made to, in a copy."""
+    """T, refused where the error function cannot take it; distributions that nearly sum to 1 are made to, in a copy."""
     if error.targets in ("probability", "distribution", "nonnegative"):
         bad = T < 0
         if error.targets != "nonnegative":
@@ -181,7 +181,7 @@ def _in_range(T: Array, schedule: Schedule, error: ErrorFunction) -> Array:
                 raise DataError(
                     f"T row {row} sums to {total[row]:.6g} over its classes; with error={error.name!r} it must sum to 1"
                 )
-            if (total != 1).any():  # δ = y − t holds for Σ_k t_k = 1 only
+            if (np.abs(total - 1) > len(group) * np.finfo(T.dtype).eps).any():  # δ = y − t holds for Σ_k t_k = 1 only
                 T = T.copy()
                 T[:, group] /= total[:, None]
     return T
