@@ -22,7 +22,8 @@ from graphbp.error_functions import error_table
 
 TOLERANCE = 1e-12
 ERRORS = error_table.names()
-ACTIVATIONS = [row.name for row in activation_table if row.elementwise]
+# The oracle is the complex step, which plugins' rows need not support unless they say so; those of the core do, away from kinks.
+ACTIVATIONS = [row.name for row in activation_table if row.elementwise and (row.builtin or row.analytic)]
 DOMAIN = {"gaussian": 1.0, "log": 4.0, "sqrt": 4.0, "rsqrt": 4.0, "reciprocal": 4.0}
 """A frozen bias that keeps pre-activations inside the domain; weights are small enough for it."""
 
