@@ -154,7 +154,7 @@ def _by_level(net: Network, axes: Any) -> None:
     units = np.bincount(bar_of, minlength=n_bars)
     between = _edges_between(net, bar_of)
     most = max(between.values(), default=1)
-    height = 0.15 + 1.75 * units / units.max()
+    height = 0.15 + 1.75 * units / max(units.tolist())
     for (a, b), count in sorted(between.items()):
         share = count / most
         rise = 0.0 if b - a <= 1 else 0.5 + 2.2 * (b - a) / n_bars
