@@ -54,7 +54,7 @@ def folder() -> Path:
 def _read(name: str) -> Any:
     from scipy.io import mmread
 
-    matrix: Any = mmread(folder() / name)
+    matrix: Any = mmread(folder() / name, spmatrix=False)
     return matrix.tocsr()
 
 

@@ -57,9 +57,9 @@ def official():
     folder = base / "graph_challenge"
     if not folder.is_dir():
         pytest.skip(f"no official files in {folder}; set GRAPHBP_DATA to the folder that holds graph_challenge/")
-    layers = [sparse.csr_array(mmread(folder / f"n1024-l{k}.mtx.gz").T) for k in range(1, 31)]
-    images = mmread(folder / "sparse-images-1024_subset.mtx.gz").toarray()[:, :1024]
-    listed = mmread(folder / "neuron1024-l120-categories_subset.mtx.gz").toarray().ravel()
+    layers = [sparse.csr_array(mmread(folder / f"n1024-l{k}.mtx.gz", spmatrix=False).T) for k in range(1, 31)]
+    images = mmread(folder / "sparse-images-1024_subset.mtx.gz", spmatrix=False).toarray()[:, :1024]
+    listed = mmread(folder / "neuron1024-l120-categories_subset.mtx.gz", spmatrix=False).toarray().ravel()
     return layers, images, np.flatnonzero(listed)
 
 
