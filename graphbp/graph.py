@@ -15,6 +15,7 @@ import math
 import numbers
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import networkx as nx
@@ -79,6 +80,12 @@ class GraphSpec:
     def n_nodes(self) -> int:
         """Number of nodes."""
         return len(self.names)
+
+    @cached_property
+    def softmax_nodes(self) -> list[int]:
+        """The nodes whose activation couples units."""
+        coupled = [k for k, row in enumerate(self.activations) if not row.elementwise]
+        return np.flatnonzero(np.isin(self.activation, coupled)).tolist() if coupled else []
 
     def edge_name(self, e: int) -> str:
         """The edge by its nodes' names, for messages."""
@@ -459,11 +466,10 @@ def _check_inputs(
 
 
 def _check_softmax(spec: GraphSpec) -> None:
-    """Softmax is for outputs that feed nothing: its units are normalised together, after every level."""
-    coupled = [k for k, row in enumerate(spec.activations) if not row.elementwise]
+    """Softmax is for outputs that feed nothing: its units are normalised together, after every level, so it takes at least two."""
     feeds = np.zeros(spec.n_nodes, bool)
     feeds[spec.edge_src] = True
-    for i in np.flatnonzero(np.isin(spec.activation, coupled)).tolist():
+    for i in spec.softmax_nodes:
         if spec.role[i] != OUTPUT:
             raise GraphError(
                 f"node {spec.names[i]!r} has activation 'softmax' and is not an output; softmax is an output activation"
@@ -474,3 +480,10 @@ def _check_softmax(spec: GraphSpec) -> None:
                 f"node {spec.names[i]!r} has activation 'softmax' and feeds {spec.names[spec.edge_dst[e]]!r}; softmax is an output "
                 "activation: feed the next unit from the softmax's sources"
             )
+    alone = [i for i in spec.softmax_nodes if spec.units[i] == 1]
+    if len(alone) == 1:
+        raise GraphError(
+            f"node {spec.names[alone[0]]!r} is a softmax of one unit: softmax divides by the sum over its units, so its output would "
+            "always be 1; use activation='sigmoid' for one probability, or give every class a unit (a layer node's units are one softmax, "
+            "all unit nodes together are another)"
+        )

@@ -301,19 +301,14 @@ def _levels(spec: GraphSpec) -> Indices:
     if done < n:
         raise GraphError(cycle_message(spec.names, spec.edge_src, spec.edge_dst, waiting))
     result = np.array(level, np.int64)
-    together = [i for i in _softmax_nodes(spec) if spec.units[i] == 1]
+    together = [i for i in spec.softmax_nodes if spec.units[i] == 1]
     if together:  # one group, normalised together: they feed nothing, so they may wait for the last of them
         result[together] = result[together].max()
     return result
 
 
-def _softmax_nodes(spec: GraphSpec) -> list[int]:
-    kinds = [k for k, row in enumerate(spec.activations) if not row.elementwise]
-    return np.flatnonzero(np.isin(spec.activation, kinds)).tolist() if kinds else []
-
-
 def _softmax_groups(spec: GraphSpec, output_nodes: Indices) -> tuple[Indices, ...]:
-    members = set(_softmax_nodes(spec))
+    members = set(spec.softmax_nodes)
     groups: list[Indices] = []
     single: list[int] = []
     position = 0

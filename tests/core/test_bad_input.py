@@ -73,6 +73,14 @@ def _damaged_sparse() -> Any:
     return matrix
 
 
+def _softmax_of_one() -> nx.DiGraph:
+    """A layer of three is a softmax of its own, so the unit y is alone in the other."""
+    g = drawing(y={"activation": "softmax"})
+    g.add_node("classes", units=3, activation="softmax")
+    g.add_edge("h", "classes", weight=np.ones((3, 1)))
+    return g
+
+
 def _softmax_that_feeds() -> nx.DiGraph:
     g = drawing(h={"activation": "softmax", "role": "output"})
     g.nodes["y"]["role"] = "output"
@@ -120,6 +128,7 @@ GRAPHS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = 
     "activation None": (lambda: drawing(h={"activation": None}), gb.UnknownNameError, ("'h'", "None")),
     "softmax hidden": (lambda: drawing(h={"activation": "softmax"}), gb.GraphError, ("'h'", "not an output")),
     "softmax feeding": (_softmax_that_feeds, gb.GraphError, ("'h'", "feeds 'y'")),
+    "softmax of one unit": (_softmax_of_one, gb.GraphError, ("'y'", "always be 1", "'sigmoid'")),
     "weight missing": (lambda: nx.DiGraph([("x", "y")]), gb.WeightError, ("edge 'x' -> 'y'", "missing", "weight=0.1")),
     "weight None": (lambda: weighted(None), gb.WeightError, ("edge 'x1' -> 'h'", "missing")),
     "weight NaN": (lambda: weighted(float("nan")), gb.WeightError, ("edge 'x1' -> 'h'", "nan", "finite")),
