@@ -50,8 +50,12 @@ def host_array(value: Any, what: str) -> Array:
 
 
 def _finite(array: Array) -> bool:
-    """All values finite; the dot product answers at once unless it overflows."""
-    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+    """All values finite; their sum answers at once unless it overflows.
+
+    (Not a dot product: BLAS would wake its threads, which then spin on the cores that the sweep is about to use.)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.sum()) or bool(np.isfinite(array).all())
 
 
 def _converted(array: Array, dtype: np.dtype[Any]) -> Array:

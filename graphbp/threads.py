@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from graphbp.config import option
@@ -23,13 +23,12 @@ __all__ = ["n_threads", "run_tasks", "single_threaded_blas"]
 _pool: ThreadPoolExecutor | None = None
 _gate = threading.Lock()
 _inside = 0
-_limit: Any = None
 
 
 def _forget() -> None:
     """A forked child has none of its parent's threads."""
-    global _pool, _gate, _inside
-    _pool, _gate, _inside = None, threading.Lock(), 0
+    global _pool, _gate, _inside, _limited
+    _pool, _gate, _inside, _limited = None, threading.Lock(), 0, None
 
 
 if hasattr(os, "register_at_fork"):
@@ -47,28 +46,78 @@ def n_threads() -> int:
     return int(option("threads")) or _cores()
 
 
-@cache
-def _controller() -> Any:
-    from threadpoolctl import ThreadpoolController
+class _BlasThreads:
+    """The BLAS libraries of this process: those with one pool of threads for everybody, and those where each thread has its own.
 
-    return ThreadpoolController().select(user_api="blas")
+    threadpoolctl looks them up; from its version 3.8 on only one Python thread at a time may change OpenBLAS's shared pool, the
+    first that did, and others are ignored in silence.  Here whoever comes first limits the pool and whoever leaves last restores
+    it, mostly different threads, so each takes that right and gives it up again.
+    """
+
+    def __init__(self) -> None:
+        import threadpoolctl
+
+        found = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+        own = [library for library in found if getattr(library, "threading_layer", None) == "openmp"]
+        self.shared = [library for library in found if library not in own]
+        self.own = own
+        self._openblas: Any = threadpoolctl.OpenBLASController
+
+    def set_shared(self, counts: list[int]) -> list[int]:
+        """Give each shared pool its number of threads; returns what they had."""
+        before = [int(library.num_threads) for library in self.shared]
+        self._let_go()
+        for library, count in zip(self.shared, counts, strict=True):
+            library.set_num_threads(count)
+        self._let_go()
+        return before
+
+    def set_own(self, counts: list[int]) -> list[int]:
+        """The same for this thread's own pools."""
+        before = [int(library.num_threads) for library in self.own]
+        for library, count in zip(self.own, counts, strict=True):
+            library.set_num_threads(count)
+        return before
+
+    def _let_go(self) -> None:
+        if hasattr(self._openblas, "clear_controlling_thread"):
+            self._openblas.clear_controlling_thread(force=True)
+
+
+_blas: tuple[int, _BlasThreads] | None = None
+_limited: tuple[_BlasThreads, list[int]] | None = None
+
+
+def _blas_threads() -> _BlasThreads:
+    """Looked up again when modules have been imported since: they may have brought a BLAS with them."""
+    global _blas
+    if _blas is None or _blas[0] != len(sys.modules):
+        found = _BlasThreads()
+        _blas = len(sys.modules), found
+    return _blas[1]
 
 
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """BLAS on one thread while anybody is inside; what it was before comes back when the last one leaves."""
-    global _inside, _limit
+    global _inside, _limited
     with _gate:
         if _inside == 0:
-            _limit = _controller().limit(limits=1)
+            blas = _blas_threads()
+            _limited = blas, blas.set_shared([1] * len(blas.shared))
         _inside += 1
+        assert _limited is not None  # for mypy
+        blas = _limited[0]
+    own = blas.set_own([1] * len(blas.own))
     try:
         yield
     finally:
+        blas.set_own(own)
         with _gate:
             _inside -= 1
-            if _inside == 0:
-                _limit.restore_original_limits()
+            if _inside == 0 and _limited is not None:
+                blas.set_shared(_limited[1])
+                _limited = None
 
 
 def _executor() -> ThreadPoolExecutor:
@@ -88,10 +137,10 @@ def run_tasks(task: Callable[[int], object], count: int, *, blas: bool = True) -
         _run(task, count)
         return
     with single_threaded_blas():
-        _run(task, count)
+        _run(task, count, blas=True)
 
 
-def _run(task: Callable[[int], object], count: int) -> None:
+def _run(task: Callable[[int], object], count: int, *, blas: bool = False) -> None:
     workers = min(n_threads(), count) if count > 1 else 1
     if workers == 1:
         for i in range(count):
@@ -108,7 +157,11 @@ def _run(task: Callable[[int], object], count: int) -> None:
                 stopped.set()
                 raise
 
-    others: list[Future[None]] = [_executor().submit(work) for _ in range(workers - 1)]
+    def help_out() -> None:
+        with single_threaded_blas() if blas else nullcontext():
+            work()
+
+    others: list[Future[None]] = [_executor().submit(help_out) for _ in range(workers - 1)]
     try:
         work()
     finally:

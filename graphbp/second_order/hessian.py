@@ -45,7 +45,9 @@ def _tiles(
     sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
 ) -> Iterator[SampleTile]:
     for part in sample_tiles(plan, len(X), X.itemsize):
-        yield sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+        with single_threaded_blas():
+            tile = sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+        yield tile
 
 
 def assemble_hessian(
@@ -99,11 +101,12 @@ def assemble_diagonal(
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
         own = _own_curvature(sweeps, plan, w, tile)
         squares = tile.z * tile.z
-        for group in plan.groups:
-            if group.n_units > 1:
-                value = own[group.start : group.stop] @ squares[group.sources].T
-                free = group.index >= 0
-                out[group.index[free]] += value[free]
+        with single_threaded_blas():
+            for group in plan.groups:
+                if group.n_units > 1:
+                    value = own[group.start : group.stop] @ squares[group.sources].T
+                    free = group.index >= 0
+                    out[group.index[free]] += value[free]
         for lo in range(0, len(plan.stack_row), _RUN):
             run = slice(lo, lo + _RUN)
             out[plan.stack_index[run]] += np.einsum("sn,sn->s", own[plan.stack_row[run]], squares[plan.stack_source[run]])
@@ -118,11 +121,12 @@ def assemble_unit_blocks(
     out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
         own = _own_curvature(sweeps, plan, w, tile)
-        for group, block in zip(plan.groups, out, strict=True):
-            z = tile.z[group.sources]
-            for j in range(group.n_units):
-                half = (z * (own[group.start + j] * 0.5)) @ z.T
-                block[j] += half + half.T
+        with single_threaded_blas():
+            for group, block in zip(plan.groups, out, strict=True):
+                z = tile.z[group.sources]
+                for j in range(group.n_units):
+                    half = (z * (own[group.start + j] * 0.5)) @ z.T
+                    block[j] += half + half.T
     return out
 
 

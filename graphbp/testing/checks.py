@@ -154,9 +154,14 @@ def _bits(net: Network, case: Case) -> dict[str, bytes]:
 
 
 def same_bits(net: Network, case: Case) -> Found:
-    """The same bits on a second run, for 1, 2 and 3 threads, and from two Python threads at once."""
+    """The same bits on a second run, from another Python thread, for 1, 2 and 3 threads, and from two Python threads at once."""
     first = _bits(net, case)
-    attempts: dict[str, Callable[[], dict[str, bytes]]] = {"on a second run": lambda: _bits(net, case)}
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(_bits, net, case).result()
+    attempts: dict[str, Callable[[], dict[str, bytes]]] = {
+        "on a second run": lambda: _bits(net, case),
+        "from another Python thread": lambda: elsewhere,
+    }
     for threads in (1, 2, 3):
         attempts[f"with threads={threads}"] = lambda threads=threads: _with_threads(net, case, threads)  # type: ignore[misc]
     with ThreadPoolExecutor(2) as pool:

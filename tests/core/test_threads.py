@@ -1,0 +1,119 @@
+"""`graphbp.threads`: every task is run once, exceptions come through, and BLAS has one thread while tasks run, whoever asks."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+import graphbp as gb
+from graphbp.threads import n_threads, run_tasks, single_threaded_blas
+
+
+def blas_threads() -> list[int]:
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.fixture
+def two_blas_threads():
+    """BLAS on two threads, as far as it can be."""
+    np.ones((2, 2)) @ np.ones((2, 2))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        if not before or set(before) == {1}:
+            pytest.skip("BLAS has one thread only here")
+        yield before
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_every_task_runs_once(threads, count):
+    done: list[int] = []
+    with gb.config(threads=threads):
+        run_tasks(done.append, count)
+    assert sorted(done) == list(range(count))
+
+
+def test_tasks_may_start_tasks():
+    done: list[tuple[int, int]] = []
+    with gb.config(threads=3):
+        run_tasks(lambda i: run_tasks(lambda j: done.append((i, j)), 4), 4)
+    assert sorted(done) == [(i, j) for i in range(4) for j in range(4)]
+
+
+def test_the_first_exception_is_raised_and_no_more_tasks_start():
+    started: list[int] = []
+
+    def task(i: int) -> None:
+        started.append(i)
+        raise ValueError(f"task {i}")
+
+    with gb.config(threads=2), pytest.raises(ValueError, match="task"):
+        run_tasks(task, 100)
+    assert len(started) <= 2
+
+
+def test_threads_of_the_option_are_used():
+    seen: set[int] = set()
+    meet = threading.Barrier(2, timeout=30)
+
+    def task(_: int) -> None:
+        meet.wait()
+        seen.add(threading.get_ident())
+
+    with gb.config(threads=2):
+        assert n_threads() == 2
+        run_tasks(task, 2)
+    assert len(seen) == 2
+
+
+def test_blas_has_one_thread_inside_from_any_python_thread(two_blas_threads):
+    inside: list[list[int]] = []
+
+    def look() -> None:
+        run_tasks(lambda _: inside.append(blas_threads()), 2)
+
+    look()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(look).result()
+    look()
+    assert [set(threads) for threads in inside] == [{1}] * 6
+    assert blas_threads() == two_blas_threads
+
+
+def test_the_last_one_out_restores_blas(two_blas_threads):
+    entered, leave = threading.Event(), threading.Event()
+    seen: list[list[int]] = []
+
+    def other() -> None:
+        with single_threaded_blas():
+            entered.set()
+            leave.wait(30)
+            seen.append(blas_threads())
+
+    with ThreadPoolExecutor(1) as pool:
+        with single_threaded_blas():
+            waiting = pool.submit(other)
+            assert entered.wait(30)
+        seen.append(blas_threads())  # the first has left, the other has not
+        leave.set()
+        waiting.result()
+    assert [set(threads) for threads in seen] == [{1}, {1}]
+    assert blas_threads() == two_blas_threads
+
+
+def test_products_have_the_same_bits_from_any_python_thread(two_blas_threads):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(302, 7)), rng.normal(size=(306, 7))  # a product whose bits depend on the threads of OpenBLAS
+
+    def product() -> bytes:
+        found: list[bytes] = []
+        run_tasks(lambda _: found.append((a @ b.T).tobytes()), 1)
+        return found[0]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(product).result() == product()
