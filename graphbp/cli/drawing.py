@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from graphbp.files.atomic import write_atomically
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["draw_network"]
+__all__ = ["PICTURES", "draw_network"]
 
+PICTURES = (".png", ".svg", ".pdf")
 MOST_UNITS, MOST_EDGES, MOST_NAMES = 250, 1500, 60
 MOST_LEVELS = 40
 POSITIVE, NEGATIVE, NODE, INK = "#2166ac", "#b2182b", "#f7f7f7", "#333333"
@@ -31,9 +33,9 @@ Array = npt.NDArray[Any]
 
 def draw_network(net: Network, path: str, title: str, names: bool | None = None) -> str:
     """Draw `net` into the file `path`; returns what kind of picture it is.  Needs Matplotlib."""
-    suffix = path.rsplit(".", 1)[-1].lower()
-    if suffix not in ("png", "svg", "pdf"):
-        raise DataError(f"{path}: pictures are written as .png, .svg or .pdf")
+    suffix = Path(path).suffix.lower()
+    if suffix not in PICTURES:
+        raise DataError(f"{path}: pictures are written as {', '.join(PICTURES)}")
     try:
         from matplotlib.figure import Figure
     except ImportError as problem:
@@ -57,7 +59,7 @@ def draw_network(net: Network, path: str, title: str, names: bool | None = None)
     else:
         _by_level(net, axes)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, dpi=160)
+    figure.savefig(buffer, format=suffix[1:], dpi=160)
     write_atomically(path, buffer.getvalue())
     return "a picture of every edge" if small else "a picture of the levels"
 

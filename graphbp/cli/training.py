@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +14,8 @@ import numpy.typing as npt
 
 from graphbp.cli.common import key_values, load_network, network_options, say
 from graphbp.cli.data import data_options, read_batch
-from graphbp.exceptions import DataError
+from graphbp.cli.drawing import PICTURES
+from graphbp.exceptions import DataError, GraphbpError
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -80,6 +84,8 @@ def train(
     for path in (output, checkpoint, history_file, plot_file):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise DataError(f"{path} cannot be written: its folder does not exist")
+    if plot_file is not None and Path(plot_file).suffix.lower() not in PICTURES:
+        raise DataError(f"{plot_file}: pictures are written as {', '.join(PICTURES)}")
     names = ("backend", "dtype", "error", "file_format", "options")
     loaded = load_network(network, **{name: given.pop(name) for name in names})
     net = loaded.net
@@ -88,6 +94,8 @@ def train(
         raise DataError(
             f"{output}: only a .json model keeps {' and '.join(batch.keep)}, without which new data mean something else"
         )
+    kept = {key: value for key, value in loaded.metadata.items() if key not in _OWN_METADATA} | batch.keep
+    _rehearse(net, output, kept)
     T = batch.targets()
     rows, held_out = _split(len(batch.X), validation_split, seed)
     validation = (batch.X[held_out], T[held_out]) if len(held_out) else None
@@ -104,6 +112,7 @@ def train(
         progress=progress,
         **settings,
     )
+    _save(net, output, kept)
     click.echo(str(history))
     if validation is not None:
         _report("held out", net, *validation)
@@ -111,9 +120,27 @@ def train(
         history.save(history_file)
     if plot_file is not None:
         history.plot(plot_file)
-    kept = {key: value for key, value in loaded.metadata.items() if key not in _OWN_METADATA} | batch.keep
-    net.save(output, **({"metadata": kept} if kept else {}))
     say(f"trained network -> {output}")
+
+
+def _save(net: Network, path: str | Path, kept: Mapping[str, Any]) -> None:
+    net.save(path, **({"metadata": kept} if kept else {}))
+
+
+def _rehearse(net: Network, output: str, kept: Mapping[str, Any]) -> None:
+    """Write the network as it is beside `output`, and away with it: what cannot be written is refused before hours of training."""
+    target = Path(output)
+    if target.is_dir():
+        raise DataError(f"{output} is a folder; name the file that the trained network goes to")
+    try:
+        folder = TemporaryDirectory(prefix=".graphbp-", dir=target.absolute().parent)
+    except OSError as problem:
+        raise DataError(f"{output} cannot be written: {problem.strerror or problem}") from problem
+    with folder as place:
+        try:
+            _save(net, Path(place, target.name), kept)
+        except GraphbpError as problem:
+            raise type(problem)(str(problem).replace(f"{place}{os.sep}", "")) from problem
 
 
 def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -167,3 +167,14 @@ def test_every_bundled_set(name, folder):
     assert batch.X.shape == (min(50, len(X)), X.shape[1])
     assert np.isfinite(gb.load("net.json").error(batch.X, batch.targets()))
     np.testing.assert_allclose(batch.X.mean(axis=0), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("where", [2, 0])
+def test_the_text_that_spoils_a_column_is_named_with_its_row(where, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    gb.Network(gb.layered([2, 1])).save("model.json")
+    rows = [["1", "2", "3"], ["4", "5", "6"]]
+    rows[1][where] = "oops"
+    Path("data.csv").write_text("a,b,c\n" + "\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
+    assert main(["gradient", "model.json", "data.csv", "--target", "c"]) == 2
+    assert "'oops' in row 1" in capsys.readouterr().err
