@@ -12,6 +12,7 @@ from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
 from graphbp.uncertainty.outputs import Outputs
 from graphbp.uncertainty.posterior import Posterior
+from graphbp.uncertainty.subset import PARAMETERS, last_layer
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -27,6 +28,7 @@ def laplace(
     sample_weight: Any = None,
     prior_precision: float | str = 1.0,
     hessian: str = "outer_product",
+    parameters: str = "all",
     noise: float | None = None,
 ) -> Posterior:
     """N(θ | θ*, A⁻¹), A = H/σ² + αI: the Gaussian posterior around the trained weights θ* = `net.weights`.
@@ -38,13 +40,15 @@ def laplace(
     hessian : H: "outer_product" (W × W), "low_rank" (the same posterior from N·K × W, for few samples and many parameters), "exact"
         (W × W; must leave A positive definite), "blocks" (of the outer product, those of the weights into one unit), or "diagonal"
         (of the outer product; O(W) memory).
+    parameters : "all", or "last_layer": only the weights and biases that lead into outputs are uncertain, and the rest of θ stays at
+        θ*.  A hidden unit's weights are then known for sure; for classifiers that is often the better calibrated choice.
     noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
 
     Raises
     ------
-    UnknownNameError, ConfigError : an unknown hessian, a prior precision or noise that is not positive.
+    UnknownNameError, ConfigError : an unknown hessian or choice of parameters, a prior precision or noise that is not positive.
     NumericalError : A is not positive definite (only "exact" can do that), or the evidence has no maximum.
     MemoryLimitError : W × W would not fit; says what to use instead.
 
@@ -64,25 +68,31 @@ def laplace(
     beta = _noise_precision(noise, regression, net.error_function.name)
     if hessian not in HESSIANS:
         raise unknown_name("hessian", hessian, HESSIANS)
+    if parameters not in PARAMETERS:
+        raise unknown_name("choice of parameters", parameters, PARAMETERS)
+    theta = np.array(net.weights, np.float64)
+    net, index = (net, np.arange(len(theta))) if parameters == "all" else last_layer(net)
     if net.n_parameters == 0:
-        raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+        what = "free parameters" if parameters == "all" else "free parameters that lead into an output"
+        raise DataError(f"the network has no {what}: every one is frozen (trainable=False)")
     x, t, s = net._batch(X, T, sample_weight)
     outputs = Outputs(net)
     curvature = find_curvature(hessian, net, outputs, x, t, s)
     error, gradient = net._run.error_and_gradient(net._theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(f"E = {error} at these weights; the Laplace approximation needs a trained network")
-    theta = np.array(net.weights, np.float64)
     to_numpy = net._backend.to_numpy
     count, constant = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
-    evidence = Evidence(curvature.eigenvalues, float(error), float(theta @ theta), count, constant, regression)
+    evidence = Evidence(curvature.eigenvalues, float(error), float(theta[index] @ theta[index]), count, constant, regression)
     alpha, beta = evidence.maximise(alpha, beta)
     precision = curvature.precision(alpha, beta)
-    g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta
+    g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
     return Posterior(
         net.to(),
         outputs,
         precision,
+        weights=theta,
+        index=index,
         hessian=hessian,
         prior_precision=alpha,
         noise=1 / math.sqrt(beta) if regression else None,

@@ -57,11 +57,13 @@ class Posterior:
 
     Attributes
     ----------
+    weights : (W,) θ*, a copy: training the network further does not change the posterior.
+    index : positions in θ of the W' parameters that the posterior is over (all, or the last layer's); the others stay at θ*.
     hessian : which H.
     prior_precision : α.
     noise : σ = 1/√β of a regression, else None.
     log_marginal_likelihood : ln p(T | X, α, β).
-    determined_parameters : γ, how many of the W parameters the data determine.
+    determined_parameters : γ, how many of these parameters the data determine.
     distance_from_mode : √(gᵀA⁻¹g) with g the gradient of βE + ½α|θ|²: how many standard deviations θ* is from the maximum of the
         posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
     """
@@ -72,6 +74,8 @@ class Posterior:
         outputs: Outputs,
         precision: Precision,
         *,
+        weights: Array,
+        index: npt.NDArray[np.int64],
         hessian: str,
         prior_precision: float,
         noise: float | None,
@@ -84,23 +88,24 @@ class Posterior:
         self.log_marginal_likelihood = log_marginal_likelihood
         self.determined_parameters = determined_parameters
         self.distance_from_mode = distance_from_mode
-        self.weights: Array = np.array(net.weights, np.float64)
-        """θ*, a copy: training the network further does not change the posterior."""
+        self.weights, self.index = weights, index
 
     @property
     def covariance(self) -> Array:
-        """A⁻¹ (W, W).  Raises `MemoryLimitError` where it would not fit."""
+        """A⁻¹ (W', W') of the parameters `index`.  Raises `MemoryLimitError` where it would not fit."""
         return self._precision.covariance()
 
     @property
     def variances(self) -> Array:
-        """(W,) of each parameter: the diagonal of A⁻¹."""
+        """(W',) of each parameter of `index`: the diagonal of A⁻¹."""
         return self._precision.variances()
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """(n, W) draws of θ."""
-        white = np.random.default_rng(seed).standard_normal((n, len(self.weights)))
-        return np.asarray(self.weights + self._precision.colour(white))
+        white = np.random.default_rng(seed).standard_normal((n, len(self.index)))
+        draws = np.tile(self.weights, (n, 1))
+        draws[:, self.index] += self._precision.colour(white)
+        return draws
 
     def output_distribution(self, X: Any) -> tuple[Array, Array]:
         """Mean (N, K) and covariance (N, K, K) of the outputs' pre-activations a."""
@@ -116,7 +121,9 @@ class Posterior:
 
         An identity output, or any that is not the canonical one of its error: mean h(a*), variance h'² Var(a).
         Sigmoid and softmax under their canonical error: mean h(a* / √(1 + π Var(a) / 8)), variance of h to first order
-        (method="probit"; MacKay 1992), or both by `n_samples` seeded draws of a (method="monte_carlo").
+        (method="probit"; MacKay 1992), or both by `n_samples` seeded draws of a (method="monte_carlo").  A softmax does not see what
+        its logits have in common, so a* is then taken around their mean, and Var(a_k) is that of a_k against the mean of the others:
+        for two classes, exactly what a sigmoid of the difference gives.
         exp under "poisson": mean and variance of the log-normal y.
         """
         if method not in ("probit", "monte_carlo"):
@@ -139,6 +146,8 @@ class Posterior:
             if method == "monte_carlo":
                 mean, variance = _monte_carlo(head, a, covariance, n_samples, rng)
             else:
+                if head.coupled:
+                    a, v = _against_the_others(a, covariance)
                 mean = head.activation.f((a / np.sqrt(1 + math.pi / 8 * v)).T).T
                 variance = _first_order(head, a, covariance)
             # the variance of a class label is p (1 − p) in all, whatever share of it comes from θ
@@ -149,15 +158,27 @@ class Posterior:
         noise = 0.0 if self.noise is None else self.noise**2
         return head.activation.f(a.T).T, _first_order(head, a, covariance), noise
 
+    @property
+    def _parameters(self) -> str:
+        w, free = len(self.weights), len(self.index)
+        return f"{w} parameters" if free == w else f"the {free} of {w} parameters that lead into outputs"
+
     def __str__(self) -> str:
         noise = "" if self.noise is None else f", noise σ = {self.noise:.4g}"
         return (
-            f"Laplace posterior over {len(self.weights)} parameters, {self.hessian} Hessian\n"
+            f"Laplace posterior over {self._parameters}, {self.hessian} Hessian\n"
             f"  prior precision α = {self.prior_precision:.4g}{noise}\n"
             f"  log marginal likelihood {self.log_marginal_likelihood:.6g}\n"
-            f"  {self.determined_parameters:.1f} of {len(self.weights)} parameters determined by the data\n"
+            f"  {self.determined_parameters:.1f} of {len(self.index)} parameters determined by the data\n"
             f"  weights {self.distance_from_mode:.3g} standard deviations from the mode"
         )
+
+
+def _against_the_others(a: Array, covariance: Array) -> tuple[Array, Array]:
+    """(a_k − mean of all, Var(a_k − mean of the others)), (N, K): what of logits and covariance a softmax can see."""
+    k = a.shape[1]
+    each = covariance.diagonal(axis1=1, axis2=2) - 2 * covariance.mean(axis=2) + covariance.mean(axis=(1, 2))[:, None]
+    return a - a.mean(axis=1, keepdims=True), np.maximum(each, 0.0) * (k / (k - 1)) ** 2
 
 
 def _first_order(head: Head, a: Array, covariance: Array) -> Array:

@@ -156,12 +156,102 @@ def test_a_small_classifier_against_autograd():
     a, C = posterior.output_distribution(X)
     assert a == pytest.approx(np.stack([logits(w, row) for row in X]), rel=1e-12)
     assert pytest.approx(J @ S @ J.transpose(0, 2, 1), rel=1e-8, abs=1e-12) == C
-    kappa = a / np.sqrt(1 + math.pi / 8 * np.diagonal(C, axis1=1, axis2=2))
+    others = np.eye(3) - (1 - np.eye(3)) / 2  # a_k minus the mean of the others
+    kappa = (a - a.mean(axis=1, keepdims=True)) / np.sqrt(1 + math.pi / 8 * np.einsum("ki,nij,kj->nk", others, C, others))
     q = np.exp(kappa) / np.exp(kappa).sum(axis=1, keepdims=True)
     prediction = posterior.predict(X)
     assert prediction.mean == pytest.approx(q, rel=1e-9)
     slope = np.einsum("nkc,nci->nki", R, J)
     assert prediction.variance == pytest.approx(np.einsum("nki,ij,nkj->nk", slope, S, slope), rel=1e-8)
+
+
+def test_probit_does_not_see_what_all_logits_have_in_common():
+    """A softmax of (a + c, b + c) is a sigmoid of a − b, whatever c is and however uncertain."""
+    X, t = classes()
+    labels = (t == 0).astype(float)
+    two = gb.Network(gb.layered([2, 2], output_activation="softmax", seed=1), error="cross_entropy", backend="numpy")
+    gb.train(two, X, np.column_stack([labels, 1 - labels]), optimizer="lbfgs", l2=1 / len(X))
+    W, b = two.weight("x", "y"), two.bias("y")
+    one = nx.DiGraph()
+    one.add_node("x", units=2)
+    one.add_node("y", units=1, bias=b[:1] - b[1:], activation="sigmoid")
+    one.add_edge("x", "y", weight=W[:1] - W[1:])
+    one = gb.Network(one, error="binary_cross_entropy", backend="numpy")
+    # the difference of two weights with prior variance 1 has prior variance 2
+    expected = gb.laplace(one, X, labels, prior_precision=0.5).predict(X).mean[:, 0]
+    assert gb.laplace(two, X, 1 - labels.astype(int)).predict(X).mean[:, 0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_shift_of_all_logits_changes_no_probability():
+    X, t = classes()
+    net = gb.Network(gb.layered([2, 4, 3], output_activation="softmax"), error="cross_entropy", backend="numpy")
+    gb.train(net, X, t, epochs=30)
+    shifted = net.to_networkx()
+    shifted.nodes["y"]["bias"] = net.bias("y") + 5.0
+    shifted = gb.Network(shifted, error="cross_entropy", backend="numpy")
+    expected = gb.laplace(net, X, t).predict(X).mean
+    assert gb.laplace(shifted, X, t).predict(X).mean == pytest.approx(expected, rel=1e-9)
+
+
+# -- the last layer ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hessian", HESSIANS)
+def test_the_last_layer_of_a_regression_is_linear_in_what_feeds_it(hessian):
+    """Bayesian linear regression on (h, skipped inputs, 1)."""
+    X, t = regression()
+    net = gb.Network(gb.layered([3, 4, 1], skips=True, seed=2), backend="numpy")
+    gb.train(net, X, t, epochs=20)
+    posterior = gb.laplace(net, X, t, parameters="last_layer", hessian=hessian, prior_precision=0.5, noise=0.3)
+    A = np.column_stack([X, net.trace(X, t).z["h1"], np.ones(len(X))])
+    order = [np.r_[net.parameter_index("x", "y")], np.r_[net.parameter_index("h1", "y")], np.r_[net.parameter_index("y")]]
+    assert posterior.index.tolist() == np.concatenate(order).tolist()
+    precision = A.T @ A / 0.3**2 + 0.5 * np.eye(A.shape[1])
+    if hessian == "diagonal":
+        precision = np.diag(precision.diagonal())
+    S = np.linalg.inv(precision)
+    assert posterior.covariance == pytest.approx(S, rel=1e-8, abs=1e-10)
+    mean, variance = posterior.predict(X)
+    assert np.array_equal(mean, net.forward(X))
+    assert variance[:, 0] == pytest.approx(np.einsum("ni,ij,nj->n", A, S, A), rel=1e-8)
+    draws = posterior.sample(3)
+    still = np.setdiff1d(np.arange(net.n_parameters), posterior.index)
+    assert np.array_equal(draws[:, still], np.tile(net.weights[still], (3, 1)))
+    assert not np.isclose(draws[:, posterior.index], net.weights[posterior.index]).any()
+    assert f"the {A.shape[1]} of {net.n_parameters} parameters" in str(posterior)
+    assert posterior.determined_parameters <= A.shape[1]
+
+
+def test_the_last_layer_of_a_classifier_is_a_block_of_the_whole():
+    X, t = classes()
+    net = classifier()
+    last = gb.laplace(net, X, t, parameters="last_layer")
+    h = net.outer_product_hessian(X, t)[np.ix_(last.index, last.index)]
+    assert last.covariance == pytest.approx(np.linalg.inv(h + np.eye(len(h))), rel=1e-8, abs=1e-12)
+    into = [net.parameter_index("x", "y"), net.parameter_index("h1", "y"), net.parameter_index("y")]
+    assert last.index.tolist() == np.concatenate([np.r_[part] for part in into]).tolist()
+    assert (
+        last.output_distribution(X)[1].trace(axis1=1, axis2=2)
+        < gb.laplace(net, X, t).output_distribution(X)[1].trace(axis1=1, axis2=2)
+    ).all()
+
+
+def test_a_tie_into_the_last_layer_is_refused_by_name():
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "h", 0.5), ("h", "y", 0.5)])
+    for edge in g.edges:
+        g.edges[edge]["tie"] = "w"
+    net = gb.Network(g, backend="numpy")
+    with pytest.raises(gb.NotSupportedError, match=r"last layer is shared.*'w'"):
+        gb.laplace(net, [[1.0], [2.0]], [1.0, 2.5], parameters="last_layer")
+
+
+def test_a_frozen_last_layer_is_refused():
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "h", 0.5), ("h", "y", 0.5)])
+    g.edges["h", "y"]["trainable"] = False
+    with pytest.raises(gb.DataError, match="lead into an output"):
+        gb.laplace(gb.Network(g, backend="numpy"), [[1.0], [2.0]], [1.0, 2.5], parameters="last_layer")
 
 
 def test_monte_carlo_agrees_with_samples_of_the_weights():
@@ -374,6 +464,7 @@ def test_an_indefinite_exact_hessian_is_refused():
     ("options", "kind", "message"),
     [
         ({"hessian": "outer"}, gb.UnknownNameError, "outer_product"),
+        ({"parameters": "last"}, gb.UnknownNameError, "last_layer"),
         ({"prior_precision": 0}, gb.ConfigError, "prior_precision=0"),
         ({"prior_precision": float("nan")}, gb.ConfigError, "nan"),
         ({"prior_precision": "marginal"}, gb.UnknownNameError, "marginal_likelihood"),
