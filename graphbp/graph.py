@@ -1,8 +1,8 @@
 """What a valid network is: a `networkx.DiGraph` read once into flat, checked arrays.
 
-`read_graph` walks the graph a single time, in graph order (nodes as inserted, each node's incoming edges in predecessor order),
-and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never changed; attributes that graphbp
-does not know are carried along for `to_networkx`.
+`read_graph` walks the graph a single time, in graph order (nodes as inserted, each node's incoming edges in predecessor order:
+`graphbp.columns`), checks what it says, and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never
+changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
 Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
 Edge attributes: `weight` (required), `trainable`, `tie`.  Roles default to: sources are inputs, sinks are outputs; as soon as one
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
+from graphbp.columns import Columns, columns_of
 from graphbp.exceptions import GraphError, UnknownNameError, WeightError
 from graphbp.memory import check_memory
 
-__all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "cycle_message", "describe_edge", "read_graph"]
+__all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "check_columns", "cycle_message", "describe_edge", "read_graph"]
 
 HIDDEN, INPUT, OUTPUT = 0, 1, 2
 _ROLES = {"hidden": HIDDEN, "input": INPUT, "output": OUTPUT}
@@ -105,7 +105,7 @@ def describe_edge(u: Node, v: Node) -> str:
 
 
 def read_graph(graph: Any) -> GraphSpec:
-    """Check `graph` and flatten it.
+    """Check `graph`, a DiGraph or its `Columns`, and flatten it.
 
     Raises
     ------
@@ -114,11 +114,16 @@ def read_graph(graph: Any) -> GraphSpec:
     WeightError : a missing, misshapen, complex, NaN or infinite weight or bias, a tie between different shapes or values.
     UnknownNameError : an unknown activation.
     """
-    _check_kind(graph)
-    names = tuple(graph.nodes)
-    index = {name: i for i, name in enumerate(names)}
+    return check_columns(graph if isinstance(graph, Columns) else columns_of(graph))
+
+
+def check_columns(columns: Columns) -> GraphSpec:
+    """Check what a graph, or a file, says.  Raises what `read_graph` does."""
+    names, index = columns.names, columns.index
     n = len(names)
-    units = _all_units(graph, n)
+    if not n:
+        raise GraphError("the graph is empty: it has no input and no output")
+    units = _all_units(columns)
     kinds: dict[str, int] = {}
     activations: list[Activation] = []
     activation = np.empty(n, np.int64)
@@ -129,7 +134,7 @@ def read_graph(graph: Any) -> GraphSpec:
     bias_tie: dict[int, str] = {}
     declared: list[str | None] = [None] * n
     node_extra = []
-    for i, (name, data) in enumerate(graph.nodes(data=True)):
+    for i, (name, data) in enumerate(zip(names, columns.nodes, strict=True)):
         kind = data.get("activation", "identity")
         if not isinstance(kind, str) or kind not in kinds:
             kinds[kind] = _add_activation(activations, name, kind)
@@ -149,9 +154,9 @@ def read_graph(graph: Any) -> GraphSpec:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
         declared[i] = _role(name, data.get("role"))
         node_extra.append({k: v for k, v in data.items() if k != "bias"} if data else {})
-    edges = _read_edges(graph, index, units)
-    role = _assign_roles(names, declared, edges.src, edges.dst, n)
-    _check_inputs(names, role, edges, bias, activation, activations)
+    edges = _check_edges(columns, units)
+    role = _assign_roles(names, declared, columns.src, columns.dst, n)
+    _check_inputs(columns, role, bias, activation, activations)
     spec = GraphSpec(
         names,
         index,
@@ -160,8 +165,8 @@ def read_graph(graph: Any) -> GraphSpec:
         activation,
         tuple(activations),
         tuple(bias),
-        edges.src,
-        edges.dst,
+        columns.src,
+        columns.dst,
         edges.weight,
         edges.array,
         edges.frozen,
@@ -169,41 +174,25 @@ def read_graph(graph: Any) -> GraphSpec:
         bias_frozen,
         bias_tie,
         tuple(node_extra),
-        edges.extra,
-        dict(graph.graph),
+        columns.extra,
+        dict(columns.graph),
         frozenset(bias_scalar),
     )
     _check_softmax(spec)
     return spec
 
 
-def _check_kind(graph: Any) -> None:
-    if not isinstance(graph, nx.Graph):
-        raise GraphError(
-            f"a network is built from a networkx.DiGraph, not {type(graph).__name__}; gb.load(path) reads files and "
-            "gb.from_edges(src, dst, weight) takes arrays"
-        )
-    if not graph.is_directed():
-        raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
-    if graph.is_multigraph():
-        raise GraphError(
-            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)"
-        )
-    if graph.number_of_nodes() == 0:
-        raise GraphError("the graph is empty: it has no input and no output")
-
-
-def _all_units(graph: Any, n: int) -> npt.NDArray[np.int64]:
+def _all_units(columns: Columns) -> npt.NDArray[np.int64]:
     """(n,) units of each node.  They are counted before anything of their size is allocated: a file may claim 10⁹ of them."""
-    units = np.ones(n, np.int64)
-    for i, (name, value) in enumerate(graph.nodes(data="units", default=1)):
-        if type(value) is not int or value != 1:
-            units[i] = _units(name, value)
+    units = np.ones(len(columns.names), np.int64)
+    for i, data in enumerate(columns.nodes):
+        if "units" in data:
+            units[i] = _units(columns.names[i], data["units"])
     total = int(units.sum())
     if total > MAX_UNITS:
         raise GraphError(f"the network has {total:,} units; at most {MAX_UNITS:,} are possible")
     if total > _MANY_UNITS:
-        largest = tuple(graph.nodes)[int(units.argmax())]
+        largest = columns.names[int(units.argmax())]
         what = f"a schedule of {total:,} units (node {largest!r} has {int(units.max()):,})"
         check_memory(total * _BYTES_A_UNIT, what, "gb.Network with fewer units")
     return units
@@ -283,51 +272,29 @@ def _bias(name: Node, value: Any, units: int) -> tuple[npt.NDArray[np.float64], 
     return array, False
 
 
-_NUMBERS = (float, int, np.floating, np.integer)
-
-
 @dataclass
 class _Edges:
-    src: npt.NDArray[np.int64]
-    dst: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
     array: dict[int, Any]
     frozen: npt.NDArray[np.bool_]
     tie: dict[int, str]
-    extra: dict[int, dict[str, Any]]
 
 
-def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int64]) -> _Edges:
-    """All edges in one pass over networkx, whose traversal is the larger part of the cost: nothing else is done inside it."""
-    sources: list[Node] = []
-    data: list[dict[str, Any]] = []
-    for u, _, attributes in graph.in_edges(data=True):  # node by node, in predecessor order
-        sources.append(u)
-        data.append(attributes)
-    m = len(sources)
-    src = np.fromiter(map(index.__getitem__, sources), np.int64, m)
-    dst = np.repeat(np.arange(len(units)), np.fromiter((d for _, d in graph.in_degree()), np.int64, len(units)))
-    values = [attributes.get("weight") for attributes in data]
-    plain = {kind for kind in set(map(type, values)) if issubclass(kind, _NUMBERS) and kind is not bool}
-    odd = [e for e, w in enumerate(values) if type(w) not in plain]
-    for e in odd:
-        values[e] = 0.0
-    try:
-        weight = np.array(values, np.float64)
-    except OverflowError:  # an int beyond float64: those above 2**1000 are read one by one, which names the edge
-        large = [e for e, w in enumerate(values) if isinstance(w, int) and abs(w) >> 1000]
-        odd += large
-        for e in large:
-            values[e] = 0.0
-        weight = np.array(values, np.float64)
-    extra = {e: {k: x for k, x in attributes.items() if k != "weight"} for e, attributes in enumerate(data) if len(attributes) > 1}
+def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
+    """Weights, `trainable` and `tie` of all edges; arrays, sparse matrices and mistakes one by one."""
+    names, src, dst = columns.names, columns.src, columns.dst
+    weight = columns.weight.copy()
     loops = np.flatnonzero(src == dst)
-    names = list(index)
     if len(loops):
         raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
     array: dict[int, Any] = {}
-    for e in odd:
-        weight[e] = _odd_weight(names[src[e]], names[dst[e]], data[e], units[dst[e]], units[src[e]], array, e)
+    for e, value in columns.odd.items():
+        shape = (int(units[dst[e]]), int(units[src[e]]))
+        read = _odd_weight(names[src[e]], names[dst[e]], value, shape)
+        if isinstance(read, float):
+            weight[e] = read
+        else:
+            weight[e], array[e] = np.nan, read
     layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
     for e in layers.tolist():
         if e not in array:
@@ -341,24 +308,22 @@ def _read_edges(graph: Any, index: Mapping[Node, int], units: npt.NDArray[np.int
     if len(bad):
         u, v = names[src[bad[0]]], names[dst[bad[0]]]
         raise WeightError(f"{describe_edge(u, v)}: weight is {weight[bad[0]]}; weights must be finite")
-    frozen = np.zeros(m, bool)
+    frozen = np.zeros(len(src), bool)
     tie: dict[int, str] = {}
-    for e, attributes in extra.items():
+    for e, attributes in columns.extra.items():
         if "trainable" in attributes or "tie" in attributes:
             where = describe_edge(names[src[e]], names[dst[e]])
             frozen[e] = not _trainable(where, attributes)
             if attributes.get("tie") is not None:
                 tie[e] = _tie(where, attributes["tie"])
-    return _Edges(src, dst, weight, array, frozen, tie, extra)
+    return _Edges(weight, array, frozen, tie)
 
 
-def _odd_weight(u: Node, v: Node, data: Mapping[str, Any], n_dst: int, n_src: int, array: dict[int, Any], e: int) -> float:
-    """A weight that is not a plain number: an array, a sparse matrix, or a mistake."""
+def _odd_weight(u: Node, v: Node, value: Any, shape: tuple[int, int]) -> Any:
+    """A weight that is not a plain number: as a float, a dense array or a CSR matrix; or a mistake."""
     where = f"{describe_edge(u, v)}: weight"
-    if data.get("weight") is None:
+    if value is None:
         raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
-    value = data["weight"]
-    shape = (int(n_dst), int(n_src))
     if hasattr(value, "tocsr"):
         value = value.tocsr().copy()
         if value.nnz and not 0 <= value.indices.min() <= value.indices.max() < value.shape[-1]:
@@ -371,8 +336,7 @@ def _odd_weight(u: Node, v: Node, data: Mapping[str, Any], n_dst: int, n_src: in
             return float(value)
     if value.shape != shape:
         raise WeightError(f"{where} has shape {value.shape}; it must be {shape}, (units of {v!r}, units of {u!r})")
-    array[e] = value
-    return float("nan")
+    return value
 
 
 def _assign_roles(
@@ -439,16 +403,16 @@ def cycle_message(names: tuple[Node, ...], src: npt.NDArray[np.int64], dst: npt.
 
 
 def _check_inputs(
-    names: tuple[Node, ...],
+    columns: Columns,
     role: npt.NDArray[np.int8],
-    edges: _Edges,
     bias: list[npt.NDArray[np.float64] | None],
     activation: npt.NDArray[np.int64],
     activations: list[Activation],
 ) -> None:
-    into = np.flatnonzero(role[edges.dst] == INPUT)
+    names = columns.names
+    into = np.flatnonzero(role[columns.dst] == INPUT)
     if len(into):
-        u, v = names[edges.src[into[0]]], names[edges.dst[into[0]]]
+        u, v = names[columns.src[into[0]]], names[columns.dst[into[0]]]
         raise GraphError(
             f"{describe_edge(u, v)} leads into an input; an input's value is a column of X: remove the edge or the role"
         )

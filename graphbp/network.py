@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
+from graphbp.columns import Columns, to_digraph
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
 from graphbp.error_functions import ErrorFunction, get_error_function
@@ -89,7 +90,7 @@ class Network:
 
     def __init__(
         self,
-        graph: nx.DiGraph[Any],
+        graph: nx.DiGraph[Any] | Columns,  # columns come from a file
         *,
         error: str | ErrorFunction = "sum_of_squares",
         backend: str | None = None,
@@ -266,13 +267,8 @@ class Network:
         e = self._edge(source, destination)
         return int(self._layout.edge_start[e]), int(self._layout.edge_count[e]), f"the weight of {self._spec.edge_name(e)}"
 
-    def _values(self, start: int, count: int, theta: Array | None = None) -> Array:
-        entries = slice(start, start + count)
-        owner = self._layout.entry_parameter[entries]
-        values = self._layout.entry_value[entries].copy()
-        free = owner >= 0
-        values[free] = (self.weights if theta is None else theta)[owner[free]]
-        return values
+    def _values(self, start: int, count: int) -> Array:
+        return self._layout.fill(self.weights, slice(start, start + count))
 
     def _shaped(self, e: int, values: Array) -> Any:
         came = self._spec.edge_array.get(e)
@@ -286,25 +282,35 @@ class Network:
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """A new DiGraph with the current weights and biases, every other attribute of graph, nodes and edges as it came."""
-        spec, theta = self._spec, self.weights
-        graph: nx.DiGraph[Any] = nx.DiGraph()
-        graph.graph.update(spec.graph_extra)
-        for i, (name, extra) in enumerate(zip(spec.names, spec.node_extra, strict=True)):
-            attributes = dict(extra)
+        return to_digraph(self._columns())
+
+    def _columns(self) -> Columns:
+        """The current weights and biases with every other attribute."""
+        spec, layout = self._spec, self._layout
+        now = layout.fill(self.weights)
+        nodes: list[dict[str, Any]] = []
+        first = now[np.maximum(layout.bias_start, 0)].tolist() if len(now) else []
+        for i, extra in enumerate(spec.node_extra):
             bias = spec.bias[i]
-            if bias is not None:
-                values = self._values(int(self._layout.bias_start[i]), len(bias), theta)
-                attributes["bias"] = float(values[0]) if i in spec.bias_scalar and len(set(values.tolist())) == 1 else values
-            graph.add_nodes_from([(name, attributes)])  # not as keywords: an attribute may have any hashable name
-        owner, value = self._layout.entry_parameter, self._layout.entry_value
-        at = self._layout.edge_start
-        now = np.where(owner[at] >= 0, theta[owner[at]], value[at]).tolist() if len(theta) else value[at].tolist()
-        for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
-            w = now[e]
-            if e in spec.edge_array:
-                w = self._shaped(e, self._values(int(at[e]), int(self._layout.edge_count[e]), theta))
-            graph.add_edges_from([(spec.names[i], spec.names[j], {"weight": w, **spec.edge_extra.get(e, {})})])
-        return graph
+            if bias is None:
+                nodes.append(extra)
+                continue
+            scalar = i in spec.bias_scalar
+            values: Any = first[i]
+            if len(bias) > 1 or not scalar:
+                start = int(layout.bias_start[i])
+                array = now[start : start + len(bias)]
+                values = values if scalar and (array == array[0]).all() else array.copy()
+            nodes.append({**extra, "bias": values})
+        single = np.ones(len(spec.edge_src), bool)
+        single[list(spec.edge_array)] = False
+        weight = np.zeros(len(single))
+        weight[single] = now[layout.edge_start[single]]
+        arrays = {}
+        for e in spec.edge_array:
+            start = int(layout.edge_start[e])
+            arrays[e] = self._shaped(e, now[start : start + int(layout.edge_count[e])].copy())
+        return Columns(spec.names, nodes, spec.edge_src, spec.edge_dst, weight, arrays, spec.edge_extra, spec.graph_extra)
 
     def to(self, backend: str | None = None, dtype: str | npt.DTypeLike | None = None) -> Network:
         """The same network with its current weights on another backend or in another dtype; the schedule is shared."""

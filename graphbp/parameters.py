@@ -123,6 +123,13 @@ class Layout:
     entry_value: npt.NDArray[np.float64]
     theta: npt.NDArray[np.float64]
 
+    def fill(self, theta: Array, entries: slice = slice(None)) -> npt.NDArray[np.float64]:
+        """The entries' current values, a new array: θ where they are free, what came with the graph where they are frozen."""
+        owner = self.entry_parameter[entries]
+        if not len(theta):
+            return self.entry_value[entries].copy()
+        return np.where(owner >= 0, theta[owner], self.entry_value[entries])
+
 
 def lay_out(spec: GraphSpec) -> Layout:
     """Number all entries and parameters of a checked graph.  Raises `WeightError` for ties that do not match."""

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 
+from graphbp.columns import Columns
 from graphbp.exceptions import DataError, FileFormatError, RegistryError, unknown_name
-from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_graph
-from graphbp.graph import read_graph
+from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_columns, write_graph
+from graphbp.graph import check_columns, read_graph
 from graphbp.protocols import Exporter, Importer
 from graphbp.registry import plugin_entries
 
@@ -220,6 +221,11 @@ def save(
         if taken:
             raise DataError(f"metadata has the key {min(taken)!r}, which is the network's own; choose another name")
         options["metadata"] = {"error": net.error_function.name, "dtype": net.dtype.name, **theirs}
+        _check_options(OWN, write_columns, options)
+        columns = net._columns()
+        check_columns(columns)  # θ may have become NaN
+        write_columns(columns, path, **options)
+        return
     save_graph(net.to_networkx(), path, format, **options)
 
 
@@ -262,7 +268,8 @@ def load(
     said: Mapping[str, Any] = {}
     if name == OWN:
         _check_options(name, reader.read, options)
-        graph, said = read_unchecked(file)  # Network checks the graph, once
+        graph: nx.DiGraph | Columns
+        graph, said = read_unchecked(file)  # Network checks the columns, once
         for key in ("error", "dtype"):
             if not isinstance(said.get(key, ""), str):
                 raise FileFormatError(f"{file}: the metadata's {key} is {said[key]!r}, which is not a name")

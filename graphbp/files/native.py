@@ -31,11 +31,12 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from graphbp.columns import Columns, columns_of, to_digraph
 from graphbp.exceptions import DataError, FileFormatError, GraphError, UnknownNameError
 from graphbp.files.atomic import write_atomically
 from graphbp.files.store import ArrayReader, ArrayWriter
 from graphbp.files.values import Decoder, Encoder
-from graphbp.graph import GraphSpec, describe_edge, read_graph
+from graphbp.graph import GraphSpec, check_columns, describe_edge
 from graphbp.schedule import lower
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "naming",
     "read_graph_file",
     "read_unchecked",
+    "write_columns",
     "write_graph",
 ]
 
@@ -80,15 +82,28 @@ def write_graph(
     NotSupportedError : a name or an attribute that a file cannot carry, by name.
     DataError : the file cannot be written.
     """
+    columns = columns_of(graph)
+    check_acyclic(check_columns(columns))
+    write_columns(columns, path, weights=weights, metadata=metadata)
+
+
+def write_columns(
+    columns: Columns,
+    path: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """As `write_graph`, for what has been checked."""
     target = Path(path).resolve()
-    check_acyclic(read_graph(graph))
     arrays = ArrayWriter()
     encode = Encoder(arrays)
+    named = zip(columns.names, columns.nodes, strict=True)
     body = {
         "metadata": encode.attributes(metadata or {}, "metadata"),
-        "graph": encode.attributes(graph.graph, "the graph"),
-        "nodes": [[encode.name(node), encode.attributes(data, f"node {node!r}")] for node, data in graph.nodes(data=True)],
-        "edges": _edges(encode, graph),
+        "graph": encode.attributes(columns.graph, "the graph"),
+        "nodes": [[encode.name(node), encode.attributes(data, f"node {node!r}") if data else {}] for node, data in named],
+        "edges": _edges(encode, columns),
     }
     if not target.parent.is_dir():
         raise DataError(f"{path} cannot be written: the folder {target.parent} does not exist")
@@ -105,26 +120,22 @@ def _json(document: Mapping[str, Any]) -> bytes:
     return f"{{\n{lines}\n}}\n".encode()
 
 
-def _edges(encode: Encoder, graph: nx.DiGraph) -> dict[str, Any]:
-    """The edges by destination, then predecessor order; plain weights in one array, every other attribute edge by edge."""
-    number = {node: i for i, node in enumerate(graph.nodes)}
-    source: list[int] = []
-    target: list[int] = []
-    weight: list[float] = []
-    attributes: list[list[Any]] = []
-    for j, (v, predecessors) in enumerate(graph.pred.items()):
-        for u, data in predecessors.items():
-            w = data["weight"]
-            plain = type(w) is float or (not hasattr(w, "tocsr") and np.ndim(w) == 0)
-            if len(data) > 1 or not plain:
-                rest = {key: value for key, value in data.items() if key != "weight" or not plain}
-                attributes.append([len(source), encode.attributes(rest, describe_edge(u, v))])
-            source.append(number[u])
-            target.append(j)
-            weight.append(float(w) if plain else 0.0)
-    index = np.int32 if len(number) < 2**31 else np.int64
-    columns = {"source": np.array(source, index), "target": np.array(target, index), "weight": np.array(weight, np.float64)}
-    return {**{key: encode.value(array, key) for key, array in columns.items()}, "attributes": attributes}
+def _edges(encode: Encoder, columns: Columns) -> dict[str, Any]:
+    """Plain weights in one array; every other attribute edge by edge."""
+    weight = columns.weight.copy()
+    rest: dict[int, dict[str, Any]] = {}
+    for e, w in columns.odd.items():
+        if not hasattr(w, "tocsr") and np.ndim(w) == 0:  # a Fraction, a 0-d array
+            weight[e] = float(w)
+        else:
+            rest[e] = {"weight": w}
+    for e, attributes in columns.extra.items():
+        rest.setdefault(e, {}).update(attributes)
+    names, src, dst = columns.names, columns.src, columns.dst
+    listed = [[e, encode.attributes(rest[e], describe_edge(names[src[e]], names[dst[e]]))] for e in sorted(rest)]
+    index = np.int32 if len(names) < 2**31 else np.int64
+    arrays = {"source": src.astype(index), "target": dst.astype(index), "weight": weight}
+    return {**{key: encode.value(array, key) for key, array in arrays.items()}, "attributes": listed}
 
 
 def check_acyclic(spec: GraphSpec) -> None:
@@ -179,10 +190,10 @@ def read_graph_file(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str,
     UnknownNameError : an activation that no installed plugin brings.
     DataError : the file cannot be opened.
     """
-    graph, metadata = read_unchecked(path)
+    columns, metadata = read_unchecked(path)
     with naming(path):
-        check_acyclic(read_graph(graph))
-    return graph, metadata
+        check_acyclic(check_columns(columns))
+    return to_digraph(columns), metadata
 
 
 @contextmanager
@@ -196,23 +207,21 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
         raise UnknownNameError(f"{path}: {problem}") from problem
 
 
-def read_unchecked(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str, Any]]:
-    """As `read_graph_file`, but what is a network is left to who builds one from it."""
+def read_unchecked(path: str | os.PathLike[str]) -> tuple[Columns, dict[str, Any]]:
+    """What `write_graph` wrote, as columns; whether it is a network is left to who builds one from it."""
     file = Path(path).resolve()
     document, size = _document(file)
     reader = ArrayReader(document["weights"], file)
     try:
         decode = Decoder(reader)
         metadata = decode.attributes(document["metadata"])
-        graph = nx.DiGraph()
-        graph.graph.update(decode.attributes(document["graph"]))
-        names = _add_nodes(graph, decode, document["nodes"], size + reader.size)
-        _add_edges(graph, decode, document["edges"], names)
+        graph = decode.attributes(document["graph"])
+        names, nodes = _nodes(decode, document["nodes"], size + reader.size)
+        return _columns(decode, names, nodes, document["edges"], graph), metadata
     except FileFormatError as problem:
         raise FileFormatError(f"{file}: {problem}") from problem
     except RecursionError:
         raise FileFormatError(f"{file}: a value is nested too deeply") from None
-    return graph, metadata
 
 
 def _document(file: Path) -> tuple[dict[str, Any], int]:
@@ -238,12 +247,15 @@ def _document(file: Path) -> tuple[dict[str, Any], int]:
     return document, len(content)
 
 
-def _add_nodes(graph: nx.DiGraph, decode: Decoder, nodes: Any, size: int) -> list[Hashable]:
-    if not isinstance(nodes, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in nodes):
+def _nodes(decode: Decoder, entries: Any, size: int) -> tuple[list[Hashable], list[dict[str, Any]]]:
+    """Names and attributes of all nodes."""
+    if not isinstance(entries, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
         raise FileFormatError('"nodes" must be a list of pairs [name, attributes]')
-    names = [decode.name(name) for name, _ in nodes]
+    names = [decode.name(name) for name, _ in entries]
+    nodes: list[dict[str, Any]] = []
+    seen: set[Hashable] = set()
     claimed = 0
-    for name, (_, entry) in zip(names, nodes, strict=True):
+    for name, (_, entry) in zip(names, entries, strict=True):
         attributes = decode.attributes(entry)
         units = attributes.get("units", 1)
         claimed += int(units) if isinstance(units, numbers.Integral) and int(units) > 0 else 1
@@ -252,14 +264,15 @@ def _add_nodes(graph: nx.DiGraph, decode: Decoder, nodes: Any, size: int) -> lis
                 f"the file claims {claimed:,} units by node {name!r} and has {size:,} bytes; more than {FREE_UNITS:,} units need a "
                 "byte each"
             )
-        if name is None or name in graph:
+        if name is None or name in seen:
             raise FileFormatError(f"two nodes are called {name!r}" if name is not None else "a node is called null")
-        graph.add_node(name)
-        graph.nodes[name].update(attributes)
-    return names
+        seen.add(name)
+        nodes.append(attributes)
+    return names, nodes
 
 
-def _add_edges(graph: nx.DiGraph, decode: Decoder, edges: Any, names: list[Hashable]) -> None:
+def _columns(decode: Decoder, names: list[Hashable], nodes: list[dict[str, Any]], edges: Any, graph: dict[str, Any]) -> Columns:
+    """The whole graph, its edges in the order that a DiGraph would have them in: by destination, then as they come."""
     if not isinstance(edges, dict) or not {"source", "target", "weight", "attributes"} <= edges.keys():
         raise FileFormatError('"edges" must be an object with source, target, weight and attributes')
     source, target, weight = (decode.value(edges[key]) for key in ("source", "target", "weight"))
@@ -271,15 +284,32 @@ def _add_edges(graph: nx.DiGraph, decode: Decoder, edges: Any, names: list[Hasha
             raise FileFormatError(f'the edges\' "{key}" must be node numbers from 0 to {n - 1}')
     if weight.dtype != np.float64:
         raise FileFormatError(f'the edges\' "weight" must be float64, not {weight.dtype}')
-    data: list[dict[str, Any]] = [{"weight": w} for w in weight.tolist()]
-    entries = edges["attributes"]
+    odd, extra = _attributes(decode, edges["attributes"], len(weight))
+    src, dst = source.astype(np.int64), target.astype(np.int64)
+    twice = int((np.diff(np.sort(dst * n + src)) == 0).sum())
+    if twice:
+        raise FileFormatError(f"{twice:,} edges are given twice")
+    if (np.diff(dst) < 0).any():  # written by someone else
+        order = np.argsort(dst, kind="stable")
+        src, dst, weight = src[order], dst[order], weight[order]
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        odd, extra = ({int(place[e]): part[e] for e in part} for part in (odd, extra))
+    return Columns(tuple(names), nodes, src, dst, weight, odd, extra, graph)
+
+
+def _attributes(decode: Decoder, entries: Any, n_edges: int) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
+    """By edge number: weights that are no plain number, and the attributes besides the weight."""
     if not isinstance(entries, list) or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
         raise FileFormatError('the edges\' "attributes" must be a list of pairs [number, attributes]')
-    for e, attributes in entries:
-        if type(e) is not int or not 0 <= e < len(data):
-            raise FileFormatError(f"there are attributes for edge number {e!r}, and {len(data):,} edges")
-        data[e].update(decode.attributes(attributes))
-    ends = zip((names[i] for i in source.tolist()), (names[j] for j in target.tolist()), data, strict=True)
-    graph.add_edges_from(ends)
-    if graph.number_of_edges() != len(data):
-        raise FileFormatError(f"{len(data) - graph.number_of_edges()} edges are given twice")
+    odd: dict[int, Any] = {}
+    extra: dict[int, dict[str, Any]] = {}
+    for e, entry in entries:
+        if type(e) is not int or not 0 <= e < n_edges:
+            raise FileFormatError(f"there are attributes for edge number {e!r}, and {n_edges:,} edges")
+        attributes = decode.attributes(entry)
+        if "weight" in attributes:
+            odd[e] = attributes.pop("weight")
+        if attributes:
+            extra.setdefault(e, {}).update(attributes)
+    return odd, extra

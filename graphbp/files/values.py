@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Encoder", "element_count"]
 
-_PLAIN = (str, bool, int, type(None))
+_PLAIN = frozenset((str, bool, int, type(None)))
+_ATOMS = _PLAIN | {float}  # what JSON has that contains nothing else
 _SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "dia", "dok", "lil")
 
 
@@ -163,9 +164,10 @@ class Decoder:
                     raise
                 except (TypeError, ValueError, KeyError, OverflowError) as problem:
                     raise FileFormatError(f"the value {str(value)[:80]} is damaged: {problem}") from problem
-        if any(key.startswith("$") for key in value):
-            raise FileFormatError(f"the value {str(value)[:80]} has a type that this version of graphbp does not know")
-        return {key: self.value(part) for key, part in value.items()}
+        for key in value:
+            if key[:1] == "$":
+                raise FileFormatError(f"the value {str(value)[:80]} has a type that this version of graphbp does not know")
+        return {key: part if type(part) in _ATOMS else self.value(part) for key, part in value.items()}
 
     def _tuple(self, parts: Any) -> tuple[Any, ...]:
         return tuple(self.value(_a(list, parts)))

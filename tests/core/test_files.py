@@ -18,6 +18,7 @@ from scipy import sparse
 import graphbp as gb
 from graphbp.files import formats, load_graph, read_graph_file, save_graph, write_graph
 from graphbp.files.store import INLINE_LIMIT, STORAGES
+from helpers.graphs import assert_same_graph, same
 
 PARTS = {"inline": 1, "npz": 2, "safetensors": 2}
 
@@ -27,31 +28,6 @@ def storage(request):
     if request.param == "safetensors":
         pytest.importorskip("safetensors", reason="the extra graphbp[safetensors] is not installed")
     return request.param
-
-
-def same(a, b):
-    """Equal in type and value, all the way down."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    if sparse.issparse(a):
-        return a.format == b.format and a.shape == b.shape and a.dtype == b.dtype and (abs(a - b)).nnz == 0 and a.nnz == b.nnz
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(x, y) for x, y in zip(a, b, strict=True)) and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return a == b or (a != a and b != b)
-
-
-def assert_same_graph(g, h):
-    assert same(list(g), list(h))
-    assert same(dict(g.graph), dict(h.graph))
-    for node in g:
-        assert same(g.nodes[node], h.nodes[node]), node
-        assert list(g.pred[node]) == list(h.pred[node])
-    for u, v in g.edges:
-        assert same(g.edges[u, v], h.edges[u, v]), (u, v)
 
 
 def rich_graph():

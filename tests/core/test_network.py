@@ -219,7 +219,7 @@ def test_threads_share_a_network() -> None:
     assert not wrong
 
 
-CORE = "activations catalogue compose config data error_functions exceptions graph heads memory network parameters registry schedule trace"
+CORE = "activations catalogue columns compose config data error_functions exceptions graph heads memory network parameters registry schedule trace"
 
 
 @pytest.mark.parametrize("name", ["", *CORE.split()])

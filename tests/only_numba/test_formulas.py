@@ -9,6 +9,8 @@ import mpmath
 import numpy as np
 import pytest
 
+from helpers.exact import EXACT
+
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 from graphbp.extend import activation_table
@@ -16,33 +18,6 @@ from graphbp_numba.formulas import FORMULAS
 from graphbp_numba.functions import activation_functions
 
 BUILTIN = [row for row in activation_table if row.builtin and row.elementwise]
-SCALE = 1.0507009873554804934193349852946
-SCALE_ALPHA = SCALE * 1.6732632423543772848170429916717
-EXACT = {
-    "identity": lambda a: a,
-    "tanh": mpmath.tanh,
-    "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
-    "relu": lambda a: max(a, mpmath.mpf(0)),
-    "elu": lambda a: a if a > 0 else mpmath.expm1(a),
-    "selu": lambda a: mpmath.mpf(SCALE) * a if a > 0 else mpmath.mpf(SCALE_ALPHA) * mpmath.expm1(a),
-    "gelu": lambda a: a * mpmath.erfc(-a / mpmath.sqrt(2)) / 2 if abs(a) < 1000 else max(a, mpmath.mpf("-1e-400")),
-    "silu": lambda a: a / (1 + mpmath.exp(-a)),
-    "softplus": lambda a: mpmath.log1p(mpmath.exp(a)) if a < 60 else a + mpmath.exp(-a),
-    "softsign": lambda a: a / (1 + abs(a)),
-    "exp": mpmath.exp,
-    "expm1": mpmath.expm1,
-    "log": mpmath.log,
-    "sin": mpmath.sin,
-    "cos": mpmath.cos,
-    "arctan": mpmath.atan,
-    "gaussian": lambda a: mpmath.exp(-a * a),
-    "reciprocal": lambda a: 1 / a,
-    "square": lambda a: a * a,
-    "sqrt": mpmath.sqrt,
-    "rsqrt": lambda a: 1 / mpmath.sqrt(a),
-    "abs": abs,
-    "step": lambda a: mpmath.mpf(a > 0),
-}
 
 
 def exact(name, a, dtype):
