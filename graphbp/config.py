@@ -13,7 +13,8 @@ memory     GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free   
 ========== ======================== ============================================ =========
 
 The file is the table `[tool.graphbp]` of the nearest pyproject.toml above the working directory, else `graphbp.toml` in the
-user's configuration directory (the same keys, at the top level).  It is read once for each working directory.
+user's configuration directory (the same keys, at the top level).  It is read once for each working directory, so that a network does
+not change under way because somebody edits a file; `gb.config.reload()` reads it again.
 """
 
 from __future__ import annotations
@@ -113,6 +114,11 @@ class config:  # noqa: N801  # reads as a function, and as a context manager: `w
     def get(name: str) -> Any:
         """The option's value now."""
         return option(name)
+
+    @staticmethod
+    def reload() -> None:
+        """Read the configuration files again at the next use, after an edit in a running process."""
+        _file_options.cache_clear()
 
 
 def _of_process(name: str) -> Any:

@@ -38,7 +38,7 @@ def layers(weight: Any = None, **node: Any) -> nx.DiGraph:
     """A layer "x" of 3 units that feeds a layer "y" of 2."""
     g = nx.DiGraph()
     g.add_node("x", units=3)
-    g.add_node("y", units=2, **node)
+    g.add_node("y", **{"units": 2, **node})
     g.add_edge("x", "y", weight=np.ones((2, 3)) if weight is None else weight)
     return g
 
@@ -84,6 +84,15 @@ def _softmax_of_one() -> nx.DiGraph:
 def _softmax_that_feeds() -> nx.DiGraph:
     g = drawing(h={"activation": "softmax", "role": "output"})
     g.nodes["y"]["role"] = "output"
+    return g
+
+
+def _tied_arrays(second: Any, first: Any = (1.0, 2.0)) -> nx.DiGraph:
+    """Two layers of two units, fed by one unit through weights with one tie."""
+    g = nx.DiGraph([("x", "h"), ("x", "y")])
+    for node, w in (("h", first), ("y", second)):
+        g.nodes[node]["units"] = 2
+        g.edges["x", node].update(weight=w if sparse.issparse(w) else np.reshape(w, (2, 1)), tie="shared")
     return g
 
 
@@ -142,6 +151,14 @@ GRAPHS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = 
     "weight an array between units": (lambda: weighted([1.0, 2.0]), gb.WeightError, ("(2,)", "(1, 1)")),
     "weight transposed": (lambda: layers(np.ones((3, 2))), gb.WeightError, ("edge 'x' -> 'y'", "(3, 2)", "(2, 3)", "units of 'y'")),
     "weight scalar between layers": (lambda: layers(0.5), gb.WeightError, ("edge 'x' -> 'y'", "(2, 3)")),
+    "weight scalar from a layer": (
+        lambda: layers(0.5, units=1), gb.WeightError, ("edge 'x' -> 'y'", "scalar", "(1, 3)", "units of 'x'")
+    ),
+    "tie entries": (lambda: _tied_arrays([1.0, 3.0]), gb.WeightError, ("'shared'", "'x' -> 'h'", "'x' -> 'y'", "values differ")),
+    "tie patterns": (
+        lambda: _tied_arrays(sparse.csr_array([[1.0], [0.0]]), sparse.csr_array([[0.0], [1.0]])),
+        gb.WeightError, ("'shared'", "shapes differ"),
+    ),
     "weight NaN in array": (lambda: layers([[1, 2, 3], [4, np.nan, 6]]), gb.WeightError, ("edge 'x' -> 'y'", "nan at (1, 1)")),
     "weight NaN in sparse": (lambda: layers(sparse.csr_matrix([[1, 0, 3], [0, np.nan, 6]])), gb.WeightError, ("'x' -> 'y'", "nan")),
     "weight complex sparse": (lambda: layers(sparse.csr_array(np.ones((2, 3)) * 1j)), gb.WeightError, ("'x' -> 'y'", "complex")),
@@ -215,6 +232,18 @@ def classes(k: int = 3) -> gb.Network:
     return gb.Network(g, error="cross_entropy", backend="numpy")
 
 
+def one_class() -> gb.Network:
+    return gb.Network(drawing(y={"activation": "sigmoid"}), error="cross_entropy", backend="numpy")
+
+
+def two_softmaxes() -> gb.Network:
+    g = drawing(y={"units": 2, "activation": "softmax"})
+    g.add_node("z", units=2, activation="softmax")
+    for u, v in (("h", "y"), ("x1", "y"), ("h", "z")):
+        g.add_edge(u, v, weight=np.ones((2, 1)))
+    return gb.Network(g, error="cross_entropy", backend="numpy")
+
+
 X, T = np.array([[1.0, 0.5], [0.2, -0.1], [3.0, 2.0]]), np.array([[0.25], [0.5], [1.0]])
 
 
@@ -262,6 +291,11 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "label negative": (lambda: classes().error(X, [0, 1, -1]), gb.DataError, ("T row 2", "label -1", "0 to 2")),
     "labels as floats": (lambda: classes().error(X, [0.0, 1.0, 2.0]), gb.DataError, ("(3,)", "integer class labels")),
     "labels for squares": (lambda: net().error(X, [[1, 2]]), gb.DataError, ("(1, 2)", "(3, 1)")),
+    "label of one output": (lambda: one_class().error(X, [0, 1, 0]), gb.DataError, ("T row 1", "label 1", "0 to 0")),
+    "labels for two softmaxes": (lambda: two_softmaxes().error(X, [0, 1, 0]), gb.DataError, ("2 softmax groups", "one-hot per group")),
+    "distribution, nearly": (
+        lambda: classes().error(X[:1], [[0.5, 0.301, 0.2]]), gb.DataError, ("T row 0", "sums to 1.001", "1")
+    ),
     "distribution": (lambda: classes().error(X[:1], [[0.5, 0.2, 0.2]]), gb.DataError, ("T row 0", "sums to 0.9", "1")),
     "probability": (lambda: classes().error(X[:1], [[1.5, -0.5, 0]]), gb.DataError, ("T row 0", "from 0 to 1")),
     "count": (lambda: net(error="poisson").error(X[:1], [[-1.0]]), gb.DataError, ("T row 0", "-1", "0 or more")),

@@ -134,6 +134,69 @@ def test_parameter_names_agree_with_parameter_index():
     assert names[network.parameter_index("y")] == ["bias of y[0]", "bias of y[1]"]
 
 
+def test_names_of_tied_and_sparse_parameters():
+    """A tie has the name of its first use; the stored entries of a CSR matrix go row by row."""
+    import networkx as nx
+    from scipy import sparse
+
+    from graphbp.cli.output import parameter_names
+
+    g = nx.DiGraph()
+    g.add_node("x", units=2)
+    g.add_node("h", units=2)
+    g.add_edge("x", "h", weight=sparse.csr_array([[0.0, 5.0], [4.0, 3.0]]))
+    for name in ("a", "b"):
+        g.add_edge("h", name, weight=[[1.0, 2.0]], tie="shared")
+    assert parameter_names(gb.Network(g, backend="numpy")) == ["x->h[0,1]", "x->h[1,0]", "x->h[1,1]", "h->a[0,0]", "h->a[0,1]"]
+
+
+def test_options_of_formats_become_numbers_words_and_underscores():
+    from graphbp.cli.common import key_values
+
+    found = key_values(None, None, ("inputs=5", "scale=0.5", "name=a=b", "keep=True", "none=none", "to-option=1e3"))
+    assert found == {"inputs": 5, "scale": 0.5, "name": "a=b", "keep": True, "none": None, "to_option": 1000.0}
+    assert type(found["inputs"]) is int
+
+
+def test_labels_of_what_is_printed(folder, capsys):
+    """Two samples of three outputs would print three; the last axis of --weights are the parameters."""
+    Path("two.csv").write_text("1.0,0.5\n-0.3,0.8\n", encoding="utf-8")
+    assert main(["jacobian", "model.json", "two.csv", "--weights"]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("sample")] == ["sample 0", "sample 1"]
+    assert "bias of h" in out
+    assert "more samples" not in out
+    assert main(["jacobian", "model.json", "two.csv", "--weights", "-o", "J.csv"]) == 0
+    header = Path("J.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "sample,output,x1->h,x2->h,bias of h,h->y,x1->y,bias of y"
+
+
+def test_a_backend_that_is_missing_is_exit_code_1(folder, capsys, monkeypatch):
+    from graphbp import registry
+    from graphbp.protocols import Availability
+    from helpers.backends import HostBackend
+
+    class Absent(HostBackend):
+        name = "absent"
+
+        def availability(self):
+            return Availability(False, "no such hardware")
+
+    monkeypatch.setattr(registry, "_added", {"absent": Absent()})
+    assert main(["backends", "--backend", "absent"]) == 1
+    captured = capsys.readouterr()
+    assert "no such hardware" in captured.out
+    assert "'absent' is not available" in captured.err
+
+
+def test_a_backend_that_disagrees_is_exit_code_1(folder, capsys, monkeypatch):
+    from graphbp.testing import ParityTable
+
+    monkeypatch.setattr(ParityTable, "ok", False)
+    assert main(["parity", "model.json", "--backend", "numpy", "--quantity", "gradient", "--dtype", "float32"]) == 1
+    assert "comparisons" in capsys.readouterr().err
+
+
 def test_check_passes_and_fails_by_its_exit_code(folder, capsys, monkeypatch):
     assert main(["check", "model.json", "data.csv"]) == 0
     true = gb.Network.gradient

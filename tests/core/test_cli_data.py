@@ -107,9 +107,32 @@ def test_numpy_files(folder):
     np.savez("bad.npz", A=X)
     with pytest.raises(gb.DataError, match="must be called X"):
         read("one.json", "bad.npz")
-    np.save("T.npy", T[:2])
-    with pytest.raises(gb.DataError, match="rows"):
-        read("one.json", "X.npy", target_file="T.npy")
+    for other in (T[:2], np.arange(4.0)):
+        np.save("T.npy", other)
+        with pytest.raises(gb.DataError, match=rf"T.npy has {len(other)} rows and X.npy has 3"):
+            read("one.json", "X.npy", target_file="T.npy")
+
+
+def test_the_first_rows_of_both(folder):
+    np.savez("both.npz", X=np.arange(6.0).reshape(3, 2), T=np.arange(3.0))
+    batch = read("one.json", "both.npz", rows=2)
+    assert (batch.X.tolist(), batch.targets().tolist()) == ([[0, 1], [2, 3]], [0, 1])
+
+
+@pytest.mark.parametrize("number", ["3", "-4"])
+def test_the_first_column_that_is_not_there(number, folder):
+    with pytest.raises(gb.DataError, match=rf"--target {number}: d.csv has 3 columns, 0 to 2"):
+        read("one.json", "d.csv", "1,2,3\n4,5,6\n", target=[number])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(folder):
+    Path("d.csv").write_bytes(b"\xef\xbb\xbfx1,x2,y1\n1,2,3\n")
+    assert read("one.json", "d.csv").X.tolist() == [[1, 2]]
+
+
+def test_a_column_that_is_constant_is_only_centred(folder):
+    batch = read("one.json", "d.csv", "5,1,0\n5,3,0\n", standardize=True)
+    assert batch.X.tolist() == [[0, -1], [0, 1]]
 
 
 def test_pickled_arrays_are_refused(folder):

@@ -28,15 +28,15 @@ def _restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    module._file_options.cache_clear()
+    gb.config.reload()
     yield
-    module._file_options.cache_clear()
+    gb.config.reload()
 
 
 def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gb.config.get("backend") == "auto"
     (tmp_path / "pyproject.toml").write_text('[tool.graphbp]\nbackend = "from file"\n')
-    module._file_options.cache_clear()
+    gb.config.reload()
     assert gb.config.get("backend") == "from file"
     monkeypatch.setenv("GRAPHBP_BACKEND", "from environment")
     assert gb.config.get("backend") == "from environment"
@@ -54,8 +54,57 @@ def test_users_file(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "graphbp"
     folder.mkdir(parents=True)
     (folder / "graphbp.toml").write_text("threads = 3\n")
-    module._file_options.cache_clear()
+    gb.config.reload()
     assert gb.config.get("threads") == 3
+
+
+def test_users_file_with_an_unknown_option_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import platformdirs
+
+    monkeypatch.setattr(platformdirs, "user_config_dir", lambda name: str(tmp_path))
+    (tmp_path / "graphbp.toml").write_text("thread = 3\n")
+    gb.config.reload()
+    with pytest.raises(gb.ConfigError, match=r"'thread'.*did you mean 'threads'") as caught:
+        gb.config.get("dtype")
+    assert "graphbp.toml" in str(caught.value)
+
+
+def test_nearest_project_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project without a table has no settings: those of a folder further up are another project's."""
+    (tmp_path / "pyproject.toml").write_text("[tool.graphbp]\nthreads = 5\n")
+    inner = tmp_path / "empty" / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    assert gb.config.get("threads") == 5
+    (tmp_path / "empty" / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    gb.config.reload()
+    assert gb.config.get("threads") == 0
+
+
+def test_a_file_is_read_once_until_it_is_reloaded(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text("[tool.graphbp]\nthreads = 5\n")
+    assert gb.config.get("threads") == 5
+    path.write_text("[tool.graphbp]\nthreads = 6\n")
+    assert gb.config.get("threads") == 5
+    gb.config.reload()
+    assert gb.config.get("threads") == 6
+    path.unlink()
+    gb.config.reload()
+    assert gb.config.get("threads") == 0
+
+
+def test_an_empty_variable_is_as_if_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHBP_THREADS", "")
+    assert gb.config.get("threads") == 0
+
+
+def test_the_last_call_wins_while_both_are_held() -> None:
+    first, second = gb.config(threads=1, dtype="float32"), gb.config(threads=2)
+    assert (gb.config.get("threads"), gb.config.get("dtype")) == (2, "float32")
+    del first, second
+    gb.config(memory=10**9)
+    assert (gb.config.get("threads"), gb.config.get("dtype")) == (2, "float32")
 
 
 def test_blocks_nest_and_one_object_opens_twice() -> None:
@@ -151,7 +200,7 @@ def test_bad_environment_is_named(name: str, value: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("text", ["[tool.graphbp\n", "[tool.graphbp]\nbackends = 'numpy'\n", "[tool.graphbp]\nthreads = -1\n"])
 def test_bad_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
-    module._file_options.cache_clear()
+    gb.config.reload()
     with pytest.raises(gb.ConfigError, match=r"pyproject\.toml"):
         gb.config.get("threads")
 

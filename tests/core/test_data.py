@@ -43,6 +43,16 @@ class OnlyArray:
         return VALUES.astype(dtype or float)
 
 
+class BothProtocols(OnlyArray):
+    """A tensor with a gradient, say: DLPack refuses it, `__array__` does not; NumPy itself asks only the latter."""
+
+    def __dlpack__(self, **options: Any) -> Any:
+        raise BufferError("not by this way")
+
+    def __dlpack_device__(self) -> Any:
+        return (1, 0)
+
+
 def _foreign(library: str, make: str) -> Any:
     return getattr(importlib.import_module(library), make)(VALUES.tolist())
 
@@ -73,6 +83,7 @@ FORMS: dict[str, Any] = {
     "matrix": lambda: _matrix(VALUES),
     "masked, none": lambda: np.ma.masked_array(VALUES),
     "__array__": OnlyArray,
+    "both": BothProtocols,
     "__dlpack__": lambda: OnlyDLPack(VALUES),
     "torch": lambda: _foreign("torch", "tensor"),
     "jax": lambda: _foreign("jax.numpy", "asarray"),
@@ -95,6 +106,13 @@ def test_every_form_of_inputs(form: str, dtype: str) -> None:
     assert np.array_equal(Y, net.forward(VALUES.astype(dtype)))
     assert np.array_equal(net.gradient(X, T), net.gradient(VALUES, T))
     assert np.array_equal(net.jvp(VALUES, X), net.jvp(VALUES, VALUES))
+
+
+def test_values_whose_squares_overflow_are_finite() -> None:
+    net = gb.Network(nx.DiGraph([("x", "y", {"weight": 0.5})]), backend="numpy")
+    assert net.forward([[1e200], [-1e300]]).tolist() == [[5e199], [-5e299]]
+    net.weights = [1e200]
+    assert net.weights.tolist() == [1e200]
 
 
 def test_bool_is_0_and_1() -> None:

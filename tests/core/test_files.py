@@ -154,6 +154,29 @@ def test_unusual_arrays(tmp_path, storage):
     ] == [True] * 6
 
 
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="longdouble is float64 on this machine")
+def test_an_extended_float_is_refused_by_name(tmp_path):
+    g = gb.layered([2, 1])
+    g.nodes["y"]["z"] = np.zeros(2, np.longdouble)
+    with pytest.raises(gb.NotSupportedError, match=r"node 'y': attribute 'z' is an array of dtype float.*floats of up to 64 bits"):
+        write_graph(g, tmp_path / "m.json")
+
+
+def test_more_nodes_than_a_byte_counts(tmp_path, storage):
+    net = gb.Network(gb.random_dag(5, 300, 2, seed=0), backend="numpy")
+    net.save(tmp_path / "m.json", weights=storage)
+    assert_same_graph(gb.load(tmp_path / "m.json", backend="numpy").to_networkx(), net.to_networkx())
+
+
+def test_a_cycle_is_not_written_in_any_format(tmp_path):
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "a", 1.0), ("a", "b", 1.0), ("b", "a", 1.0), ("b", "y", 1.0)])
+    for name in ("m.json", "m.nnet", "m.out"):
+        with pytest.raises(gb.GraphError, match=r"cycle: '[ab]' -> '[ab]' -> '[ab]'"):
+            save_graph(g, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_small_networks_stay_in_one_file(tmp_path):
     write_graph(gb.layered([2, 3, 1]), tmp_path / "small.json")
     assert len(list(tmp_path.iterdir())) == 1

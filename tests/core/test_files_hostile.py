@@ -62,8 +62,8 @@ def set_array(document, value, **what):
     array_at(document, value).update(what)
 
 
-def add_cycle(document):
-    ends = [[name for name, _ in document["nodes"]].index(name) for name in ("v", "u")]
+def add_edge(document, source, target):
+    ends = [[name for name, _ in document["nodes"]].index(name) for name in (source, target)]
     for column, end in zip(("source", "target", "weight"), [*ends, 1.0], strict=True):
         array = array_at(document, document["edges"][column])
         array["data"].append(end)
@@ -114,8 +114,16 @@ DAMAGE = {
         lambda d: attributes_of(d, "y").update(units=3, bias=0.0),
         "edge 'h1' -> 'y': weight has shape",
     ),
-    "a cycle": (add_cycle, "has a cycle: 'u' -> 'v' -> 'u'|has a cycle: 'v' -> 'u' -> 'v'"),
+    "a cycle": (lambda d: add_edge(d, "v", "u"), "has a cycle: 'u' -> 'v' -> 'u'|has a cycle: 'v' -> 'u' -> 'v'"),
     "an unknown role": (lambda d: attributes_of(d, "u").update(role="king"), "role='king'"),
+    "an edge twice": (lambda d: add_edge(d, "u", "v"), "1 edges are given twice"),
+    "an edge to itself": (lambda d: add_edge(d, "u", "u"), "node 'u' has an edge to itself"),
+    "an edge to one too many": (
+        lambda d: array_at(d, d["edges"]["target"])["data"].__setitem__(0, len(d["nodes"])),
+        "node numbers from 0 to",
+    ),
+    "attributes of an edge before": (lambda d: d["edges"]["attributes"].append([-1, {}]), "edge number -1"),
+    "weights of float32": (lambda d: set_array(d, d["edges"]["weight"], dtype="<f4"), "must be float64, not float32"),
     "no edges": (lambda d: d["edges"].pop("source"), "source, target, weight"),
     "an edge to nowhere": (lambda d: array_at(d, d["edges"]["target"])["data"].__setitem__(0, 99), "node numbers from 0 to"),
     "an edge from before": (lambda d: array_at(d, d["edges"]["source"])["data"].__setitem__(0, -1), "node numbers from 0 to"),
@@ -297,6 +305,15 @@ EVIL_NPZ = {
     "a huge claim": (
         npz({"a0": npy(header={"descr": "<f8", "fortran_order": False, "shape": (10**12,)}, body=b"12345678")}),
         "claims 8,000,000,000,000 bytes and has 8",
+    ),
+    "more bytes than it claims": (
+        npz({"a0": npy(header={"descr": "<f8", "fortran_order": False, "shape": (3,)}, body=bytes(32))}),
+        "claims 24 bytes and has 32",
+    ),
+    "compressed": (npz({"a0": GOOD}, zipfile.ZIP_DEFLATED), "is compressed"),
+    "in Fortran order": (
+        npz({"a0": npy(header={"descr": "<f8", "fortran_order": True, "shape": (3,)}, body=bytes(24))}),
+        "stores plain numbers in C order",
     ),
     "a negative claim": (npz({"a0": npy(header={"descr": "<f8", "fortran_order": False, "shape": (-1,)})}), "damaged"),
     "another array": (npz({"zz": GOOD}), "'zz' that the JSON does not list"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 import numpy as np
+from scipy import sparse
 
 import graphbp as gb
 
@@ -54,3 +55,27 @@ def test_names_may_be_anything_hashable() -> None:
     assert net.inputs == tuple(names[:-1])
     assert net.parameter_index(3, 2.5) == slice(0, 1)
     assert net.forward([[1.0, 2.0, 3.0, 4.0]]).tolist() == [[10.0]]
+
+
+def test_attributes_are_those_that_the_graph_had() -> None:
+    """Nodes', edges' and the graph's dictionaries are copied: what the user does later is not the network's."""
+    g = chain()
+    g.graph["title"] = "one"
+    g.nodes["h"]["colour"] = "red"
+    g.edges["x", "h"]["age"] = 3
+    net = gb.Network(g, backend="numpy")
+    g.graph["title"], g.nodes["h"]["colour"], g.edges["x", "h"]["age"] = "two", "blue", 4
+    g.nodes["y"]["new"] = 1
+    out = net.to_networkx()
+    assert (out.graph["title"], out.nodes["h"]["colour"], out.edges["x", "h"]["age"]) == ("one", "red", 3)
+    assert "new" not in out.nodes["y"]
+
+
+def test_stored_duplicates_add_up_and_the_users_matrix_stays() -> None:
+    w = sparse.csr_matrix((np.array([1.0, 2.0, 4.0]), np.array([2, 0, 2]), np.array([0, 3])), shape=(1, 3))
+    g = nx.DiGraph([("x", "y", {"weight": w})])
+    g.nodes["x"]["units"] = 3
+    net = gb.Network(g, backend="numpy")
+    assert net.weights.tolist() == [2.0, 5.0]
+    assert net.forward([[1.0, 1.0, 10.0]]).tolist() == [[52.0]]
+    assert (w.data.tolist(), w.indices.tolist()) == ([1.0, 2.0, 4.0], [2, 0, 2])

@@ -17,6 +17,8 @@ from networkx.utils import graphs_equal
 from scipy import sparse
 
 import graphbp as gb
+from graphbp import registry
+from helpers.backends import HostBackend
 
 
 def drawing() -> nx.DiGraph:
@@ -157,6 +159,36 @@ def test_a_network_travels_to_a_spawned_process() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         Y = pool.apply(net.forward, (X,))
     assert np.array_equal(Y, net.forward(X))
+
+
+def test_an_operator_keeps_the_weights_it_was_made_with() -> None:
+    net = network()
+    v = np.arange(1.0, net.n_parameters + 1)
+    H = net.hessian_operator(X, T)
+    before = H @ v
+    net.weights[:] = 0.3
+    assert np.array_equal(H @ v, before)
+    assert not np.array_equal(net.hessian_operator(X, T) @ v, before)
+
+
+def test_weights_on_a_device_are_a_read_only_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that copies to the host: what is written there would be lost, so it cannot be."""
+
+    class Copying(HostBackend):
+        name = "copying"
+
+        def compile(self, *args: Any) -> Any:
+            return registry.get_backend("numpy").compile(*args)
+
+        def to_numpy(self, array: Any) -> Any:
+            return array.copy()
+
+    monkeypatch.setattr(registry, "_added", {"copying": Copying()})
+    net = network(backend="copying")
+    with pytest.raises(ValueError, match="read-only"):
+        net.weights[0] = 1.0
+    net.weights = net.weights * 2
+    assert net.weights.tolist() == (2 * network().weights).tolist()
 
 
 def test_one_sample() -> None:

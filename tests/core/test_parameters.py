@@ -88,6 +88,42 @@ def test_tied_stand_once_where_the_first_stands() -> None:
     np.testing.assert_allclose(net.gradient(X, T), expected, rtol=1e-6)
 
 
+def test_a_bias_may_lead_edges_that_come_later() -> None:
+    """One parameter for the bias of a, a unit edge and a 1 × 1 layer edge into b: it stands where the bias does."""
+    g = nx.DiGraph()
+    g.add_node("x")
+    g.add_node("a", bias=2.0, tie="w")
+    g.add_node("b")
+    g.add_edge("x", "a", weight=5.0)
+    g.add_edge("a", "b", weight=3.0)
+    g.add_edge("x", "b", weight=[[2.0]], tie="w")
+    g.add_edge("a", "c", weight=2.0, tie="w")
+    net = gb.Network(g, backend="numpy")
+    assert net.weights.tolist() == [5.0, 2.0, 3.0]
+    assert net.parameter_index("a") == net.parameter_index("x", "b") == net.parameter_index("a", "c") == slice(1, 2)
+    assert [net.parameter_name(k) for k in range(3)] == ["edge 'x' -> 'a'", "bias of node 'a'", "edge 'a' -> 'b'"]
+
+
+def test_each_parameter_has_its_own_name() -> None:
+    """A bias is followed by the next node's edges: where one ends and the other begins."""
+    net = gb.Network(drawing(), backend="numpy")
+    names = [net.parameter_name(k) for k in range(net.n_parameters)]
+    assert len(set(names)) == net.n_parameters
+    assert names[:7] == [
+        *(f"edge 'h' -> 'y' at (0, {c})" for c in range(3)), *(f"edge 'x' -> 'y' at (0, {c})" for c in range(2)),
+        "bias of node 'y'", "edge 'x' -> 'h' at (0, 0)",
+    ]  # fmt: skip
+
+
+def test_an_edge_without_entries_has_an_empty_slice() -> None:
+    g = nx.DiGraph([("x", "y", {"weight": sparse.csr_array((2, 3))})])
+    g.nodes["x"]["units"], g.nodes["y"]["units"] = 3, 2
+    net = gb.Network(g, backend="numpy")
+    index = net.parameter_index("x", "y")
+    assert index.stop - index.start == 0
+    assert net.forward(np.ones((1, 3))).tolist() == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize("kind", ["dense", "sparse", "bias"])
 def test_tied_layers(kind: str) -> None:
     g = nx.DiGraph()

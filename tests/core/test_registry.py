@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
-from typing import Any
 
-import numpy as np
 import pytest
 
 import graphbp as gb
 from graphbp import registry
 from graphbp.protocols import Availability
+from helpers.backends import HostBackend
 
 
-class Absent:
+class Absent(HostBackend):
     name = "absent"
 
     def availability(self) -> Availability:
         return Availability(False, "its library is missing", install="pip install absent")
-
-    def compile(self, *args: Any) -> Any:
-        raise AssertionError("never asked")
-
-    def owns(self, array: Any) -> bool:
-        return False
-
-    def asarray(self, array: Any, dtype: Any) -> Any:
-        return np.ascontiguousarray(array, dtype)
-
-    def to_numpy(self, array: Any) -> Any:
-        return array
 
 
 @pytest.fixture(autouse=True)
@@ -58,15 +46,85 @@ def test_registering_is_refused_by_name() -> None:
         registry.register_backend(impostor)
 
 
-def test_auto_goes_on_to_numpy_where_numba_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def entry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """A function that puts an entry point among the backends, for one test."""
     entries = dict(registry.plugin_entries(registry.BACKENDS))
-    entries["numba"] = EntryPoint("numba", "a_module_that_is_not_here:backend", registry.BACKENDS)
     monkeypatch.setattr(registry, "plugin_entries", lambda group: entries)
     registry._load_backend.cache_clear()
-    try:
-        assert registry.usable_backend("auto").name == "numpy"
-    finally:
-        registry._load_backend.cache_clear()
+
+    def put(name: str, value: str) -> None:
+        entries[name] = EntryPoint(name, value, registry.BACKENDS)
+
+    yield put
+    registry._load_backend.cache_clear()
+
+
+def test_auto_goes_on_to_numpy_where_numba_cannot_be_imported(entry: Callable[[str, str], None]) -> None:
+    entry("numba", "a_module_that_is_not_here:backend")
+    assert registry.usable_backend("auto").name == "numpy"
+
+
+def test_auto_goes_on_to_numpy_where_numba_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = Absent()
+    get = registry.get_backend
+    monkeypatch.setattr(registry, "get_backend", lambda name: absent if name == "numba" else get(name))
+    assert registry.usable_backend("auto").name == "numpy"
+
+
+def test_auto_is_numba_where_it_can_run(usable: Callable[[str], str]) -> None:
+    assert registry.usable_backend("auto").name == usable("numba")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("graphbp_numpy:backend", "'other' calls itself 'numpy'; the two must agree"),
+        ("graphbp_numpy:nothing", "'other' names nothing"),
+        ("graphbp_numpy:__name__", "'other' is not a backend"),
+    ],
+)
+def test_an_entry_point_that_is_wrong_is_refused_by_name(value: str, words: str, entry: Callable[[str, str], None]) -> None:
+    entry("other", value)
+    with pytest.raises(gb.RegistryError, match=f"entry point {value} of backend {words}"):
+        registry.get_backend("other")
+
+
+def test_no_cure_is_offered_where_there_is_none() -> None:
+    backend = Absent()
+    backend.availability = lambda: Availability(False, "no such hardware")  # type: ignore[method-assign]
+    registry.register_backend(backend)
+    with pytest.raises(gb.BackendNotAvailableError, match=r"no such hardware$"):
+        registry.usable_backend("absent")
+
+
+class Plugin:
+    """Stands for an entry point: counts how often it registers, and fails as often as it is told to."""
+
+    value = "a_plugin:register"
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.calls = failures, 0
+
+    def load(self) -> Callable[[], None]:
+        return self.register
+
+    def register(self) -> None:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ValueError("not today")
+
+
+def test_plugins_register_once_and_a_failure_is_said_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = Plugin(failures=2)
+    monkeypatch.setattr(registry, "plugin_entries", lambda group: {"mine": plugin})
+    monkeypatch.setattr(registry, "_loaded_groups", set())
+    for _ in range(2):
+        with pytest.raises(gb.RegistryError, match=r"'mine' \(a_plugin:register\) failed to register its formulas: not today"):
+            registry.load_plugins("formulas")
+    for _ in range(2):
+        registry.load_plugins("formulas")
+    assert plugin.calls == 3
 
 
 def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +132,10 @@ def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda group: pair)
     with pytest.raises(gb.RegistryError, match=r"'twice'.*one:backend and other:backend; uninstall one"):
         registry.plugin_entries("some.group")
+
+
+def test_one_package_found_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editable install beside a wheel: the same entry point on two paths."""
+    pair = [EntryPoint("same", "one:backend", "another.group")] * 2
+    monkeypatch.setattr(registry, "entry_points", lambda group: pair)
+    assert list(registry.plugin_entries("another.group")) == ["same"]
