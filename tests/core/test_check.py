@@ -159,3 +159,58 @@ def test_an_exact_fit_is_no_false_alarm():
     report = net.check(X, T)
     assert report.ok, report
     assert max(abs(net.gradient(X, T))) < 1e-11
+
+
+def steep():
+    """y = sin(300 x) at x near 10, where the truncation of a central difference is 5e-5 of the derivative."""
+    g = nx.DiGraph()
+    g.add_node("y", activation="sin", bias=0.0)
+    g.add_edge("x", "y", weight=300.0)
+    x = np.linspace(9.0, 10.0, 20)[:, None]
+    return g, x, np.zeros((20, 1))
+
+
+def test_a_steep_network_is_no_false_alarm():
+    g, X, T = steep()
+    report = gb.Network(g, backend="numpy").check(X, T, method="central")
+    assert report, str(report)
+    assert any("extrapolated" in row.against for row in report.rows)
+
+
+def test_a_fault_in_a_steep_network_is_seen():
+    g, X, T = steep()
+    with faulty("steep", scale_parameter(0)) as backend:
+        report = gb.Network(g, backend=backend).check(X, T, method="central")
+    assert [row.worst for row in report.wrong][0] == "edge 'x' -> 'y'"
+
+
+def saturated(scale, dtype="float64", error="cross_entropy"):
+    """Samples for which a softmax is as sure as e^-scale, and the classes it finds."""
+    graph = gb.layered([3, 4, 3], output_activation="softmax", seed=1)
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    a = np.sort(gb.Network(gb.layered([3, 4, 3], seed=1), backend="numpy").forward(X), axis=1)
+    margin = a[:, -1] - a[:, -2]
+    X, scale = X[np.argsort(margin)[-12:]], scale / np.sort(margin)[-12]
+    graph.edges["h1", "y"]["weight"] = graph.edges["h1", "y"]["weight"] * scale
+    net = gb.Network(graph, error=error, backend="numpy", dtype=dtype)
+    labels = net.forward(X).argmax(axis=1)
+    return graph, X, labels if error == "cross_entropy" else np.eye(3)[labels]
+
+
+@pytest.mark.parametrize("error", ["cross_entropy", "sum_of_squares"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [30, 80, 300])
+def test_a_saturated_softmax_is_no_false_alarm(scale, dtype, error):
+    graph, X, T = saturated(scale, dtype, error)
+    report = gb.Network(graph, error=error, backend="numpy", dtype=dtype).check(X, T)
+    assert report, str(report)
+    if scale == 300:
+        assert "saturated" in str(report)
+
+
+def test_a_fault_beside_a_saturated_softmax_is_seen():
+    """Its gradient is exact where the class is wrong, so nothing is excused there."""
+    graph, X, labels = saturated(300)
+    with faulty("saturated", scale_parameter(0)) as backend:
+        report = gb.Network(graph, error="cross_entropy", backend=backend).check(X, (labels + 1) % 3)
+    assert report.wrong[0].quantity == "gradient"
