@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,3 +121,28 @@ def test_products_have_the_same_bits_from_any_python_thread(two_blas_threads):
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(product).result() == product()
+
+
+def test_a_blas_that_is_loaded_later_is_limited_too():
+    """NumPy and SciPy each bring their own OpenBLAS, in a wheel; graphbp imports SciPy only on use."""
+    code = textwrap.dedent("""
+        import sys, threadpoolctl
+        from graphbp.threads import single_threaded_blas
+
+        def pools():
+            return [each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+
+        with single_threaded_blas():
+            first = pools()
+        import scipy.linalg
+        if len(pools()) == len(first) or max(pools()) == 1:
+            sys.exit("skip")
+        with single_threaded_blas():
+            inside = pools()
+        sys.exit(f"{inside} inside" if set(inside) != {1} else 0)
+    """)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    if done.stderr.strip() == "skip":
+        pytest.skip("SciPy brings no BLAS of its own with threads here")
+    assert done.returncode == 0, done.stderr
