@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from graphbp.jacobian import JacobianPlan
     from graphbp.second_order.blocks import UnitBlocks
     from graphbp.second_order.estimates import Estimate
+    from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
 
 __all__ = ["Network"]
 
@@ -477,6 +478,25 @@ class Network:
         batch = self._batch(X, T, sample_weight)
         self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
         return self._back(self._run.outer_product_hessian(self._theta, *batch), X, T)
+
+    def outer_product_inverse(
+        self,
+        X: Any,
+        T: Any,
+        alpha: float,
+        sample_weight: Any = None,
+        *,
+        method: Literal["auto", "sequential", "cholesky", "low_rank"] = "auto",
+    ) -> SequentialInverse | DenseInverse | LowRankInverse:
+        """(αI + Σ_n s_n ∇a_n Λ_n ∇a_nᵀ)⁻¹, as an object with `solve(v)`, `quadratic(rows)`, `diagonal()` and `dense()`; α > 0.
+
+        "sequential" takes sample by sample (section 8.1.6), and its `update(rows)` goes on with later ones; "cholesky" factors the whole;
+        "low_rank" never forms W × W, and is what "auto" takes where N K < W.
+        """
+        from graphbp.second_order.inverse import outer_product_inverse
+
+        self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
+        return outer_product_inverse(self, X, T, alpha, sample_weight, method=method)
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""

@@ -181,7 +181,7 @@ def test_a_fault_in_a_steep_network_is_seen():
     g, X, T = steep()
     with faulty("steep", scale_parameter(0)) as backend:
         report = gb.Network(g, backend=backend).check(X, T, method="central")
-    assert [row.worst for row in report.wrong][0] == "edge 'x' -> 'y'"
+    assert report.wrong[0].worst == "edge 'x' -> 'y'"
 
 
 def saturated(scale, dtype="float64", error="cross_entropy"):

@@ -258,3 +258,16 @@ CORE = "activations catalogue columns compose config data error_functions except
 def test_docstrings_run(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"graphbp.{name}" if name else "graphbp"))
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("method", ["auto", "sequential", "cholesky", "low_rank"])
+@pytest.mark.parametrize("n", [3, 30])
+def test_the_inverse_of_the_outer_product(method, n):
+    net = gb.Network(gb.layered([2, 3, 2], output_activation="softmax", seed=1), error="cross_entropy", backend="numpy")
+    rng = np.random.default_rng(0)
+    X, labels, s = rng.normal(size=(n, 2)), rng.integers(2, size=n), rng.uniform(0.5, 2, n)
+    expected = np.linalg.inv(net.outer_product_hessian(X, labels, s) + 0.2 * np.eye(net.n_parameters))
+    inverse = net.outer_product_inverse(X.tolist(), labels.tolist(), 0.2, s.tolist(), method=method)
+    np.testing.assert_allclose(inverse.dense(), expected, rtol=1e-9, atol=1e-11)
+    with pytest.raises(gb.DataError, match="T"):
+        net.outer_product_inverse(X, np.append(labels, 0), 0.2, method=method)
