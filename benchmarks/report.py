@@ -66,6 +66,11 @@ def _title(name: str, size: int | None, titles: dict[str, str]) -> str:
     return title if size is None else f"{title}: size {size:,}"
 
 
+def _line(texts: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
 def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
     """The same tables, for a document."""
     out = []
@@ -73,7 +78,7 @@ def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
         out.append(f"**{_title(name, size, titles)}** \n")
         out.append("| " + " | ".join(HEAD) + " |")
         out.append("|" + "|".join("--:" if n in (1, 3, 4, 5) else ":--" for n in range(len(HEAD))) + "|")
-        out += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in group]
+        out += [_line(cells(row)) for row in group]
         out.append("")
     return "\n".join(out)
 
@@ -85,9 +90,8 @@ def summary(rows: Sequence[Row], titles: dict[str, str]) -> str:
         if row.target:
             what, time, _, ratio, best, _, target, verdict, _ = cells(row)
             measured = time if ratio in ("", "1") else ratio
-            out.append(
-                f"| {_title(row.workload, row.size, titles)} | {what} | {measured} | {best} | {target} | {verdict or 'not measured'} |"
-            )
+            title = _title(row.workload, row.size, titles)
+            out.append(_line((title, what, measured, best, target, verdict or "not measured")))
     return "\n".join(out) + "\n"
 
 

@@ -87,12 +87,12 @@ def _softmax_that_feeds() -> nx.DiGraph:
     return g
 
 
-def _tied_arrays(second: Any, first: Any = (1.0, 2.0)) -> nx.DiGraph:
-    """Two layers of two units, fed by one unit through weights with one tie."""
-    g = nx.DiGraph([("x", "h"), ("x", "y")])
+def _tied_arrays(second: Any, first: Any = ((1.0, 2.0),), kind: Any = np.array) -> nx.DiGraph:
+    """A layer of two units that feeds two units through weights with one tie."""
+    g = nx.DiGraph()
+    g.add_node("x", units=2)
     for node, w in (("h", first), ("y", second)):
-        g.nodes[node]["units"] = 2
-        g.edges["x", node].update(weight=w if sparse.issparse(w) else np.reshape(w, (2, 1)), tie="shared")
+        g.add_edge("x", node, weight=kind(w), tie="shared")
     return g
 
 
@@ -154,9 +154,9 @@ GRAPHS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = 
     "weight scalar from a layer": (
         lambda: layers(0.5, units=1), gb.WeightError, ("edge 'x' -> 'y'", "scalar", "(1, 3)", "units of 'x'")
     ),
-    "tie entries": (lambda: _tied_arrays([1.0, 3.0]), gb.WeightError, ("'shared'", "'x' -> 'h'", "'x' -> 'y'", "values differ")),
+    "tie entries": (lambda: _tied_arrays([[1.0, 3.0]]), gb.WeightError, ("'shared'", "'x' -> 'h'", "'x' -> 'y'", "values differ")),
     "tie patterns": (
-        lambda: _tied_arrays(sparse.csr_array([[1.0], [0.0]]), sparse.csr_array([[0.0], [1.0]])),
+lambda: _tied_arrays([[0.0, 1.0]], [[1.0, 0.0]], kind=sparse.csr_array),
         gb.WeightError, ("'shared'", "shapes differ"),
     ),
     "weight NaN in array": (lambda: layers([[1, 2, 3], [4, np.nan, 6]]), gb.WeightError, ("edge 'x' -> 'y'", "nan at (1, 1)")),

@@ -200,6 +200,14 @@ def test_one_sample() -> None:
     assert net.hessian(X[:1], T[:1]).shape == (5, 5)
 
 
+def test_products_with_the_weight_jacobian() -> None:
+    net = network()
+    v, V = np.arange(1.0, net.n_parameters + 1), np.array([[1.0], [-2.0], [0.5]])
+    J = net.weight_jacobian(X)
+    np.testing.assert_allclose(net.weight_jvp(X, v), J @ v, rtol=1e-13)
+    np.testing.assert_allclose(net.weight_vjp(X, V), np.einsum("nk,nkw->w", V, J), rtol=1e-13)
+
+
 def test_all_frozen() -> None:
     g = drawing()
     nx.set_edge_attributes(g, False, "trainable")
