@@ -11,7 +11,8 @@ over all sources of the unit j and all targets of the unit i, skips included:
 
     "glorot"  √(2 / (fan_in + fan_out))     "he"  √(2 / fan_in)     "lecun"  √(1 / fan_in)     a number: itself
 
-Biases start at 0.
+Biases start at 0.  `layered` and `random_dag` give inputs and outputs their `role`, so that a hidden unit whose last outgoing edge is
+pruned does not become an output; `from_edges` and `from_adjacency` do where they are told which nodes these are.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ def layered(
     g = nx.DiGraph()
     for layer, (name, n) in enumerate(zip(names, counts, strict=True)):
         attributes: dict[str, Any] = {} if layer == 0 else {"activation": kinds[layer - 1]}
+        if layer in (0, last):
+            attributes["role"] = "output" if layer else "input"
         if units == "layers":
             g.add_node(name, units=n, **attributes, **({"bias": np.zeros(n)} if bias and layer else {}))
         else:
@@ -222,10 +225,9 @@ def random_dag(
     hidden = [kinds[i] for i in rng.integers(len(kinds), size=H).tolist()]
     extra = {"bias": 0.0} if bias else {}
     g = nx.DiGraph()
-    g.add_nodes_from(names[:D])
-    g.add_nodes_from(
-        (name, {"activation": kind, **extra}) for name, kind in zip(names[D:], hidden + [output_activation] * K, strict=True)
-    )
+    g.add_nodes_from(names[:D], role="input")
+    g.add_nodes_from((name, {"activation": kind, **extra}) for name, kind in zip(names[D : D + H], hidden, strict=True))
+    g.add_nodes_from(names[D + H :], activation=output_activation, role="output", **extra)
     _add_edges(g, [names[i] for i in src.tolist()], [names[j] for j in dst.tolist()], weight)
     return g
 

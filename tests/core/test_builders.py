@@ -203,3 +203,15 @@ def test_a_stored_zero_is_an_edge_and_a_dense_zero_is_none():
 def test_a_cycle_is_found_when_it_becomes_a_network():
     with pytest.raises(gb.GraphError, match="cycle"):
         gb.Network(gb.from_edges([0, 1, 2, 2], [1, 2, 1, 3], 1.0), backend="numpy")
+
+
+@pytest.mark.parametrize(
+    "g", [gb.layered([3, 4, 2], units="units"), gb.random_dag(3, 6, 2, fan_in=2, seed=1)], ids=["layered", "random_dag"]
+)
+def test_pruning_makes_no_inputs_or_outputs(g):
+    net = gb.Network(g, backend="numpy")
+    hidden = [name for name in g if name not in (*net.inputs, *net.outputs)]
+    g.remove_edges_from([*g.out_edges(hidden[0]), *g.in_edges(hidden[-1])])
+    pruned = gb.Network(g, backend="numpy")
+    assert (pruned.inputs, pruned.outputs) == (net.inputs, net.outputs)
+    assert pruned.check(np.ones((2, 3)), np.zeros((2, 2)))
