@@ -42,6 +42,12 @@ FEW_EDGES = 1 << 16
 """Up to so many edges, samples that fit one narrow tile are swept in a single call on the caller's thread."""
 FILL = 1 << 16
 """Weights gathered by one task."""
+GRAIN = 1 << 19
+"""Edges × samples of a task, at least: about 50 µs, against some 20 µs to have another thread take it."""
+ROW_COST = 8
+"""A row's activation, load and store in edges."""
+KEPT_BYTES = 64 << 20
+"""Gradient sums up to this size are kept for the next call: fresh memory costs a page fault every 4 KiB."""
 
 
 class NumbaExecutable:
@@ -60,6 +66,7 @@ class NumbaExecutable:
             self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
+        self._kept_sums: deque[Array] = deque(maxlen=2)
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
 
@@ -87,10 +94,14 @@ class NumbaExecutable:
             return 2
         return 4
 
-    def partitions(self, n_tiles: int) -> int:
+    def partitions(self, n_samples: int, n_tiles: int) -> int:
         """Into how many parts the samples are cut, each with its own gradient sums: a matter of N and the network alone."""
         room = max(2, SUMS_BYTES // (self.plan.sums_size * self.dtype.itemsize))
-        return min(n_tiles, room, MAX_PARTITIONS)
+        return min(n_tiles, room, MAX_PARTITIONS, self.worth(n_samples))
+
+    def worth(self, n_samples: int) -> int:
+        """Tasks that so many samples are worth."""
+        return 1 + (self.plan.n_edges + ROW_COST * self.schedule.n_rows) * n_samples // GRAIN
 
     def describe(self, n_samples: int) -> str:
         """Which path these samples take, and why."""
@@ -104,7 +115,7 @@ class NumbaExecutable:
         size = vectors * VECTOR_BYTES * self.rows
         return (
             f"tiles: {tiles} of {vectors * self.width} samples, {size / 2**20:.2g} MiB of rows each, all levels in one pass; "
-            f"gradient sums in {self.partitions(tiles)} partitions; {threads}"
+            f"gradient sums in {self.partitions(n_samples, tiles)} partitions; {threads}"
         )
 
     # -- first order -------------------------------------------------------------------------------------------------------
@@ -120,7 +131,7 @@ class NumbaExecutable:
         w, bias = self._weights(theta, self.plan.in_param), self._weights(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
-        parts = min(tiles, 64)
+        parts = min(tiles, 64, self.worth(len(X)))
 
         def task(part: int) -> None:
             buffer = self._take(vectors)
@@ -163,12 +174,14 @@ class NumbaExecutable:
         by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
-        parts = self.partitions(tiles)
-        sums = np.zeros((parts, 0 if mode == kernels.VALUE else plan.sums_size), self.dtype)
+        parts = self.partitions(len(X), tiles)
+        sums = self._sums(0 if mode == kernels.VALUE else parts)
         values = [0.0] * parts
 
         def task(part: int) -> None:
             buffer = self._take(vectors)
+            own = sums[part] if len(sums) else self.none
+            own[:] = 0
             values[part] = kernels.sweep(
                 self.tags[vectors],
                 plan.table,
@@ -179,7 +192,7 @@ class NumbaExecutable:
                 T,
                 s,
                 by_x,
-                sums[part],
+                own,
                 buffer,
                 mode,
                 tiles * part // parts,
@@ -189,6 +202,8 @@ class NumbaExecutable:
 
         run_tasks(task, parts, blas=False)
         gradient = self.none if mode == kernels.VALUE else self._collect(sums)
+        if sums.nbytes <= KEPT_BYTES:
+            self._kept_sums.append(sums)
         return _pairwise_sum(values), gradient, by_x
 
     # -- everything else -----------------------------------------------------------------------------------------------------
@@ -367,6 +382,14 @@ class NumbaExecutable:
             return self._buffers[vectors].pop()
         except IndexError:
             return np.zeros(VECTOR_BYTES * (vectors * self.rows + self.width + 1), np.uint8)
+
+    def _sums(self, parts: int) -> Array:
+        """(parts, sums_size) numbers of any value, used before or new."""
+        try:
+            kept = self._kept_sums.pop()
+        except IndexError:
+            kept = self._no_rows
+        return kept if len(kept) == parts else np.empty((parts, self.plan.sums_size if parts else 0), self.dtype)
 
     def _weights(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""

@@ -1,9 +1,8 @@
 """z = h(a), h' and h'' for every built-in activation, as vector arithmetic: at most 2 ulp from the exact h.
 
 Each row of `FORMULAS` holds `f`, `df` and `d2f` of the pre-activation, and, where h' is a cheap function of z itself, `dz`: then the
-reverse sweep needs no copy of a.  All are written for float64 vectors; for float32 the same formulas run in float64 and are
-rounded once at the end (`graphbp_numba.functions`), which leaves half an ulp, except the rows in `NATIVE`, which are exact or
-correctly rounded in either precision.
+reverse sweep needs no copy of a.  For float32 those that `is_native` names run in float32 itself, which takes half the vectors; the
+others run in float64 and are rounded once at the end (`graphbp_numba.functions`), which leaves half an ulp.
 
 How each stays accurate
 -----------------------
@@ -25,15 +24,11 @@ from llvmlite import ir
 
 from graphbp_numba.lanes import Lanes, declared, fma, polynomial, where
 
-__all__ = ["FORMULAS", "NATIVE", "Formula", "vector_exp"]
+__all__ = ["FORMULAS", "Formula", "is_native", "vector_exp"]
 
 Vector = Callable[[Lanes], Lanes]
 
 _LOG2E = 1.4426950408889634
-_LN2, _LN2_LO = 0.6931471805599453, 2.3190468138462996e-17
-_MAGIC = 6755399441055744.0  # 1.5 · 2^52: adding it rounds to an integer, whose bits then stand in the low mantissa
-_MAGIC_BITS = 0x4338000000000000
-_ONE_BITS = 0x3FF0000000000000
 _TINY = 2.2250738585072014e-308
 
 _EM1 = (
@@ -76,18 +71,64 @@ _MILLS = (
 # -- building blocks ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Real:
+    """What exp needs to know about a precision.
+
+    magic : 1.5 · 2^mantissa: adding it rounds to an integer, whose bits then stand in the low mantissa.
+    ln2, ln2_lo : their sum is ln 2.        low, high : where exp has long been 0 or infinite.
+    em1 : expm1(r) = r + r² Σ_i em1_i r^i for |r| ≤ ½ ln 2, to a rounding error.
+    faint : quotients below this are too near to the subnormal numbers for a residual.
+    """
+
+    mantissa: int
+    magic: float
+    magic_bits: int
+    one_bits: int
+    ln2: float
+    ln2_lo: float
+    low: float
+    high: float
+    em1: tuple[float, ...]
+    faint: float
+
+
+_DOUBLE = _Real(
+    52,
+    6755399441055744.0,
+    0x4338000000000000,
+    0x3FF0000000000000,
+    0.6931471805599453,
+    2.3190468138462996e-17,
+    -746.0,
+    710.0,
+    _EM1,
+    1e-290,
+)
+_SINGLE = _Real(
+    23, 12582912.0, 0x4B400000, 0x3F800000, 0.693147182464599609375, -1.904654299957768e-09, -105.0, 89.0, _EM1[:7], 1e-30
+)
+_LN2, _LN2_LO, _MAGIC, _MAGIC_BITS = _DOUBLE.ln2, _DOUBLE.ln2_lo, _DOUBLE.magic, _DOUBLE.magic_bits
+
+
+def _real(x: Lanes) -> _Real:
+    return _DOUBLE if x.is_double else _SINGLE
+
+
 def _reduce(x: Lanes, x_lo: Lanes | None = None) -> tuple[Lanes, Lanes]:
     """(k, expm1(r)) with x + x_lo = k ln 2 + r, |r| ≤ ½ ln 2; k as integers."""
-    shifted = fma(x, _LOG2E, _MAGIC)
-    k = shifted - _MAGIC
-    high = fma(k, -_LN2, x)
-    r = fma(k, -_LN2_LO, high) if x_lo is None else high - fma(k, _LN2_LO, -x_lo)
-    return shifted.bits() - _MAGIC_BITS, fma(r * r, polynomial(r, _EM1), r)
+    real = _real(x)
+    shifted = fma(x, _LOG2E, real.magic)
+    k = shifted - real.magic
+    high = fma(k, -real.ln2, x)
+    r = fma(k, -real.ln2_lo, high) if x_lo is None else high - fma(k, real.ln2_lo, -x_lo)
+    return shifted.bits() - real.magic_bits, fma(r * r, polynomial(r, real.em1), r)
 
 
 def _power_of_two(k: Lanes) -> Lanes:
-    """2^k for −1022 ≤ k ≤ 1023."""
-    return ((k << 52) + _ONE_BITS).as_float()
+    """2^k where that is a normal number."""
+    real = _real(k)
+    return ((k << real.mantissa) + real.one_bits).as_float()
 
 
 def _scale(x: Lanes, k: Lanes) -> Lanes:
@@ -98,7 +139,7 @@ def _scale(x: Lanes, k: Lanes) -> Lanes:
 
 def vector_exp(x: Lanes) -> Lanes:
     """exp(x)."""
-    k, q = _reduce(x.clamp(-746.0, 710.0))
+    k, q = _reduce(x.clamp(_real(x).low, _real(x).high))
     return _scale(q + 1, k)
 
 
@@ -219,8 +260,9 @@ def _tanh(a: Lanes) -> Lanes:
     m_lo = tail - (m - head)
     d = m + 2
     d_lo = (m - (d - 2)) + m_lo
-    z = m / d
-    return fma((fma(z, -d, m) + m_lo) - z * d_lo, 1 / d, z).copysign(a)
+    inverse = 1 / d
+    z = m * inverse
+    return fma((fma(z, -d, m) + m_lo) - z * d_lo, inverse, z).copysign(a)
 
 
 def _sigmoid(a: Lanes) -> Lanes:
@@ -228,8 +270,9 @@ def _sigmoid(a: Lanes) -> Lanes:
     d = e + 1
     d_lo = e - (d - 1)
     top = where(a < 0, e, where(a.is_nan(), a, 1.0))
-    q = top / d
-    return where(q < 1e-290, q, fma(fma(q, -d, top) - q * d_lo, 1 / d, q))
+    inverse = 1 / d
+    q = top * inverse
+    return where(q < _real(a).faint, q, fma(fma(q, -d, top) - q * d_lo, inverse, q))
 
 
 def _dsigmoid(a: Lanes) -> Lanes:
@@ -425,5 +468,10 @@ FORMULAS: dict[str, Formula] = {
     "step": Formula(lambda a: where(a > 0, 1.0, _zero_like(a)), _zero_like, _zero_like),
 }
 
-NATIVE = frozenset({"identity", "relu", "leaky_relu", "abs", "step", "square", "reciprocal", "sqrt"})
-"""Rows that run in float32 itself: exact, or one correctly rounded operation."""
+_EXACT = frozenset({"identity", "relu", "leaky_relu", "abs", "step", "square", "reciprocal", "sqrt"})
+_NATIVE = frozenset({("tanh", "f"), ("sigmoid", "f"), ("exp", "f"), ("exp", "df"), ("exp", "d2f")})
+
+
+def is_native(name: str, kind: str) -> bool:
+    """Whether a formula runs in float32 itself: exact or one rounding, a few roundings of z, or made for both precisions."""
+    return kind == "dz" or name in _EXACT or (name, kind) in _NATIVE

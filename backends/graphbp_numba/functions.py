@@ -20,7 +20,7 @@ from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from graphbp.extend import Activation, ErrorFunction, NotSupportedError
-from graphbp_numba.formulas import FORMULAS, NATIVE
+from graphbp_numba.formulas import FORMULAS, is_native
 from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
 from graphbp_numba.lanes import INT64, load, store, vector_type
 
@@ -57,7 +57,8 @@ def _map_formula(context: Any, name: Any, kind: Any, dtype: Any, source: Any, ta
         builder.cbranch(builder.icmp_signed("<", offset, stop), body, end)
         builder.position_at_end(body)
         a = load(builder, builder.add(source, offset), vector)
-        z = formula(a) if real == "float64" or name.literal_value in NATIVE else formula(a.widen()).narrow()
+        native = real == "float64" or is_native(name.literal_value, kind.literal_value)
+        z = formula(a) if native else formula(a.widen()).narrow()
         store(builder, z, builder.add(target, offset))
         offset.add_incoming(builder.add(offset, ir.Constant(INT64, VECTOR_BYTES)), builder.basic_block)
         builder.branch(head)

@@ -8,6 +8,10 @@
 
 Where neither the install folder nor the home can be written, the cache goes to a private folder for temporary files; where that
 fails too, each process compiles anew.  Both are said once, as a warning.
+
+Numba numbers the files that hold one function's specialisations and notes the numbers in an index, without a lock: two processes
+that save at the same moment take the same number, and one of them is later given the other's machine code.  So here every
+access to a cache folder waits for a lock file in it.
 """
 
 from __future__ import annotations
@@ -18,13 +22,16 @@ import stat
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from filelock import FileLock, Timeout
 from numba import cfunc, njit
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 
 __all__ = [
@@ -68,13 +75,65 @@ def kernel(function: _F) -> _F:
 
 def compiled(function: _F) -> _F:
     """A function for Python to call, cached on disk."""
-    made: _F = _cached(lambda caching: njit(cache=caching, **_SETTINGS)(function))
+
+    def make(caching: bool) -> Any:
+        dispatcher: Any = njit(**_SETTINGS)(function)
+        if caching:
+            dispatcher._cache = _LockedCache(function)  # type: ignore[no-untyped-call]
+        return dispatcher
+
+    made: _F = _cached(make)
     return made
 
 
 def compiled_c(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """A C function with this signature, cached on disk; `.address` is what to call."""
-    return lambda function: _cached(lambda caching: cfunc(signature, cache=caching, error_model="numpy")(function))
+
+    def compile_now(function: Callable[..., Any]) -> Any:
+        def make(caching: bool) -> Any:
+            if not caching:
+                return cfunc(signature, error_model="numpy")(function)
+            folder: str = FunctionCache(function).cache_path  # type: ignore[no-untyped-call]
+            with _alone_in(folder) as alone:
+                return cfunc(signature, cache=alone, error_model="numpy")(function)
+
+        return _cached(make)
+
+    return compile_now
+
+
+LOCK_SECONDS = 60.0
+"""How long to wait for another process that saves; then this one does without the cache."""
+_locks: dict[str, FileLock] = {}
+
+
+@contextmanager
+def _alone_in(folder: str) -> Iterator[bool]:
+    """Keep other processes and threads out of a cache folder; false where that cannot be had."""
+    with _lock:
+        lock = _locks.setdefault(folder, FileLock(Path(folder) / "graphbp.lock", thread_local=False))
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except (Timeout, OSError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+class _LockedCache(FunctionCache):
+    """Numba's cache, one process at a time."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with _alone_in(self.cache_path) as alone:
+            return super().load_overload(sig, target_context) if alone else None  # type: ignore[no-untyped-call]
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with _alone_in(self.cache_path) as alone:
+            if alone:
+                super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def instruction(definition: Callable[..., Any]) -> Any:

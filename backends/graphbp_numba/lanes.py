@@ -24,8 +24,8 @@ Number = float | int
 
 
 def vector_type(dtype: str, count: int) -> Any:
-    """The LLVM type of `count` lanes of "float64", "float32" or "int64"."""
-    return ir.VectorType({"float64": ir.DoubleType(), "float32": ir.FloatType(), "int64": INT64}[dtype], count)
+    """The LLVM type of `count` lanes of "float64", "float32", "int64" or "int32"."""
+    return ir.VectorType({"float64": ir.DoubleType(), "float32": ir.FloatType(), "int64": INT64, "int32": INT32}[dtype], count)
 
 
 def declared(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
@@ -56,7 +56,7 @@ class Mask:
 
 
 class Lanes:
-    """A vector of floats, or of 64-bit integers (then +, −, &, |, << and >> work on the integers)."""
+    """A vector of floats, or of integers (then +, −, &, |, << and >> work on the integers)."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.b, self.v = builder, value
@@ -169,13 +169,18 @@ class Lanes:
         """Into [low, high]; a NaN stays a NaN."""
         return where(self < low, low, where(self > high, high, self))
 
+    @property
+    def is_double(self) -> bool:
+        """64 bits a lane, floats or integers; else 32."""
+        return self.v.type.element in (ir.DoubleType(), INT64)
+
     def bits(self) -> Lanes:
-        """The bit patterns of 64-bit floats, as integers."""
-        return Lanes(self.b, self.b.bitcast(self.v, ir.VectorType(INT64, self.count)))
+        """The bit patterns of floats, as integers of their width."""
+        return Lanes(self.b, self.b.bitcast(self.v, vector_type("int64" if self.is_double else "int32", self.count)))
 
     def as_float(self) -> Lanes:
-        """Integers read as the bit patterns of 64-bit floats."""
-        return Lanes(self.b, self.b.bitcast(self.v, ir.VectorType(ir.DoubleType(), self.count)))
+        """Integers read as the bit patterns of floats of their width."""
+        return Lanes(self.b, self.b.bitcast(self.v, vector_type("float64" if self.is_double else "float32", self.count)))
 
     def widen(self) -> Lanes:
         """float32 to float64."""
