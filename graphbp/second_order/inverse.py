@@ -144,7 +144,7 @@ class LowRankInverse:
         self.alpha = alpha
         small = rows @ rows.T
         small[np.diag_indices_from(small)] += alpha
-        self.half = np.asarray(solve_triangular(np.linalg.cholesky(small), rows, lower=True))
+        self.half: Array = np.asarray(solve_triangular(np.linalg.cholesky(small), rows, lower=True))
 
     def solve(self, v: Array) -> Array:
         """H⁻¹ v."""
