@@ -96,5 +96,5 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     listed = f" Known: {', '.join(names[:_LISTED])}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
-    tail = f" {hint}" if hint else ""
+    tail = f"{'.' if listed else ''} {hint}" if hint else ""
     return UnknownNameError(f"unknown {kind} {name!r}{guess}{listed}{more}{tail}")

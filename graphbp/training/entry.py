@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ def _common() -> set[str]:
 
 
 def _callbacks(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
-    several = (given,) if callable(given) else tuple(given)
+    several: tuple[Any, ...] = (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
     for one in several:
         if not callable(one):
             raise ConfigError(f"callbacks={one!r}; a callback is a function of an EpochEnd")

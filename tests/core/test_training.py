@@ -408,3 +408,10 @@ def test_every_option_has_a_line_of_documentation(optimizer):
     text = " ".join(cls.__doc__ or "" for cls in row.__mro__)
     for name in row.__dataclass_fields__:
         assert name in text or name in ("beta1", "beta2", "epsilon"), f"{optimizer}: {name}"
+
+
+@pytest.mark.parametrize("bad", [3, [print, "each"], "print"])
+def test_callbacks_that_cannot_be_called_are_refused(bad):
+    X, T = curve()
+    with pytest.raises(gb.ConfigError, match="callback is a function of an EpochEnd"):
+        gb.train(small(), X, T, callbacks=bad)
