@@ -39,6 +39,7 @@ from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
 from graphbp.second_order.plan import Group, HessianPlan
+from graphbp.second_order.rows import OutputRows, weigh_rows
 from graphbp.second_order.tiles import ColumnTile, OutputCurvature, SampleTile, SecondOrderSweeps
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
@@ -71,6 +72,7 @@ __all__ = [
     "MemoryLimitError",
     "NotSupportedError",
     "OutputCurvature",
+    "OutputRows",
     "ParameterMap",
     "SampleTile",
     "Schedule",
@@ -93,5 +95,6 @@ __all__ = [
     "register_error_function",
     "run_tasks",
     "single_threaded_blas",
+    "weigh_rows",
     "write_atomically",
 ]

@@ -23,6 +23,7 @@ from graphbp.extend import (
     run_tasks,
 )
 from graphbp_numba import kernels, quantities
+from graphbp_numba.assembly import scratch_bytes
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
@@ -67,6 +68,7 @@ class NumbaExecutable:
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
         self._kept_sums: deque[Array] = deque(maxlen=2)
+        self._assembly_buffers: deque[Array] = deque(maxlen=16)
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
 
@@ -221,13 +223,13 @@ class NumbaExecutable:
         out = np.empty((len(X), self.schedule.n_outputs if each_output else 1, self.schedule.n_parameters), self.dtype)
         w = self.all_weights(theta)
         s = self.none if sample_weight is None else sample_weight
-        self._on_tiles(len(X), quantities.sample_gradients, *w, X, T, s, self.plan.grad_ptr, dst, src, out, after=(each_output,))
+        self.on_tiles(len(X), quantities.sample_gradients, *w, X, T, s, self.plan.grad_ptr, dst, src, out, after=(each_output,))
         return out
 
     def jacobian(self, theta: Array, X: Array) -> Array:
         """(N, K, D) = ∂y_k/∂x_i: K reverse sweeps or D forward sweeps, whichever is fewer."""
         out = np.empty((len(X), self.schedule.n_outputs, self.schedule.n_inputs), self.dtype)
-        self._on_tiles(len(X), quantities.jacobian, *self.all_weights(theta), X, out, self.plan.output_stop)
+        self.on_tiles(len(X), quantities.jacobian, *self.all_weights(theta), X, out, self.plan.output_stop)
         return out
 
     def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
@@ -237,7 +239,7 @@ class NumbaExecutable:
         w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
         v_in, v_bias = (self.none,) * 2 if v is None else (self._direction(v, plan.in_param), self._direction(v, plan.bias_param))
         u = self._no_rows if U is None else U
-        self._on_tiles(len(X), quantities.tangent, w, bias, v_in, v_bias, X, u, out)
+        self.on_tiles(len(X), quantities.tangent, w, bias, v_in, v_bias, X, u, out)
         return out
 
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
@@ -252,7 +254,7 @@ class NumbaExecutable:
         if wanted[4] is not None:
             self.plan.prepare("d2f")
         arrays = [self._no_rows if array is None else array for array in wanted]
-        self._on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
+        self.on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
 
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W), exact; the sweeps are this backend's, the assembly is the core's."""
@@ -336,7 +338,7 @@ class NumbaExecutable:
             out[:, b] = self._collect(sums[:, b])
         return out
 
-    def _on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = ()) -> None:
+    def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = ()) -> None:
         """Run an entry that keeps every row's state over all tiles."""
         self.plan.prepare("df")
         vectors = self.state_vectors(n_samples)
@@ -369,6 +371,16 @@ class NumbaExecutable:
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * self.width + 1), np.uint8)
         yield buffer
         self._state_buffers[vectors].append(buffer)
+
+    @contextmanager
+    def assembly_buffer(self) -> Iterator[Array]:
+        """A buffer for the blocks of a Hessian's assembly, used before or new."""
+        try:
+            buffer = self._assembly_buffers.pop()
+        except IndexError:
+            buffer = np.empty(scratch_bytes(self.dtype.itemsize), np.uint8)
+        yield buffer
+        self._assembly_buffers.append(buffer)
 
     # -- shared ------------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.second_order.plan import Group, HessianPlan
-from graphbp.second_order.tiles import AddSingles, ColumnTile, SampleTile
+from graphbp.second_order.tiles import ColumnTile, SampleTile
 from graphbp.threads import run_tasks
 
 __all__ = ["HessianAccumulator", "symmetrise"]
@@ -39,18 +39,13 @@ STACK = 1 << 16
 
 
 class HessianAccumulator:
-    """H (W, W), summed tile by tile: `add` each column tile of each sample tile, then `finish`.
+    """H (W, W), summed tile by tile: `add` each column tile of each sample tile, then `finish`."""
 
-    `add_singles` is a backend's own third product (see `graphbp.second_order.tiles.AddSingles`), or None.
-    """
-
-    def __init__(self, plan: HessianPlan, dtype: np.dtype[Any], add_singles: AddSingles | None = None) -> None:
+    def __init__(self, plan: HessianPlan, dtype: np.dtype[Any]) -> None:
         self.plan = plan
-        self.add_singles = add_singles
         self.half = np.zeros((plan.n_parameters, plan.n_parameters), dtype)
         self.single_rows = plan.single_rows
         self._lock = threading.Lock()
-        self.multi = [group for group, single in zip(plan.groups, plan.single, strict=True) if not single]
 
     def add(self, tile: SampleTile, column: ColumnTile) -> None:
         """Everything that the perturbed units of `column` contribute together with units at or after them."""
@@ -60,16 +55,13 @@ class HessianAccumulator:
                 continue
             if group.n_units > 1:
                 self._within(group, a, b, tile, column)
-            for later in self.multi:
+            for later in self.plan.groups_of_several:
                 if later.start >= group.stop:
                     self._between(group, a, b, later, tile, column)
-            if self.add_singles is None and len(self.single_rows) and self.single_rows[-1] >= a:
+            if len(self.single_rows) and self.single_rows[-1] >= a:
                 stack = self._stack(tile)
                 for j in range(a, b):
                     self._singles(group, j, tile, column, stack)
-
-        if self.add_singles is not None and len(self.single_rows) and self.single_rows[-1] >= column.start:
-            self.add_singles(self.plan, tile, column, self.half)
 
     def finish(self) -> Array:
         """H = L + Lᵀ; the accumulator is used up."""

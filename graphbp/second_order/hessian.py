@@ -14,7 +14,7 @@ import numpy.typing as npt
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, worth_it
-from graphbp.second_order.tiles import SampleTile, SecondOrderSweeps
+from graphbp.second_order.tiles import OwnAssembly, SampleTile, SecondOrderSweeps
 from graphbp.threads import run_tasks, single_threaded_blas
 
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
@@ -57,26 +57,37 @@ def assemble_hessian(
 
     Column tiles run side by side on threads: they write different entries of L (unless parameters are tied).
     """
-    total = HessianAccumulator(plan, sweeps.dtype, getattr(sweeps, "add_singles", None))
+    own = sweeps if isinstance(sweeps, OwnAssembly) else None
+    total = HessianAccumulator(plan, sweeps.dtype)
     for tile in _tiles(sweeps, plan, w, X, T, s, exact):
         columns = plan.columns(tile.n_samples, X.itemsize, TILE_BYTES)
-        with single_threaded_blas():
-            rows = output_rows(plan.schedule, w, tile) if not exact and worth_it(plan.schedule) else None
+        rows = None
+        if not exact and worth_it(plan.schedule):
+            with single_threaded_blas():
+                rows = output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile)
 
         def task(number: int, tile: SampleTile = tile, columns: Columns = columns, rows: OutputRows | None = rows) -> None:
-            column = sweeps.column_tile(w, tile, *columns[number]) if rows is None else rows.column_tile(*columns[number])
-            total.add(tile, column)
+            start, stop = columns[number]
+            if own is not None:
+                own.add_columns(plan, w, tile, rows, start, stop, total.half)
+            else:
+                total.add(tile, sweeps.column_tile(w, tile, start, stop) if rows is None else rows.column_tile(start, stop))
 
         if plan.tied:
             for number in range(len(columns)):
                 task(number)
         else:
             run_tasks(task, len(columns))
-    return total.finish()
+    return total.finish() if own is None else own.finish(total.half)
 
 
 def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tile: SampleTile) -> Array:
     """B_jj of every unit with a free parameter, (n_rows, n)."""
+    if isinstance(sweeps, OwnAssembly):
+        wanted = np.zeros(plan.schedule.n_rows, bool)
+        for group in plan.groups:
+            wanted[group.start : group.stop] = True
+        return sweeps.own_curvature(w, tile, wanted)
     own = np.zeros((plan.schedule.n_rows, tile.n_samples), tile.z.dtype)
     columns = plan.columns(tile.n_samples, tile.z.itemsize, TILE_BYTES)
 

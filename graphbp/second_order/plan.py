@@ -160,6 +160,11 @@ class HessianPlan:
         )
 
     @cached_property
+    def groups_of_several(self) -> tuple[Group, ...]:
+        """Those of more than one unit."""
+        return tuple(group for group in self.groups if group.n_units > 1)
+
+    @cached_property
     def single_rows(self) -> Indices:
         """(singles,) the row of each single unit, ascending."""
         return np.array([self.groups[k].start for k in self.stack_group], np.int64)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from graphbp.schedule import Schedule
 from graphbp.second_order.tiles import ColumnTile, SampleTile
 
-__all__ = ["OutputRows", "output_rows", "worth_it"]
+__all__ = ["OutputRows", "output_rows", "weigh_rows", "worth_it"]
 
 Array = npt.NDArray[Any]
 
@@ -74,18 +74,19 @@ def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:
             weight = w[block.slot : block.slot + block.size].reshape(block.shape)
             units = g[block.start : block.stop].reshape(block.stop - block.start, k * n)
             total[block.source] += (weight.T @ units).reshape(-1, k, n)
-    return OutputRows(g, _weighted(schedule, g, tile))
+    weighted = np.empty_like(g)
+    weigh_rows(schedule, g, tile, weighted)
+    return OutputRows(g, weighted)
 
 
-def _weighted(schedule: Schedule, g: Array, tile: SampleTile) -> Array:
-    """Λ G."""
+def weigh_rows(schedule: Schedule, g: Array, tile: SampleTile, out: Array) -> None:
+    """out = ΛG, with G and ΛG (n_rows, K, n)."""
     place = np.full(schedule.n_rows, -1)
     place[schedule.output_rows] = np.arange(schedule.n_outputs)
-    out = np.empty_like(g)
     for head in tile.curvature:
         at = place[head.rows]
         if head.coupled:
             out[:, at] = np.einsum("cdn,rdn->rcn", head.value, g[:, at])
         else:
-            out[:, at] = head.value * g[:, at]
-    return out
+            for c, value in zip(at, head.value, strict=True):
+                np.multiply(value, g[:, c], out=out[:, c])

@@ -19,7 +19,7 @@ the closed form, per sample:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,9 @@ from graphbp.schedule import Schedule
 
 if TYPE_CHECKING:
     from graphbp.second_order.plan import HessianPlan
+    from graphbp.second_order.rows import OutputRows
 
-__all__ = ["AddSingles", "ColumnTile", "OutputCurvature", "SampleTile", "SecondOrderSweeps"]
+__all__ = ["ColumnTile", "OutputCurvature", "OwnAssembly", "SampleTile", "SecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
@@ -93,25 +94,8 @@ class ColumnTile:
     phi: Array | None
 
 
-class AddSingles(Protocol):
-    """A backend's own sum over pairs with a single unit (see `plan`), where BLAS has nothing regular to multiply."""
-
-    def __call__(self, plan: HessianPlan, tile: SampleTile, column: ColumnTile, half: Array) -> None:
-        """For every unit j of `column` and every single unit l ≥ j, with the weights j ← i and l ← k:
-
-            half[index_ji, index_lk] += Σ_n z_i (B_lj z_k + δ_l Φ_kj),    half of that where l = j,
-
-        the path term where k is a row ≥ j (not the bias) and `column.phi` is not None.  `plan.units` lists the units j,
-        `plan.single_rows` and the `stack_` arrays the units l.  Runs on several threads at once, for different column tiles.
-        """
-        ...
-
-
 class SecondOrderSweeps(Protocol):
-    """What a backend implements to have its Hessians assembled by the core.
-
-    It may also have a method `add_singles`, an `AddSingles`, in place of the core's own.
-    """
+    """What a backend implements to have its Hessians assembled by the core."""
 
     schedule: Schedule
     dtype: np.dtype[Any]
@@ -122,4 +106,32 @@ class SecondOrderSweeps(Protocol):
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Sweep Φ forward and B backward for the perturbed rows start..stop."""
+        ...
+
+
+@runtime_checkable
+class OwnAssembly(SecondOrderSweeps, Protocol):
+    """Sweeps that also add up what they find, in place of the core's matrix products: for a backend that has faster ones."""
+
+    def output_rows(self, w: Array, tile: SampleTile) -> OutputRows:
+        """G and ΛG of the outputs, where these are few; only `add_columns` reads them."""
+        ...
+
+    def add_columns(
+        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, start: int, stop: int, half: Array
+    ) -> None:
+        """half += what the perturbed units l = start..stop contribute together with units j at or after them.
+
+        Every unordered pair of weights goes to one of its two places in L = `half`, a weight with itself counting half, so that
+        H = L + Lᵀ.  Where `rows` are given, B is GᵀΛG, to be had from them.  Runs on several threads at once, for different column
+        tiles (one after another where parameters are tied).
+        """
+        ...
+
+    def finish(self, half: Array) -> Array:
+        """L + Lᵀ; `half` is used up."""
+        ...
+
+    def own_curvature(self, w: Array, tile: SampleTile, wanted: Array) -> Array:
+        """(n_rows, n): B_jj of the rows j with `wanted[j]`, 0 elsewhere."""
         ...
