@@ -5,7 +5,7 @@ With b the rows √Λ ∂a/∂θ of all samples and outputs, H = αI + Σ b bᵀ
 ==============  ===========================================================================  ==================================
 "sequential"    H⁻¹ ← H⁻¹ − H⁻¹b bᵀH⁻¹ / (1 + bᵀH⁻¹b), row by row (Bishop & Bishop, 8.1.6)    streaming; W² a row
 "cholesky"      H = L Lᵀ, from the outer-product Hessian                                       W³/3, the default
-"low_rank"      (1/α)(I − Bᵀ(αI + B Bᵀ)⁻¹B), B the (N·K, W) stack of rows                       few rows, N·K < W; never W × W
+"low_rank"      (I − Vᵀ diag(d/(d + α)) V)/α, BᵀB = Vᵀ diag(d) V, B the (N·K, W) stack of rows    few rows, N·K < W; never W × W
 ==============  ===========================================================================  ==================================
 
 The rows need only ∂y/∂θ.  With f² the curvature of the error at y, b = f ∂y_k/∂θ: f² = e''(y, t) in general, and e''(y, y), its value
@@ -26,7 +26,7 @@ from graphbp.memory import check_memory
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "outer_product_inverse", "outer_product_rows"]
+__all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "eigenpairs", "outer_product_inverse", "outer_product_rows"]
 
 Array = npt.NDArray[Any]
 Method = Literal["auto", "sequential", "cholesky", "low_rank"]
@@ -134,38 +134,43 @@ class DenseInverse:
         return np.asarray(half.T @ half)
 
 
+def eigenpairs(rows: Array) -> tuple[Array, Array]:
+    """(d (r,), V (r, W)) with BᵀB = Vᵀ diag(d) V and VVᵀ = I, for a stack B of fewer rows than parameters: r ≤ rows.
+
+    BBᵀ has the same eigenvalues; those below rounding would only be noise in its eigenvectors, as they are in BᵀB's.
+    """
+    values, left = np.linalg.eigh(rows @ rows.T)
+    sound = values > np.finfo(values.dtype).eps * len(rows) * max(float(values[-1]), 0.0)
+    return values[sound], (left[:, sound] / np.sqrt(values[sound])).T @ rows
+
+
 class LowRankInverse:
-    """H⁻¹ of H = αI + BᵀB for a stack B of fewer rows than parameters, without W × W storage."""
+    """H⁻¹ = (I − Vᵀ diag(d/(d + α)) V)/α of H = αI + Vᵀ diag(d) V with few, orthonormal rows V, without W × W storage."""
 
-    def __init__(self, rows: Array, alpha: float) -> None:
-        from scipy.linalg import solve_triangular
-
+    def __init__(self, d: Array, vectors: Array, alpha: float) -> None:
         _check_alpha(alpha)
-        self.alpha = alpha
-        small = rows @ rows.T
-        small[np.diag_indices_from(small)] += alpha
-        self.half: Array = np.asarray(solve_triangular(np.linalg.cholesky(small), rows, lower=True))
+        self.vectors, self.alpha, self.share = vectors, alpha, d / (d + alpha)
 
     def solve(self, v: Array) -> Array:
         """H⁻¹ v."""
-        return np.asarray((v - self.half.T @ (self.half @ v)) / self.alpha)
+        return np.asarray((v - self.vectors.T @ (self.share * (self.vectors @ v).T).T) / self.alpha)
 
     def quadratic(self, rows: Array) -> Array:
-        """(n, m) = rows H⁻¹ rowsᵀ."""
-        across = rows @ self.half.T
-        return np.asarray((rows @ rows.T - across @ across.T) / self.alpha)
+        """(..., m, m) = rows H⁻¹ rowsᵀ of rows (..., m, W)."""
+        across = rows @ self.vectors.T
+        return np.asarray((rows @ np.swapaxes(rows, -1, -2) - (across * self.share) @ np.swapaxes(across, -1, -2)) / self.alpha)
 
     def diagonal(self) -> Array:
         """diag H⁻¹."""
-        return np.asarray((1 - (self.half * self.half).sum(axis=0)) / self.alpha)
+        return np.asarray((1 - np.einsum("rw,r->w", self.vectors**2, self.share)) / self.alpha)
 
     def dense(self) -> Array:
         """H⁻¹ (W, W); refused where it would not fit."""
-        size = self.half.shape[1]
-        check_memory(size * size * self.half.itemsize, f"the inverse of a Hessian of {size:,} parameters", "solve() or diagonal()")
-        out = self.half.T @ self.half
-        out /= -self.alpha
-        out[np.diag_indices_from(out)] += 1 / self.alpha
+        size = self.vectors.shape[1]
+        check_memory(size * size * self.vectors.itemsize, f"the inverse of a Hessian of {size:,} parameters", "its diagonal")
+        out = -(self.vectors.T * self.share) @ self.vectors
+        out.flat[:: size + 1] += 1
+        out /= self.alpha
         return np.asarray(out)
 
 
@@ -191,7 +196,7 @@ def outer_product_inverse(
         method = "low_rank" if count < w else "cholesky"
     if method == "low_rank":
         check_memory(count * w * net.dtype.itemsize, f"the {count:,} × {w:,} rows of the outer product", 'method="cholesky"')
-        return LowRankInverse(outer_product_rows(net, X, T, sample_weight), alpha)
+        return LowRankInverse(*eigenpairs(outer_product_rows(net, X, T, sample_weight)), alpha)
     if method == "cholesky":
         hessian = np.asarray(net._backend.to_numpy(net.outer_product_hessian(X, T, sample_weight)))
         hessian[np.diag_indices_from(hessian)] += net.dtype.type(alpha)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError, unknown_name
 from graphbp.memory import check_memory
+from graphbp.second_order.inverse import LowRankInverse, eigenpairs
 from graphbp.uncertainty.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -201,36 +202,30 @@ class DiagonalPrecision(Precision):
 
 
 class LowRankPrecision(Precision):
-    """Of αI + Vᵀ diag(d) V: its inverse is (I − Vᵀ diag(d / (d + α)) V) / α."""
+    """Of αI + Vᵀ diag(d) V."""
 
     def __init__(self, vectors: Array, d: Array, alpha: float) -> None:
-        self._v, self._alpha, self._share = vectors, alpha, d / (d + alpha)
-        w = vectors.shape[1]
-        self.log_determinant = float(np.log(d + alpha).sum()) + (w - len(d)) * float(np.log(alpha))
+        self._inverse = LowRankInverse(d, vectors, alpha)
+        self.log_determinant = float(np.log(d + alpha).sum()) + (vectors.shape[1] - len(d)) * float(np.log(alpha))
 
     def spread(self, jacobian: Array) -> Array:
-        """(J Jᵀ − J Vᵀ diag(share) V Jᵀ) / α."""
-        inside = jacobian @ self._v.T
-        return np.asarray(
-            (jacobian @ jacobian.transpose(0, 2, 1) - (inside * self._share) @ inside.transpose(0, 2, 1)) / self._alpha
-        )
+        """J A⁻¹ Jᵀ."""
+        return self._inverse.quadratic(jacobian)
 
     def colour(self, white: Array) -> Array:
         """(ε − Vᵀ diag(1 − √(1 − share)) V ε) / √α."""
-        inside = (white @ self._v.T) * (1 - np.sqrt(1 - self._share))
-        return np.asarray((white - inside @ self._v) / np.sqrt(self._alpha))
+        vectors = self._inverse.vectors
+        inside = (white @ vectors.T) * (1 - np.sqrt(1 - self._inverse.share))
+        return np.asarray((white - inside @ vectors) / np.sqrt(self._inverse.alpha))
 
     def covariance(self) -> Array:
         """Whole."""
-        w = self._v.shape[1]
-        _check_square(w)
-        out = -(self._v.T * self._share) @ self._v
-        out.flat[:: w + 1] += 1
-        return np.asarray(out / self._alpha)
+        _check_square(self._inverse.vectors.shape[1])
+        return self._inverse.dense()
 
     def variances(self) -> Array:
-        """(1 − Σ_i share_i V_i²) / α."""
-        return np.asarray((1 - np.einsum("rw,r->w", self._v**2, self._share)) / self._alpha)
+        """Without W × W numbers."""
+        return self._inverse.diagonal()
 
 
 def _check_square(w: int) -> None:
@@ -283,10 +278,7 @@ def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Arr
     for part, j in outputs.chunks(x):
         piece = outputs.roots(a[part], t[part], None if s is None else s[part], j)
         stack[part.start * k : part.stop * k] = piece.reshape(-1, w)
-    # BBᵀ has H's eigenvalues; those below rounding would only be noise in its eigenvectors, as they are in H's
-    values, left = np.linalg.eigh(_finite(stack @ stack.T))
-    sound = values > np.finfo(np.float64).eps * rows * max(float(values[-1]), 0.0)
-    return LowRank(values[sound], (left[:, sound] / np.sqrt(values[sound])).T @ stack)
+    return LowRank(*eigenpairs(_finite(stack)))
 
 
 def _unit_blocks(unit: Indices, pieces: Iterator[tuple[Array, Array]]) -> Blocks:
