@@ -5,6 +5,7 @@
 `plan`         how parameters fall into groups that share their sources (`HessianPlan`)
 `assembly`     tiles into the Hessian, as matrix products (`HessianAccumulator`)
 `rows`         GᵀΛG by K reverse sweeps, where the outputs are few
+`stacked`      GᵀΛG from stacked rows, where most units have sources of their own
 `hessian`      the loops over tiles: Hessians, diagonal, unit blocks
 `operators`    products as SciPy LinearOperators
 `blocks`       the units' own blocks, node by node

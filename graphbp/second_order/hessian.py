@@ -14,6 +14,7 @@ import numpy.typing as npt
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, worth_it
+from graphbp.second_order.stacked import add_stacked, pays
 from graphbp.second_order.tiles import OwnAssembly, SampleTile, SecondOrderSweeps
 from graphbp.threads import run_tasks, single_threaded_blas
 
@@ -65,6 +66,9 @@ def assemble_hessian(
         if not exact and worth_it(plan.schedule):
             with single_threaded_blas():
                 rows = output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile)
+        if own is None and rows is not None and pays(plan):
+            add_stacked(plan, tile, rows, total.half)
+            continue
 
         def task(number: int, tile: SampleTile = tile, columns: Columns = columns, rows: OutputRows | None = rows) -> None:
             start, stop = columns[number]

@@ -6,7 +6,7 @@ for single units each has a handful of rows, at a fraction of BLAS's speed; `pay
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any
 
 import numpy as np
@@ -56,15 +56,18 @@ def add_stacked(plan: HessianPlan, tile: SampleTile, rows: OutputRows, half: Arr
     pairs = list(combinations_with_replacement(bounds, 2))
     for start in range(0, n, step):
         part = slice(start, min(start + step, n))
-        stacks = tuple(np.empty((len(order), k, part.stop - start), half.dtype) for _ in range(2))
+        stacks = [np.empty((len(order), k, part.stop - start), half.dtype) for _ in range(2)]
 
-        def fill(number: int, part: slice = part, stacks: tuple[Array, Array] = stacks) -> None:
+        def fill(number: int, part: slice = part, stacks: list[Array] = stacks) -> None:
             some = slice(bounds[number], bounds[number] + BLOCK)
             z = tile.z[source[some], None, part]
-            for out, values in zip(stacks, (rows.g, rows.weighted), strict=True):
-                np.multiply(values[unit[some], :, part], z, out=out[some])
+            cuts = np.flatnonzero(np.diff(unit[some], prepend=-1, append=-1))
+            for lo, hi in pairwise(cuts.tolist()):  # the weights of one unit
+                here = slice(some.start + lo, some.start + hi)
+                for out, values in zip(stacks, (rows.g, rows.weighted), strict=True):
+                    np.multiply(values[unit[here.start], :, part], z[lo:hi], out=out[here])
 
-        def multiply(number: int, stacks: tuple[Array, Array] = stacks) -> None:
+        def multiply(number: int, stacks: list[Array] = stacks) -> None:
             one, two = (slice(start, start + BLOCK) for start in pairs[number])
             product = stacks[0][one].reshape(-1, stacks[0][0].size) @ stacks[1][two].reshape(-1, stacks[1][0].size).T
             if one == two:
