@@ -1,17 +1,18 @@
-"""Sphinx: `sphinx-build -W docs docs/_build`.
-
-Docstrings are shown as they stand, in a fixed-width block: they are written for `help()` and for the eye, with formulas and columns that
-must not be reflowed.
-"""
+"""Sphinx: `sphinx-build -W docs docs/_build`.  How docstrings become pages: `docstrings.py`."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
 import graphbp
+
+sys.path.insert(0, str(Path(__file__).parent))
+from docstrings import to_rst  # the path comes first
 
 project = "graphbp"
 author = "the graphbp authors"
@@ -20,6 +21,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 highlight_language = "none"
+smartquotes = False  # "numba" is a value, not a quotation
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 nitpicky = False
@@ -45,11 +47,10 @@ class Commands(Directive):
         return found
 
 
-def _as_it_stands(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    if any(line.strip() for line in lines):
-        lines[:] = ["::", "", *(f"    {line}" if line.strip() else "" for line in lines), ""]
+def _docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = to_rst(lines)
 
 
 def setup(app: Any) -> None:
     app.add_directive("graphbp-commands", Commands)
-    app.connect("autodoc-process-docstring", _as_it_stands)
+    app.connect("autodoc-process-docstring", _docstring)
