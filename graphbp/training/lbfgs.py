@@ -57,7 +57,13 @@ def _segment(run: Run, options: LBFGS) -> bool:
     converged = bool(result.success)
     if not converged and run.now.epoch > first:
         return False  # the line search failed with an old memory: try again from here with a fresh one
-    run.end(f"{'converged' if converged else 'no further progress'}: {result.message}")
+    if not converged:
+        why = f"no further progress: {result.message}"
+    elif float(np.abs(result.jac).max()) <= options.gradient_tolerance:
+        why = "converged: the gradient vanishes within gradient_tolerance"
+    else:
+        why = "converged: F falls by less than tolerance in an iteration"
+    run.end(why)
     run.save()
     return True
 

@@ -415,3 +415,11 @@ def test_callbacks_that_cannot_be_called_are_refused(bad):
     X, T = curve()
     with pytest.raises(gb.ConfigError, match="callback is a function of an EpochEnd"):
         gb.train(small(), X, T, callbacks=bad)
+
+
+def test_lbfgs_says_why_it_stopped():
+    X, T = curve()
+    fine = {"optimizer": "lbfgs", "epochs": 5000, "l2": 0.1}
+    assert gb.train(small(), X, T, **fine, tolerance=0.0).reason == "converged: the gradient vanishes within gradient_tolerance"
+    coarse = gb.train(small(), X, T, **fine, tolerance=1e-3, gradient_tolerance=0.0)
+    assert coarse.reason == "converged: F falls by less than tolerance in an iteration"
