@@ -153,24 +153,24 @@ class BlockPrecision(Precision):
             out[:, index] = _solve(half, white[:, index].T, transposed=True).T
         return out
 
-    def _inverses(self) -> Iterator[tuple[Indices, Array]]:
+    def _roots(self) -> Iterator[tuple[Indices, Array]]:
+        """L⁻¹ of each block: A⁻¹ = L⁻ᵀ L⁻¹."""
         for index, half in self._factors:
-            root = _solve(half, np.eye(len(half)))
-            yield index, root.T @ root
+            yield index, _solve(half, np.eye(len(half)))
 
     def covariance(self) -> Array:
         """Zero between blocks."""
         _check_square(self._size)
         out = np.zeros((self._size, self._size))
-        for index, inverse in self._inverses():
-            out[np.ix_(index, index)] = inverse
+        for index, root in self._roots():
+            out[np.ix_(index, index)] = root.T @ root
         return out
 
     def variances(self) -> Array:
         """Block by block."""
         out = np.empty(self._size)
-        for index, inverse in self._inverses():
-            out[index] = inverse.diagonal()
+        for index, root in self._roots():
+            out[index] = np.einsum("ij,ij->j", root, root)
         return out
 
 
@@ -253,20 +253,17 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
         matrix = net._run.hessian if kind == "exact" else net._run.outer_product_hessian
         h = np.array(to_numpy(matrix(net._theta, x, t, s)), np.float64)
         return Blocks([Block(np.arange(w), _finite(h))])
+    if kind == "blocks":
+        return _unit_blocks(net, x, t, s)
     targets = np.asarray(to_numpy(t), np.float64)
     weight = None if s is None else np.asarray(to_numpy(s), np.float64)
     a = outputs.values(x)
     if kind == "low_rank":
         return _low_rank(net, outputs, x, a, targets, weight)
-    pieces = (
-        (j, outputs.curved(a[part], targets[part], None if weight is None else weight[part], j)) for part, j in outputs.chunks(x)
-    )
-    if kind == "diagonal":
-        diagonal = np.zeros(w)
-        for j, curved in pieces:
-            diagonal += np.einsum("nkw,nkw->w", j, curved)
-        return Diagonal(_finite(diagonal))
-    return _unit_blocks(unit_of_parameter(net), pieces)
+    diagonal = np.zeros(w)
+    for part, j in outputs.chunks(x):
+        diagonal += np.einsum("nkw,nkw->w", j, outputs.curved(a[part], targets[part], None if weight is None else weight[part], j))
+    return Diagonal(_finite(diagonal))
 
 
 def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Array | None) -> LowRank:
@@ -281,17 +278,19 @@ def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Arr
     return LowRank(*eigenpairs(_finite(stack)))
 
 
-def _unit_blocks(unit: Indices, pieces: Iterator[tuple[Array, Array]]) -> Blocks:
-    order = np.argsort(unit, kind="stable")
-    starts = np.flatnonzero(np.diff(unit[order], prepend=-1))
-    groups = np.split(order, starts[1:])
-    n_bytes = 8 * sum(len(index) ** 2 for index in groups)
-    check_memory(n_bytes, f"the {len(groups)} unit blocks of the Hessian", "hessian='diagonal'")
-    matrices = [np.zeros((len(index),) * 2) for index in groups]
-    for j, curved in pieces:
-        for index, matrix in zip(groups, matrices, strict=True):
-            matrix += j[:, :, index].reshape(-1, len(index)).T @ curved[:, :, index].reshape(-1, len(index))
-    return Blocks([Block(index, _finite((m + m.T) / 2)) for index, m in zip(groups, matrices, strict=True)])
+def _unit_blocks(net: Network, x: Any, t: Any, s: Any) -> Blocks:
+    """The outer product's parts of single units; a tied parameter stands with the first unit that has it."""
+    unit = unit_of_parameter(net)
+    counts = np.bincount(unit).astype(object)  # Python's integers: no overflow
+    check_memory(8 * int((counts**2).sum()), f"the {np.count_nonzero(counts)} unit blocks of the Hessian", "hessian='diagonal'")
+    first = dict(zip(net._spec.names, np.cumsum([0, *net._spec.units]).tolist(), strict=False))
+    found = []
+    for node, parts in net.hessian_blocks(x, t, s, kind="outer_product").items():
+        for j, (index, block) in enumerate(zip(parts.index, np.asarray(parts.block, np.float64), strict=True)):
+            own = np.flatnonzero((index >= 0) & (unit[index] == first[node] + j))
+            if len(own):
+                found.append(Block(index[own], _finite(block[np.ix_(own, own)])))
+    return Blocks(found)
 
 
 def _finite(h: Array) -> Array:

@@ -83,8 +83,8 @@ def laplace(
         raise NumericalError(f"E = {error} at these weights; the Laplace approximation needs a trained network")
     to_numpy = net._backend.to_numpy
     count, constant = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
-    evidence = Evidence(curvature.eigenvalues, float(error), float(theta[index] @ theta[index]), count, constant, regression)
-    alpha, beta = evidence.maximise(alpha, beta)
+    evidence = Evidence(len(index), float(error), float(theta[index] @ theta[index]), count, constant, regression)
+    alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
     precision = curvature.precision(alpha, beta)
     g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
     return Posterior(
@@ -96,8 +96,7 @@ def laplace(
         hessian=hessian,
         prior_precision=alpha,
         noise=1 / math.sqrt(beta) if regression else None,
-        log_marginal_likelihood=evidence.log(alpha, beta),
-        determined_parameters=evidence.determined(alpha, beta),
+        log_marginal_likelihood=evidence.log(alpha, beta, precision.log_determinant),
         distance_from_mode=math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0)),
     )
 

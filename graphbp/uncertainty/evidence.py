@@ -11,6 +11,7 @@ With λ_i the eigenvalues of H and γ = Σ_i βλ_i / (βλ_i + α), the number 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ RANGE = 40.0
 class Evidence:
     """What ln p depends on besides α and β.
 
-    eigenvalues : (W,) of H.
+    size : W.
     error : E at θ.
     square : |θ|².
     count : N K, samples of weight 0 not counted.
@@ -38,26 +39,21 @@ class Evidence:
     regression : β is there.
     """
 
-    eigenvalues: Vector
+    size: int
     error: float
     square: float
     count: int
     constant: float
     regression: bool
 
-    def log(self, alpha: float, beta: float) -> float:
-        """ln p(T | X, α, β)."""
+    def log(self, alpha: float, beta: float, log_determinant: float) -> float:
+        """ln p(T | X, α, β), given ln |βH + αI|."""
         noise = 0.5 * self.count * math.log(beta / (2 * math.pi)) if self.regression else 0.0
         likelihood = -beta * self.error + noise + self.constant
-        prior = -0.5 * alpha * self.square + 0.5 * len(self.eigenvalues) * math.log(alpha)
-        return likelihood + prior - 0.5 * float(np.log(beta * self.eigenvalues + alpha).sum())
+        return likelihood - 0.5 * alpha * self.square + 0.5 * self.size * math.log(alpha) - 0.5 * log_determinant
 
-    def determined(self, alpha: float, beta: float) -> float:
-        """γ."""
-        return float(np.sum(beta * self.eigenvalues / (beta * self.eigenvalues + alpha)))
-
-    def maximise(self, alpha: float | None, beta: float | None) -> tuple[float, float]:
-        """(α, β): those that are None chosen to maximise ln p, the others as given.
+    def maximise(self, alpha: float | None, beta: float | None, eigenvalues: Callable[[], Vector]) -> tuple[float, float]:
+        """(α, β): those that are None chosen to maximise ln p, the others as given; `eigenvalues`, of H, are found only then.
 
         Raises
         ------
@@ -65,7 +61,8 @@ class Evidence:
         """
         if alpha is not None and beta is not None:
             return alpha, beta
-        lowest, highest = float(self.eigenvalues.min()), float(self.eigenvalues.max())
+        spectrum = eigenvalues()
+        lowest, highest = float(spectrum.min()), float(spectrum.max())
         if lowest < -1e-9 * max(highest, 0.0) and alpha is None:
             raise NumericalError(
                 f"the Hessian has negative eigenvalues (down to {lowest:.4g}), so no prior precision maximises the evidence; give "
@@ -74,10 +71,12 @@ class Evidence:
         fixed = (alpha, beta)
         free = [i for i in (0, 1) if fixed[i] is None]
         start = [0.0, math.log(max(self.count, 1) / (2 * self.error)) if self.error > 0 else 0.0]
-        found = self._search(fixed, free, np.array(start)[free])
-        return found[0], found[1]
+        # rounding below 0 is none
+        return self._search(fixed, free, np.array(start)[free], np.maximum(spectrum, 0.0))
 
-    def _search(self, fixed: tuple[float | None, float | None], free: list[int], start: Vector) -> tuple[float, float]:
+    def _search(
+        self, fixed: tuple[float | None, float | None], free: list[int], start: Vector, spectrum: Vector
+    ) -> tuple[float, float]:
         from scipy import optimize
 
         def unpack(v: Vector) -> tuple[float, float]:
@@ -86,14 +85,12 @@ class Evidence:
                 values[i] = math.exp(x)
             return float(values[0] or 0.0), float(values[1] or 0.0)
 
-        clipped = np.maximum(self.eigenvalues, 0.0)  # rounding below 0
-
         def objective(v: Vector) -> tuple[float, Vector]:
             alpha, beta = unpack(v)
-            value = Evidence(clipped, self.error, self.square, self.count, self.constant, self.regression)
-            gamma = value.determined(alpha, beta)
+            precision = beta * spectrum + alpha
+            gamma = float(np.sum(beta * spectrum / precision))
             slope = np.array([0.5 * (gamma - alpha * self.square), 0.5 * (self.count - gamma) - beta * self.error])
-            return -value.log(alpha, beta), -slope[free]
+            return -self.log(alpha, beta, float(np.log(precision).sum())), -slope[free]
 
         minimize: Any = optimize.minimize
         limits = [(-RANGE, RANGE)] * len(free)

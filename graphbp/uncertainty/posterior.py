@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,6 @@ class Posterior:
     prior_precision : α.
     noise : σ = 1/√β of a regression, else None.
     log_marginal_likelihood : ln p(T | X, α, β).
-    determined_parameters : γ, how many of these parameters the data determine.
     distance_from_mode : √(gᵀA⁻¹g) with g the gradient of βE + ½α|θ|²: how many standard deviations θ* is from the maximum of the
         posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
     """
@@ -80,15 +80,18 @@ class Posterior:
         prior_precision: float,
         noise: float | None,
         log_marginal_likelihood: float,
-        determined_parameters: float,
         distance_from_mode: float,
     ) -> None:
         self._net, self._outputs, self._precision = net, outputs, precision
         self.hessian, self.prior_precision, self.noise = hessian, prior_precision, noise
         self.log_marginal_likelihood = log_marginal_likelihood
-        self.determined_parameters = determined_parameters
         self.distance_from_mode = distance_from_mode
         self.weights, self.index = weights, index
+
+    @cached_property
+    def determined_parameters(self) -> float:
+        """γ = W' − α tr A⁻¹, how many of the parameters in `index` the data determine; found when it is first asked for."""
+        return len(self.index) - self.prior_precision * float(self.variances.sum())
 
     @property
     def covariance(self) -> Array:
