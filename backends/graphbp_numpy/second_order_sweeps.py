@@ -11,6 +11,7 @@ sweeps for the rows G_c of the outputs, whichever is less work.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ __all__ = ["NumpySecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
+KEPT_BYTES = 1 << 23
+"""Of an array of a column tile that is kept for the next one."""
+
 
 class NumpySecondOrderSweeps:
     """The sweeps behind every Hessian of this backend (see `graphbp.second_order.tiles`)."""
@@ -33,6 +37,7 @@ class NumpySecondOrderSweeps:
         self.heads = heads
         self.program = program
         self.dtype = dtype
+        self._kept = threading.local()
 
     def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
         """Forward, and for the exact Hessian reverse."""
@@ -64,12 +69,23 @@ class NumpySecondOrderSweeps:
         self._reverse(w, tile, start, g)
         return ColumnTile(start, stop, g, phi if tile.exact else None)
 
+    def _zeros(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Zeros; small arrays are this thread's own and used again, since the system's fresh pages cost more than the sweep in them."""
+        size = int(np.prod(shape))
+        if size * self.dtype.itemsize > KEPT_BYTES:
+            return np.zeros(shape, self.dtype)
+        kept = self._kept.__dict__.get(name)
+        if kept is None or len(kept) < size:
+            kept = self._kept.__dict__[name] = np.empty(size, self.dtype)
+        out: Array = kept[:size].reshape(shape)
+        out[...] = 0
+        return out
+
     def _forward(self, w: Array, tile: SampleTile, start: int, stop: int) -> tuple[Array, Array]:
         """(G, Φ), rows from `start` on."""
         s = self.schedule
         shape = (s.n_rows - start, stop - start, tile.n_samples)
-        g = np.zeros(shape, tile.z.dtype)
-        phi = np.zeros(shape, tile.z.dtype)
+        g, phi = self._zeros("g", shape), self._zeros("phi", shape)
         for level in s.levels:
             if level.stop <= start:
                 continue
@@ -107,7 +123,7 @@ class NumpySecondOrderSweeps:
             hidden = np.ones(s.n_rows, bool)
             hidden[s.output_rows] = False
             diagonal[hidden] = tile.bend[hidden]
-        total = np.zeros_like(g)
+        total = self._zeros("total", g.shape)
         by_source = w[s.out_slot]
         for level in reversed(s.levels):
             first = max(level.start, start)

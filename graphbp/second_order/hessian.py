@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.second_order.assembly import HessianAccumulator
-from graphbp.second_order.plan import HessianPlan
+from graphbp.second_order.plan import MAX_COLUMNS, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, worth_it
 from graphbp.second_order.stacked import add_stacked, pays
 from graphbp.second_order.tiles import OwnAssembly, SampleTile, SecondOrderSweeps
@@ -34,18 +34,26 @@ MIN_COLUMNS = 8
 """A tile takes fewer samples rather than fewer columns than this."""
 
 
-def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int) -> Iterator[slice]:
-    """Slices of samples of nearly one size, which depends only on the network and N."""
-    most = TILE_BYTES // (itemsize * MIN_COLUMNS * max(1, plan.schedule.n_rows))
+CACHED_BYTES, LEVEL_BYTES = 1 << 21, 170_000
+"""Of an array of a column tile that is read once and dropped: as much as caches hold, and more where each of many levels must have
+enough work to outweigh the calls that it takes (measured)."""
+
+
+def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool = False) -> Iterator[slice]:
+    """Slices of samples of nearly one size, which depends only on the network and N; smaller where column tiles are `dropped`."""
+    row_bytes = itemsize * max(1, plan.schedule.n_rows)
+    most = TILE_BYTES // (row_bytes * MIN_COLUMNS)
+    if dropped:
+        most = min(most, (CACHED_BYTES + LEVEL_BYTES * len(plan.schedule.levels)) // (row_bytes * MAX_COLUMNS))
     count = -(-n_samples // max(32, min(MAX_SAMPLES, most)))
     for k in range(count):
         yield slice(n_samples * k // count, n_samples * (k + 1) // count)
 
 
 def _tiles(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool, dropped: bool = False
 ) -> Iterator[SampleTile]:
-    for part in sample_tiles(plan, len(X), X.itemsize):
+    for part in sample_tiles(plan, len(X), X.itemsize, dropped and not isinstance(sweeps, OwnAssembly)):
         with single_threaded_blas():
             tile = sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
         yield tile
@@ -113,7 +121,7 @@ def assemble_diagonal(
     The diagonal of a tied parameter also has the cross terms between its slots; those positions hold NaN.
     """
     out = np.zeros(plan.n_parameters, sweeps.dtype)
-    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
+    for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
         own = _own_curvature(sweeps, plan, w, tile)
         squares = tile.z * tile.z
         with single_threaded_blas():
@@ -134,7 +142,7 @@ def assemble_unit_blocks(
 ) -> list[Array]:
     """For each group of the plan (units, sources, sources): Σ_n B_jj z zᵀ, symmetric to the last bit; ties are not followed."""
     out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
-    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
+    for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
         own = _own_curvature(sweeps, plan, w, tile)
         with single_threaded_blas():
             for group, block in zip(plan.groups, out, strict=True):

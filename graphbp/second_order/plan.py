@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from graphbp.schedule import DenseBlock, Level, Schedule
 
-__all__ = ["Group", "HessianPlan", "Part", "UnitList"]
+__all__ = ["MAX_COLUMNS", "Group", "HessianPlan", "Part", "UnitList"]
 
 Indices = npt.NDArray[np.int64]
 

@@ -105,7 +105,7 @@ class SecondOrderSweeps(Protocol):
         ...
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
-        """Sweep Φ forward and B backward for the perturbed rows start..stop."""
+        """Sweep Φ forward and B backward for the perturbed rows start..stop; the arrays need last only until the thread's next call."""
         ...
 
 
