@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import cg, eigsh
 
 import graphbp as gb
-from graphbp.second_order import assembly, hessian
+from graphbp.second_order import assembly, hessian, stacked
 from graphbp.second_order.estimates import hutchinson
 from graphbp.second_order.inverse import SequentialInverse, outer_product_inverse, outer_product_rows
 from graphbp.second_order.operators import symmetric_operator
@@ -200,6 +200,36 @@ def test_tiles_of_any_size_give_the_same(monkeypatch):
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
         assert np.array_equal(found, found.T)
     np.testing.assert_allclose(net.hessian_diagonal(X, T), diagonal, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("error", "output"), [("sum_of_squares", "identity"), ("cross_entropy", "softmax")])
+def test_stacked_rows_and_products_of_groups_give_the_same(error, output, monkeypatch):
+    net = irregular(error=error, output=output)
+    X, T = data(net, n=50)
+    s = np.random.default_rng(2).uniform(0.5, 2, len(X))
+    monkeypatch.setattr(stacked, "SINGLE_COST", 0)
+    assert not stacked.pays(HessianPlan.of(net.schedule))
+    expected = net.outer_product_hessian(X, T, s)
+    monkeypatch.setattr(stacked, "SINGLE_COST", 1000)
+    assert stacked.pays(HessianPlan.of(net.schedule))
+    for block, room in ((7, 8 * 3 * net.n_parameters * 11), (256, 1)):  # samples in several parts; one at a time
+        monkeypatch.setattr(stacked, "BLOCK", block)
+        monkeypatch.setattr(stacked, "STACK_BYTES", room)
+        H = net.outer_product_hessian(X, T, s)
+        np.testing.assert_array_equal(H, H.T)
+        np.testing.assert_allclose(H, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_curvature_of_units_in_small_tiles(monkeypatch):
+    """The diagonal's and the blocks' tiles are smaller than a Hessian's, and their arrays are used again."""
+    net = irregular()
+    X, T = data(net, n=90)
+    expected = net.hessian(X, T).diagonal()
+    monkeypatch.setattr(hessian, "CACHED_BYTES", 1)
+    monkeypatch.setattr(hessian, "LEVEL_BYTES", 1)
+    assert len(list(hessian.sample_tiles(HessianPlan.of(net.schedule), 90, 8, dropped=True))) == 3
+    for _ in range(2):
+        np.testing.assert_allclose(net.hessian_diagonal(X, T), expected, rtol=1e-11, atol=1e-12)
 
 
 def test_same_bits_every_time_and_float32():
