@@ -27,12 +27,14 @@ import numpy.typing as npt
 
 from graphbp.activations import get_activation
 from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
+from graphbp.memory import check_memory
 
 __all__ = ["from_adjacency", "from_edges", "layered", "random_dag"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Init = str | float
+_BYTES_AN_EDGE = 300  # of networkx, and of a node about as many
 
 _INIT: dict[str, Callable[[Any, Any], Any]] = {
     "glorot": lambda fan_in, fan_out: np.sqrt(2.0 / (fan_in + fan_out)),
@@ -56,6 +58,19 @@ def _count(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise GraphError(f"{name}={value!r}; it must be a whole number of at least {least}")
     return int(value)
+
+
+def _generator(seed: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as problem:
+        raise DataError(f"seed={seed!r}; it must be a whole number, 0 or more") from problem
+
+
+def _check_room(what: str, nodes: int, weights: int, single: bool) -> None:
+    """Refuse a graph that would not fit before a part of it is built."""
+    each = _BYTES_AN_EDGE if single else 8
+    check_memory(nodes * _BYTES_AN_EDGE + weights * each, f"{what} of {weights:,} weights", "it with smaller sizes")
 
 
 def layered(
@@ -84,6 +99,7 @@ def layered(
     Raises
     ------
     GraphError : fewer than two sizes, a size that is not a whole number of at least 1, an unknown `units`.
+    MemoryLimitError : more weights than memory takes.
     UnknownNameError : an unknown activation or init.
 
     Examples
@@ -101,11 +117,13 @@ def layered(
         raise GraphError(f"sizes={list(sizes)!r}; at least an input and an output layer are needed: layered([64, 32, 10])")
     if units not in ("layers", "units"):
         raise GraphError(f"units={units!r}; it must be 'layers' (a node a layer) or 'units' (a node a unit)")
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     last = len(counts) - 1
     sources = [list(range(layer) if skips else range(max(layer - 1, 0), layer)) for layer in range(last + 1)]
     fan_in = [sum(counts[m] for m in below) for below in sources]
     fan_out = [sum(counts[m] for m in range(last + 1) if layer in sources[m]) for layer in range(last + 1)]
+    weights = sum(n * below for n, below in zip(counts, fan_in, strict=True))
+    _check_room("gb.layered", sum(counts), weights, units == "units")
     names = ["x", *(f"h{layer}" for layer in range(1, last)), "y"]
     kinds = _check_names([activation] * (last - 1) + [output_activation])
     members = [
@@ -180,6 +198,7 @@ def random_dag(
     Raises
     ------
     GraphError : counts, fan_in, window, density or rewire out of range; a combination that means nothing.
+    MemoryLimitError : more edges than memory takes.
     UnknownNameError : an unknown model, activation or init.
 
     Examples
@@ -207,7 +226,9 @@ def random_dag(
         raise GraphError("activation=[]; give at least one activation")
     _check_names([output_activation])
 
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
+    each = k if density is None else density * min(w, D + H) / 2
+    _check_room("gb.random_dag", D + H + K, int((H + K) * min(each, D + H)), True)
     units = np.arange(D, D + H + K)
     stop = np.minimum(units, D + H)  # an output's candidates end where the outputs begin
     start = np.maximum(stop - w, 0)
@@ -483,6 +504,9 @@ def _edge_weights(weight: npt.ArrayLike, n: int) -> Floats:
         raise DataError(
             f"weight has shape {w.shape} and there are {n:,} edges; give one number for each edge, shape ({n},), or one for all"
         )
+    bad = np.flatnonzero(~np.isfinite(w))
+    if len(bad):
+        raise WeightError(f"weight[{bad[0]}] is {w[bad[0]]}; weights must be finite")
     return w.astype(np.float64)
 
 

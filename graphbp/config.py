@@ -60,12 +60,13 @@ def _checked(name: str, value: Any, source: str) -> Any:
     if name not in OPTIONS:
         raise ConfigError(str(unknown_name(f"option in {source}", name, OPTIONS)))
     if name in ("threads", "memory"):
+        wanted = f"{source}: {name}={value!r} must be a whole number{' of bytes' if name == 'memory' else ''}, 0 or more"
         try:
             number = int(value)
         except (TypeError, ValueError, OverflowError) as problem:
-            raise ConfigError(f"{source}: {name}={value!r} must be a whole number, 0 or more") from problem
+            raise ConfigError(wanted) from problem
         if number < 0 or isinstance(value, bool) or (isinstance(value, float) and value != number):
-            raise ConfigError(f"{source}: {name}={value!r} must be a whole number, 0 or more")
+            raise ConfigError(wanted)
         return number
     if name == "dtype":
         try:

@@ -66,4 +66,4 @@ def _human(size: int) -> str:
         if value < 1000 or unit == "TB":
             break
         value /= 1000
-    return f"{size:,} bytes" if unit == "bytes" else f"{value:,.3g} {unit}"
+    return f"{size:,} bytes" if unit == "bytes" else f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"

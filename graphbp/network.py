@@ -43,10 +43,19 @@ if TYPE_CHECKING:
     from graphbp.second_order.estimates import Estimate
     from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
 
-__all__ = ["Network"]
+__all__ = ["Network", "require_network"]
 
 Array = npt.NDArray[Any]
 Node = Hashable
+
+
+def require_network(value: Any) -> None:
+    """Refuse what is no `Network`, where a function takes one."""
+    if not isinstance(value, Network):
+        raise DataError(
+            f"the network is a {type(value).__name__}; it must be a gb.Network: gb.Network(graph) makes one of a DiGraph, "
+            "gb.load(path) reads one"
+        )
 
 
 def _chosen_backend(argument: Any) -> Backend:
@@ -253,8 +262,10 @@ class Network:
         lo, hi = np.searchsorted(self._spec.edge_dst, [j, j + 1])
         found = np.flatnonzero(self._spec.edge_src[lo:hi] == i)
         if not len(found):
-            names = [str(self._spec.names[k]) for k in self._spec.edge_src[lo:hi]]
-            raise unknown_name(f"source of {destination!r}", source, names, f"There is no {describe_edge(source, destination)}.")
+            sources = [self._spec.names[k] for k in self._spec.edge_src[lo:hi].tolist()]
+            listed = ", ".join(map(repr, sources[:20])) + (", ..." if len(sources) > 20 else "")
+            leads = f"what leads to {destination!r} comes from {listed}" if sources else f"nothing leads to {destination!r}"
+            raise UnknownNameError(f"there is no {describe_edge(source, destination)}; {leads}")
         return int(lo + found[0])
 
     def _entries(self, source: Node, destination: Node | None) -> tuple[int, int, str]:

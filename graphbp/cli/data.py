@@ -280,7 +280,7 @@ def _split(net: Network, table: Table, target: Sequence[str], data: str, by_posi
     for column in inputs:
         if column.dtype.kind == "U":
             raise DataError(
-                f"{data}: an input column holds text ({_first_text(column)}); inputs are numbers (--header where it is a header)"
+                f"{data}: an input column holds {_first_text(column)}; inputs are numbers (--header where it is a header)"
             )
     return np.stack(inputs, axis=1) if inputs else np.empty((len(table.columns[0]), 0)), T
 
@@ -302,14 +302,14 @@ def _position(table: Table, name: str, data: str) -> int:
 
 
 def _first_text(values: Array) -> str:
-    """The first value that is no number, and its row: what spoilt a column of numbers."""
+    """The first value that is no number, or is missing, and its row: what spoilt a column of numbers."""
     for row, value in enumerate(values.reshape(len(values), -1)):
         for text in value.tolist():
             try:
                 float(text)
             except ValueError:
-                return f"{text!r} in row {row}"
-    return repr(values.flat[0].item())
+                return f"text ({text!r} in row {row})" if text else f"an empty cell (in row {row})"
+    return f"text ({values.flat[0].item()!r})"
 
 
 def _labels(loaded: Loaded, T: Array, keep: dict[str, Any]) -> Array:
@@ -318,7 +318,7 @@ def _labels(loaded: Loaded, T: Array, keep: dict[str, Any]) -> Array:
         return T
     if T.ndim != 1 or not loaded.net.error_function.classes:
         raise DataError(
-            f"the targets hold text ({_first_text(T)}); error={loaded.net.error_function.name!r} takes numbers "
+            f"the targets hold {_first_text(T)}; error={loaded.net.error_function.name!r} takes numbers "
             "(--error cross_entropy takes class labels)"
         )
     kept = loaded.metadata.get("classes")

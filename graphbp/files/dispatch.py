@@ -261,6 +261,7 @@ def load(
     ...     bool((gb.load(f"{folder}/model.json", backend="numpy").weights == net.weights).all())
     True
     """
+    from graphbp.error_functions import get_error_function
     from graphbp.network import Network
 
     file = Path(path)
@@ -275,6 +276,8 @@ def load(
                 raise FileFormatError(f"{file}: the metadata's {key} is {said[key]!r}, which is not a name")
     else:
         graph = load_graph(file, name, **options)
+    if isinstance(error, str):  # the caller's, so that a wrong name is not blamed on the file
+        error = get_error_function(error)
     error = said.get("error", "sum_of_squares") if error is None else error
     with naming(file):
         return Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import ConfigError, DataError
+from graphbp.network import require_network
 from graphbp.training.descent import descend
 from graphbp.training.history import History
 from graphbp.training.lbfgs import lbfgs
@@ -92,6 +93,7 @@ def train(
     >>> net.weights.round(4)
     array([2., 1.])
     """
+    require_network(net)
     chosen = read_options(optimizer, options, _common())
     settings_epochs = chosen.default_epochs if epochs is None else whole_number("epochs", epochs, 0)
     seed = whole_number("seed", seed, 0)

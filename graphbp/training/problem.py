@@ -123,7 +123,8 @@ def pose(
         if validation_split:
             raise ConfigError("give validation=(X, T) or validation_split=, not both")
         if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
-            raise DataError(f"validation is (X, T) or (X, T, sample_weight), not {type(validation).__name__}")
+            came = f"{type(validation).__name__}" + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
+            raise DataError(f"validation is a {came}; it must be (X, T) or (X, T, sample_weight)")
         x, t, s = validation if len(validation) == 3 else (*validation, None)
         held_out = _whole(net, x, t, s, "validation")
     elif validation_split:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import ConfigError, DataError, NumericalError, unknown_name
+from graphbp.network import require_network
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
 from graphbp.uncertainty.outputs import Outputs
@@ -64,6 +65,7 @@ def laplace(
     (array([[3.]]), array([[3.]]))
     """
     alpha = _prior(prior_precision)
+    require_network(net)
     regression = net.error_function.name == "sum_of_squares"
     beta = _noise_precision(noise, regression, net.error_function.name)
     if hessian not in HESSIANS:

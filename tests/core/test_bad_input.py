@@ -313,7 +313,16 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "weights NaN": (lambda: _assign([0, 1, 2, np.nan, 4, 5]), gb.DataError, ("weights[3]", "finite")),
     "weights text": (lambda: _assign("none"), gb.DataError, ("weights", "numbers")),
     "kind of blocks": (lambda: net().hessian_blocks(X, T, kind="full"), gb.DataError, ("kind='full'", "outer_product")),
-    "unknown edge": (lambda: net().parameter_index("x2", "y"), gb.UnknownNameError, ("'x2' -> 'y'", "no edge")),
+    "unknown edge": (lambda: net().parameter_index("x2", "y"), gb.UnknownNameError, ("no edge 'x2' -> 'y'", "comes from 'h', 'x1'")),
+    "unknown edge into an input": (
+        lambda: net().parameter_index("h", "x1"), gb.UnknownNameError, ("no edge 'h' -> 'x1'", "nothing leads to 'x1'")
+    ),
+    "a graph for a network, train": (lambda: gb.train(drawing(), X, T), gb.DataError, ("DiGraph", "gb.Network(graph)")),
+    "a graph for a network, laplace": (lambda: gb.laplace(drawing(), X, T), gb.DataError, ("DiGraph", "gb.Network(graph)")),
+    "a validation set of one": (
+        lambda: gb.train(net(), X, T, validation=(X,)), gb.DataError, ("tuple of 1", "(X, T) or (X, T, sample_weight)")
+    ),
+    "memory in words": (lambda: gb.config(memory="8GB"), gb.ConfigError, ("memory='8GB'", "whole number of bytes")),
     "unknown node": (lambda: net().parameter_index("x9", "h"), gb.UnknownNameError, ("unknown node 'x9'", "x1, x2")),
     "unhashable node": (lambda: net().parameter_index(["h"]), gb.UnknownNameError, ("['h']",)),
     "no bias": (lambda: net().parameter_index("x1"), gb.WeightError, ("'x1'", "no bias", "bias=0.0")),

@@ -153,6 +153,14 @@ def test_activations_are_drawn_from_the_list():
         (lambda: gb.from_adjacency(np.ones((2, 3))), "square"),
         (lambda: gb.from_adjacency(np.eye(2)), "node 0 to itself"),
         (lambda: gb.from_adjacency(np.array([[0, 1j], [0, 0]])), "real"),
+        (lambda: gb.from_edges([0, 1], [2, 2], [1.0, np.nan]), r"weight\[1\] is nan"),
+        (lambda: gb.from_adjacency(np.array([[0, np.inf], [0, 0]])), "inf"),
+        (lambda: gb.layered([5, 1], seed="one"), "seed='one'"),
+        (lambda: gb.random_dag(1, 3, 1, seed=-1), "seed=-1"),
+        (lambda: gb.layered([10**9, 10**9]), r"1,000,000,000,000,000,000 weights would take 8,000,00\d TB"),
+        (lambda: gb.layered([10**6, 10**6], units="units"), r"1,000,000,000,000 weights would take 30\d TB"),
+        (lambda: gb.random_dag(1, 10**12, 1), "8,000,000,000,008 weights would take"),
+        (lambda: gb.random_dag(1, 10**8, 1, model="erdos_renyi", density=0.5), "would take"),
     ],
 )
 def test_refusals_say_what_is_wrong(call, message):

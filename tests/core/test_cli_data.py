@@ -113,6 +113,11 @@ def test_numpy_files(folder):
             read("one.json", "X.npy", target_file="T.npy")
 
 
+def test_an_empty_cell_is_named_with_its_row(folder):
+    with pytest.raises(gb.DataError, match=r"d.csv: an input column holds an empty cell \(in row 1\)"):
+        read("one.json", "d.csv", "x1,x2,y1\n1,2,3\n4,,6\n")
+
+
 def test_the_first_rows_of_both(folder):
     np.savez("both.npz", X=np.arange(6.0).reshape(3, 2), T=np.arange(3.0))
     batch = read("one.json", "both.npz", rows=2)

@@ -119,6 +119,8 @@ def test_a_network_comes_back_with_its_error_and_dtype(tmp_path, storage, dtype)
     assert back.dtype == dtype
     assert np.array_equal(back.gradient(X, T), net.gradient(X, T))
     assert read_graph_file(tmp_path / "m.json")[1]["epoch"] == 3
+    with pytest.raises(gb.UnknownNameError, match=r"^unknown error function 'poison'"):  # the caller's mistake, not the file's
+        gb.load(tmp_path / "m.json", backend="numpy", error="poison")
     other = gb.load(tmp_path / "m.json", backend="numpy", dtype="float64", error="sum_of_squares")
     assert (other.dtype.name, other.error_function.name) == ("float64", "sum_of_squares")
 
