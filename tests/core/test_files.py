@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
+from fractions import Fraction
 
 import networkx as nx
 import numpy as np
@@ -162,6 +164,13 @@ def test_an_extended_float_is_refused_by_name(tmp_path):
     g.nodes["y"]["z"] = np.zeros(2, np.longdouble)
     with pytest.raises(gb.NotSupportedError, match=r"node 'y': attribute 'z' is an array of dtype float.*floats of up to 64 bits"):
         write_graph(g, tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("weight", [Fraction(1, 4), Decimal("0.25"), np.array(0.25), np.float32(0.25)])
+def test_every_number_is_written_as_one(tmp_path, weight):
+    write_graph(nx.DiGraph([("x", "y", {"weight": weight})]), tmp_path / "m.json", weights="inline")
+    back = read_graph_file(tmp_path / "m.json")[0].edges["x", "y"]["weight"]
+    assert (type(back), back) == (float, 0.25)
 
 
 def test_more_nodes_than_a_byte_counts(tmp_path, storage):

@@ -40,6 +40,6 @@ def test_free_memory_is_in_bytes() -> None:
     assert total / 1000 < memory.available_memory() <= total
 
 
-@pytest.mark.parametrize(("asked", "known"), [("temp", "Temp"), ("TEMPERATURE", "temperature")])
+@pytest.mark.parametrize(("asked", "known"), [("temp", "TEMP"), ("TEMPERATURE", "temperature")])
 def test_near_matches_are_found_whatever_the_case(asked: str, known: str) -> None:
     assert f"did you mean '{known}'" in str(unknown_name("input", asked, [known, "pressure"]))

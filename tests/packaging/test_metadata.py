@@ -37,6 +37,15 @@ def test_one_version():
     assert f"## [{gb.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_changelog_has_each_heading_once_a_version():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for version in re.split(r"^## ", text, flags=re.M)[1:]:
+        headings = re.findall(r"^### (.+)$", version, re.M)
+        assert len(headings) == len(set(headings)), version.splitlines()[0]
+        entries = re.findall(r"^- .+$", version, re.M)
+        assert len(entries) == len(set(entries)), version.splitlines()[0]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
