@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import graphbp as gb
 from benchmarks.__main__ import parser
 from graphbp.cli import main
 from graphbp.cli.program import program
+from graphbp.training.options import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -131,6 +133,13 @@ def test_other_commands_exist() -> None:
         if options:
             done = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True)
             assert all(option in done.stdout for option in options if option.startswith("--"))
+
+
+def test_the_table_of_optimizers_has_every_option() -> None:
+    text = (ROOT / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith('| `"')]
+    named = {row[1].strip(' `"'): set(re.findall(r"`(\w+)`", row[4])) for row in rows}
+    assert named == {name: {field.name for field in fields(options)} for name, options in OPTIMIZERS.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
