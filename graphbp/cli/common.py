@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -40,18 +39,11 @@ class Session:
 
 @dataclass
 class Loaded:
-    """A network and the file it came from."""
+    """A network, the file it came from, and the file's metadata ({} in other formats than graphbp's own)."""
 
     net: Network
     path: str
-    own_format: bool
-
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """The metadata of a file in graphbp's own format, {} for others; parsed only where something asks for it."""
-        from graphbp.files.native import read_unchecked
-
-        return read_unchecked(self.path)[1] if self.own_format else {}
+    metadata: Mapping[str, Any]
 
 
 def say(message: str) -> None:
@@ -126,8 +118,7 @@ def load_network(
     options: dict[str, Any] | None = None,
 ) -> Loaded:
     """The network in a file, with the metadata where the file is of graphbp's own format."""
-    from graphbp.files import load
-    from graphbp.files.native import is_graphbp_file
+    from graphbp.files.dispatch import load_with_metadata
 
-    net = load(network, backend=backend, dtype=dtype, error=error, format=file_format, **(options or {}))
-    return Loaded(net, network, file_format in (None, "graphbp") and is_graphbp_file(network))
+    net, metadata = load_with_metadata(network, backend=backend, dtype=dtype, error=error, format=file_format, **(options or {}))
+    return Loaded(net, network, metadata)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.network import Network
 
-__all__ = ["Format", "formats", "load", "load_graph", "save", "save_graph"]
+__all__ = ["Format", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
 
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
@@ -261,6 +261,19 @@ def load(
     ...     bool((gb.load(f"{folder}/model.json", backend="numpy").weights == net.weights).all())
     True
     """
+    return load_with_metadata(path, backend=backend, dtype=dtype, error=error, format=format, **options)[0]
+
+
+def load_with_metadata(
+    path: PathLike,
+    *,
+    backend: str | None = None,
+    dtype: Any = None,
+    error: str | ErrorFunction | None = None,
+    format: str | None = None,  # the users' word for it
+    **options: Any,
+) -> tuple[Network, Mapping[str, Any]]:
+    """As `load`, and the metadata of a file of graphbp's own format, {} of others."""
     from graphbp.error_functions import get_error_function
     from graphbp.network import Network
 
@@ -280,4 +293,4 @@ def load(
         error = get_error_function(error)
     error = said.get("error", "sum_of_squares") if error is None else error
     with naming(file):
-        return Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))
+        return Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype")), said
