@@ -1,0 +1,372 @@
+"""The compiled parts of a sweep by layers: Wᵀ laid out for the products, a chunk's levels up and down, and the gradient's strips.
+
+A chunk is some tiles of samples.  Its rows are kept, tile by tile, as the sweeps over tiles keep theirs; the difference is that a level's
+dense blocks are matrix products (`graphbp_numba.tile_products`) and that z and δ of the whole batch stay, for the products δ zᵀ:
+
+    Z, D (tiles, rows, lanes)      z and δ                    A (tiles, kept rows, lanes)      a, where h' or an error needs it
+    S                              for each block the z of its sources, by sample: tiles of sources
+    H (tiles, K, lanes)            the heads' δ
+
+What a network is stands in three tables of int64, `levels`, `blocks` and `segments`, a line each, with the columns named here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.kernels import VALUE, VJP, aligned, head_deltas, head_values, load_tile, softmax_rows, tile_weights
+from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
+from graphbp_numba.rows import (
+    add_rows,
+    call_unary,
+    copy_rows,
+    fill_rows,
+    finish_sums,
+    gather,
+    gather_sums,
+    item_size,
+    multiply_rows,
+    pointer,
+    reals,
+    row_sums,
+)
+from graphbp_numba.tile_products import multiply, transpose
+
+__all__ = ["bias_sums", "chunk_down", "chunk_up", "forward_chunk", "gradient_strip", "lay_out", "sparse_sums"]
+
+# columns of levels
+LEVEL_START, LEVEL_STOP, FIRST_BLOCK, LAST_BLOCK, FIRST_SEGMENT, LAST_SEGMENT, FIRST_OUTPUT, LAST_OUTPUT, PLAIN, SPARSE_OUT = range(
+    10
+)
+LEVEL_FIELDS = 10
+# columns of blocks
+START, STOP, SOURCE, N_SOURCES, SOURCES, FIRST, STRIDE, IN_PLACE, DOWN, PANEL, SOLE_FROM, FROM_INPUTS = range(12)
+BLOCK_FIELDS = 12
+# columns of segments
+SEGMENT_START, SEGMENT_STOP, F, SLOPE, FROM_Z, KEEP = range(6)
+SEGMENT_FIELDS = 6
+# places of the sparse edges' addresses
+IN_PTR, IN_SRC, OUT_PTR, OUT_DST = range(4)
+
+SLOPE_ROWS = 16
+"""Rows whose h' waits in the first-level cache for its β."""
+
+
+@kernel
+def _lanes(tag: Any) -> Any:
+    return len(tag) * VECTOR_BYTES // item_size(tag)
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def weight_address(tag: Any, block: Any, theta: Any, slots: Any) -> Any:
+    """Where the block's W begins: in θ, or among the slots' values where θ does not hold it row by row."""
+    return (theta.ctypes.data if block[IN_PLACE] else slots.ctypes.data) + block[FIRST] * item_size(tag)
+
+
+def _make_lay_out(digest: str) -> Any:
+    def lay_out(tag: Any, block: Any, theta: Any, slots: Any, packed: Any, first: int, stop: int) -> None:
+        """The tiles first..stop of a block's Wᵀ."""
+        len(digest)
+        lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+        m, k, step = block[STOP] - block[START], block[N_SOURCES], block[STRIDE] * item
+        source = weight_address(tag, block, theta, slots)
+        target = packed.ctypes.data + block[DOWN] * item
+        for g in range(first, stop):
+            transpose(tag, source + g * lanes * step, step, min(lanes, m - g * lanes), k, target + g * k * row, row)
+
+    return watch(compiled(lay_out))
+
+
+# -- up -----------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def load_inputs(tag: Any, X: Any, tile: Any, t: int) -> None:
+    """The inputs' rows of tile t; past the last sample, that sample again."""
+    lanes = _lanes(tag)
+    if (t + 1) * lanes <= X.shape[0]:
+        source = X.ctypes.data + t * lanes * X.strides[0]
+        transpose(tag, source, X.strides[0], lanes, X.shape[1], tile.ctypes.data, len(tag) * VECTOR_BYTES)
+    else:
+        load_tile(tile[: X.shape[1]], X, t * lanes)
+
+
+@kernel
+def gather_rows(tag: Any, block: Any, rows: int, target: int) -> None:
+    """The block's source rows, one after the other."""
+    row = len(tag) * VECTOR_BYTES
+    src = carray(pointer(block[SOURCES]), block[N_SOURCES], np.int32)
+    for i in range(len(src)):
+        copy_rows(tag, target + i * row, rows + src[i] * row, 1)
+
+
+@kernel
+def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample: bool, t0: int, t1: int) -> None:
+    """a and z of tiles t0..t1; by_sample: S too."""
+    table, levels, blocks, segments, _, _, edges = net
+    theta, slots, _, bias, _, _ = weights
+    Z, A, _, S, _ = rows
+    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+    samples = Z.shape[0] * lanes
+    first = Z.ctypes.data + t0 * Z.strides[0]
+    ptr = carray(pointer(edges[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    for depth in range(len(levels)):
+        level = levels[depth]
+        if not level[PLAIN]:
+            for t in range(t0, t1):
+                z = Z.ctypes.data + t * Z.strides[0]
+                for j in range(level[LEVEL_START], level[LEVEL_STOP]):
+                    gather(tag, z, edges[IN_SRC], slots.ctypes.data, ptr[j], ptr[j + 1], bias[j], z + j * row)
+        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
+            block = blocks[number]
+            m, k = block[STOP] - block[START], block[N_SOURCES]
+            source, step = first + block[SOURCE] * row, Z.strides[0]
+            if block[SOURCE] < 0:
+                source, step = spare, k * row
+                for t in range(t1 - t0):
+                    gather_rows(tag, block, first + t * Z.strides[0], spare + t * step)
+            if by_sample:
+                for t in range(t0, t1):
+                    for i in range(0, k, lanes):
+                        place = S.ctypes.data + ((block[PANEL] + i // lanes) * samples + t * lanes) * row
+                        transpose(tag, source + (t - t0) * step + i * row, row, min(lanes, k - i), lanes, place, row)
+            w, w_step, start = (
+                weight_address(tag, block, theta, slots),
+                block[STRIDE] * item,
+                bias.ctypes.data + block[START] * item,
+            )
+            target, more = first + block[START] * row, 0 if level[PLAIN] else 1
+            multiply(tag, w, w_step, row, source, step, k, m, target, row, Z.strides[0], t1 - t0, start, more)
+        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
+            segment = segments[number]
+            here, count = segment[SEGMENT_START] * row, segment[SEGMENT_STOP] - segment[SEGMENT_START]
+            for t in range(t0, t1):
+                z = Z.ctypes.data + t * Z.strides[0] + here
+                if segment[KEEP] >= 0:
+                    copy_rows(tag, A.ctypes.data + t * A.strides[0] + segment[KEEP] * row, z, count)
+                if segment[F] != 0:
+                    call_unary(segment[F], z, z, count * lanes)
+
+
+def _make_forward_chunk(digest: str) -> Any:
+    def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
+        """Y of the tiles t0..t1."""
+        len(digest)
+        table, lanes = net[0], _lanes(tag)
+        Z, A = rows[0], rows[1]
+        for t in range(t0, t1):
+            load_inputs(tag, X, Z[t], t)
+        levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
+        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+        for t in range(t0, t1):
+            softmax_rows(table, Z[t], A[t])
+            for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
+                for k in range(table[N_OUTPUTS]):
+                    Y[n, k] = Z[t, out_row[k], n - t * lanes]
+
+    return watch(compiled(forward_chunk))
+
+
+# -- down ---------------------------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inputs: bool, t0: int, t1: int) -> None:
+    """δ of tiles t0..t1, from the heads'; to_inputs: the inputs' too."""
+    table, levels, blocks, segments, outputs, clear, edges = net
+    _, _, w_out, _, packed, zeros = weights
+    Z, A, D, _, H = rows
+    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+    first = D.ctypes.data + t0 * D.strides[0]
+    for t in range(t0, t1):
+        for run in range(len(clear)):
+            fill_rows(tag, D.ctypes.data + t * D.strides[0] + clear[run, 0] * row, clear[run, 1] - clear[run, 0])
+    for depth in range(len(levels) - 1, -1, -1):
+        level = levels[depth]
+        if level[SPARSE_OUT]:
+            add_sparse(tag, table, edges, w_out, D, spare, level[LEVEL_START], level[LEVEL_STOP], t0, t1)
+        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
+            segment = segments[number]
+            if segment[SLOPE] != 0:
+                source, place = (Z, segment[SEGMENT_START]) if segment[FROM_Z] else (A, segment[KEEP])
+                for t in range(t0, t1):
+                    d = D.ctypes.data + t * D.strides[0] + segment[SEGMENT_START] * row
+                    values = source.ctypes.data + t * source.strides[0] + place * row
+                    for j in range(0, segment[SEGMENT_STOP] - segment[SEGMENT_START], SLOPE_ROWS):
+                        count = min(SLOPE_ROWS, segment[SEGMENT_STOP] - segment[SEGMENT_START] - j)
+                        call_unary(segment[SLOPE], values + j * row, spare, count * lanes)
+                        multiply_rows(tag, d + j * row, d + j * row, spare, count)
+        for output in range(level[FIRST_OUTPUT], level[LAST_OUTPUT]):
+            for t in range(t0, t1):
+                d = D.ctypes.data + t * D.strides[0] + outputs[output, 0] * row
+                add_rows(tag, d, d, H.ctypes.data + t * H.strides[0] + outputs[output, 1] * row, 1)
+        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
+            block = blocks[number]
+            if block[FROM_INPUTS] and not to_inputs:
+                continue
+            m, k = block[STOP] - block[START], block[N_SOURCES]
+            regular = block[SOURCE] >= 0
+            target, step = (first + block[SOURCE] * row, D.strides[0]) if regular else (spare, k * row)
+            down, delta = packed.ctypes.data + block[DOWN] * item, first + block[START] * row
+            more = 1 if regular and not block[SOLE_FROM] else 0
+            multiply(tag, down, row, k * row, delta, D.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, more)
+            if not regular:
+                src = carray(pointer(block[SOURCES]), k, np.int32)
+                for t in range(t1 - t0):
+                    for i in range(k):
+                        d = first + t * D.strides[0] + src[i] * row
+                        add_rows(tag, d, d, spare + (t * k + i) * row, 1)
+    if to_inputs:
+        add_sparse(tag, table, edges, w_out, D, spare, 0, table[N_INPUTS], t0, t1)
+
+
+@kernel
+def add_sparse(tag: Any, table: Any, edges: Any, w_out: Any, D: Any, spare: int, start: int, stop: int, t0: int, t1: int) -> None:
+    """δ_i += Σ_k w_ki δ_k along the sparse edges out of the rows start..stop."""
+    row = len(tag) * VECTOR_BYTES
+    ptr = carray(pointer(edges[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    for t in range(t0, t1):
+        d = D.ctypes.data + t * D.strides[0]
+        for i in range(start, stop):
+            if ptr[i + 1] > ptr[i]:
+                gather(tag, d, edges[OUT_DST], w_out.ctypes.data, ptr[i], ptr[i + 1], 0 * w_out[0], spare)
+                add_rows(tag, d + i * row, d + i * row, spare, 1)
+
+
+def _make_chunk_up(digest: str) -> Any:
+    def chunk_up(
+        tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
+    ) -> float:
+        """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V."""
+        len(digest)
+        table, lanes = net[0], _lanes(tag)
+        Z, A, _, _, H = rows
+        memory = aligned(spare)
+        for t in range(t0, t1):
+            load_inputs(tag, X, Z[t], t)
+        levels_up(tag, net, weights, rows, memory, mode != VALUE, t0, t1)
+        n_outputs = table[N_OUTPUTS]
+        targets = carray(reals(tag, memory), (n_outputs, lanes))
+        scratch = carray(reals(tag, memory + n_outputs * len(tag) * VECTOR_BYTES), (2, lanes))
+        energy = 0.0
+        for t in range(t0, t1):
+            load_tile(targets, T, t * lanes)
+            tile_weights(scratch[1], sample_weight, t * lanes, X.shape[0])
+            softmax_rows(table, Z[t], A[t])
+            if mode != VJP:
+                energy += head_values(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1])
+            if mode != VALUE:
+                head_deltas(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1], mode == VJP)
+        return energy
+
+    return watch(compiled(chunk_up))
+
+
+def _make_chunk_down(digest: str) -> Any:
+    def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: Any, mode: int, t0: int, t1: int) -> None:
+        """δ of the tiles t0..t1; mode VJP: by_x too."""
+        len(digest)
+        D, lanes, row = rows[2], _lanes(tag), len(tag) * VECTOR_BYTES
+        levels_down(tag, net, weights, rows, aligned(spare), mode == VJP, t0, t1)
+        if mode == VJP:
+            for t in range(t0, t1):
+                n0, step = t * lanes, by_x.strides[0]
+                n = min(lanes, by_x.shape[0] - n0)
+                transpose(tag, D.ctypes.data + t * D.strides[0], row, by_x.shape[1], n, by_x.ctypes.data + n0 * step, step)
+
+    return watch(compiled(chunk_down))
+
+
+# -- gradient -----------------------------------------------------------------------------------------------------------------------
+
+
+def _make_gradient_strip(digest: str) -> Any:
+    def gradient_strip(
+        tag: Any,
+        block: Any,
+        zeros: Any,
+        D: Any,
+        S: Any,
+        count: int,
+        out: Any,
+        first: int,
+        stride: int,
+        panel: int,
+        last: int,
+        more: bool,
+    ) -> None:
+        """out[first + j · stride + i] = Σ_n δ_j z_i (more: +=), for the block's rows j and its sources i in the tiles panel..last."""
+        len(digest)
+        lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+        m, k, samples = block[STOP] - block[START], block[N_SOURCES], D.shape[0] * lanes
+        delta = D.ctypes.data + block[START] * row
+        z = S.ctypes.data + (block[PANEL] + panel) * samples * row
+        target = out.ctypes.data + (first + panel * lanes) * item
+        whole = min(last, k // lanes) - panel
+        again, zero = 1 if more else 0, zeros.ctypes.data
+        if whole > 0:
+            multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
+        if panel + whole < last:  # the last tile is not full
+            i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
+            beside = np.empty((m, lanes), out.dtype)
+            for j in range(m if more else 0):
+                beside[j, :width] = out[first + j * stride + i : first + j * stride + k]
+            z, target = z + whole * samples * row, beside.ctypes.data
+            multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
+            for j in range(m):
+                out[first + j * stride + i : first + j * stride + k] = beside[j, :width]
+
+    return watch(compiled(gradient_strip))
+
+
+def _make_bias_sums(digest: str) -> Any:
+    def bias_sums(tag: Any, D: Any, sums: Any, start: int) -> None:
+        """sums[j] += Σ_n δ_j, for the rows from `start`."""
+        len(digest)
+        for t in range(D.shape[0]):
+            row_sums(tag, D[t, start:].ctypes.data, D.shape[1] - start, sums[start:].ctypes.data)
+
+    return watch(compiled(bias_sums))
+
+
+def _make_sparse_sums(digest: str) -> Any:
+    def sparse_sums(tag: Any, net: Any, weights: Any, rows: Any, slot: Any, sums: Any, start: int, stop: int) -> None:
+        """sums[slot_e] += Σ_n δ_k z_i along the sparse edges out of the rows start..stop."""
+        len(digest)
+        table, edges = net[0], net[6]
+        w_out = weights[2]
+        Z, D = rows[0], rows[2]
+        row, item = len(tag) * VECTOR_BYTES, item_size(tag)
+        ptr = carray(pointer(edges[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+        e0 = ptr[start]
+        n_edges = ptr[stop] - e0
+        groups = VECTOR_BYTES // item
+        found = np.zeros(n_edges + groups + (groups + len(tag) + 1) * groups, sums.dtype)
+        aside = (found.ctypes.data + (n_edges + groups) * item + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
+        unused = aside + groups * VECTOR_BYTES
+        dst, w = edges[OUT_DST] + 4 * e0, w_out[e0:].ctypes.data
+        for t in range(D.shape[0]):
+            z, d = Z.ctypes.data + t * Z.strides[0], D.ctypes.data + t * D.strides[0]
+            for i in range(start, stop):
+                gather_sums(tag, d, dst, w, ptr[i] - e0, ptr[i + 1] - e0, z + i * row, unused, found.ctypes.data, aside)
+            finish_sums(tag, n_edges, found.ctypes.data, aside)
+        for e in range(n_edges):
+            sums[slot[e0 + e]] += found[e]
+
+    return watch(compiled(sparse_sums))
+
+
+lay_out = _make_lay_out(source_digest())
+forward_chunk = _make_forward_chunk(source_digest())
+chunk_up = _make_chunk_up(source_digest())
+chunk_down = _make_chunk_down(source_digest())
+gradient_strip = _make_gradient_strip(source_digest())
+bias_sums = _make_bias_sums(source_digest())
+sparse_sums = _make_sparse_sums(source_digest())
