@@ -79,3 +79,29 @@ def test_stored_duplicates_add_up_and_the_users_matrix_stays() -> None:
     assert net.weights.tolist() == [2.0, 5.0]
     assert net.forward([[1.0, 1.0, 10.0]]).tolist() == [[52.0]]
     assert (w.data.tolist(), w.indices.tolist()) == ([1.0, 2.0, 4.0], [2, 0, 2])
+
+
+def test_units_with_sparse_weights_are_no_dense_block() -> None:
+    """Both are fed by the same layer, each by three of its forty units."""
+    g = nx.DiGraph()
+    g.add_node("x", units=40)
+    W = np.zeros((2, 40))
+    W[0, [1, 5, 9]], W[1, [5, 20, 39]] = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
+    for j, name in enumerate("ab"):
+        g.add_edge("x", name, weight=sparse.csr_array(W[[j]]))
+    net = gb.Network(g, backend="numpy")
+    assert net.schedule.dense_blocks == ()
+    X = np.arange(80.0).reshape(2, 40)
+    assert net.forward(X).tolist() == (X @ W.T).tolist()
+
+
+def test_units_of_one_softmax_stand_in_one_level() -> None:
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([("x", "h", 0.5), ("h", "late", 2.0), ("x", "early", 1.0), ("x", "h2", 1.0), ("h2", "y", 1.0)])
+    for name in ("late", "early"):
+        g.nodes[name]["activation"] = "softmax"
+    net = gb.Network(g, error="cross_entropy", backend="numpy")
+    level = dict(zip(net.schedule.names, net.schedule.row_level[net.schedule.node_row].tolist(), strict=True))
+    assert level == {"x": 0, "h": 1, "late": 2, "early": 2, "h2": 1, "y": 2}
+    y = dict(zip(net.outputs, net.forward([[1.0]])[0], strict=True))
+    np.testing.assert_allclose([y["late"], y["early"]], [0.5, 0.5], rtol=1e-15)
