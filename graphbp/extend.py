@@ -4,7 +4,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 
 * A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
   (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
-  `output_heads` where they meet.  `graphbp.testing` checks it.
+  `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
+  `register_backend` and `unregister_backend` do and undo the same inside one program.
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
   `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with faster products of its own gives `OwnAssembly`
   (`graphbp.second_order.tiles` has the contracts).
@@ -36,6 +37,7 @@ from graphbp.graph import HIDDEN, INPUT, OUTPUT, GraphSpec, read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
+from graphbp.registry import register_backend, unregister_backend
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
@@ -94,9 +96,11 @@ __all__ = [
     "output_heads",
     "read_graph",
     "register_activation",
+    "register_backend",
     "register_error_function",
     "run_tasks",
     "single_threaded_blas",
+    "unregister_backend",
     "weigh_rows",
     "write_atomically",
 ]

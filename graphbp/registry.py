@@ -15,7 +15,16 @@ from typing import Any
 from graphbp.exceptions import BackendNotAvailableError, RegistryError, unknown_name
 from graphbp.protocols import Backend
 
-__all__ = ["BACKENDS", "backend_names", "get_backend", "load_plugins", "plugin_entries", "register_backend", "usable_backend"]
+__all__ = [
+    "BACKENDS",
+    "backend_names",
+    "get_backend",
+    "load_plugins",
+    "plugin_entries",
+    "register_backend",
+    "unregister_backend",
+    "usable_backend",
+]
 
 BACKENDS = "graphbp.backends"
 _added: dict[str, Backend] = {}
@@ -62,6 +71,18 @@ def register_backend(backend: Any) -> None:
     if backend.name in plugin_entries(BACKENDS) or (known is not None and known is not backend):
         raise RegistryError(f"a backend called {backend.name!r} exists already; choose another name")
     _added[backend.name] = backend
+
+
+def unregister_backend(name: str) -> None:
+    """Forget a backend that `register_backend` made known.  Raises `RegistryError` for any other name: an installed one stays.
+
+    Networks that were made with it keep working.
+    """
+    with _lock:
+        if name not in _added:
+            why = "comes with an installed package; uninstall that" if name in plugin_entries(BACKENDS) else "was never registered"
+            raise RegistryError(f"backend {name!r} cannot be unregistered: it {why}")
+        del _added[name]
 
 
 def backend_names() -> list[str]:

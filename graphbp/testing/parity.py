@@ -226,7 +226,7 @@ def _known(backends: Iterable[str | Backend]) -> Iterator[list[str]]:
         yield names
     finally:
         for name in added:
-            registry._added.pop(name, None)
+            registry.unregister_backend(name)
 
 
 class _Expected:

@@ -53,7 +53,7 @@ def faulty(name, fault):
     try:
         yield backend.name
     finally:
-        del registry._added[backend.name]
+        registry.unregister_backend(backend.name)
 
 
 def scale_parameter(index):
@@ -136,7 +136,7 @@ def test_what_a_backend_lacks_is_a_row_and_not_wrong():
         case = find_cases(["xor"])[0]
         report = case.network("required only").check(*case.batch)
     finally:
-        del registry._added["required only"]
+        registry.unregister_backend("required only")
     assert report
     assert [row.status for row in report.rows if row.quantity.startswith("hessian")] == ["refused", "refused"]
     assert "offers no hessian_product" in str(report)

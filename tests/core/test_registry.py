@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 import graphbp as gb
-from graphbp import registry
+from graphbp import extend, registry
 from graphbp.protocols import Availability
 from helpers.backends import HostBackend
 
@@ -44,6 +44,20 @@ def test_registering_is_refused_by_name() -> None:
     impostor.name = "numpy"
     with pytest.raises(gb.RegistryError, match="'numpy' exists already"):
         registry.register_backend(impostor)
+
+
+def test_what_a_program_registered_it_can_take_back() -> None:
+    extend.register_backend(Absent())
+    assert "absent" in registry.backend_names()
+    extend.unregister_backend("absent")
+    assert "absent" not in registry.backend_names()
+    with pytest.raises(gb.GraphbpError, match="absent"):
+        registry.get_backend("absent")
+    extend.register_backend(Absent())  # another one of that name
+    with pytest.raises(gb.RegistryError, match=r"'numpy' cannot be unregistered: it comes with an installed package"):
+        extend.unregister_backend("numpy")
+    with pytest.raises(gb.RegistryError, match=r"'never' cannot be unregistered: it was never registered"):
+        extend.unregister_backend("never")
 
 
 @pytest.fixture
