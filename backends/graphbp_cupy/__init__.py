@@ -1,19 +1,21 @@
 """The CuPy backend: the whole contract on an NVIDIA GPU.
 
     schedule ──► program.Program       integer tables, once, on the device
-    θ, X, T  ──► executable            which path a call takes, in chunks of samples
+    θ, X, T  ──► executable            which path a call takes (paths), in chunks of samples
                  sweeps.Sweeps         level by level: the kernels of cuda/levels.cu, cuBLAS for dense blocks
                  cuda/fused.cu         or the whole sweep in one launch, where a tile of samples fits in shared memory
+                 cuda/wide.cu          or in one launch with the tile in global memory, where there are samples enough
 
 `module` compiles cuda/*.cu and is the one place that launches a kernel, with typed arguments; `formulas` writes the activations
-and errors in CUDA; `memory` plans the chunks.  The reverse sweep gathers by source and every sum has a fixed order, so nothing is
-atomic and the bits repeat.
+and errors in CUDA; `memory` plans the chunks; `graphs` replays a call that comes again with the same shapes as one launch.  The reverse
+sweep gathers by source and every sum has a fixed order, so nothing is atomic and the bits repeat.
 
 Importing this module imports neither CuPy nor anything of CUDA.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,14 +34,16 @@ _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
 class CupyBackend:
     """CuPy on the current CUDA device and stream.
 
-    `library` stands in for the module `cupy` (the tests' simulated one); None imports the real one on first use.  `fused=False`
-    leaves the fused path out, so that a measurement or a test can compare it with the level path.
+    `library` stands in for the module `cupy` (the tests' simulated one); None imports the real one on first use.  `path` is "wide" or
+    "level" where a measurement or a test wants that way alone (`graphbp_cupy.paths.choose`); "" leaves the choice to the backend.
+    `graphs` : whether repeated calls are recorded as CUDA graphs; None asks GRAPHBP_CUDA_GRAPHS (1, or 0 for no).
     """
 
-    def __init__(self, name: str = "cupy", library: Any = None, *, fused: bool = True) -> None:
+    def __init__(self, name: str = "cupy", library: Any = None, *, path: str = "", graphs: bool | None = None) -> None:
         self.name = name
+        self.graphs = os.environ.get("GRAPHBP_CUDA_GRAPHS", "1") != "0" if graphs is None else graphs
         self._given = library
-        self._fused = fused
+        self._path = path
 
     @property
     def library(self) -> Any:
@@ -78,7 +82,7 @@ class CupyBackend:
         """
         from graphbp_cupy.executable import CupyExecutable
 
-        return CupyExecutable(self.library, schedule, error, np.dtype(dtype), fused=self._fused)
+        return CupyExecutable(self.library, schedule, error, np.dtype(dtype), path=self._path, graphs=self.graphs)
 
     def owns(self, array: Any) -> bool:
         """True for a cupy.ndarray, and for whatever offers DLPack from a CUDA device (a PyTorch or JAX array on the GPU)."""

@@ -13,11 +13,13 @@ with B replaced by GᵀΛG and without the second term.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphbp.extend import Schedule
 from graphbp_cupy.memory import Plan, guarded
 from graphbp_cupy.module import Kernels
+from graphbp_cupy.paths import Path
 from graphbp_cupy.program import Program
 from graphbp_cupy.sweeps import Array, Sweeps
 
@@ -52,6 +54,9 @@ class Curvature:
         """Chunks and batches; the executable has it."""
         raise NotImplementedError
 
+    def _again(self, name: str, body: Any, path: Path, *inputs: Any, columns: int = 0) -> tuple[Array, ...]:
+        raise NotImplementedError
+
     def _weights(self, sample_weight: Array | None, n: int) -> Array:
         raise NotImplementedError
 
@@ -60,14 +65,20 @@ class Curvature:
     @guarded
     def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """H v (W, B) for v (W, B), by the R-operator."""
-        return self._product(theta, X, T, sample_weight, v, exact=True)
+        given = theta, X, T, sample_weight, v
+        return self._again(
+            "hessian_product", partial(self._product, True), Path("level"), *given, columns=v.size // max(1, len(v))
+        )[0]
 
     @guarded
     def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """Jᵀ Λ J v (W, B) for v (W, B)."""
-        return self._product(theta, X, T, sample_weight, v, exact=False)
+        given = theta, X, T, sample_weight, v
+        return self._again("outer_product", partial(self._product, False), Path("level"), *given, columns=v.size // max(1, len(v)))[
+            0
+        ]
 
-    def _product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
+    def _product(self, exact: bool, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> tuple[Array, ...]:
         columns = v if v.ndim == 2 else v[:, None]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         g = self.sweeps.zeros(columns.shape[1], self.program.sizes["n_slots"])
@@ -82,7 +93,7 @@ class Curvature:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot, at.delta, z_dot)
                 else:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot)
-        return self.cp.ascontiguousarray(self.sweeps.reduce(g).T).reshape(v.shape)
+        return (self.cp.ascontiguousarray(self.sweeps.reduce(g).T).reshape(v.shape),)
 
     # -- whole Hessians --------------------------------------------------------------------------------------------------
 
@@ -97,7 +108,7 @@ class Curvature:
         return self._whole(theta, X, T, sample_weight, exact=False)
 
     def _whole(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> Array:
-        s, slots = self.schedule, self.program.sizes["n_slots"]
+        s, p, slots = self.schedule, self.program, self.program.sizes["n_slots"]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         half = self.sweeps.zeros(slots, slots)
         plan = self.plan(len(X), s.n_units, slots)
@@ -106,9 +117,9 @@ class Curvature:
             for lo, hi in plan.batches():
                 delta_dot, z_dot = self._injected(at, lo, hi, exact)
                 self._add_half(half, at, lo + s.n_inputs, hi + s.n_inputs, delta_dot, z_dot, exact)
-        folded = self.cp.ascontiguousarray(self.sweeps.reduce(half).T)
-        folded = self.sweeps.reduce(folded)
-        return folded + folded.T
+        out = self.sweeps.empty(s.n_parameters, s.n_parameters)
+        self.kernels.over_items("fold_hessian", s.n_parameters, s.n_parameters, 1, p.network, half, out)
+        return out
 
     def _add_half(self, half: Array, at: _Point, lo: int, hi: int, delta_dot: Array, z_dot: Array, exact: bool) -> None:
         """half[(ji), :] += Σ_n z_i Q_j for the units j = lo..hi."""
@@ -150,7 +161,7 @@ class Curvature:
             column = self.cp.arange(len(tied))
             v = self.sweeps.zeros(s.n_parameters, len(tied))
             v[tied, column] = 1
-            diagonal[tied] = self._product(theta, X, T, sample_weight, v, exact=True)[tied, column]
+            diagonal[tied] = self._product(True, theta, X, T, sample_weight, v)[0][tied, column]
         return diagonal
 
     # -- shared ----------------------------------------------------------------------------------------------------------

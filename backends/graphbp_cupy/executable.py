@@ -1,8 +1,7 @@
 """Every quantity of the contract on the device: which path a call takes, in chunks of samples.
 
-*Fused* path: where the tile of some samples fits in shared memory and the network is not mostly large dense blocks, the forward
-values, the error's gradient and the vector-Jacobian product are one launch each (cuda/fused.cu), and memory does not grow with N.
-*Level* path: everything else, level by level (`graphbp_cupy.sweeps`), with cuBLAS for dense blocks.
+The forward values, the error, its gradient and the vector-Jacobian product are one launch each where `graphbp_cupy.paths` says so,
+and memory does not grow with N.  Everything else goes level by level (`graphbp_cupy.sweeps`), with cuBLAS for dense blocks.
 """
 
 from __future__ import annotations
@@ -15,45 +14,52 @@ import numpy as np
 from graphbp.extend import ErrorFunction, Schedule, TraceArrays
 from graphbp_cupy.curvature import Curvature
 from graphbp_cupy.formulas import select
+from graphbp_cupy.graphs import Recorder
 from graphbp_cupy.memory import Plan, budget, guarded, plan
-from graphbp_cupy.module import THREADS, Kernels
+from graphbp_cupy.module import Kernels
+from graphbp_cupy.paths import MAX_FLAT_DENSE, Path, Shape, choose
 from graphbp_cupy.program import Program
 from graphbp_cupy.sweeps import Array, Sweeps
 
 __all__ = ["CupyExecutable"]
 
-MAX_LANES, MIN_LANES = 32, 8
-"""Samples of a tile: at most a warp's worth; with fewer than 8 the level path makes better use of the machine."""
-
-MAX_FLAT_DENSE = 1 << 15
-"""More edges than this in dense blocks go to cuBLAS on the level path."""
-
-MAX_BLOCKS = 512
-"""Blocks of the fused gradient, each with a gradient of its own to be added up in order."""
-
 
 class CupyExecutable(Curvature):
     """A schedule and an error on one device; see `graphbp.protocols` for shapes and meanings."""
 
-    def __init__(self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], *, fused: bool = True) -> None:
+    def __init__(
+        self, cp: Any, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any], *, path: str = "", graphs: bool = True
+    ) -> None:
         self.cp = cp
         self.schedule = schedule
         self.dtype = np.dtype(dtype)
         self.device = cp.cuda.Device()
-        self.fused = fused
-        self.lanes = self._tile_lanes() if fused else 0
+        self._only = path
+        self.recorder = Recorder(cp, "" if graphs else "switched off by GRAPHBP_CUDA_GRAPHS=0, or by the backend's `graphs`")
         rows = select(schedule.activations, error)
         self.kernels = Kernels(cp, self.dtype, rows)
-        self.program = Program(cp, schedule, error, self.dtype, rows, flat=self.lanes > 0)
+        flat = path != "level" and self.shape.dense_edges <= MAX_FLAT_DENSE
+        self.program = Program(cp, schedule, error, self.dtype, rows, flat=flat)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
         cp.cuda.get_current_stream().synchronize()  # calls may come on any stream: the tables are there before the first one
 
     # -- which path ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def shared_bytes(self) -> int:
-        """Shared memory that a block may have."""
-        return int(self.device.attributes["MaxSharedMemoryPerBlockOptin"])
+    def shape(self) -> Shape:
+        """What the choice of a path depends on."""
+        s, attributes = self.schedule, self.device.attributes
+        dense = sum(block.size for block in s.dense_blocks)
+        return Shape(
+            n_rows=s.n_rows,
+            n_outputs=s.n_outputs,
+            n_edges=s.n_sparse + dense,
+            depth=s.depth,
+            dense_edges=dense,
+            itemsize=self.dtype.itemsize,
+            shared_bytes=int(attributes["MaxSharedMemoryPerBlockOptin"]),
+            multiprocessors=int(attributes["MultiProcessorCount"]),
+        )
 
     @property
     def budget(self) -> int:
@@ -64,32 +70,17 @@ class CupyExecutable(Curvature):
     def _device_memory(self) -> int:
         return int(self.cp.cuda.runtime.getDeviceProperties(self.device.id)["totalGlobalMem"])
 
-    def _tile_bytes(self, lanes: int) -> int:
-        return (2 * self.schedule.n_rows + self.schedule.n_outputs) * lanes * self.dtype.itemsize
-
-    def _tile_lanes(self) -> int:
-        """Samples of a fused tile, a power of two; 0 for the level path."""
-        if sum(block.size for block in self.schedule.dense_blocks) > MAX_FLAT_DENSE:
-            return 0
-        lanes = MAX_LANES
-        while lanes >= MIN_LANES and self._tile_bytes(lanes) > self.shared_bytes:
-            lanes //= 2
-        return lanes if lanes >= MIN_LANES else 0
+    def path(self, n_samples: int) -> Path:
+        """The way of a forward sweep, a gradient or a vjp of so many samples."""
+        return choose(self.shape, n_samples, self.budget, self._only)
 
     def describe(self, n_samples: int) -> str:
-        """The path for `n_samples` samples, and why."""
-        dense = sum(block.size for block in self.schedule.dense_blocks)
-        if self.lanes:
-            tile = f"a tile of {self.lanes} samples in {self._tile_bytes(self.lanes):,} bytes of shared memory"
-            first = f"fused: a block runs all levels on {tile}"
-        elif dense > MAX_FLAT_DENSE:
-            first = f"level by level, with cuBLAS for the {dense:,} edges in dense blocks"
-        elif not self.fused:
-            first = "level by level, as this backend was told to"
-        else:
-            room = f"do not fit in {self.shared_bytes:,} bytes of shared memory"
-            first = f"level by level: {MIN_LANES} samples of all {self.schedule.n_rows:,} rows {room}"
-        return f"{first}\nother quantities level by level: {self.plan(n_samples)}"
+        """The path for `n_samples` samples, and why; and whether the same call again is replayed."""
+        path = self.path(n_samples)
+        size, refusal = self._kept_by(path, n_samples)
+        refusal = self.recorder.reason(size, self.budget, refusal)
+        again = f"no CUDA graph: {refusal}" if refusal else "called again with the same shapes: one launch of a CUDA graph"
+        return f"{path.why}\n{again}\nother quantities level by level: {self.plan(n_samples)}"
 
     def plan(self, n_samples: int, columns: int = 0, per_column: int = 0) -> Plan:
         """Chunks of samples (a, z, β, δ of every row) and batches of directions (the same again for each)."""
@@ -102,51 +93,86 @@ class CupyExecutable(Curvature):
     @guarded
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""
-        n, w = len(X), self.sweeps.expand(theta)
+        return self._again("forward", self._forward, self.path(len(X)), theta, X)[0]
+
+    def _forward(self, theta: Array, X: Array) -> tuple[Array, ...]:
+        n, w, path = len(X), self.sweeps.expand(theta), self.path(len(X))
         Y = self.sweeps.empty(n, self.schedule.n_outputs)
-        if self.lanes:
-            self._fused("fused_forward", -(-n // self.lanes), self.program.network, w, X, n, Y)
-            return Y
+        if path.kind != "level":
+            self._outputs(path, w, X, self.sweeps.unused, self.sweeps.unused, 0, Y)
+            return (Y,)
         for part in self.plan(n).parts():
             _, z = self.sweeps.forward(w, X[part])
             Y[part] = self.cp.take(z, self.program.output_rows, axis=0).T
-        return Y
+        return (Y,)
 
     @guarded
     def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float:
         """E = Σ_n s_n E_n."""
-        w, weight, total = self.sweeps.expand(theta), self._weights(sample_weight, len(X)), self._total()
-        for part in self.plan(len(X)).parts():
+        return float(self._again("error", self._error, self.path(len(X)), theta, X, T, sample_weight)[0].item())
+
+    def _error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[Array, ...]:
+        n, w, path = len(X), self.sweeps.expand(theta), self.path(len(X))
+        weight, total = self._weights(sample_weight, n), self._total()
+        if path.kind != "level":
+            each = self.sweeps.empty(n)
+            self._outputs(path, w, X, T, weight, 1, each)
+            self.sweeps.add_values(total, each)
+            return (total,)
+        for part in self.plan(n).parts():
             a, z = self.sweeps.forward(w, X[part])
             self.sweeps.add_values(total, self.sweeps.head_error(a, z, T[part], weight[part]))
-        return float(total.item())
+        return (total,)
 
     @guarded
     def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
         """(E, ∂E/∂θ (W,)); reading E is the one moment that waits for the device."""
-        w, weight, total = self.sweeps.expand(theta), self._weights(sample_weight, len(X)), self._total()
-        if self.lanes:
-            each, by_x = self.sweeps.empty(len(X)), self.sweeps.unused
-            g = self._fused_gradient(w, X, T, weight, 1, each, by_x)
+        total, gradient = self._again("gradient", self._gradient, self.path(len(X)), theta, X, T, sample_weight)
+        return float(total.item()), gradient
+
+    def _gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[Array, ...]:
+        n, w, path = len(X), self.sweeps.expand(theta), self.path(len(X))
+        weight, total = self._weights(sample_weight, n), self._total()
+        if path.kind != "level":
+            each, by_x = self.sweeps.empty(n), self.sweeps.unused
+            g = self._sums(path, w, X, T, weight, 1, each, by_x)
             self.sweeps.add_values(total, each)
         else:
             g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-            for part in self.plan(len(X)).parts():
+            for part in self.plan(n).parts():
                 self._add_chunk(w, X[part], T[part], weight[part], total, g)
-        gradient = self.sweeps.reduce(g)[0]
-        return float(total.item()), gradient
+        return total, self.sweeps.reduce(g)[0]
 
     @guarded
     def vjp(self, theta: Array, X: Array, V: Array) -> tuple[Array, Array]:
         """(Vᵀ ∂y/∂x (N, D), Σ_n V_nᵀ ∂y_n/∂θ (W,))."""
-        w, by_x = self.sweeps.expand(theta), self.sweeps.empty(len(X), self.schedule.n_inputs)
-        if self.lanes:
-            g = self._fused_gradient(w, X, V, self.sweeps.unused, 0, self.sweeps.unused, by_x)
+        by_x, gradient = self._again("vjp", self._vjp, self.path(len(X)), theta, X, V)
+        return by_x, gradient
+
+    def _vjp(self, theta: Array, X: Array, V: Array) -> tuple[Array, ...]:
+        n, w, path = len(X), self.sweeps.expand(theta), self.path(len(X))
+        by_x = self.sweeps.empty(n, self.schedule.n_inputs)
+        if path.kind != "level":
+            g = self._sums(path, w, X, V, self.sweeps.unused, 0, self.sweeps.unused, by_x)
             return by_x, self.sweeps.reduce(g)[0]
         g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-        for part in self.plan(len(X)).parts():
+        for part in self.plan(n).parts():
             self._pull_chunk(w, X[part], V[part], by_x[part], g)
         return by_x, self.sweeps.reduce(g)[0]
+
+    # A call with the shapes of an earlier one: recorded and replayed (graphbp_cupy.graphs), with the bits that it has otherwise.
+
+    def _again(self, name: str, body: Any, path: Path, *inputs: Any, columns: int = 0) -> tuple[Array, ...]:
+        size, refusal = self._kept_by(path, len(inputs[1]), columns)
+        return self.recorder(name, body, inputs, size, self.budget, refusal)
+
+    def _kept_by(self, path: Path, n: int, columns: int = 0) -> tuple[int, str]:
+        """(bytes of working arrays, why the call cannot be recorded or "")."""
+        if path.kind == "level":
+            cublas = "its dense blocks are cuBLAS's, which CuPy does not let a stream record" if self.schedule.dense_blocks else ""
+            return self.plan(n, columns).bytes, cublas
+        scratch = self.shape.tile_numbers(path.lanes) if path.kind == "wide" else 0
+        return path.blocks * (scratch + self.shape.n_edges + self.shape.n_rows) * self.dtype.itemsize, ""
 
     # Each chunk in a function of its own: its arrays are gone before the next one's are made, as the plan counts them.
 
@@ -162,18 +188,32 @@ class CupyExecutable(Curvature):
         by_x[...] = delta[0, : self.schedule.n_inputs].T
         self.sweeps.add_slot_sums(g, z, delta)
 
-    def _fused(self, name: str, blocks: int, *args: Any) -> None:
-        block = (self.lanes, THREADS // self.lanes)
-        self.kernels.launch(name, (blocks,), block, *args, shared=self._tile_bytes(self.lanes))
+    # One launch for all samples: a tile in shared memory, or in global memory of the block's own.
 
-    def _fused_gradient(self, w: Array, X: Array, t: Array, weight: Array, from_error: int, each: Array, by_x: Array) -> Array:
-        """g (1, S): a partial gradient from every block, added in order."""
-        n, slots = len(X), self.program.sizes["n_slots"]
-        affordable = max(1, self.budget // (max(1, slots) * self.dtype.itemsize))
-        blocks = min(-(-n // self.lanes), MAX_BLOCKS, affordable)
-        partial, g = self.sweeps.empty(blocks, slots), self.sweeps.empty(1, slots)
-        self._fused("fused_gradient", blocks, self.program.network, w, X, t, weight, from_error, n, each, partial, by_x)
-        self.kernels.over_items("add_rows", slots, 1, 1, partial, blocks, slots, g)
+    def _tiles(self, name: str, path: Path, *args: Any) -> None:
+        fused = path.kind == "fused"
+        shared = self.shape.shared_of(path.lanes) if fused else path.threads * self.dtype.itemsize
+        self.kernels.launch(f"{path.kind}_{name}", (path.blocks,), (path.lanes, path.threads // path.lanes), *args, shared=shared)
+
+    def _scratch(self, path: Path) -> tuple[Array, ...]:
+        """The tiles of a wide launch; a fused one has none to be given."""
+        return () if path.kind == "fused" else (self.sweeps.empty(path.blocks, self.shape.tile_numbers(path.lanes)),)
+
+    def _outputs(self, path: Path, w: Array, X: Array, T: Array, weight: Array, to_error: int, y: Array) -> None:
+        args = (self.program.network, w, self.sweeps.order(w), X, T, weight, to_error, len(X), *self._scratch(path), y)
+        self._tiles("forward", path, *args)
+
+    def _sums(self, path: Path, w: Array, X: Array, t: Array, weight: Array, from_error: int, each: Array, by_x: Array) -> Array:
+        """g (1, S): partial sums of every block, added in order."""
+        n, slots, fused = len(X), self.program.sizes["n_slots"], path.kind == "fused"
+        columns = slots if fused else self.shape.n_edges + self.shape.n_rows
+        partial, g = self.sweeps.empty(path.blocks, columns), self.sweeps.empty(1, slots)
+        args = (self.program.network, w, self.sweeps.order(w), X, t, weight, from_error, n)
+        self._tiles("gradient", path, *args, *self._scratch(path), each, partial, by_x)
+        if fused:
+            self.kernels.over_items("add_rows", slots, 1, 1, partial, path.blocks, slots, g)
+        else:
+            self.kernels.over_items("add_wide_sums", columns, 1, 1, self.program.network, partial, path.blocks, g)
         return g
 
     def _weights(self, sample_weight: Array | None, n: int) -> Array:
@@ -192,7 +232,7 @@ class CupyExecutable(Curvature):
         for part in self.plan(len(X)).parts():
             a, z = self.sweeps.forward(w, X[part])
             _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
-            self._sample_gradient(z, delta, out[part])
+            self._sample_gradient(z, delta, out[part], 1, 0)
         return out
 
     @guarded
@@ -203,17 +243,20 @@ class CupyExecutable(Curvature):
         _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T, weight), inputs=True)
         return TraceArrays(a, z, delta[0])
 
-    def _sample_gradient(self, z: Array, delta: Array, out: Array) -> None:
-        """out (n, B, W) from δ (B, rows, n)."""
+    def _sample_gradient(self, z: Array, delta: Array, out: Array, outputs: int, first: int) -> None:
+        """out (n, outputs, W) at outputs first, first + 1, … from δ (B, rows, n)."""
         batch, _, n = delta.shape
-        args = (self.program.network, z, delta, n, out)
-        self.kernels.over_items("sample_gradient", self.program.sizes["n_parameters"], n, batch, *args)
+        grid = (-(-n // 32), min(65535, -(-self.schedule.n_parameters // 32)), batch)
+        self.kernels.launch("sample_gradient", grid, (32, 8), self.program.network, z, delta, n, outputs, first, out)
 
     # -- Jacobians and directions ----------------------------------------------------------------------------------------
 
     @guarded
     def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
         """(N, K): ∂y/∂x U + ∂y/∂θ v, one forward sweep of tangents."""
+        return self._again("jvp", self._jvp, Path("level"), theta, X, U, v, columns=1)[0]
+
+    def _jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> tuple[Array, ...]:
         w = self.sweeps.expand(theta)
         w_dot = None if v is None else self.sweeps.expand_directions(v.reshape(-1, 1), 0, 1)
         out = self.sweeps.empty(len(X), self.schedule.n_outputs)
@@ -221,7 +264,7 @@ class CupyExecutable(Curvature):
             a, z = self.sweeps.forward(w, X[part])
             a_dot, _ = self.sweeps.tangent(w, a, z, 1, x_dot=None if U is None else U[part].T[None], w_dot=w_dot)
             out[part] = self.sweeps.head_pushforward(a, z, a_dot)[0].T
-        return out
+        return (out,)
 
     @guarded
     def jacobian(self, theta: Array, X: Array) -> Array:
@@ -246,14 +289,12 @@ class CupyExecutable(Curvature):
         """(N, K, W) = ∂y_k/∂θ: one reverse sweep an output, many at once."""
         s, w = self.schedule, self.sweeps.expand(theta)
         out = self.sweeps.empty(len(X), s.n_outputs, s.n_parameters)
-        plan = self.plan(len(X), s.n_outputs, s.n_parameters)
+        plan = self.plan(len(X), s.n_outputs)
         for part in plan.parts():
             a, z = self.sweeps.forward(w, X[part])
             for lo, hi in plan.batches():
                 delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=False)
-                block = self.sweeps.empty(a.shape[1], hi - lo, s.n_parameters)
-                self._sample_gradient(z, delta, block)
-                out[part, lo:hi] = block
+                self._sample_gradient(z, delta, out[part], s.n_outputs, lo)
         return out
 
     def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:

@@ -4,8 +4,8 @@ CuPy passes a kernel's arguments as the bytes they happen to have: a Python floa
 array for a `float*`, is silently wrong.  So `Kernels.launch` reads each kernel's parameter types from the CUDA source itself,
 converts scalars to exactly those, and refuses an array of another dtype, on the host, or not C-contiguous.
 
-Blocks have 256 threads.  The kernels say nothing of that to the compiler: with `__launch_bounds__(256)` ptxas took fewer registers
-and spilled up to 128 bytes a thread; without, the largest takes 93 registers and nothing spills (tests/only_cupy checks it).
+Blocks have 256 threads, those of cuda/wide.cu up to 768.  Only the latter say so to the compiler: with `__launch_bounds__(256)` ptxas
+took fewer registers and spilled up to 128 bytes a thread; without, the largest takes 94 and nothing spills (tests/only_cupy checks it).
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ from graphbp_cupy.formulas import BUILT_IN, Selection
 __all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "module_source", "signatures"]
 
 CUDA = Path(__file__).parent / "cuda"
-FILES = ("formulas.cu", "heads.cu", "levels.cu", "fused.cu", "sums.cu")
+FILES = ("formulas.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
 """In the order in which they are joined; the generated tables come after the first."""
 
 THREADS = 256
 _MAX_GRID_Y = 65535
 
 FIELDS: dict[str, str] = {
-    **dict.fromkeys(
-        ["n_rows", "n_inputs", "n_outputs", "n_slots", "n_parameters", "n_levels", "n_items", "n_sparse", "n_biases", "error"],
-        "long long",
-    ),
+    **dict.fromkeys(["n_rows", "n_inputs", "n_outputs", "n_slots", "n_parameters", "n_levels"], "long long"),
+    **dict.fromkeys(["n_single", "n_items", "n_sparse", "n_biases", "n_edges", "error"], "long long"),
     "in_ptr": "const long long*",
     "in_src": "const int*",
     "out_ptr": "const long long*",
@@ -59,10 +57,10 @@ FIELDS: dict[str, str] = {
     "unit_ptr": "const long long*",
     "unit_slot": "const long long*",
     "level_ptr": "const int*",
-    "all_ptr": "const long long*",
+    "all_ptr": "const int*",
     "all_src": "const int*",
     "all_slot": "const long long*",
-    "rev_ptr": "const long long*",
+    "rev_ptr": "const int*",
     "rev_dst": "const int*",
     "rev_slot": "const long long*",
 }
@@ -94,7 +92,7 @@ def compile_options(dtype: np.dtype[Any]) -> tuple[str, ...]:
 
 
 _REAL = {4: "float", 8: "double"}
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(([^)]*)\)')
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+(?:WIDE_BLOCK\s+)?void\s+(\w+)\s*\(([^)]*)\)')
 
 
 @cache
@@ -119,6 +117,8 @@ class Kernels:
         self.cp = cp
         self.dtype = np.dtype(dtype)
         self._module = cp.RawModule(code=module_source(rows), options=compile_options(dtype), backend="nvrtc")
+        self._functions: dict[str, Any] = {}
+        self._allowed: dict[str, int] = {}
         types = {
             "real": self.dtype,
             "double": np.dtype(np.float64),
@@ -145,9 +145,11 @@ class Kernels:
         typed = tuple(self._argument(name, *parameter, value) for parameter, value in zip(parameters, args, strict=True))
         if 0 in grid:  # CuPy would run it once
             return
-        function = self._module.get_function(name)
-        if shared > 48 << 10:
-            function.max_dynamic_shared_size_bytes = shared
+        function = self._functions.get(name)
+        if function is None:  # CuPy looks it up anew each time; the executable, and so this module, stays on one device
+            function = self._functions[name] = self._module.get_function(name)
+        if shared > max(48 << 10, self._allowed.get(name, 0)):
+            function.max_dynamic_shared_size_bytes = self._allowed[name] = shared
         function(tuple(grid), tuple(block), typed, shared_mem=shared)
 
     def _argument(self, kernel: str, name: str, pointer: bool, wanted: np.dtype[Any], value: Any) -> Any:
@@ -166,6 +168,13 @@ class Kernels:
         down = THREADS // across
         grid = (-(-n // across), min(_MAX_GRID_Y, -(-rows // down)), batch)
         self.launch(name, grid, (across, down), *args)
+
+    def over_teams(self, name: str, n: int, rows: int, batch: int, *args: Any) -> None:
+        """A team of threads for every sample (x), sharing rows (y) or sums over them, for every member of the batch (z)."""
+        across = min(32, 1 << max(0, n - 1).bit_length())
+        down = THREADS // across
+        grid = (-(-n // across), min(_MAX_GRID_Y, rows), batch)
+        self.launch(name, grid, (across, down), *args, shared=THREADS * self.dtype.itemsize)
 
     def over_items(self, name: str, items: int, rows: int, batch: int, *args: Any) -> None:
         """A thread for every item (x), a block row for every row (y, looped over)."""

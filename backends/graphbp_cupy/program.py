@@ -84,7 +84,7 @@ def _host_tables(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any],
     tables: dict[str, Any] = {
         "n_rows": s.n_rows, "n_inputs": s.n_inputs, "n_outputs": s.n_outputs, "n_slots": p.n_slots,
         "n_parameters": p.n_parameters, "n_levels": s.depth, "n_sparse": s.n_sparse, "n_biases": p.n_slots - edges,
-        "error": rows.errors.index(error.name),
+        "n_edges": edges, "error": rows.errors.index(error.name),
         "in_ptr": s.in_ptr, "in_src": s.in_src, "out_ptr": s.out_ptr, "out_dst": s.out_dst, "out_slot": s.out_slot,
         "bias_slot": s.bias_slot, "kind": kinds[s.row_activation], "row_position": row_position, "output_row": s.output_rows,
         "dense_in": dense_in, "dense_out": dense_out, "slot_dst": dst, "slot_src": src,
@@ -126,7 +126,7 @@ def _pointers(rows: Array, n_rows: int) -> Array:
 
 
 def _items(s: Schedule, error: ErrorFunction) -> dict[str, Any]:
-    """Each elementwise output by itself, and each softmax group: rows, output positions and flags."""
+    """Each elementwise output by itself, then each softmax group: rows, output positions and flags."""
     members: list[Array] = []
     flags = []
     for head in output_heads(s, error):
@@ -135,8 +135,11 @@ def _items(s: Schedule, error: ErrorFunction) -> dict[str, Any]:
         groups = [head.positions] if head.coupled else [np.array([k]) for k in head.positions]
         members += groups
         flags += [CANONICAL * head.canonical + COUPLED * head.coupled] * len(groups)
+    order = sorted(range(len(members)), key=lambda i: flags[i] & COUPLED)
+    members, flags = [members[i] for i in order], [flags[i] for i in order]
     positions = np.concatenate(members)
     return {
+        "n_single": sum(not flag & COUPLED for flag in flags),
         "n_items": len(members),
         "item_ptr": np.concatenate([[0], np.cumsum([len(group) for group in members])]),
         "item_row": s.output_rows[positions],

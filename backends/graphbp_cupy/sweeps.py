@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphbp.extend import DenseBlock, Schedule
-from graphbp_cupy.module import Kernels
+from graphbp_cupy.module import THREADS, Kernels
 from graphbp_cupy.program import Program
 
 __all__ = ["SECTION", "Sweeps"]
@@ -52,6 +52,13 @@ class Sweeps:
         w = self.empty(self.program.sizes["n_slots"])
         self.kernels.over_items("expand_parameters", len(w), 1, 1, self.network, self._some(theta), 1, 0, 0, w)
         return w
+
+    def order(self, w: Array) -> Array:
+        """(2, E): the weights in the two orders in which the sweeps of a tile read them."""
+        edges = self.program.sizes["n_edges"]
+        weight = self.empty(2, max(1, edges))
+        self.kernels.over_items("order_weights", edges, 1, 1, self.network, w, weight)
+        return weight
 
     def expand_directions(self, v: Array, lo: int, hi: int) -> Array:
         """C v for columns lo..hi of v (W, B): (hi − lo, S)."""
@@ -165,7 +172,7 @@ class Sweeps:
         """s_n E_n (n,)."""
         n = a.shape[1]
         each = self.empty(n)
-        self.kernels.over_items("head_error", n, 1, 1, self.network, a, z, t, weight, n, each)
+        self.kernels.over_teams("head_error", n, 1, 1, self.network, a, z, t, weight, n, each)
         return each
 
     def head_delta(self, a: Array, z: Array, t: Array, weight: Array) -> Array:
@@ -203,7 +210,10 @@ class Sweeps:
     # -- parts -----------------------------------------------------------------------------------------------------------
 
     def _over_heads(self, name: str, n: int, batch: int, *args: Any) -> None:
-        self.kernels.over_samples(name, n, self.program.sizes["n_items"], batch, *args)
+        across = min(32, n)  # a block's teams take THREADS // across elementwise items at once, or one group
+        singles = -(-self.program.sizes["n_single"] * across // THREADS)
+        groups = self.program.sizes["n_items"] - self.program.sizes["n_single"]
+        self.kernels.over_teams(name, n, max(1, singles, groups), batch, *args)
 
     def _downwards(self, inputs: bool) -> list[tuple[int, int, tuple[DenseBlock, ...]]]:
         """(first row, last row, dense blocks to pull δ through) of the levels from the top; the inputs last, where asked for."""

@@ -18,7 +18,7 @@ from benchmarks.outcome import MissingError, Run
 
 __all__ = ["Case", "Sizes", "cases"]
 
-Build = Callable[[], Run]
+Build = Callable[..., Run]
 
 
 @dataclass(frozen=True)
@@ -47,55 +47,72 @@ class Case:
     bytes: float = 0.0
 
 
-def cases(backend: str, level: str, sizes: Sizes, on_device: Callable[[Any], Any], wait: Callable[[], None]) -> Iterator[Case]:
-    """The cases, most wanted first.  `backend` and `level` are the CuPy backends as it chooses its path, and on the level path."""
+def cases(
+    backends: tuple[str, ...], sizes: Sizes, on_device: Callable[[Any], Any], wait: Callable[[], None], torch_device: str
+) -> Iterator[Case]:
+    """The cases, most wanted first.  `backends` are the CuPy backend as it chooses its path, on one path alone, and with other tiles."""
     cupy = partial(_graphbp, on_device=on_device, wait=wait)
-    dag = random_dag(*sizes.dag)
-    for n in sizes.samples:
-        for dtype in ("float32", "float64"):
-            X, T = batch(n, dag.n_inputs, dag.n_outputs, dtype)
-            yield Case(
-                f"gradient, {dag.n_units:,}-unit DAG, N = {n:,}, {dtype}",
-                {
-                    "graphbp cupy": partial(cupy, dag.graph, backend, dtype, "gradient", (X, T)),
-                    "graphbp cupy, level path": partial(cupy, dag.graph, level, dtype, "gradient", (X, T)),
-                    "JAX": partial(_jax, "dag_gradient", dag, X, T, dtype),
-                    "JAX, reverse sweep by hand": partial(_jax, "dag_gradient_by_hand", dag, X, T, dtype),
-                    "PyTorch": partial(_torch, "dag_gradient", dag, X, T, dtype),
-                    "PyTorch, scatter": partial(_torch, "dag_gradient_scatter", dag, X, T, dtype),
-                    "graphbp numba (CPU)": partial(_graphbp, dag.graph, "numba", dtype, "gradient", (X, T)),
-                },
-                flop=6.0 * dag.n_edges * n,
-                bytes=3.0 * dag.n_rows * n * np.dtype(dtype).itemsize,
-            )
-    net = mlp(*sizes.layers, output_activation="softmax")
+    torch = partial(_torch, device=torch_device)
+    dag, net = random_dag(*sizes.dag), mlp(*sizes.layers, output_activation="softmax")
+    most, *fewer = sorted(sizes.samples, reverse=True)
     for dtype in ("float32", "float64"):
-        X, _ = batch(sizes.dense_samples, sizes.layers[0], sizes.layers[-1], dtype)
-        labels = np.arange(sizes.dense_samples) % sizes.layers[-1]
-        T = np.eye(sizes.layers[-1], dtype=dtype)[labels]
-        edges = sum(w.size for w in net.weights)
-        yield Case(
-            f"gradient, dense {'-'.join(map(str, sizes.layers))}, N = {sizes.dense_samples:,}, {dtype}",
-            {
-                "graphbp cupy": partial(cupy, net.layer_graph, backend, dtype, "gradient", (X, T), "cross_entropy"),
-                "JAX": partial(_jax, "mlp_gradient", net, X, labels, dtype, net.flat),
-                "PyTorch": partial(_torch, "mlp_gradient", net, X, labels, dtype, net.flat),
-                "graphbp numba (CPU)": partial(_graphbp, net.layer_graph, "numba", dtype, "gradient", (X, T), "cross_entropy"),
-            },
-            flop=6.0 * edges * sizes.dense_samples,
-        )
-    yield from _curvature(mlp(*sizes.curved), sizes, cupy, backend)
-    X, _ = batch(sizes.samples[0], dag.n_inputs, dag.n_outputs, "float32")
+        yield _dag_gradient(dag, most, dtype, backends, cupy, torch)
+        yield _dense_gradient(net, sizes, dtype, backends[0], cupy, torch)
+        for n in fewer:
+            yield _dag_gradient(dag, n, dtype, backends[:3], cupy, torch)
+        if dtype == "float32":
+            yield from _curvature(mlp(*sizes.curved), sizes, cupy, torch, backends[0])
+    X, _ = batch(min(sizes.samples), dag.n_inputs, dag.n_outputs, "float32")
     yield Case(
-        f"Jacobian ∂y/∂x, {dag.n_units:,}-unit DAG, N = {sizes.samples[0]:,}, float32",
+        f"Jacobian ∂y/∂x, {dag.n_units:,}-unit DAG, N = {len(X):,}, float32",
         {
-            "graphbp cupy": partial(cupy, dag.graph, backend, "float32", "jacobian", (X,)),
-            "graphbp numba (CPU)": partial(_graphbp, dag.graph, "numba", "float32", "jacobian", (X,)),
+            "graphbp cupy": partial(cupy, dag.graph, backends[0], "float32", "jacobian", (X,)),
+            "graphbp numba (CPU, 2 threads)": partial(_graphbp, dag.graph, "numba", "float32", "jacobian", (X,)),
         },
     )
 
 
-def _curvature(net: Mlp, sizes: Sizes, cupy: Callable[..., Run], backend: str) -> Iterator[Case]:
+def _dag_gradient(dag: UnitDag, n: int, dtype: str, backends: tuple[str, ...], cupy: Callable[..., Run], torch: Build) -> Case:
+    X, T = batch(n, dag.n_inputs, dag.n_outputs, dtype)
+    ours = {
+        f"graphbp {name.removesuffix(' (rehearsal)')}": partial(cupy, dag.graph, name, dtype, "gradient", (X, T))
+        for name in backends
+    }
+    peers = {
+        "PyTorch": partial(torch, "dag_gradient", dag, X, T, dtype),
+        "PyTorch, scatter": partial(torch, "dag_gradient_scatter", dag, X, T, dtype),
+        "JAX, reverse sweep by hand": partial(_jax, "dag_gradient_by_hand", dag, X, T, dtype),
+        "JAX": partial(_jax, "dag_gradient", dag, X, T, dtype),
+        "graphbp numba (CPU, 2 threads)": partial(_graphbp, dag.graph, "numba", dtype, "gradient", (X, T)),
+    }
+    return Case(
+        f"gradient, {dag.n_units:,}-unit DAG, N = {n:,}, {dtype}",
+        {**ours, **peers},
+        flop=6.0 * dag.n_edges * n,
+        bytes=3.0 * dag.n_rows * n * np.dtype(dtype).itemsize,
+    )
+
+
+def _dense_gradient(net: Mlp, sizes: Sizes, dtype: str, backend: str, cupy: Callable[..., Run], torch: Build) -> Case:
+    X, _ = batch(sizes.dense_samples, sizes.layers[0], sizes.layers[-1], dtype)
+    labels = np.arange(sizes.dense_samples) % sizes.layers[-1]
+    T = np.eye(sizes.layers[-1], dtype=dtype)[labels]
+    edges = sum(w.size for w in net.weights)
+    return Case(
+        f"gradient, dense {'-'.join(map(str, sizes.layers))}, N = {sizes.dense_samples:,}, {dtype}",
+        {
+            "graphbp cupy": partial(cupy, net.layer_graph, backend, dtype, "gradient", (X, T), "cross_entropy"),
+            "PyTorch": partial(torch, "mlp_gradient", net, X, labels, dtype, net.flat),
+            "JAX": partial(_jax, "mlp_gradient", net, X, labels, dtype, net.flat),
+            "graphbp numba (CPU, 2 threads)": partial(
+                _graphbp, net.layer_graph, "numba", dtype, "gradient", (X, T), "cross_entropy"
+            ),
+        },
+        flop=6.0 * edges * sizes.dense_samples,
+    )
+
+
+def _curvature(net: Mlp, sizes: Sizes, cupy: Callable[..., Run], torch: Build, backend: str) -> Iterator[Case]:
     X, T = batch(sizes.curved_samples, sizes.curved[0], sizes.curved[-1])
     where = f"dense {'-'.join(map(str, sizes.curved))} (W = {net.n_parameters:,}), N = {sizes.curved_samples:,}, float64"
     theta = net.flat(list(net.weights), list(net.biases))
@@ -105,17 +122,17 @@ def _curvature(net: Mlp, sizes: Sizes, cupy: Callable[..., Run], backend: str) -
             f"{quantity}, {where}",
             {
                 "graphbp cupy": partial(cupy, net.layer_graph, backend, "float64", quantity, arguments),
+                "PyTorch": partial(torch, peer, net, theta, *given),
                 "JAX": partial(_jax, peer, net, theta, *given),
-                "PyTorch": partial(_torch, peer, net, theta, *given),
-                "graphbp numba (CPU)": partial(_graphbp, net.layer_graph, "numba", "float64", quantity, arguments),
+                "graphbp numba (CPU, 2 threads)": partial(_graphbp, net.layer_graph, "numba", "float64", quantity, arguments),
             },
         )
     yield Case(
         f"Jacobian ∂y/∂x, {where}",
         {
             "graphbp cupy": partial(cupy, net.layer_graph, backend, "float64", "jacobian", (X,)),
-            "PyTorch": partial(_torch, "mlp_jacobian", net, theta, X),
-            "graphbp numba (CPU)": partial(_graphbp, net.layer_graph, "numba", "float64", "jacobian", (X,)),
+            "PyTorch": partial(torch, "mlp_jacobian", net, theta, X),
+            "graphbp numba (CPU, 2 threads)": partial(_graphbp, net.layer_graph, "numba", "float64", "jacobian", (X,)),
         },
     )
 
@@ -152,21 +169,22 @@ def _jax(peer: str, net: UnitDag | Mlp, *arguments: Any) -> Run:
     return run
 
 
-def _torch(peer: str, net: UnitDag | Mlp, *arguments: Any) -> Run:
-    """The CPU peer's own code, with the GPU as PyTorch's default device."""
+def _torch(peer: str, net: UnitDag | Mlp, *arguments: Any, device: str) -> Run:
+    """The CPU peer's own code, with `device` as PyTorch's default device."""
     from benchmarks.peers import need, torch_peer
 
     torch = need("torch")
     torch.set_float32_matmul_precision("highest")  # no TensorFloat-32, as graphbp computes
-    if not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise MissingError("PyTorch sees no GPU")
-    with torch.device("cuda"):
+    with torch.device(device):
         made: Run = getattr(torch_peer, peer)(net, *arguments)
 
     def call() -> Any:
-        with torch.device("cuda"):
+        with torch.device(device):
             result = made.call()
-        torch.cuda.synchronize()
+        if device == "cuda":
+            torch.cuda.synchronize()
         return result
 
     return Run(call)

@@ -33,6 +33,8 @@ def report(verified: Path = VERIFIED, folder: Path = BACKEND) -> str:
         return "CuPy backend: never verified on hardware (benchmarks/gpu/hardware.py on a machine with a GPU does it)"
     last: dict[str, Any] = json.loads(verified.read_text(encoding="utf-8"))
     when = f"{last['date']} on {last['device']}: {last['tests']['compared']} comparisons, {last['tests']['failed']} failed"
+    if not last.get("finished", True):
+        when += ", in a run that was cut short"
     now, then = hashes(folder), last["files"]
     lines = [f"  {name} {'is new' if name not in then else 'changed'}" for name in now if now[name] != then.get(name)]
     lines += [f"  {name} is gone" for name in then if name not in now]

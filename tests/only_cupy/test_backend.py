@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from instruments import fake_cupy, probe, simulator
 
 import graphbp as gb
 from graphbp.extend import BackendError, MemoryLimitError
-from graphbp_cupy import CupyBackend, executable, memory, module
+from graphbp_cupy import CupyBackend, memory, module, paths
 
 CALLS = [name for name in probe.QUANTITIES if name not in ("trace", "hessian_operator", "outer_product_operator")]
 WAITING = {"error": 1, "gradient": 1}
@@ -115,7 +116,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
 
 def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // 100_000)
-    monkeypatch.setattr(executable, "MAX_BLOCKS", 8)
+    monkeypatch.setattr(paths, "MAX_BLOCKS", 8)
     for backend in (probe.SIMULATED, probe.LEVEL):
         net = network(backend)
         peaks = []
@@ -150,7 +151,11 @@ def test_the_memory_option_bounds_the_working_arrays() -> None:
 
 @pytest.mark.parametrize(
     ("shared", "path"),
-    [(99 << 10, "fused: a block runs all levels on a tile of 32"), (8 << 10, "tile of 16"), (2 << 10, "level by level")],
+    [
+        (99 << 10, "fused: a block runs all levels on a tile of 32"),
+        (8 << 10, "tile of 8"),
+        (2 << 10, "wide: 8 samples of all 25 rows"),
+    ],
 )
 def test_the_path_follows_the_shared_memory(monkeypatch: pytest.MonkeyPatch, shared: int, path: str) -> None:
     monkeypatch.setattr(fake_cupy.cuda.Device, "shared", shared)
@@ -158,6 +163,47 @@ def test_the_path_follows_the_shared_memory(monkeypatch: pytest.MonkeyPatch, sha
     assert path in net.describe(100)
     data = probe.data_of(net, 50)
     np.testing.assert_allclose(net.gradient(data["X"], data["T"]), truth.gradient(data["X"], data["T"]), rtol=1e-10, atol=1e-12)
+
+
+H200 = {"shared_bytes": 227 << 10, "multiprocessors": 132}
+DAG = paths.Shape(n_rows=10_000, n_outputs=10, n_edges=99_000, depth=102, dense_edges=0, itemsize=4, **H200)
+"""10,000 single units, as they are measured on hardware."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "kind", "lanes"),
+    [
+        (DAG, 65_536, "wide", 32),
+        (replace(DAG, itemsize=8), 65_536, "wide", 32),
+        (DAG, 1024, "wide", 8),  # narrow tiles keep more blocks busy
+        (replace(DAG, n_rows=1_000_000, n_edges=10_000_000), 8, "level", 0),  # one block would do it all
+        (replace(DAG, n_rows=100, n_edges=900), 65_536, "fused", 32),
+        (replace(DAG, n_rows=1400, n_edges=9000), 65_536, "fused", 16),
+        (replace(DAG, dense_edges=50_000), 65_536, "level", 0),
+    ],
+)
+def test_the_path_is_the_one_that_moves_least(shape: paths.Shape, n: int, kind: str, lanes: int) -> None:
+    path = paths.choose(shape, n, budget=8 << 30)
+    assert (path.kind, path.lanes) == (kind, lanes)
+
+
+def test_a_wide_launch_keeps_to_the_budget() -> None:
+    for budget in (8 << 30, 1 << 28, 1 << 24):
+        path = paths.choose(DAG, 65_536, budget)
+        assert path.blocks * DAG.wide_bytes(path.lanes) <= budget
+        assert path.blocks <= paths.BLOCKS_EACH[4] * 132
+    assert paths.choose(DAG, 65_536, 1 << 20).kind == "level"
+
+
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_a_wide_softmax_is_shared_by_a_team(n: int) -> None:
+    g = gb.layered([3, 4, 300], output_activation="softmax")
+    nets = [gb.Network(g, error="cross_entropy", backend=name) for name in ("numpy", *probe.PATHS)]
+    data = probe.data_of(nets[0], n)
+    for quantity in ("forward", "error", "gradient", "vjp", "jvp"):
+        truth, *found = (np.asarray(probe.QUANTITIES[quantity](net, data)) for net in nets)
+        for other in found:
+            np.testing.assert_allclose(other, truth, rtol=1e-9, atol=1e-12)
 
 
 def test_large_dense_blocks_go_to_cublas() -> None:

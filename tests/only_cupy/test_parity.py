@@ -1,7 +1,7 @@
 """The conformance kit on the CuPy backend, its kernels run on the CPU: what the parity matrix calls `cupy (simulated)`.
 
 Every network of the zoo goes through the path that the backend chooses, in both dtypes; every third in another order of threads.
-The level path, which a GPU with little shared memory takes, is held to the structural networks.  This is not evidence from a GPU.
+The other paths, which larger networks take, are held to the structural networks.  This is not evidence from a GPU.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import pytest
 from instruments import fake_cupy, probe, simulator
 
 from graphbp.testing import CHECKS, QUANTITIES, Case, cases, check_backend
+from graphbp_cupy import paths
 
 DEEP = ("forward", "gradient", "jvp", "hessian_product")
 """Asked of the networks whose levels (120) or size make every sweep slow here."""
+
+WIDE = ("forward", "error", "gradient", "vjp", "weight_vjp", "adjoint", "sample_weight", "same_bits", "fresh_weights")
+"""What goes the wide path, where that is taken."""
 
 STRUCTURES = (
     "mixed", "layers-sparse", "dense-from-units", "dense-scattered", "outputs-that-feed", "frozen", "all-frozen", "tied", "lonely",
@@ -40,6 +44,16 @@ def test_network_on_the_level_path(name: str) -> None:
     (case,) = cases(name)
     fake_cupy.order.name = order_of(case)
     check_backend(probe.LEVEL, [case], dtypes=["float64"])
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_network_on_the_wide_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (case,) = cases(name)
+    fake_cupy.order.name = order_of(case)
+    lanes = (8, 16, 32)[sum(name.encode()) % 3]
+    monkeypatch.setattr(paths, "MIN_LANES", lanes)
+    monkeypatch.setattr(paths, "MAX_LANES", lanes)
+    check_backend(probe.WIDE, [case], WIDE, dtypes=["float64"])
 
 
 def test_nothing_but_blocks_is_composed_by_the_core() -> None:

@@ -1,201 +1,283 @@
 // Where the error meets the output units (graphbp.heads): an item is one elementwise output, or the outputs that one softmax
-// couples.  All functions act on one sample of one item; a, z, a_dot hold rows of `ld` samples, `head` holds output positions.
+// couples, a *group*.  Items 0..n_single are elementwise and one thread's work each; a group is shared by a team.
+// All functions act on one sample; a, z, a_dot hold rows of `ld` samples, `head` holds output positions.
 
-struct Item {
-    const int* row;       // rows of the item's units
-    const int* position;  // their places among the K outputs
-    int size;
-    bool canonical;       // delta = y - t
-    bool coupled;         // softmax
+// The threads of a block with the same threadIdx.x: they have the same sample, and share its rows.  Every thread of the block must
+// reach team_sum and team_largest, which add in the order of the parts.  A team that is not live repeats a sample and stores nothing.
+struct Team {
+    real* memory;  // [part][lane], of the block
+    int lanes, lane, part, parts;
+    bool live;
 };
 
-__device__ __forceinline__ Item item_of(const Network& net, int i) {
-    const int first = net.item_ptr[i];
-    const int flags = net.item_flags[i];
-    return {net.item_row + first, net.item_position + first, net.item_ptr[i + 1] - first, (flags & 1) != 0, (flags & 2) != 0};
+__device__ __forceinline__ Team team_of(real* memory, bool live) {
+    return {memory, int(blockDim.x), int(threadIdx.x), int(threadIdx.y), int(blockDim.y), live};
 }
 
-__device__ __forceinline__ real largest(const Item& item, const real* a, long long ld, long long s) {
-    real top = a[item.row[0] * ld + s];
-    for (int k = 1; k < item.size; ++k) {
-        const real value = a[item.row[k] * ld + s];
-        if (value > top || value != value) top = value;
-    }
+__device__ __forceinline__ real team_sum(const Team& team, real value) {
+    team.memory[team.part * team.lanes + team.lane] = value;
+    __syncthreads();
+    real sum = 0;
+    for (int part = 0; part < team.parts; ++part) sum += team.memory[part * team.lanes + team.lane];
+    __syncthreads();
+    return sum;
+}
+
+__device__ __forceinline__ real team_largest(const Team& team, real value) {
+    team.memory[team.part * team.lanes + team.lane] = value;
+    __syncthreads();
+    real top = team.memory[team.lane];
+    for (int part = 1; part < team.parts; ++part) top = larger(team.memory[part * team.lanes + team.lane], top);
+    __syncthreads();
     return top;
 }
 
-// z = exp(a - max) / sum, the units of a softmax together
-__device__ __forceinline__ void softmax_forward(const Item& item, const real* a, real* z, long long ld, long long s) {
-    const real top = largest(item, a, ld, s);
-    real sum = 0;
-    for (int k = 0; k < item.size; ++k) {
-        const real e = exp(a[item.row[k] * ld + s] - top);
-        z[item.row[k] * ld + s] = e;
-        sum += e;
-    }
-    for (int k = 0; k < item.size; ++k) z[item.row[k] * ld + s] /= sum;
+// ---- one elementwise output -------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ bool is_canonical(const Network& net, int i) { return (net.item_flags[i] & 1) != 0; }  // delta = y - t
+
+__device__ __forceinline__ real single_error(const Network& net, int i, const real* a, const real* z, const real* t, long long ld,
+                                             long long s) {
+    const long long at = net.item_row[i] * ld + s;
+    const real target = t[net.item_position[i]];
+    return is_canonical(net, i) ? error_at_a(int(net.error), a[at], target) : error_value(int(net.error), z[at], target);
 }
 
-// E_n of the item; t points at the sample's K targets
-__device__ __forceinline__ real item_error(const Network& net, const Item& item, const real* a, const real* z, const real* t,
-                                           long long ld, long long s) {
-    const int error = int(net.error);
+// head = dy/da v; v may be head itself
+__device__ __forceinline__ void single_pullback(const Network& net, int i, const real* a, const real* v, real* head, long long ld,
+                                                long long s) {
+    const int row = net.item_row[i];
+    const long long to = net.item_position[i] * ld + s;
+    head[to] = activation_df(net.kind[row], a[row * ld + s]) * v[to];
+}
+
+// head = weight * dE_n/da
+__device__ __forceinline__ void single_delta(const Network& net, int i, const real* a, const real* z, const real* t, real weight,
+                                             real* head, long long ld, long long s) {
+    const int row = net.item_row[i];
+    const real y = z[row * ld + s], target = t[net.item_position[i]];
+    real value = is_canonical(net, i) ? y - target : error_dy(int(net.error), y, target);
+    if (!is_canonical(net, i)) value *= activation_df(net.kind[row], a[row * ld + s]);
+    head[net.item_position[i] * ld + s] = weight * value;
+}
+
+// head = weight * m a_dot with m the second derivative of E_n by a (exact), or its positive part
+__device__ __forceinline__ void single_curvature(const Network& net, int i, const real* a, const real* z, const real* t, real weight,
+                                                 bool exact, const real* a_dot, real* head, long long ld, long long s) {
+    const int error = int(net.error), kind = net.kind[net.item_row[i]];
+    const long long at = net.item_row[i] * ld + s;
+    const real slope = activation_df(kind, a[at]), target = t[net.item_position[i]];
+    real m = slope;
+    if (!is_canonical(net, i)) {
+        m = error_d2y(error, z[at], target) * slope * slope;
+        if (exact) m += error_dy(error, z[at], target) * activation_d2f(kind, a[at]);
+    }
+    head[net.item_position[i] * ld + s] = weight * m * a_dot[at];
+}
+
+// ---- a group: the outputs of one softmax, shared by a team -------------------------------------------------------------------
+
+struct Group {
+    const int* row;       // rows of the group's units
+    const int* position;  // their places among the K outputs
+    int size;
+    bool canonical;  // delta = y - t
+};
+
+__device__ __forceinline__ Group group_of(const Network& net, int i) {
+    const int first = net.item_ptr[i];
+    return {net.item_row + first, net.item_position + first, net.item_ptr[i + 1] - first, is_canonical(net, i)};
+}
+
+__device__ __forceinline__ real group_largest(const Group& group, const Team& team, const real* a, long long ld, long long s) {
+    real top = a[group.row[0] * ld + s];
+    for (int k = team.part; k < group.size; k += team.parts) top = larger(a[group.row[k] * ld + s], top);
+    return team_largest(team, top);
+}
+
+// z = exp(a - max) / sum
+__device__ __forceinline__ void group_softmax(const Group& group, const Team& team, const real* a, real* z, long long ld, long long s) {
+    const real top = group_largest(group, team, a, ld, s);
     real sum = 0;
-    if (item.canonical && item.coupled) {  // ln sum exp(a) * sum t - sum t a
-        const real top = largest(item, a, ld, s);
-        real mass = 0, dot = 0;
-        for (int k = 0; k < item.size; ++k) {
-            const real ak = a[item.row[k] * ld + s], tk = t[item.position[k]];
+    for (int k = team.part; k < group.size; k += team.parts) sum += exp(a[group.row[k] * ld + s] - top);
+    sum = team_sum(team, sum);
+    if (team.live)
+        for (int k = team.part; k < group.size; k += team.parts) z[group.row[k] * ld + s] = exp(a[group.row[k] * ld + s] - top) / sum;
+}
+
+// this thread's share of E_n; t points at the sample's K targets
+__device__ __forceinline__ real group_error(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
+                                            const real* t, long long ld, long long s) {
+    if (group.canonical) {  // ln sum exp(a) * sum t - sum t a
+        const real top = group_largest(group, team, a, ld, s);
+        real sum = 0, mass = 0, dot = 0;
+        for (int k = team.part; k < group.size; k += team.parts) {
+            const real ak = a[group.row[k] * ld + s], tk = t[group.position[k]];
             sum += exp(ak - top);
             mass += tk;
             dot += tk * ak;
         }
+        sum = team_sum(team, sum);
         return (top + log(sum)) * mass - dot;
     }
-    for (int k = 0; k < item.size; ++k) {
-        const long long at = item.row[k] * ld + s;
-        const real tk = t[item.position[k]];
-        sum += item.canonical ? error_at_a(error, a[at], tk) : error_value(error, z[at], tk);
-    }
-    return sum;
+    real own = 0;
+    for (int k = team.part; k < group.size; k += team.parts)
+        own += error_value(int(net.error), z[group.row[k] * ld + s], t[group.position[k]]);
+    return own;
 }
 
-// head[k] = (dy/da)^T v at the item's positions; v may be head itself.  dy/da is symmetric, so this is the pushforward too.
-__device__ __forceinline__ void item_pullback(const Network& net, const Item& item, const real* a, const real* z, const real* v,
-                                              real* head, long long ld, long long s) {
-    if (!item.coupled) {
-        for (int k = 0; k < item.size; ++k) {
-            const long long to = item.position[k] * ld + s;
-            head[to] = activation_df(net.kind[item.row[k]], a[item.row[k] * ld + s]) * v[to];
-        }
-        return;
-    }
+// head = (dy/da)^T v; v may be head itself.  dy/da is symmetric, so this is the pushforward too.
+__device__ __forceinline__ void group_pullback(const Group& group, const Team& team, const real* z, const real* v, real* head,
+                                               long long ld, long long s) {
     real dot = 0;
-    for (int k = 0; k < item.size; ++k) dot += z[item.row[k] * ld + s] * v[item.position[k] * ld + s];
-    for (int k = 0; k < item.size; ++k) {
-        const long long to = item.position[k] * ld + s;
-        head[to] = z[item.row[k] * ld + s] * (v[to] - dot);
-    }
-}
-
-// head[k] = weight * dE_n/da_k
-__device__ __forceinline__ void item_delta(const Network& net, const Item& item, const real* a, const real* z, const real* t,
-                                           real weight, real* head, long long ld, long long s) {
-    const int error = int(net.error);
-    for (int k = 0; k < item.size; ++k) {
-        const real y = z[item.row[k] * ld + s], tk = t[item.position[k]];
-        head[item.position[k] * ld + s] = weight * (item.canonical ? y - tk : error_dy(error, y, tk));
-    }
-    if (!item.canonical) item_pullback(net, item, a, z, head, head, ld, s);
-}
-
-// head[k] = weight * sum_c M_kc a_dot_c with M = R, the Hessian of E_n by a (exact), or its positive part Lambda
-__device__ __forceinline__ void item_curvature(const Network& net, const Item& item, const real* a, const real* z, const real* t,
-                                               real weight, bool exact, const real* a_dot, real* head, long long ld, long long s) {
-    const int error = int(net.error);
-    if (!item.coupled) {
-        for (int k = 0; k < item.size; ++k) {
-            const long long at = item.row[k] * ld + s;
-            const int kind = net.kind[item.row[k]];
-            const real slope = activation_df(kind, a[at]), tk = t[item.position[k]];
-            real m = slope;
-            if (!item.canonical) {
-                m = error_d2y(error, z[at], tk) * slope * slope;
-                if (exact) m += error_dy(error, z[at], tk) * activation_d2f(kind, a[at]);
-            }
-            head[item.position[k] * ld + s] = weight * m * a_dot[at];
+    if (team.live)
+        for (int k = team.part; k < group.size; k += team.parts) dot += z[group.row[k] * ld + s] * v[group.position[k] * ld + s];
+    dot = team_sum(team, dot);
+    if (team.live)
+        for (int k = team.part; k < group.size; k += team.parts) {
+            const long long to = group.position[k] * ld + s;
+            head[to] = z[group.row[k] * ld + s] * (v[to] - dot);
         }
-        return;
+}
+
+// head = weight * dE_n/da
+__device__ __forceinline__ void group_delta(const Network& net, const Group& group, const Team& team, const real* z, const real* t,
+                                            real weight, real* head, long long ld, long long s) {
+    real dot = 0;  // sum_c y_c e'_c, so that (dy/da)^T e' = y (e' - dot)
+    if (!group.canonical) {
+        for (int k = team.part; k < group.size; k += team.parts) {
+            const real y = z[group.row[k] * ld + s];
+            dot += y * error_dy(int(net.error), y, t[group.position[k]]);
+        }
+        dot = team_sum(team, dot);
     }
+    if (team.live)
+        for (int k = team.part; k < group.size; k += team.parts) {
+            const real y = z[group.row[k] * ld + s], tk = t[group.position[k]];
+            head[group.position[k] * ld + s] = weight * (group.canonical ? y - tk : y * (error_dy(int(net.error), y, tk) - dot));
+        }
+}
+
+// head = weight * sum_c M_kc a_dot_c with M = R, the Hessian of E_n by a (exact), or its positive part Lambda
+__device__ __forceinline__ void group_curvature(const Network& net, const Group& group, const Team& team, const real* z,
+                                                const real* t, real weight, bool exact, const real* a_dot, real* head, long long ld,
+                                                long long s) {
+    const int error = int(net.error);
     real mean = 0;  // sum_c y_c a_dot_c, so that dy/da a_dot = y (a_dot - mean)
-    for (int k = 0; k < item.size; ++k) mean += z[item.row[k] * ld + s] * a_dot[item.row[k] * ld + s];
-    if (item.canonical) {
-        for (int k = 0; k < item.size; ++k) {
-            const long long at = item.row[k] * ld + s;
-            head[item.position[k] * ld + s] = weight * z[at] * (a_dot[at] - mean);
+    for (int k = team.part; k < group.size; k += team.parts) mean += z[group.row[k] * ld + s] * a_dot[group.row[k] * ld + s];
+    mean = team_sum(team, mean);
+    real curved = 0, pull = 0, moved = 0;
+    if (!group.canonical) {
+        for (int k = team.part; k < group.size; k += team.parts) {  // sum_c y_c e''_c (P a_dot)_c  and  sum_c e'_c y_c
+            const long long at = group.row[k] * ld + s;
+            const real y = z[at], tk = t[group.position[k]];
+            curved += y * error_d2y(error, y, tk) * y * (a_dot[at] - mean);
+            pull += error_dy(error, y, tk) * y;
         }
-        return;
-    }
-    real curved = 0, pull = 0;  // sum_c y_c e''_c (P a_dot)_c  and  sum_c e'_c y_c
-    for (int k = 0; k < item.size; ++k) {
-        const long long at = item.row[k] * ld + s;
-        const real y = z[at], tk = t[item.position[k]];
-        curved += y * error_d2y(error, y, tk) * y * (a_dot[at] - mean);
-        pull += error_dy(error, y, tk) * y;
-    }
-    real moved = 0;  // sum_c u_c a_dot_c with u = y (e' - sum e' y)
-    if (exact)
-        for (int k = 0; k < item.size; ++k) {
-            const long long at = item.row[k] * ld + s;
-            moved += z[at] * (error_dy(error, z[at], t[item.position[k]]) - pull) * a_dot[at];
+        curved = team_sum(team, curved);
+        pull = team_sum(team, pull);
+        for (int k = team.part; k < group.size; k += team.parts) {  // sum_c u_c a_dot_c with u = y (e' - sum e' y)
+            const long long at = group.row[k] * ld + s;
+            moved += z[at] * (error_dy(error, z[at], t[group.position[k]]) - pull) * a_dot[at];
         }
-    for (int k = 0; k < item.size; ++k) {
-        const long long at = item.row[k] * ld + s;
-        const real y = z[at], tk = t[item.position[k]];
-        real value = y * (error_d2y(error, y, tk) * y * (a_dot[at] - mean) - curved);
-        if (exact) value += y * (error_dy(error, y, tk) - pull) * (a_dot[at] - mean) - y * moved;
-        head[item.position[k] * ld + s] = weight * value;
+        moved = team_sum(team, moved);
+    }
+    if (!team.live) return;
+    for (int k = team.part; k < group.size; k += team.parts) {
+        const long long at = group.row[k] * ld + s;
+        const real y = z[at], tk = t[group.position[k]];
+        real value = y * (a_dot[at] - mean);
+        if (!group.canonical) {
+            const real slope = error_dy(error, y, tk) - pull;
+            value = y * (error_d2y(error, y, tk) * value - curved);
+            if (exact) value += y * slope * (a_dot[at] - mean) - y * moved;
+        }
+        head[group.position[k] * ld + s] = weight * value;
     }
 }
 
-// ---- kernels: one thread per sample and item; batched ones take batch b from blockIdx.z ------------------------------------
+// E_n of all items: the same in every thread of the team
+__device__ __forceinline__ real team_error(const Network& net, const Team& team, const real* a, const real* z, const real* t,
+                                           long long ld, long long s) {
+    real own = 0;
+    for (int i = team.part; i < net.n_single; i += team.parts) own += single_error(net, i, a, z, t, ld, s);
+    for (int i = int(net.n_single); i < net.n_items; ++i) own += group_error(net, group_of(net, i), team, a, z, t, ld, s);
+    return team_sum(team, own);
+}
 
-// y = softmax(a) for every coupled item
+// ---- kernels: a team for every sample, its elementwise items and groups shared by the blocks of a column (blockIdx.y) ---------
+// Batched ones take batch b from blockIdx.z.  Shared memory: one number a thread.
+
+// y = softmax(a) for every group
 extern "C" __global__ void
 head_softmax(const Network* network, const real* a, long long n, real* z) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < net.n_items; i += gridDim.y * blockDim.y) {
-        const Item item = item_of(net, i);
-        if (item.coupled) softmax_forward(item, a, z, n, s);
-    }
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y) group_softmax(group_of(net, i), team, a, z, n, s);
 }
 
-// each[s] = weight_s E_s, items in order
+// each[s] = weight_s E_s
 extern "C" __global__ void
 head_error(const Network* network, const real* a, const real* z, const real* t, const real* weight, long long n, real* each) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    real sum = 0;
-    for (int i = 0; i < net.n_items; ++i) sum += item_error(net, item_of(net, i), a, z, t + s * net.n_outputs, n, s);
-    each[s] = weight[s] * sum;
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    const real sum = team_error(net, team, a, z, t + s * net.n_outputs, n, s);
+    if (team.live && team.part == 0) each[s] = weight[s] * sum;
 }
 
 // head (K, n) = weight dE/da
 extern "C" __global__ void
 head_delta(const Network* network, const real* a, const real* z, const real* t, const real* weight, long long n, real* head) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < net.n_items; i += gridDim.y * blockDim.y)
-        item_delta(net, item_of(net, i), a, z, t + s * net.n_outputs, weight[s], head, n, s);
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    const real* target = t + s * net.n_outputs;
+    if (team.live)
+        for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts)
+            single_delta(net, i, a, z, target, weight[s], head, n, s);
+    for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y)
+        group_delta(net, group_of(net, i), team, z, target, weight[s], head, n, s);
 }
 
 // head (B, K, n) = (dy/da)^T v, in place: v stands in `head`
 extern "C" __global__ void
 head_pullback(const Network* network, const real* a, const real* z, long long n, real* head) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    real* own = head + blockIdx.z * (net.n_outputs * n);
-    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < net.n_items; i += gridDim.y * blockDim.y)
-        item_pullback(net, item_of(net, i), a, z, own, own, n, s);
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    head += blockIdx.z * (net.n_outputs * n);
+    if (team.live)
+        for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts)
+            single_pullback(net, i, a, head, head, n, s);
+    for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y)
+        group_pullback(group_of(net, i), team, z, head, head, n, s);
 }
 
 // y_dot (B, K, n) = dy/da a_dot
 extern "C" __global__ void
 head_pushforward(const Network* network, const real* a, const real* z, const real* a_dot, long long n, real* y_dot) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    const real* tangent = a_dot + blockIdx.z * (net.n_rows * n);
-    real* own = y_dot + blockIdx.z * (net.n_outputs * n);
-    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < net.n_items; i += gridDim.y * blockDim.y) {
-        const Item item = item_of(net, i);
-        for (int k = 0; k < item.size; ++k) own[item.position[k] * n + s] = tangent[item.row[k] * n + s];
-        item_pullback(net, item, a, z, own, own, n, s);
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    a_dot += blockIdx.z * (net.n_rows * n);
+    y_dot += blockIdx.z * (net.n_outputs * n);
+    if (team.live)
+        for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts) {
+            y_dot[net.item_position[i] * n + s] = a_dot[net.item_row[i] * n + s];
+            single_pullback(net, i, a, y_dot, y_dot, n, s);
+        }
+    for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y) {
+        const Group group = group_of(net, i);
+        if (team.live)
+            for (int k = team.part; k < group.size; k += team.parts) y_dot[group.position[k] * n + s] = a_dot[group.row[k] * n + s];
+        group_pullback(group, team, z, y_dot, y_dot, n, s);
     }
 }
 
@@ -203,11 +285,16 @@ head_pushforward(const Network* network, const real* a, const real* z, const rea
 extern "C" __global__ void
 head_curvature(const Network* network, const real* a, const real* z, const real* t, const real* weight, const real* a_dot,
                int exact, long long n, real* head) {
+    extern __shared__ real shared[];
     const Network& net = *network;
-    const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (s >= n) return;
-    const real* tangent = a_dot + blockIdx.z * (net.n_rows * n);
-    real* own = head + blockIdx.z * (net.n_outputs * n);
-    for (int i = blockIdx.y * blockDim.y + threadIdx.y; i < net.n_items; i += gridDim.y * blockDim.y)
-        item_curvature(net, item_of(net, i), a, z, t + s * net.n_outputs, weight[s], exact != 0, tangent, own, n, s);
+    const long long own = (long long)blockIdx.x * blockDim.x + threadIdx.x, s = own < n ? own : n - 1;
+    const Team team = team_of(shared, own < n);
+    const real* target = t + s * net.n_outputs;
+    a_dot += blockIdx.z * (net.n_rows * n);
+    head += blockIdx.z * (net.n_outputs * n);
+    if (team.live)
+        for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts)
+            single_curvature(net, i, a, z, target, weight[s], exact != 0, a_dot, head, n, s);
+    for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y)
+        group_curvature(net, group_of(net, i), team, z, target, weight[s], exact != 0, a_dot, head, n, s);
 }

@@ -11,6 +11,16 @@ expand_parameters(const Network* network, const real* theta, long long stride, l
         p >= 0 ? theta[p * stride + column + blockIdx.z] : direction ? real(0) : net.slot_value[slot];
 }
 
+// weight[e] = w of the edge that the forward sweep of a tile reads e-th, weight[n_edges + e] the reverse sweep's e-th
+extern "C" __global__ void
+order_weights(const Network* network, const real* w, real* weight) {
+    const Network& net = *network;
+    const long long e = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e >= net.n_edges) return;
+    weight[e] = w[net.all_slot[e]];
+    weight[net.n_edges + e] = w[net.rev_slot[e]];
+}
+
 // out[r][p] = sum of g[r][slot] over the slots that parameter p fills
 extern "C" __global__ void
 reduce_slots(const Network* network, const real* g, long long rows, real* out) {
@@ -113,21 +123,30 @@ unit_rows(const int* row, long long rows, long long n, real* out) {
         out[(blockIdx.z * rows + r) * n + s] = r == row[blockIdx.z] ? real(1) : real(0);
 }
 
-// out[s][b][p] = sum of delta[b][dst] z[src] over the slots of parameter p: gradients of single samples
+// out[s][first + b][p] = sum of delta[b][dst] z[src] over the slots of parameter p: gradients of single samples, out (n, outputs, W).
+// A block (32, 8) takes 32 samples and 32 parameters.  Threads read samples side by side and write parameters side by side; between
+// them the products stand in shared memory, in rows of 33 so that a column lies in different banks.
 extern "C" __global__ void
-sample_gradient(const Network* network, const real* z, const real* delta, long long n, real* out) {
+sample_gradient(const Network* network, const real* z, const real* delta, long long n, long long outputs, long long first, real* out) {
+    __shared__ real tile[1056];
     const Network& net = *network;
-    const long long p = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (p >= net.n_parameters) return;
+    const long long s0 = (long long)blockIdx.x * 32, s = s0 + threadIdx.x;
     delta += blockIdx.z * (net.n_rows * n);
-    for (long long s = blockIdx.y; s < n; s += gridDim.y) {
-        real sum = 0;
-        for (long long q = net.owned_ptr[p]; q < net.owned_ptr[p + 1]; ++q) {
-            const long long slot = net.owned_slot[q];
-            const int from = net.slot_src[slot];
-            sum += delta[net.slot_dst[slot] * n + s] * (from < 0 ? real(1) : z[from * n + s]);
+    for (long long p0 = (long long)blockIdx.y * 32; p0 < net.n_parameters; p0 += (long long)gridDim.y * 32) {
+        for (int k = threadIdx.y; k < 32 && s < n && p0 + k < net.n_parameters; k += blockDim.y) {
+            real sum = 0;
+            for (long long q = net.owned_ptr[p0 + k]; q < net.owned_ptr[p0 + k + 1]; ++q) {
+                const long long slot = net.owned_slot[q];
+                const int from = net.slot_src[slot];
+                sum += delta[net.slot_dst[slot] * n + s] * (from < 0 ? real(1) : z[from * n + s]);
+            }
+            tile[k * 33 + threadIdx.x] = sum;
         }
-        out[(s * gridDim.z + blockIdx.z) * net.n_parameters + p] = sum;
+        __syncthreads();
+        const long long p = p0 + threadIdx.x;
+        for (int k = threadIdx.y; k < 32 && s0 + k < n && p < net.n_parameters; k += blockDim.y)
+            out[((s0 + k) * outputs + first + blockIdx.z) * net.n_parameters + p] = tile[threadIdx.x * 33 + k];
+        __syncthreads();
     }
 }
 
@@ -150,6 +169,24 @@ hessian_rows(const Network* network, const real* z, const real* delta, const rea
             if (exact) value += delta[to] * z_dot[own + from * n + s];
         }
         rows[(blockIdx.z * net.n_slots + slot) * n + s] = value;
+    }
+}
+
+// out[p][q] = A[p][q] + A[q][p], where A[p][q] is the sum of half over the slots of p and of q: symmetric to the last bit
+extern "C" __global__ void
+fold_hessian(const Network* network, const real* half, real* out) {
+    const Network& net = *network;
+    const long long q = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (q >= net.n_parameters) return;
+    for (long long p = blockIdx.y; p < net.n_parameters; p += gridDim.y) {
+        real upper = 0, lower = 0;
+        for (long long i = net.owned_ptr[p]; i < net.owned_ptr[p + 1]; ++i)
+            for (long long k = net.owned_ptr[q]; k < net.owned_ptr[q + 1]; ++k)
+                upper += half[net.owned_slot[i] * net.n_slots + net.owned_slot[k]];
+        for (long long k = net.owned_ptr[q]; k < net.owned_ptr[q + 1]; ++k)
+            for (long long i = net.owned_ptr[p]; i < net.owned_ptr[p + 1]; ++i)
+                lower += half[net.owned_slot[k] * net.n_slots + net.owned_slot[i]];
+        out[p * net.n_parameters + q] = upper + lower;
     }
 }
 

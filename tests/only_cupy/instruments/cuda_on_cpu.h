@@ -66,6 +66,7 @@ dim3 blockDim, gridDim;
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __launch_bounds__(...)
 
 namespace gpu {
 
@@ -217,6 +218,11 @@ template <class T>
 GPU_SCHEDULER inline T shuffle_down(unsigned mask, T value, int distance, int line) {
     const int lane = running->lane & 31;
     return shuffle(mask, value, lane + distance < 32 ? lane + distance : lane, line);
+}
+
+template <class T>
+GPU_SCHEDULER inline T shuffle_xor(unsigned mask, T value, int bits, int line) {
+    return shuffle(mask, value, (running->lane & 31) ^ bits, line);
 }
 
 GPU_SCHEDULER inline char* block_memory(int number, size_t bytes) {
@@ -481,4 +487,5 @@ struct Call<function> {
 }  // namespace gpu
 
 #define __syncthreads() gpu::barrier(__LINE__)
+#define __shfl_xor_sync(mask, value, bits) gpu::shuffle_xor(mask, value, bits, __LINE__)
 #define __shfl_down_sync(mask, value, distance) gpu::shuffle_down(mask, value, distance, __LINE__)

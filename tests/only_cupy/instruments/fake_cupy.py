@@ -6,6 +6,7 @@
 * `empty` is filled with NaN; memory comes from malloc at its exact size, so a sanitizer sees an access beyond it or after it was
   freed; `log` counts uploads, downloads and waits, kernel launches by name, and the streams they ran on; `memory` bounds the bytes.
 * `RawModule` runs the CUDA source in the simulator.  A kernel's arguments must have exactly its types.
+* Memory, streams and the recording of graphs keep the rules of `fake_device`.
 """
 
 from __future__ import annotations
@@ -14,88 +15,20 @@ import ctypes
 import functools
 import os
 import types
-import weakref
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from . import simulator
+from . import fake_device, simulator
+from .fake_device import log, memory
 
 __version__ = "simulated"
 
 float32, float64, int32, int64, uint64, uint8 = np.float32, np.float64, np.int32, np.int64, np.uint64, np.uint8
 
-_libc = ctypes.CDLL(None)
-_libc.malloc.restype = ctypes.c_void_p
-_libc.malloc.argtypes = [ctypes.c_size_t]
-_libc.free.argtypes = [ctypes.c_void_p]
-
-
-class OutOfMemoryError(MemoryError):
-    """cupy.cuda.memory.OutOfMemoryError."""
-
-
-@dataclass
-class Memory:
-    """Bytes of device arrays: now, at most so far, and allowed."""
-
-    used: int = 0
-    peak: int = 0
-    limit: int = 1 << 34
-    total: int = 1 << 34
-    """What the device says it has; `limit` is what it gives."""
-
-    def take(self, size: int) -> None:
-        if self.used + size > self.limit:
-            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes).")
-        self.used += size
-        self.peak = max(self.peak, self.used)
-
-    def give(self, size: int) -> None:
-        self.used -= size
-
-
-@dataclass
-class Log:
-    """What crossed between host and device, and what ran."""
-
-    uploads: int = 0
-    downloads: int = 0
-    waits: int = 0
-    launches: Counter[str] = field(default_factory=Counter)
-    streams: set[int] = field(default_factory=set)
-
-    def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]  # back to zero
-
-    def ran(self, name: str) -> None:
-        self.launches[name] += 1
-        self.streams.add(cuda.get_current_stream().ptr)
-
-
-memory = Memory()
-log = Log()
 order = simulator.Order()
 """How the threads of every kernel take turns; tests change it."""
-
-
-class _Buffer:
-    """malloc'ed bytes, freed with the last view."""
-
-    def __init__(self, size: int) -> None:
-        memory.take(size)
-        self.size = size
-        self.address = _libc.malloc(max(1, size))
-        ctypes.memset(self.address, 0xFF, max(1, size))
-        weakref.finalize(self, _release, self.address, size)
-
-
-def _release(address: int, size: int) -> None:
-    memory.give(size)
-    _libc.free(address)
 
 
 class ndarray:  # noqa: N801  # CuPy's name
@@ -104,12 +37,12 @@ class ndarray:  # noqa: N801  # CuPy's name
     __slots__ = ("__weakref__", "_buffer", "_host")
     __array_priority__ = 100
 
-    def __init__(self, shape: Any, dtype: Any = float, *, _view: Any = None, _buffer: _Buffer | None = None) -> None:
+    def __init__(self, shape: Any, dtype: Any = float, *, _view: Any = None, _buffer: fake_device.Buffer | None = None) -> None:
         if _buffer is None:
             kind = np.dtype(dtype)
             shape = (shape,) if isinstance(shape, int) else tuple(shape)
             size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-            _buffer = _Buffer(size)
+            _buffer = fake_device.Buffer(size)
             raw = (ctypes.c_char * max(1, size)).from_address(_buffer.address)
             _view = np.frombuffer(raw, kind, size // kind.itemsize).reshape(shape)
         self._host, self._buffer = _view, _buffer
@@ -131,12 +64,12 @@ class ndarray:  # noqa: N801  # CuPy's name
 
     def get(self) -> Any:
         log.downloads += 1
-        log.waits += 1
+        fake_device.host_waits(fake_device.current_stream())
         return self._host.copy()
 
     def item(self) -> Any:
         log.downloads += 1
-        log.waits += 1
+        fake_device.host_waits(fake_device.current_stream())
         return self._host.item()
 
     def _refuse(self, *args: Any) -> Any:
@@ -168,40 +101,49 @@ class ndarray:  # noqa: N801  # CuPy's name
 
     def reshape(self, *shape: Any) -> ndarray:
         made = self._host.reshape(*shape)
-        return self._share(made) if np.shares_memory(made, self._host) or not made.size else _new(made)
+        if np.shares_memory(made, self._host) or not made.size:
+            return self._share(made)
+        return _computed("reshape", lambda host=self._host: host.reshape(*shape), self)
 
     def copy(self) -> ndarray:
-        return _new(self._host)
+        return _computed("copy", lambda host=self._host: host, self)
 
     def __getitem__(self, key: Any) -> ndarray:
         if _is_basic(key):
             made = self._host[key]
             return self._share(made if isinstance(made, np.ndarray) else self._host[key, ...])
-        return _new(self._host[_host_key(key)])
+        at = _host_key(key)
+        return _computed("take", lambda host=self._host: host[at], self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        operands = [self]
         if isinstance(value, ndarray):
             _same_dtype(self, value)
+            operands.append(value)
+            value = value._host
         elif isinstance(value, np.ndarray):
             raise TypeError(f"Unsupported type {np.ndarray}")
-        log.ran("copy")
-        self._host[key if _is_basic(key) else _host_key(key)] = value._host if isinstance(value, ndarray) else value
+        at = key if _is_basic(key) else _host_key(key)
+        fake_device.run("copy", lambda host=self._host: host.__setitem__(at, value), [a._buffer for a in operands])
 
     # -- arithmetic
 
     def _with(self, other: Any, function: Any, into: bool = False) -> ndarray:
+        operands = [self]
         if isinstance(other, ndarray):
             _same_dtype(self, other)
+            operands.append(other)
             value = other._host
         elif isinstance(other, int | float | np.generic):
             value = self.dtype.type(other)
         else:
             raise TypeError(f"Unsupported type {type(other)}")
-        log.ran(function.__name__)
         if into:
-            function(self._host, value, out=self._host)
+            fake_device.run(
+                function.__name__, lambda host=self._host: function(host, value, out=host), [a._buffer for a in operands]
+            )
             return self
-        return _new(function(self._host, value))
+        return _computed(function.__name__, lambda host=self._host: function(host, value), *operands)
 
     def __add__(self, other: Any) -> ndarray:
         return self._with(other, np.add)
@@ -226,9 +168,21 @@ class ndarray:  # noqa: N801  # CuPy's name
 
 
 def _new(host: Any) -> ndarray:
+    """What the host gives."""
     host = np.asarray(host)
     made = ndarray(host.shape, host.dtype)
     made._host[...] = host
+    return made
+
+
+def _computed(name: str, make: Callable[[], Any], *operands: ndarray) -> ndarray:
+    """A new array, made on the current stream; while that records, `make` only tells the shape."""
+    with np.errstate(all="ignore"):
+        value = np.asarray(make())
+    made = ndarray(value.shape, value.dtype)
+    view = made._host
+    later = fake_device.recording() is not None
+    fake_device.run(name, lambda: np.copyto(view, make() if later else value), [a._buffer for a in (made, *operands)])
     return made
 
 
@@ -249,7 +203,7 @@ def _host_key(key: Any) -> Any:
         if isinstance(part, ndarray):
             return part._host
         if isinstance(part, list | np.ndarray):
-            log.uploads += 1  # CuPy uploads it without a word
+            fake_device.upload()  # CuPy uploads it without a word
         return part
 
     return tuple(map(one, key)) if isinstance(key, tuple) else one(key)
@@ -270,8 +224,7 @@ def empty(shape: Any, dtype: Any = float) -> ndarray:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> ndarray:
     made = ndarray(shape, np.asarray(fill_value).dtype if dtype is None else dtype)
-    made._host[...] = fill_value
-    log.ran("full")
+    fake_device.run("full", lambda host=made._host: host.fill(fill_value), [made._buffer])
     return made
 
 
@@ -284,14 +237,14 @@ def ones(shape: Any, dtype: Any = float) -> ndarray:
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = None) -> ndarray:
-    log.ran("arange")
-    return _new(np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype))
+    first, last = (0, start) if stop is None else (start, stop)
+    return _computed("arange", lambda: np.arange(first, last, step, dtype))
 
 
 def asarray(a: Any, dtype: Any = None) -> ndarray:
     if isinstance(a, ndarray):
-        return a if dtype is None or a.dtype == dtype else _new(a._host.astype(dtype))
-    log.uploads += 1
+        return a if dtype is None or a.dtype == dtype else _computed("astype", lambda host=a._host: host.astype(dtype), a)
+    fake_device.upload()
     return _new(np.asarray(a, dtype))
 
 
@@ -299,27 +252,26 @@ def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
     host = _device(a)
     if host.flags.c_contiguous and (dtype is None or host.dtype == dtype):
         return a  # type: ignore[no-any-return]  # it is ours
-    log.ran("ascontiguousarray")
-    return _new(np.ascontiguousarray(host, dtype))
+    return _computed("ascontiguousarray", lambda: np.ascontiguousarray(host, dtype), a)
 
 
 def take(a: Any, indices: Any, axis: int | None = None) -> ndarray:
-    log.ran("take")
-    return _new(np.take(_device(a), _device(indices), axis))
+    host, index = _device(a), _device(indices)
+    return _computed("take", lambda: np.take(host, index, axis), a, indices)
 
 
 def concatenate(tup: Sequence[Any], axis: int = 0) -> ndarray:
-    log.ran("concatenate")
     for other in tup[1:]:
         _same_dtype(tup[0], other)
-    return _new(np.concatenate([_device(a) for a in tup], axis))
+    hosts = [_device(a) for a in tup]
+    return _computed("concatenate", lambda: np.concatenate(hosts, axis), *tup)
 
 
 def matmul(x1: Any, x2: Any, /) -> ndarray:
+    fake_device.refuse_while_recording("calling cuBLAS API is currently unsupported", NotImplementedError)
     a, b = _device(x1), _device(x2)
     _same_dtype(x1, x2)
-    log.ran("matmul")
-    return _new(np.matmul(a, b))
+    return _computed("matmul", lambda: np.matmul(a, b), x1, x2)
 
 
 def from_dlpack(array: Any) -> ndarray:
@@ -356,6 +308,7 @@ class RawModule:
 class _RawKernel:
     def __init__(self, program: simulator.Program, name: str) -> None:
         self._program, self._name = program, name
+        self._loaded = False
         self._signature = program.signature(name)
         self.max_dynamic_shared_size_bytes = simulator.DEFAULT_SHARED
 
@@ -366,9 +319,16 @@ class _RawKernel:
         asked = self.max_dynamic_shared_size_bytes
         if asked > max(simulator.DEFAULT_SHARED, cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]):
             raise simulator.SimulatedLaunchError(f"{self._name}: more shared memory than the device has")
-        log.ran(self._name)
-        self._program.order = order
-        self._program.launch(self._name, grid, block, shared_mem, values, self.max_dynamic_shared_size_bytes)
+        if not self._loaded:
+            fake_device.refuse_while_recording(f"loading the module of {self._name}")
+            self._loaded = True
+        program, name, allowed = self._program, self._name, self.max_dynamic_shared_size_bytes
+
+        def action() -> None:
+            program.order = order
+            program.launch(name, grid, block, shared_mem, values, allowed)
+
+        fake_device.run(name, action, [a._buffer for a in args if isinstance(a, ndarray)])
 
     def _value(self, position: int, kind: str, value: Any) -> Any:
         where = f"{self._name}, argument {position}"
@@ -393,10 +353,11 @@ class _RawKernel:
 
 class _Device:
     shared = 99 << 10
+    multiprocessors = 4
 
     def __init__(self, device: int = 0) -> None:
         self.id = device
-        self.attributes = {"MaxSharedMemoryPerBlockOptin": self.shared}
+        self.attributes = {"MaxSharedMemoryPerBlockOptin": self.shared, "MultiProcessorCount": self.multiprocessors}
 
     def __enter__(self) -> _Device:
         return self
@@ -404,32 +365,17 @@ class _Device:
     def __exit__(self, *problem: object) -> None: ...
 
 
-class _Stream:
-    _current: list[_Stream] = []  # noqa: RUF012  # one stack for the process, as in CuPy
-    _numbers = iter(range(1, 1 << 30))
-
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.ptr = 0 if null else next(self._numbers)
-
-    def synchronize(self) -> None:
-        log.waits += 1
-
-    def __enter__(self) -> _Stream:
-        self._current.append(self)
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._current.pop()
-
-
 cuda: Any = types.SimpleNamespace(
     Device=_Device,
-    Stream=_Stream,
+    Event=fake_device.Event,
+    Graph=fake_device.Graph,
+    MemoryPool=fake_device.MemoryPool,
+    Stream=fake_device.Stream,
     is_available=lambda: True,
-    get_current_stream=lambda: _Stream._current[-1] if _Stream._current else _NULL,
-    memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+    get_current_stream=fake_device.current_stream,
+    memory=types.SimpleNamespace(OutOfMemoryError=fake_device.OutOfMemoryError),
+    using_allocator=fake_device.using_allocator,
     runtime=types.SimpleNamespace(
         getDeviceProperties=lambda number: {"name": b"CUDA kernels run by g++", "totalGlobalMem": memory.total}
     ),
 )
-_NULL = _Stream(null=True)

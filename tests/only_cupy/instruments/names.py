@@ -57,12 +57,14 @@ def differences(fake: ModuleType, cupy: ModuleType) -> list[str]:
             found += [f"{name}({parameter}=)" for parameter in _missing_parameters(value, getattr(cupy, name))]
     found += [f"ndarray.{name}" for name in vars(fake.ndarray) if not name.startswith("_") and not hasattr(cupy.ndarray, name)]
     found += [f"cuda.{name}" for name in vars(fake.cuda) if not hasattr(cupy.cuda, name)]
-    found += [f"cuda.Stream.{name}" for name in vars(fake.cuda.Stream) if name[0] != "_" and not hasattr(cupy.cuda.Stream, name)]
+    for kind in ("Event", "Graph", "MemoryPool", "Stream"):
+        ours, theirs = getattr(fake.cuda, kind), getattr(cupy.cuda, kind)
+        found += [f"cuda.{kind}.{name}" for name in vars(ours) if name[0] != "_" and not hasattr(theirs, name)]
     found += [key for key in fake.cuda.Device().attributes if not hasattr(cupy.cuda.runtime, f"cudaDevAttr{key}")]
     return found
 
 
-_OUR_OWN = {"Memory", "Log", "memory", "log", "order", "OutOfMemoryError"}  # the last is cupy.cuda.memory's, a name that is used
+_OUR_OWN = {"memory", "log", "order"}
 
 
 def _missing_parameters(ours: Any, theirs: Any) -> list[str]:

@@ -12,30 +12,31 @@ import networkx as nx
 import numpy as np
 
 import graphbp as gb
-from graphbp import registry
+from graphbp.extend import register_backend, unregister_backend
 from graphbp_cupy import CupyBackend
 
 from . import fake_cupy
 
-__all__ = ["LEVEL", "QUANTITIES", "SIMULATED", "register", "tiny_networks", "unregister", "wrong_quantities"]
+__all__ = ["LEVEL", "PATHS", "QUANTITIES", "SIMULATED", "WIDE", "register", "tiny_networks", "unregister", "wrong_quantities"]
 
-SIMULATED, LEVEL = "cupy (simulated)", "cupy (simulated, level path)"
-"""The simulated backend as it chooses its paths, and without the fused one."""
+SIMULATED, WIDE, LEVEL = "cupy (simulated)", "cupy (simulated, wide path)", "cupy (simulated, level path)"
+"""The simulated backend as it chooses its paths, and on one path alone."""
+PATHS = {SIMULATED: "", WIDE: "wide", LEVEL: "level"}
 
 TOLERANCE = {"float64": 1e-11, "float32": 1e-4}
 
 
 def register() -> None:
-    """Make both known to graphbp, once."""
-    for name, fused in ((SIMULATED, True), (LEVEL, False)):
-        if name not in registry.backend_names():
-            registry.register_backend(CupyBackend(name, fake_cupy, fused=fused))
+    """Make them known to graphbp, once."""
+    for name, path in PATHS.items():
+        if name not in gb.backends():
+            register_backend(CupyBackend(name, fake_cupy, path=path))
 
 
 def unregister() -> None:
-    """Forget both."""
-    for name in (SIMULATED, LEVEL):
-        registry._added.pop(name, None)
+    """Forget them."""
+    for name in PATHS:
+        unregister_backend(name)
 
 
 def tiny_networks() -> Iterator[tuple[str, nx.DiGraph, str]]:
@@ -135,7 +136,7 @@ def _trace(net: gb.Network, d: dict[str, Any]) -> list[Any]:
 def wrong_quantities(
     dtype: str = "float64",
     n: int = 11,
-    backends: tuple[str, ...] = (SIMULATED, LEVEL),
+    backends: tuple[str, ...] = (SIMULATED, WIDE, LEVEL),
     networks: Collection[str] = ("units", "layers", "apart"),
     quantities: Collection[str] = tuple(QUANTITIES),
 ) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from graphbp_cupy import executable, module
+from graphbp_cupy import module, paths
 
 from . import fake_cupy, probe, simulator
 
@@ -40,21 +40,63 @@ class Bug:
 BUGS = (
     Bug(
         "no barrier between the levels going up",
-        "tile.z[j * B + tile.lane] = activation_f(net.kind[j], sum);\n        }\n        __syncthreads();",
-        "tile.z[j * B + tile.lane] = activation_f(net.kind[j], sum);\n        }",
+        "tile.z[j * B + lane] = activation_f(net.kind[j], sum);\n        }\n        __syncthreads();",
+        "tile.z[j * B + lane] = activation_f(net.kind[j], sum);\n        }",
         "values",
     ),
     Bug(
         "no barrier between the levels going down",
-        "which nobody else reads\n        }\n        __syncthreads();",
-        "which nobody else reads\n        }",
+        "tile_delta(net, tile, i, beta);\n        }\n        __syncthreads();",
+        "tile_delta(net, tile, i, beta);\n        }",
+        "values",
+    ),
+    Bug(
+        "no barrier between the levels going down the wide path",
+        "sums[net.n_edges + i] += delta;\n        }\n        __syncthreads();",
+        "sums[net.n_edges + i] += delta;\n        }",
         "values",
     ),
     Bug(
         "no barrier before the next tile",
-        "by_x[s * net.n_inputs + i] = tile.a[i * B + tile.lane];\n        __syncthreads();",
-        "by_x[s * net.n_inputs + i] = tile.a[i * B + tile.lane];",
+        "            gradient[q] += sum;\n        }\n        if (!from_error) tile_inputs(net, tile, first, live, by_x);\n        __syncthreads();",
+        "            gradient[q] += sum;\n        }\n        if (!from_error) tile_inputs(net, tile, first, live, by_x);",
         "values",
+    ),
+    Bug(
+        "no barrier before a team adds",
+        "team.memory[team.part * team.lanes + team.lane] = value;\n    __syncthreads();\n    real sum = 0;",
+        "team.memory[team.part * team.lanes + team.lane] = value;\n    real sum = 0;",
+        "values",
+    ),
+    Bug(
+        "no barrier after a team has added",
+        "sum += team.memory[part * team.lanes + team.lane];\n    __syncthreads();",
+        "sum += team.memory[part * team.lanes + team.lane];",
+        "values",
+    ),
+    Bug(
+        "a gradient of single samples turned round too early",
+        "tile[k * 33 + threadIdx.x] = sum;\n        }\n        __syncthreads();",
+        "tile[k * 33 + threadIdx.x] = sum;\n        }",
+        "values",
+    ),
+    Bug(
+        "four sums in the wrong quarters",
+        "const bool upper = lane & (B >> 1), odd = lane & (B >> 2);",
+        "const bool odd = lane & (B >> 1), upper = lane & (B >> 2);",
+        "values",
+    ),
+    Bug(
+        "lanes beyond the last sample are summed too, on the wide path",
+        "delta[k] = alive ? zi * delta[k] : real(0);",
+        "delta[k] = zi * delta[k];",
+        "values",
+    ),
+    Bug(
+        "a shuffle of the whole warp in a tile of eight",
+        "const unsigned mask = (B == 32 ? 0xffffffffu : ((1u << B) - 1)) << first_of_tile;",
+        "const unsigned mask = 0xffffffffu; (void)first_of_tile;",
+        "refused",
     ),
     Bug(
         "no barrier in the tree of a sum",
@@ -64,14 +106,14 @@ BUGS = (
     ),
     Bug(
         "a barrier that only some threads reach",
-        "        __syncthreads();\n        tile_reverse(net, tile, w, head, !from_error);",
-        "        if (tile.part == 0) __syncthreads();\n        tile_reverse(net, tile, w, head, !from_error);",
+        "        tile_reverse(net, tile, weight + net.n_edges, !from_error);",
+        "        if (tile.team.part == 0) __syncthreads();\n        tile_reverse(net, tile, weight + net.n_edges, !from_error);",
         "refused",
     ),
     Bug(
         "lanes beyond the last sample return before a barrier",
-        "        tile_forward(net, tile, w, x, s);\n        const real* target",
-        "        if (tile.lane >= live) return;\n        tile_forward(net, tile, w, x, s);\n        const real* target",
+        "    const real* target = t + s * net.n_outputs;\n    tile_forward(net, tile, w, weight, x, s);",
+        "    const real* target = t + s * net.n_outputs;\n    if (lane >= live) return;\n    tile_forward(net, tile, w, weight, x, s);",
         "refused",
     ),
     Bug(
@@ -82,8 +124,8 @@ BUGS = (
     ),
     Bug(
         "shared memory that nobody wrote",
-        "                item_delta(net, item_of(net, i), tile.a, tile.z, target, weight[s], head, B, tile.lane);",
-        "                if (i > 0) item_delta(net, item_of(net, i), tile.a, tile.z, target, weight[s], head, B, tile.lane);",
+        "            single_delta(net, i, tile.a, tile.z, t, weight, tile.head, B, lane);",
+        "            if (i > 0) single_delta(net, i, tile.a, tile.z, t, weight, tile.head, B, lane);",
         "values",
     ),
     Bug(
@@ -100,20 +142,20 @@ BUGS = (
     ),
     Bug(
         "one sample too many",
-        "if (s >= n) return;\n    real sum = 0;\n    for (int i = 0; i < net.n_items; ++i) sum += item_error",
-        "if (s > n) return;\n    real sum = 0;\n    for (int i = 0; i < net.n_items; ++i) sum += item_error",
+        "if (team.live && team.part == 0) each[s] = weight[s] * sum;",
+        "if (own <= n && team.part == 0) each[own] = weight[s] * sum;",
         "address",
     ),
     Bug(
         "shared memory one row short",
-        "real* head = tile.a + net.n_rows * B;",
-        "real* head = tile.a + (net.n_rows + 1) * B;",
+        "return {memory, memory + rows, memory + 2 * rows, team_of",
+        "return {memory, memory + rows, memory + 2 * rows + blockDim.x, team_of",
         "address",
     ),
     Bug(
         "every row of threads writes the same word",
-        "if (tile.part == 0 && tile.lane < live) {",
-        "if (tile.lane < live) {",
+        "if (tile.team.part == 0 && lane < live) each[s]",
+        "if (lane < live) each[s]",
         "thread",
     ),
     Bug(
@@ -123,30 +165,36 @@ BUGS = (
         "    for (long long q = number; q < net.n_slots; q += threads) gradient[q] = partial[q] = 0;",
         "thread",
     ),
+    Bug(
+        "two blocks keep their tiles in one place",
+        "const Tile tile = tile_at(net, scratch + blockIdx.x * (2 * net.n_rows + net.n_outputs) * B, shared);",
+        "const Tile tile = tile_at(net, scratch, shared);",
+        "thread",
+    ),
 )
 
 
 @contextmanager
 def planted(bug: Bug | None) -> Iterator[None]:
     """Compile the kernels with the bug while the block runs."""
-    original = executable.Kernels, module.module_source, executable.MAX_BLOCKS
+    original = module.module_source, paths.MAX_BLOCKS
     if bug is not None:
         text = bug.apply(module.module_source())
         module.module_source = lambda _rows: text
     try:
         yield
     finally:
-        _, module.module_source, executable.MAX_BLOCKS = original
+        module.module_source, paths.MAX_BLOCKS = original
 
 
 def what_is_seen(bug: Bug | None) -> str:
     """ "values", "refused" or "nothing" in three thread orders, without a sanitizer."""
     with planted(bug):
-        for executable.MAX_BLOCKS in (512, 1):  # one block goes through several tiles
+        for paths.MAX_BLOCKS in (512, 1):  # one block goes through several tiles
             for name in simulator.ORDERS:
                 fake_cupy.order.name = name
                 try:
-                    if probe.wrong_quantities(n=37, backends=(probe.SIMULATED,)):
+                    if probe.wrong_quantities(n=37, backends=(probe.SIMULATED, probe.WIDE)):
                         return "values"
                     if probe.wrong_quantities(n=5, backends=(probe.LEVEL,)):
                         return "values"

@@ -24,9 +24,10 @@ __all__ = ["ORDERS", "Program", "SimulatedLaunchError", "build"]
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 ORDERS = {"ascending": 0, "descending": 1, "shuffled": 2}
 
-_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(\w+)\s*\(')
+_KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+(?:WIDE_BLOCK\s+)?void\s+(\w+)\s*\(')
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(\w+)\s+(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(r"__shared__\s+(\w+)\s+(\w+)\s*\[([^\]]+)\]\s*;")
+_UNROLL = re.compile(r"^#pragma unroll.*$", re.MULTILINE)
 _LIMITS = {"threads a block": 1024, "block z": 64, "grid y or z": 65535}
 DEFAULT_SHARED = 48 << 10
 
@@ -38,7 +39,7 @@ class SimulatedLaunchError(RuntimeError):
 def to_host(source: str) -> str:
     """The source with block memory for `__shared__`, and an exported C function for every kernel."""
     numbers = iter(range(1, 16))
-    code = _DYNAMIC.sub(r"\1* \2 = gpu::dynamic_shared<\1>();", source)
+    code = _DYNAMIC.sub(r"\1* \2 = gpu::dynamic_shared<\1>();", _UNROLL.sub("", source))
     code = _STATIC.sub(lambda m: f"auto& {m[2]} = *gpu::shared_array<{m[1]}[{m[3]}]>({next(numbers)});", code)
     if "__shared__" in re.sub(r"//[^\n]*", "", code):
         raise SimulatedLaunchError("a __shared__ declaration in a form that the simulator does not know")
