@@ -46,6 +46,7 @@ def laplace(
     noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
+    Everything is computed in float64, whatever the network's dtype.
 
     Raises
     ------
@@ -77,6 +78,8 @@ def laplace(
     if net.n_parameters == 0:
         what = "free parameters" if parameters == "all" else "free parameters that lead into an output"
         raise DataError(f"the network has no {what}: every one is frozen (trainable=False)")
+    if net.dtype != np.float64:  # rounded in float32, an outer product may have eigenvalues below −α
+        net = net.to(dtype="float64")
     x, t, s = net._batch(X, T, sample_weight)
     outputs = Outputs(net)
     curvature = find_curvature(hessian, net, outputs, x, t, s)

@@ -418,6 +418,20 @@ def test_samples_have_the_covariance(hessian):
     assert np.cov(draws.T) == pytest.approx(posterior.covariance, abs=0.04)
 
 
+@pytest.mark.parametrize("hessian", ["outer_product", "low_rank", "blocks", "diagonal"])
+def test_a_float32_network_has_a_posterior_too(hessian):
+    """Rounded in float32, an outer product has eigenvalues far below −1e-10."""
+    X, t = classes()
+    net = gb.Network(gb.layered([2, 12, 3], output_activation="softmax"), error="cross_entropy", backend="numpy", dtype="float32")
+    gb.train(net, X, t, epochs=50)
+    posterior = gb.laplace(net, X, t, hessian=hessian, prior_precision=1e-10)
+    wide = gb.laplace(net.to(dtype="float64"), X, t, hessian=hessian, prior_precision=1e-10)
+    assert posterior.log_marginal_likelihood == pytest.approx(wide.log_marginal_likelihood, rel=1e-12)
+    prediction = posterior.predict(X)
+    assert prediction.mean.dtype == np.float64
+    gb.laplace(net, X, t, hessian=hessian, prior_precision="marginal_likelihood")
+
+
 def test_chunks_change_nothing(monkeypatch):
     net, (X, t) = NETWORKS["softmax"]
     whole = gb.laplace(net, X, t, hessian="diagonal")
