@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,13 @@ __all__ = ["CupyBackend", "backend", "register_cuda_activation", "register_cuda_
 
 _INSTALL = 'pip install "graphbp[cuda13]"'
 _CUDA_DEVICES = (2, 13)  # DLPack: kDLCUDA, kDLCUDAManaged
+
+
+def _simulation() -> str:
+    """How a checkout, which has the tests beside the backend, compares the kernels without a GPU; "" elsewhere."""
+    script = Path("tests", "only_cupy", "parity.py")
+    found = Path(__file__).parents[2].joinpath(script).exists()
+    return f"; without a GPU, python {script.as_posix()} runs its kernels on the CPU" if found else ""
 
 
 class CupyBackend:
@@ -58,16 +66,15 @@ class CupyBackend:
         """Whether CuPy is installed and sees a device; never raises, and imports CuPy only where it is installed."""
         try:
             if self._given is None and find_spec("cupy") is None:
-                return Availability(
-                    False, "CuPy is not installed (the extra cuda13, or cuda12 for a driver older than 580)", _INSTALL
-                )
+                reason = "CuPy is not installed (the extra cuda13, or cuda12 for a driver older than 580)"
+                return Availability(False, reason + _simulation(), _INSTALL)
             version = str(self.library.__version__)
         except Exception as problem:  # a broken installation of an optional library must not break `gb.backends()`
             return Availability(False, f"CuPy is installed but does not import: {problem}", _INSTALL)
         try:
             if not self.library.cuda.is_available():
                 reason = f"CuPy {version} is installed, but it finds no NVIDIA driver or no GPU (cupy.cuda.is_available() is False)"
-                return Availability(False, reason, version=version)
+                return Availability(False, reason + _simulation(), version=version)
             properties = self.library.cuda.runtime.getDeviceProperties(self.library.cuda.Device().id)
             return Availability(True, device=properties["name"].decode(), version=version)
         except Exception as problem:  # a driver that fails while it is asked is one that cannot be used

@@ -50,7 +50,7 @@ class Curvature:
     kernels: Kernels
     sweeps: Sweeps
 
-    def plan(self, n_samples: int, columns: int = 0, per_column: int = 0) -> Plan:
+    def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
         """Chunks and batches; the executable has it."""
         raise NotImplementedError
 
@@ -82,10 +82,12 @@ class Curvature:
         columns = v if v.ndim == 2 else v[:, None]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         g = self.sweeps.zeros(columns.shape[1], self.program.sizes["n_slots"])
-        plan = self.plan(len(X), columns.shape[1])
-        for part in plan.parts():
+        plan = self.plan(len(X), "product", columns.shape[1])
+
+        def chunk(part: slice) -> None:
             at = self._point(w, X[part], T[part], weight[part])
-            for lo, hi in plan.batches():
+
+            def batch(lo: int, hi: int) -> None:
                 w_dot = self.sweeps.expand_directions(columns, lo, hi)
                 a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, hi - lo, w_dot=w_dot)
                 delta_dot = self._reverse(at, a_dot, exact, w_dot)
@@ -93,6 +95,10 @@ class Curvature:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot, at.delta, z_dot)
                 else:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot)
+
+            plan.over_batches(batch)
+
+        plan.over_parts(chunk)
         return (self.cp.ascontiguousarray(self.sweeps.reduce(g).T).reshape(v.shape),)
 
     # -- whole Hessians --------------------------------------------------------------------------------------------------
@@ -111,12 +117,18 @@ class Curvature:
         s, p, slots = self.schedule, self.program, self.program.sizes["n_slots"]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         half = self.sweeps.zeros(slots, slots)
-        plan = self.plan(len(X), s.n_units, slots)
-        for part in plan.parts():
+        plan = self.plan(len(X), "hessian", s.n_units)
+
+        def chunk(part: slice) -> None:
             at = self._point(w, X[part], T[part], weight[part])
-            for lo, hi in plan.batches():
+
+            def batch(lo: int, hi: int) -> None:
                 delta_dot, z_dot = self._injected(at, lo, hi, exact)
                 self._add_half(half, at, lo + s.n_inputs, hi + s.n_inputs, delta_dot, z_dot, exact)
+
+            plan.over_batches(batch)
+
+        plan.over_parts(chunk)
         out = self.sweeps.empty(s.n_parameters, s.n_parameters)
         self.kernels.over_items("fold_hessian", s.n_parameters, s.n_parameters, 1, p.network, half, out)
         return out
@@ -148,13 +160,20 @@ class Curvature:
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         by_slot = self.sweeps.zeros(1, p.sizes["n_slots"])
         widest = int((p.unit_ptr[1:] - p.unit_ptr[:-1]).max())
-        plan = self.plan(len(X), s.n_units)
-        for part in plan.parts():
+        plan = self.plan(len(X), "diagonal", s.n_units)
+
+        def chunk(part: slice) -> None:
             at = self._point(w, X[part], T[part], weight[part])
-            for lo, hi in plan.batches() if widest else ():
+
+            def batch(lo: int, hi: int) -> None:
                 delta_dot, _ = self._injected(at, lo, hi, True)
                 args = (p.network, at.z, delta_dot, p.units[lo:hi], at.a.shape[1], by_slot)
                 self.kernels.over_warps("diagonal_sums", widest, 1, hi - lo, *args)
+
+            plan.over_batches(batch)
+
+        if widest:
+            plan.over_parts(chunk)
         diagonal = self.sweeps.reduce(by_slot)[0]
         for start in range(0, len(p.tied), _TIED_AT_ONCE):
             tied = self.cp.asarray(p.tied[start : start + _TIED_AT_ONCE])

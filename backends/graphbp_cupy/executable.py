@@ -15,7 +15,7 @@ from graphbp.extend import ErrorFunction, Schedule, TraceArrays
 from graphbp_cupy.curvature import Curvature
 from graphbp_cupy.formulas import select
 from graphbp_cupy.graphs import Recorder
-from graphbp_cupy.memory import Plan, budget, guarded, plan
+from graphbp_cupy.memory import Plan, budget, footprint, guarded, plan
 from graphbp_cupy.module import Kernels
 from graphbp_cupy.paths import MAX_FLAT_DENSE, Path, Shape, choose
 from graphbp_cupy.program import Program
@@ -82,11 +82,10 @@ class CupyExecutable(Curvature):
         again = f"no CUDA graph: {refusal}" if refusal else "called again with the same shapes: one launch of a CUDA graph"
         return f"{path.why}\n{again}\nother quantities level by level: {self.plan(n_samples)}"
 
-    def plan(self, n_samples: int, columns: int = 0, per_column: int = 0) -> Plan:
-        """Chunks of samples (a, z, β, δ of every row) and batches of directions (the same again for each)."""
-        s = self.schedule
-        per_direction = 4 * s.n_rows + s.n_outputs + per_column
-        return plan(self.budget, n_samples, self.dtype.itemsize, 4 * s.n_rows + s.n_outputs + 2, columns, per_direction)
+    def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
+        """Chunks of samples, and batches of directions, of a quantity on the level path."""
+        need = footprint(quantity, self.schedule, self.program.sizes["n_slots"])
+        return plan(self.budget, n_samples, self.dtype.itemsize, need, columns)
 
     # -- first order -----------------------------------------------------------------------------------------------------
 
@@ -101,9 +100,12 @@ class CupyExecutable(Curvature):
         if path.kind != "level":
             self._outputs(path, w, X, self.sweeps.unused, self.sweeps.unused, 0, Y)
             return (Y,)
-        for part in self.plan(n).parts():
+
+        def chunk(part: slice) -> None:
             _, z = self.sweeps.forward(w, X[part])
             Y[part] = self.cp.take(z, self.program.output_rows, axis=0).T
+
+        self.plan(n, "forward").over_parts(chunk)
         return (Y,)
 
     @guarded
@@ -119,9 +121,12 @@ class CupyExecutable(Curvature):
             self._outputs(path, w, X, T, weight, 1, each)
             self.sweeps.add_values(total, each)
             return (total,)
-        for part in self.plan(n).parts():
+
+        def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
             self.sweeps.add_values(total, self.sweeps.head_error(a, z, T[part], weight[part]))
+
+        self.plan(n, "forward").over_parts(chunk)
         return (total,)
 
     @guarded
@@ -139,8 +144,7 @@ class CupyExecutable(Curvature):
             self.sweeps.add_values(total, each)
         else:
             g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-            for part in self.plan(n).parts():
-                self._add_chunk(w, X[part], T[part], weight[part], total, g)
+            self.plan(n).over_parts(lambda part: self._add_chunk(w, X[part], T[part], weight[part], total, g))
         return total, self.sweeps.reduce(g)[0]
 
     @guarded
@@ -156,25 +160,22 @@ class CupyExecutable(Curvature):
             g = self._sums(path, w, X, V, self.sweeps.unused, 0, self.sweeps.unused, by_x)
             return by_x, self.sweeps.reduce(g)[0]
         g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-        for part in self.plan(n).parts():
-            self._pull_chunk(w, X[part], V[part], by_x[part], g)
+        self.plan(n).over_parts(lambda part: self._pull_chunk(w, X[part], V[part], by_x[part], g))
         return by_x, self.sweeps.reduce(g)[0]
 
     # A call with the shapes of an earlier one: recorded and replayed (graphbp_cupy.graphs), with the bits that it has otherwise.
 
     def _again(self, name: str, body: Any, path: Path, *inputs: Any, columns: int = 0) -> tuple[Array, ...]:
-        size, refusal = self._kept_by(path, len(inputs[1]), columns)
+        size, refusal = self._kept_by(path, len(inputs[1]), name, columns)
         return self.recorder(name, body, inputs, size, self.budget, refusal)
 
-    def _kept_by(self, path: Path, n: int, columns: int = 0) -> tuple[int, str]:
+    def _kept_by(self, path: Path, n: int, name: str = "gradient", columns: int = 0) -> tuple[int, str]:
         """(bytes of working arrays, why the call cannot be recorded or "")."""
         if path.kind == "level":
             cublas = "its dense blocks are cuBLAS's, which CuPy does not let a stream record" if self.schedule.dense_blocks else ""
-            return self.plan(n, columns).bytes, cublas
+            return self.plan(n, "product" if "product" in name else name, columns).bytes, cublas
         scratch = self.shape.tile_numbers(path.lanes) if path.kind == "wide" else 0
         return path.blocks * (scratch + self.shape.n_edges + self.shape.n_rows) * self.dtype.itemsize, ""
-
-    # Each chunk in a function of its own: its arrays are gone before the next one's are made, as the plan counts them.
 
     def _add_chunk(self, w: Array, x: Array, t: Array, weight: Array, total: Array, g: Array) -> None:
         a, z = self.sweeps.forward(w, x)
@@ -229,10 +230,13 @@ class CupyExecutable(Curvature):
         """(N, W): δ_j z_i of every sample."""
         w, weight = self.sweeps.expand(theta), self._weights(sample_weight, len(X))
         out = self.sweeps.empty(len(X), self.program.sizes["n_parameters"])
-        for part in self.plan(len(X)).parts():
+
+        def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
             _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
             self._sample_gradient(z, delta, out[part], 1, 0)
+
+        self.plan(len(X)).over_parts(chunk)
         return out
 
     @guarded
@@ -260,10 +264,13 @@ class CupyExecutable(Curvature):
         w = self.sweeps.expand(theta)
         w_dot = None if v is None else self.sweeps.expand_directions(v.reshape(-1, 1), 0, 1)
         out = self.sweeps.empty(len(X), self.schedule.n_outputs)
-        for part in self.plan(len(X), 1).parts():
+
+        def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
             a_dot, _ = self.sweeps.tangent(w, a, z, 1, x_dot=None if U is None else U[part].T[None], w_dot=w_dot)
             out[part] = self.sweeps.head_pushforward(a, z, a_dot)[0].T
+
+        self.plan(len(X), "jvp", 1).over_parts(chunk)
         return (out,)
 
     @guarded
@@ -271,10 +278,12 @@ class CupyExecutable(Curvature):
         """(N, K, D) = ∂y_k/∂x_i: K reverse sweeps or D forward ones, whichever is fewer, many at once."""
         s, w = self.schedule, self.sweeps.expand(theta)
         out = self.sweeps.empty(len(X), s.n_outputs, s.n_inputs)
-        plan = self.plan(len(X), min(s.n_outputs, s.n_inputs))
-        for part in plan.parts():
+        plan = self.plan(len(X), "jacobian", min(s.n_outputs, s.n_inputs))
+
+        def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
-            for lo, hi in plan.batches():
+
+            def batch(lo: int, hi: int) -> None:
                 if s.n_outputs <= s.n_inputs:
                     delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=True)
                     out[part, lo:hi] = delta[:, : s.n_inputs].transpose(2, 0, 1)
@@ -282,6 +291,10 @@ class CupyExecutable(Curvature):
                     x_dot = self.sweeps.units(self._range(lo, hi), s.n_inputs, a.shape[1])
                     a_dot, _ = self.sweeps.tangent(w, a, z, hi - lo, x_dot=x_dot)
                     out[part, :, lo:hi] = self.sweeps.head_pushforward(a, z, a_dot).transpose(2, 1, 0)
+
+            plan.over_batches(batch)
+
+        plan.over_parts(chunk)
         return out
 
     @guarded
@@ -289,12 +302,18 @@ class CupyExecutable(Curvature):
         """(N, K, W) = ∂y_k/∂θ: one reverse sweep an output, many at once."""
         s, w = self.schedule, self.sweeps.expand(theta)
         out = self.sweeps.empty(len(X), s.n_outputs, s.n_parameters)
-        plan = self.plan(len(X), s.n_outputs)
-        for part in plan.parts():
+        plan = self.plan(len(X), "weight_jacobian", s.n_outputs)
+
+        def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
-            for lo, hi in plan.batches():
+
+            def batch(lo: int, hi: int) -> None:
                 delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=False)
                 self._sample_gradient(z, delta, out[part], s.n_outputs, lo)
+
+            plan.over_batches(batch)
+
+        plan.over_parts(chunk)
         return out
 
     def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:

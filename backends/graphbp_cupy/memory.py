@@ -7,14 +7,16 @@ on the budget alone, and the budget on the device, never on how much memory happ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from graphbp.extend import MemoryLimitError, option
+import numpy as np
 
-__all__ = ["SHARE", "Plan", "budget", "guarded", "plan"]
+from graphbp.extend import MemoryLimitError, Schedule, option
+
+__all__ = ["SHARE", "Footprint", "Plan", "budget", "footprint", "guarded", "plan"]
 
 SHARE = 16
 """A sixteenth of the device's memory is for working arrays, unless the option `memory` says less: few launches, and room for others."""
@@ -35,15 +37,17 @@ class Plan:
     batch: int
     bytes: int
 
-    def parts(self) -> Iterator[slice]:
-        """The chunks of samples, in order."""
-        for start in range(0, self.n_samples, self.chunk):
-            yield slice(start, min(start + self.chunk, self.n_samples))
+    # Functions of their own for a chunk and a batch: the arrays of one are gone before the next one's are made, as the plan counts them.
 
-    def batches(self) -> Iterator[tuple[int, int]]:
-        """The batches of directions, in order."""
-        for start in range(0, self.columns, self.batch):
-            yield start, min(start + self.batch, self.columns)
+    def over_parts(self, work: Callable[[slice], object]) -> None:
+        """`work` for the chunks of samples, in order."""
+        for start in range(0, self.n_samples, self.chunk):
+            work(slice(start, min(start + self.chunk, self.n_samples)))
+
+    def over_batches(self, work: Callable[[int, int], object]) -> None:
+        """`work` for the batches of directions, from first to last, in order."""
+        for start in range(0, self.columns, max(1, self.batch)):
+            work(start, min(start + self.batch, self.columns))
 
     def __str__(self) -> str:
         directions = f" and {self.batch} of {self.columns} directions" if self.columns else ""
@@ -56,16 +60,54 @@ def budget(device_memory: int) -> int:
     return min(device_memory // SHARE, limit // 2) if limit else device_memory // SHARE
 
 
-def plan(bytes_to_use: int, n_samples: int, itemsize: int, per_sample: int, columns: int = 0, per_column: int = 0) -> Plan:
-    """Chunks for arrays of `per_sample` + batch × `per_column` numbers a sample."""
+class Footprint(NamedTuple):
+    """Numbers held at the peak: for every sample, for every sample and direction, and for every direction whatever N is."""
+
+    sample: int
+    direction: int = 0
+    batch: int = 0
+
+
+def footprint(quantity: str, schedule: Schedule, n_slots: int) -> Footprint:
+    """What the level path holds for a quantity: a and z, then β and δ, are R numbers a sample, and each direction has its own.
+
+    What comes on top passes: the terms at the K outputs, a product of a dense block (m, k) before it is added, or two of them where a
+    direction of weights has its own, and the rows gathered for one whose sources are apart.
+    """
+    rows, outputs = schedule.n_rows, schedule.n_outputs
+    blocks = [(*block.shape, block.shape[1] * (block.src_start < 0)) for block in schedule.dense_blocks]
+    once = max((max(m + apart, k) for m, k, apart in blocks), default=0)
+    twice = max((max(2 * m + apart, 2 * k) for m, k, apart in blocks), default=0)
+    fan_in = int(np.bincount(_destinations(schedule), minlength=1).max(initial=0)) + 1
+    one, both = 2 * rows + outputs + once, 4 * rows + outputs + twice
+    return {
+        "forward": Footprint(one),
+        "jvp": Footprint(2 * rows, 2 * rows + outputs + twice),
+        "jacobian": Footprint(2 * rows, one + min(outputs, schedule.n_inputs)),
+        "weight_jacobian": Footprint(2 * rows, one),
+        "product": Footprint(4 * rows, both, 3 * n_slots),
+        "hessian": Footprint(5 * rows + fan_in, max(both, 2 * rows + n_slots), fan_in * n_slots),  # a unit's rows of H
+        "diagonal": Footprint(4 * rows, both),
+    }.get(quantity, Footprint(4 * rows + outputs + once + 2))
+
+
+def _destinations(schedule: Schedule) -> Any:
+    """The row that each edge leads into."""
+    dense = [np.repeat(np.arange(block.start, block.stop), block.shape[1]) for block in schedule.dense_blocks]
+    return np.concatenate([np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr)), *dense])
+
+
+def plan(bytes_to_use: int, n_samples: int, itemsize: int, need: Footprint, columns: int = 0) -> Plan:
+    """Chunks and batches whose arrays stay within the bytes to use, where one sample and one direction do."""
     numbers = bytes_to_use // itemsize
     samples = min(n_samples, _WIDE)
-    batch = max(1, min(columns, _MAX_BATCH, (numbers // samples - per_sample) // max(1, per_column)))
-    each = per_sample + (batch * per_column if columns else 0)
-    chunk = max(1, min(n_samples, numbers // each))
+    batch = (numbers - samples * need.sample) // max(1, samples * need.direction + need.batch)
+    batch = max(1, min(columns, _MAX_BATCH, batch)) if columns else 0
+    each, own = need.sample + batch * need.direction, batch * need.batch
+    chunk = max(1, min(n_samples, (numbers - own) // each))
     if chunk < n_samples and chunk > _WIDE:
         chunk -= chunk % _WIDE
-    return Plan(n_samples, columns, chunk, batch, chunk * each * itemsize)
+    return Plan(n_samples, columns, chunk, batch, (chunk * each + own) * itemsize)
 
 
 P = ParamSpec("P")

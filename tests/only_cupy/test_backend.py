@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
     data = probe.data_of(net, 41)
     whole = probe.QUANTITIES[quantity](net, data)
     monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // (300 * 8 * net.schedule.n_rows))
-    plan = net._run._inner.plan(41, net.schedule.n_units)  # the executable that Composed wraps
+    plan = net._run._inner.plan(41, "diagonal", net.schedule.n_units)  # the executable that Composed wraps
     assert plan.chunk < 41
     assert plan.batch < net.schedule.n_units
     np.testing.assert_allclose(probe.QUANTITIES[quantity](net, data), whole, rtol=1e-10, atol=1e-12)
@@ -129,6 +130,57 @@ def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) 
             del device
         assert peaks[1] - peaks[0] <= 3 * 1200 * 8, backend  # E_n, sample weights and nothing else
         assert peaks[0] <= 1.3 * 100_000 + 400 * 16, backend
+
+
+def calls_of(run: Any, f: dict[str, Any]) -> dict[str, tuple[Callable[[], Any], str, int]]:
+    """For each quantity: the call, the name of its plan, and its directions."""
+    s, theta = run.schedule, f["theta"]
+    given = theta, f["X"], f["T"], f["s"]
+    return {
+        "forward": (lambda: run.forward(theta, f["X"]), "forward", 0),
+        "error": (lambda: run.error(*given), "forward", 0),
+        "error_and_gradient": (lambda: run.error_and_gradient(*given), "gradient", 0),
+        "per_sample_gradient": (lambda: run.per_sample_gradient(*given), "gradient", 0),
+        "vjp": (lambda: run.vjp(theta, f["X"], f["V"]), "gradient", 0),
+        "jvp": (lambda: run.jvp(theta, f["X"], f["U"], None), "jvp", 1),
+        "jacobian": (lambda: run.jacobian(theta, f["X"]), "jacobian", min(s.n_inputs, s.n_outputs)),
+        "weight_jacobian": (lambda: run.weight_jacobian(theta, f["X"]), "weight_jacobian", s.n_outputs),
+        "hessian_product": (lambda: run.hessian_product(*given, f["v"]), "product", 3),
+        "outer_product_product": (lambda: run.outer_product_product(*given, f["v"]), "product", 3),
+        "hessian": (lambda: run.hessian(*given), "hessian", s.n_units),
+        "outer_product_hessian": (lambda: run.outer_product_hessian(*given), "hessian", s.n_units),
+        "hessian_diagonal": (lambda: run.hessian_diagonal(*given), "diagonal", s.n_units),
+    }
+
+
+@pytest.mark.parametrize("budget", [100_000, 400_000])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_plan_is_what_a_call_holds_at_its_peak(monkeypatch: pytest.MonkeyPatch, which: int, budget: int) -> None:
+    monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // budget)
+    net, n = network(probe.LEVEL, which=which), 300
+    run = net._run._inner
+    run.recorder.refusal = "a recording would be counted too"
+    slots, parameters = run.program.sizes["n_slots"], net.schedule.n_parameters
+    f = on_device({**probe.data_of(net, n), "theta": net.weights})
+    for quantity, (call, name, directions) in calls_of(run, f).items():
+        call()  # tables that are made on first use
+        gc.collect()
+        before = fake_cupy.memory.peak = fake_cupy.memory.used
+        result = call()
+        peak = fake_cupy.memory.peak - before
+        arrays = [a for a in (result if isinstance(result, tuple) else (result,)) if isinstance(a, fake_cupy.ndarray)]
+        results = sum(a.nbytes for a in arrays)
+        plan = run.plan(n, name, directions)
+        small = 8 * 4 * slots  # weights and sums by slot
+        working = plan.bytes + small
+        if name == "hessian":  # half of it by slots, to which the result is added when the working arrays are gone
+            results, working = 8 * slots**2, max(working, 8 * parameters**2 + small)
+        if name == "product":
+            results = 8 * 3 * (slots + parameters)
+        assert peak - results <= working, quantity
+        assert peak - results >= 0.75 * plan.bytes, quantity
+        if plan.chunk > 1:
+            assert plan.bytes <= budget or (plan.chunk, plan.batch) == (memory._WIDE, 1), quantity
 
 
 def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:

@@ -6,6 +6,10 @@ The other paths, which larger networks take, are held to the structural networks
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from instruments import fake_cupy, probe, simulator
 
@@ -54,6 +58,15 @@ def test_network_on_the_wide_path(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(paths, "MIN_LANES", lanes)
     monkeypatch.setattr(paths, "MAX_LANES", lanes)
     check_backend(probe.WIDE, [case], WIDE, dtypes=["float64"])
+
+
+def test_the_matrix_of_the_command_line_calls_it_simulated() -> None:
+    script = Path(__file__).with_name("parity.py")
+    command = [sys.executable, str(script), "--case", "two-heads", "--quantity", "gradient", "--backend", probe.SIMULATED]
+    done = subprocess.run([*command, "--backend", "cupy"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cupy (simulated) float64  cupy (simulated) float32" in done.stdout
+    assert "cupy: unavailable" in done.stdout or "cupy float64" in done.stdout  # the latter where there is a GPU
 
 
 def test_nothing_but_blocks_is_composed_by_the_core() -> None:
