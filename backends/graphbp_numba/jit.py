@@ -54,7 +54,20 @@ _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _lock = threading.RLock()
 
 
-CALLEES = ("formulas", "functions", "jit", "kernels", "lanes", "plan", "products", "quantities", "rows", "states", "tile_products")
+CALLEES = (
+    "formulas",
+    "functions",
+    "jit",
+    "kernels",
+    "lanes",
+    "plan",
+    "products",
+    "quantities",
+    "rows",
+    "states",
+    "tangents",
+    "tile_products",
+)
 """Modules with code that is compiled into other modules' kernels."""
 
 

@@ -26,7 +26,6 @@ from graphbp_numba.plan import (
     SUMS,
 )
 from graphbp_numba.rows import (
-    add_rows,
     fill_rows,
     finish_sums,
     gather_sums,
@@ -63,6 +62,7 @@ from graphbp_numba.states import (
     slopes,
     tangent_state,
 )
+from graphbp_numba.tangents import gather_both_sums
 
 __all__ = ["begin_tile", "jacobian", "products", "reverse_tile", "sample_gradients", "state", "tangent", "tile_deltas"]
 
@@ -265,7 +265,7 @@ def _make_jacobian(digest: str) -> Any:
             fill_rows(tag, z_dot, inputs)
             for i in range(inputs):
                 x_dot[i] = 1
-                tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, scratch, False)
+                tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, False)
                 push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
                 for lane in range(count):
                     for k in range(outputs):
@@ -316,7 +316,6 @@ def _make_tangent(digest: str) -> Any:
                 slope,
                 a_dot,
                 z_dot,
-                scratch,
                 len(v_bias) > 0,
             )
             push_outputs(tag, table, z, keep, a_dot, head, scratch)
@@ -337,24 +336,22 @@ def _reverse_products(tag: Any, table: Any, w: int, v: int, base: int, sums: int
     z, z_dot, slope = place(table, row, base, Z), place(table, row, base, Z_DOT), place(table, row, base, SLOPE_ROWS)
     delta, r_delta = place(table, row, base, DELTA), place(table, row, base, R_DELTA)
     scratch, aside = place(table, row, base, SCRATCH), place(table, row, base, ASIDE)
-    aside_2 = aside + VECTOR_BYTES * VECTOR_BYTES // item_size(tag)
     for r in range(table[N_RUNS] - 1, -2, -1):
         start, end, order = 0, table[N_INPUTS], units
         if r >= 0:
             start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
         for j in range(start, end):
             e, at = order + j - start, j * row
-            gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + at, scratch, sums, aside)
             if exact:
-                gather_sums(tag, delta, dst, v, ptr[e], ptr[e + 1], z_dot + at, scratch + row, sums, aside_2)
-                add_rows(tag, scratch, scratch, scratch + row, 1)
+                first, second, apart = z + at, z_dot + at, delta - r_delta
+                gather_both_sums(tag, r_delta, apart, dst, w, v, ptr[e], ptr[e + 1], first, second, scratch, sums, aside)
+            else:
+                gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + at, scratch, sums, aside)
             if r >= 0:
                 multiply_add_rows(tag, r_delta + at, slope + at, scratch, r_delta + at, 1)
         if r >= 0:
             row_sums(tag, r_delta + start * row, end - start, sums + (table[SUMS] + start) * item_size(tag))
     finish_sums(tag, table[N_EDGES], sums, aside)
-    if exact:
-        finish_sums(tag, table[N_EDGES], sums, aside_2)
 
 
 def _make_products(digest: str) -> Any:
@@ -410,7 +407,6 @@ def _make_products(digest: str) -> Any:
                     slope,
                     a_dot,
                     z_dot,
-                    scratch,
                     True,
                 )
                 head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)

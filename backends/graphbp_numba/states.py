@@ -51,7 +51,6 @@ from graphbp_numba.plan import (
     F,
 )
 from graphbp_numba.rows import (
-    add_rows,
     call_binary,
     call_unary,
     copy_rows,
@@ -63,6 +62,7 @@ from graphbp_numba.rows import (
     pointer,
     reals,
 )
+from graphbp_numba.tangents import gather_both
 
 __all__ = [
     "forward_state",
@@ -168,7 +168,7 @@ def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: in
 
 @kernel
 def tangent_state(
-    tag: Any, table: Any, w: int, v: int, v_bias: int, z: int, slope: int, a_dot: int, z_dot: int, scratch: int, along: bool
+    tag: Any, table: Any, w: int, v: int, v_bias: int, z: int, slope: int, a_dot: int, z_dot: int, along: bool
 ) -> None:
     """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż stands in z_dot already."""
     row = len(tag) * VECTOR_BYTES
@@ -178,11 +178,11 @@ def tangent_state(
         start, end = runs[r, START], runs[r, STOP]
         for j in range(start, end):
             out = a_dot + j * row
-            gather(tag, z_dot, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
             if along:
                 direction = carray(reals(tag, v_bias), table[N_ROWS])
-                gather(tag, z, table[IN_SRC], v, ptr[j], ptr[j + 1], direction[j], scratch)
-                add_rows(tag, out, out, scratch, 1)
+                gather_both(tag, z_dot, z - z_dot, table[IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
+            else:
+                gather(tag, z_dot, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
         at = start * row
         multiply_rows(tag, z_dot + at, slope + at, a_dot + at, end - start)
 
