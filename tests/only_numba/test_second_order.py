@@ -16,6 +16,7 @@ from graphbp.second_order.rows import worth_it
 from graphbp.testing import tolerance
 from graphbp_numba import assembly
 from graphbp_numba.curvature import aligned_array
+from graphbp_numba.jit import compile_events
 from graphbp_numba.products import SLOTS, gemm, gemm_address, padded_samples, sum_products, tile_sums
 
 DTYPES = ("float64", "float32")
@@ -225,3 +226,17 @@ def test_same_bits_for_any_number_of_threads_and_in_company(kind):
         other.join()
     assert len(found) == 20
     assert all(bits == expected for bits in found)
+
+
+def test_new_topology_compiles_nothing():
+    def all_of(kind, seed):
+        net, X, T, s = problem(kind, 9, seed=seed)
+        for name in ("hessian", "outer_product_hessian", "hessian_diagonal"):
+            getattr(net, name)(X, T, s)
+
+    for kind in KINDS:
+        all_of(kind, 3)
+    before = compile_events()
+    for kind in KINDS:
+        all_of(kind, 4)
+    assert compile_events() == before
