@@ -20,6 +20,12 @@ __device__ __forceinline__ real four_sums(const real* value, int B, int lane, un
     return sum;
 }
 
+// delta of the rows that edges e, e + 1, e + 2 and e + 3 lead into; 0 beyond the end
+__device__ __forceinline__ void four_deltas(const Network& net, const Tile& tile, int e, int end, real* delta) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) delta[k] = e + k < end ? tile.a[net.rev_dst[e + k] * tile.team.lanes + tile.team.lane] : real(0);
+}
+
 // delta of every row, and sums[edge in the order of rev_*] += dE/dw, sums[n_edges + row] += dE/db.
 // The same thread adds to an entry in every tile, so the order is fixed.
 __device__ __forceinline__ void wide_reverse(const Network& net, const Tile& tile, const real* weight, int live, real* sums) {
@@ -32,11 +38,13 @@ __device__ __forceinline__ void wide_reverse(const Network& net, const Tile& til
         for (int i = first + tile.team.part; i < net.level_ptr[level + 1]; i += tile.team.parts) {
             const int begin = net.rev_ptr[i], end = net.rev_ptr[i + 1];
             const real zi = tile.z[i * B + lane];
-            real beta = 0;
+            real beta = 0, next[4];
+            four_deltas(net, tile, begin, end, next);
             for (int e = begin; e < end; e += 4) {
                 real delta[4];
 #pragma unroll
-                for (int k = 0; k < 4; ++k) delta[k] = e + k < end ? tile.a[net.rev_dst[e + k] * B + lane] : real(0);
+                for (int k = 0; k < 4; ++k) delta[k] = next[k];
+                four_deltas(net, tile, e + 4, end, next);  // on their way while these are summed
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     if (e + k < end) beta += weight[e + k] * delta[k];
