@@ -27,6 +27,7 @@ from graphbp_numba.assembly import scratch_bytes
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
+from graphbp_numba.levels import LevelPath
 from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
 from graphbp_numba.states import state_rows
 
@@ -105,6 +106,14 @@ class NumbaExecutable:
         """Tasks that so many samples are worth."""
         return 1 + (self.plan.n_edges + ROW_COST * self.schedule.n_rows) * n_samples // GRAIN
 
+    @cached_property
+    def levels(self) -> LevelPath:
+        """The path for samples of one tile on a network with large levels."""
+        return LevelPath(self)
+
+    def _takes_levels(self, n_samples: int) -> bool:
+        return 0 < n_samples <= self.vectors(n_samples) * self.width and self.levels.worth_it(n_samples)
+
     def describe(self, n_samples: int) -> str:
         """Which path these samples take, and why."""
         threads = f"{n_threads()} thread" + ("s" if n_threads() > 1 else "")
@@ -112,6 +121,8 @@ class NumbaExecutable:
             return "layers: " + self.layers.describe(n_samples) + f"; {threads}"
         if n_samples <= self._few:
             return f"one call: up to {self.width} samples and {FEW_EDGES:,} edges are swept on the caller's thread"
+        if self._takes_levels(n_samples):
+            return self.levels.describe(n_samples)
         vectors = self.vectors(n_samples)
         tiles = self.n_tiles(n_samples, vectors)
         size = vectors * VECTOR_BYTES * self.rows
@@ -130,17 +141,19 @@ class NumbaExecutable:
         if len(X) <= self._few:
             kernels.forward_few(self._table, theta, self._frozen, X, Y)
             return Y
-        w, bias = self._weights(theta, self.plan.in_param), self._weights(theta, self.plan.bias_param)
+        if self._takes_levels(len(X)):
+            return self.levels.forward(theta, X)
+        w, bias = self.weights_at(theta, self.plan.in_param), self.weights_at(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
         parts = min(tiles, 64, self.worth(len(X)))
 
         def task(part: int) -> None:
-            buffer = self._take(vectors)
+            buffer = self.take(vectors)
             kernels.forward(
                 self.tags[vectors], self.plan.table, w, bias, X, Y, buffer, tiles * part // parts, tiles * (part + 1) // parts
             )
-            self._buffers[vectors].append(buffer)
+            self.give_back(vectors, buffer)
 
         run_tasks(task, parts, blas=False)
         return Y
@@ -170,8 +183,10 @@ class NumbaExecutable:
             slope = np.empty(0 if mode == kernels.VALUE else len(theta), self.dtype)
             s = self.none if sample_weight is None else sample_weight
             return kernels.sweep_few(self._table, theta, self._frozen, X, T, s, back, slope, mode), slope, back
-        w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
-        w_out = self.none if mode == kernels.VALUE else self._weights(theta, plan.out_param)
+        if self._takes_levels(len(X)):
+            return self.levels.sweep(theta, X, T, sample_weight, mode)
+        w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
+        w_out = self.none if mode == kernels.VALUE else self.weights_at(theta, plan.out_param)
         s = self.none if sample_weight is None else sample_weight
         by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
         vectors = self.vectors(len(X))
@@ -181,7 +196,7 @@ class NumbaExecutable:
         values = [0.0] * parts
 
         def task(part: int) -> None:
-            buffer = self._take(vectors)
+            buffer = self.take(vectors)
             own = sums[part] if len(sums) else self.none
             own[:] = 0
             values[part] = kernels.sweep(
@@ -200,10 +215,10 @@ class NumbaExecutable:
                 tiles * part // parts,
                 tiles * (part + 1) // parts,
             )
-            self._buffers[vectors].append(buffer)
+            self.give_back(vectors, buffer)
 
         run_tasks(task, parts, blas=False)
-        gradient = self.none if mode == kernels.VALUE else self._collect(sums)
+        gradient = self.none if mode == kernels.VALUE else self.collect(sums)
         if sums.nbytes <= KEPT_BYTES:
             self._kept_sums.append(sums)
         return _pairwise_sum(values), gradient, by_x
@@ -236,7 +251,7 @@ class NumbaExecutable:
         """(N, K): ∂y/∂x U + ∂y/∂θ v, one forward sweep of tangents."""
         plan = self.plan
         out = np.empty((len(X), self.schedule.n_outputs), self.dtype)
-        w, bias = self._weights(theta, plan.in_param), self._weights(theta, plan.bias_param)
+        w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
         v_in, v_bias = (self.none,) * 2 if v is None else (self._direction(v, plan.in_param), self._direction(v, plan.bias_param))
         u = self._no_rows if U is None else U
         self.on_tiles(len(X), quantities.tangent, w, bias, v_in, v_bias, X, u, out)
@@ -335,7 +350,7 @@ class NumbaExecutable:
         run_tasks(task, parts, blas=False)
         out = np.empty((self.schedule.n_parameters, n_directions), self.dtype)
         for b in range(n_directions):
-            out[:, b] = self._collect(sums[:, b])
+            out[:, b] = self.collect(sums[:, b])
         return out
 
     def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = ()) -> None:
@@ -355,7 +370,11 @@ class NumbaExecutable:
     def all_weights(self, theta: Array) -> tuple[Array, Array, Array]:
         """The weights of edges in and out, and the biases by row."""
         plan = self.plan
-        return self._weights(theta, plan.in_param), self._weights(theta, plan.out_param), self._weights(theta, plan.bias_param)
+        return (
+            self.weights_at(theta, plan.in_param),
+            self.weights_at(theta, plan.out_param),
+            self.weights_at(theta, plan.bias_param),
+        )
 
     def _direction(self, v: Array, param: Array) -> Array:
         """C v at the places of a plan's edges or biases: 0 where a weight is frozen."""
@@ -388,12 +407,16 @@ class NumbaExecutable:
         """Tiles that hold so many samples."""
         return -(-n_samples // (vectors * self.width))
 
-    def _take(self, vectors: int) -> Array:
+    def take(self, vectors: int) -> Array:
         """A tile's buffer, used before or new."""
         try:
             return self._buffers[vectors].pop()
         except IndexError:
             return np.zeros(VECTOR_BYTES * (vectors * self.rows + self.width + 1), np.uint8)
+
+    def give_back(self, vectors: int, buffer: Array) -> None:
+        """Keep a tile's buffer for the next one."""
+        self._buffers[vectors].append(buffer)
 
     def _sums(self, parts: int) -> Array:
         """(parts, sums_size) numbers of any value, used before or new."""
@@ -403,7 +426,7 @@ class NumbaExecutable:
             kept = self._no_rows
         return kept if len(kept) == parts else np.empty((parts, self.plan.sums_size if parts else 0), self.dtype)
 
-    def _weights(self, theta: Array, param: Array) -> Array:
+    def weights_at(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""
         return self._fill(theta, self.plan.frozen, param)
 
@@ -412,7 +435,7 @@ class NumbaExecutable:
         _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, frozen, param, out, first, stop))
         return out
 
-    def _collect(self, sums: Array) -> Array:
+    def collect(self, sums: Array) -> Array:
         """The gradient from the partitions' sums."""
         n, size = self.schedule.n_parameters, self.plan.sums_size
         if len(sums) > 1:

@@ -114,13 +114,16 @@ class Plan:
     def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(dst, src): for each of `grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
         n_rows = self.schedule.n_rows
-        order = _reverse_order(self.schedule, self.runs)
         dst = np.zeros(self.sums_size, np.int32)
         src = np.full(self.sums_size, n_rows, np.int32)
-        dst[: self.n_edges] = self.out_dst
-        src[: self.n_edges] = np.repeat(order, np.diff(self.out_ptr))
+        dst[: self.n_edges], src[: self.n_edges] = self.out_dst, self.out_source
         dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
         return dst[self.grad_pos], src[self.grad_pos]
+
+    @cached_property
+    def out_source(self) -> npt.NDArray[np.int32]:
+        """The source row of each edge out."""
+        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out_ptr))
 
     @cached_property
     def output_stop(self) -> npt.NDArray[np.int64]:

@@ -29,6 +29,7 @@ __all__ = [
     "call_binary",
     "call_unary",
     "copy_rows",
+    "edge_sums",
     "fill_rows",
     "finish_sums",
     "gather",
@@ -215,6 +216,45 @@ def gather_sums(
 
     i = types.intp
     return types.none(tag, i, i, i, i, i, i, i, i, i), generate
+
+
+@instruction
+def edge_sums(context: Any, tag: Any, deltas: Any, dst: Any, rows: Any, src: Any, first: Any, stop: Any, sums: Any) -> Any:
+    """sums_e = Σ_lanes deltas[dst_e] · rows[src_e] for first ≤ e < stop; `sums` has room for a whole last group."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, deltas, dst, rows, src, first, stop, sums = arguments
+
+        def row_of(base: Any, index: Any, e: Any) -> Any:
+            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
+            return builder.add(base, builder.mul(builder.zext(number, INT64), _const(shape.row_bytes)))
+
+        def product(e: Any) -> Any:
+            d, z, total = row_of(deltas, dst, e), row_of(rows, src, e), None
+            for v in range(shape.count):
+                at = _const(VECTOR_BYTES * v)
+                x, y = shape.load(builder, builder.add(d, at)), shape.load(builder, builder.add(z, at))
+                total = builder.fmul(x, y) if total is None else shape.multiply_add(builder, x, y, total)
+            return total
+
+        def write(e: Any, places: list[Any]) -> None:
+            total = _reduce_group(shape, builder, [product(place) for place in places])
+            shape.store(builder, total, builder.add(sums, builder.mul(e, _const(shape.item))), shape.item)
+
+        def group(e: Any, _: list[Any]) -> list[Any]:
+            write(e, [builder.add(e, _const(k)) for k in range(shape.width)])
+            return []
+
+        e, _ = _loop(builder, first, stop, shape.width, [], group)
+        with builder.if_then(builder.icmp_signed("<", e, stop)):
+            last = builder.sub(stop, _const(1))
+            places = [builder.add(e, _const(k)) for k in range(shape.width)]
+            write(e, [builder.select(builder.icmp_signed("<", place, last), place, last) for place in places])
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i, i, i, i, i), generate
 
 
 @instruction

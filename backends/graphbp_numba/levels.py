@@ -1,0 +1,379 @@
+"""The path for few samples on a huge network: one tile, whose levels are cut into parts for the threads.
+
+    for each stage upwards:     a, z of its rows, a part of them a task
+    heads:                      E and δ at the outputs
+    for each stage downwards:   δ of its rows
+    for all edges, in parts:    ∂E/∂w_ji = Σ_lanes δ_j z_i
+
+A stage is one level that is worth several tasks, or a run of levels that are not, which one thread takes.  z and δ have rows of their
+own here, so that the gradient's sums need not wait for the sweep and are cut anywhere.  Every row is computed by the instructions that
+the tiles use, whoever computes it, so that the bits do not depend on the cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.extend import n_threads, run_tasks
+from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.jit import carray, compiled, source_digest, watch
+from graphbp_numba.kernels import (
+    SPARE_ROWS,
+    VALUE,
+    VJP,
+    aligned,
+    forward_runs,
+    head_deltas,
+    head_values,
+    load_tile,
+    softmax_rows,
+    tile_weights,
+)
+from graphbp_numba.plan import (
+    ELEMENTWISE,
+    FROM_Z,
+    HAS_OUTPUT,
+    KEEP,
+    KIND,
+    LEAF,
+    N_INPUTS,
+    N_KEEP,
+    N_OUTPUTS,
+    N_ROWS,
+    N_RUNS,
+    ORDER,
+    OUT_DST,
+    OUT_POS,
+    OUT_PTR,
+    OUT_ROW,
+    RUN_FIELDS,
+    RUN_ROWS,
+    RUNS,
+    SLOPE,
+    START,
+    STOP,
+    SUMS,
+)
+from graphbp_numba.rows import (
+    add_rows,
+    call_unary,
+    edge_sums,
+    fill_rows,
+    gather,
+    item_size,
+    multiply_rows,
+    pointer,
+    reals,
+    row_sums,
+)
+
+if TYPE_CHECKING:
+    from graphbp_numba.executable import NumbaExecutable
+
+__all__ = ["LevelPath"]
+
+Array = npt.NDArray[Any]
+
+GRAIN = 1 << 18
+"""Edges × samples of a task, at least: about 50 µs."""
+MAX_PARTS = 64
+ROW_COST = 8
+"""A row's activation, load and store in edges."""
+SHARE = 0.5
+"""The path is taken where levels that can be cut hold at least this much of the work."""
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------------------
+
+
+def _make_load(digest: str) -> Any:
+    def load(tag: Any, table: Any, X: Any, buffer: Any) -> None:
+        """The input rows."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        load_tile(carray(reals(tag, aligned(buffer)), (table[N_INPUTS], lanes)), X, 0)
+
+    return watch(compiled(load))
+
+
+def _make_forward_part(digest: str) -> Any:
+    def forward_part(tag: Any, table: Any, w: Any, bias: Any, buffer: Any, first: int, stop: int) -> None:
+        """a and z of the runs first..stop."""
+        len(digest)
+        z = aligned(buffer)
+        keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
+        forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop)
+
+    return watch(compiled(forward_part))
+
+
+def _make_outputs(digest: str) -> Any:
+    def outputs(tag: Any, table: Any, buffer: Any, Y: Any) -> None:
+        """y, softmax applied."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        z = aligned(buffer)
+        tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+        kept = carray(reals(tag, z + table[N_ROWS] * len(tag) * VECTOR_BYTES), (table[N_KEEP], lanes))
+        softmax_rows(table, tile, kept)
+        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+        for n in range(Y.shape[0]):
+            for k in range(table[N_OUTPUTS]):
+                Y[n, k] = tile[out_row[k], n]
+
+    return watch(compiled(outputs))
+
+
+def _make_heads(digest: str) -> Any:
+    def heads(tag: Any, table: Any, T: Any, sample_weight: Any, buffer: Any, mode: int) -> float:
+        """E, and δ of the outputs in the buffer's rows for the heads."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        z = aligned(buffer)
+        keep = z + table[N_ROWS] * row
+        head = keep + (table[N_KEEP] + RUN_ROWS) * row
+        targets = head + table[N_OUTPUTS] * row
+        tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
+        delta = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+        t = carray(reals(tag, targets), (table[N_OUTPUTS], lanes))
+        scratch = carray(reals(tag, targets + table[N_OUTPUTS] * row), (SPARE_ROWS, lanes))
+        load_tile(t, T, 0)
+        tile_weights(scratch[1], sample_weight, 0, T.shape[0])
+        softmax_rows(table, tile, kept)
+        energy = 0.0
+        if mode != VJP:
+            energy = head_values(tag, table, tile, kept, t, delta, scratch, scratch[1])
+        if mode != VALUE:
+            head_deltas(tag, table, tile, kept, t, delta, scratch, scratch[1], mode == VJP)
+        return energy
+
+    return watch(compiled(heads))
+
+
+def _make_reverse_part(digest: str) -> Any:
+    def reverse_part(tag: Any, table: Any, w: Any, buffer: Any, deltas: Any, first: int, stop: int) -> None:
+        """δ = h'(a) Σ w δ (+ the head's term) of the runs stop − 1, ..., first."""
+        len(digest)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        z, delta = aligned(buffer), aligned(deltas)
+        keep = z + table[N_ROWS] * row
+        heads = keep + (table[N_KEEP] + RUN_ROWS) * row
+        slopes = np.empty((RUN_ROWS + 1) * row, np.uint8)
+        slope = aligned(slopes)
+        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+        out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
+        for r in range(stop - 1, first - 1, -1):
+            start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+            here, count = delta + start * row, end - start
+            if runs[r, LEAF]:
+                fill_rows(tag, here, count)
+            else:
+                for j in range(count):
+                    e = order + j
+                    gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
+                if runs[r, KIND] == ELEMENTWISE:
+                    source = z + start * row if runs[r, FROM_Z] else keep + runs[r, KEEP] * row
+                    call_unary(runs[r, SLOPE], source, slope, count * lanes)
+                    multiply_rows(tag, here, here, slope, count)
+            if runs[r, HAS_OUTPUT]:
+                for j in range(start, end):
+                    add_rows(tag, delta + j * row, delta + j * row, heads + out_pos[j] * row, 1)
+
+    return watch(compiled(reverse_part))
+
+
+def _make_reverse_inputs(digest: str) -> Any:
+    def reverse_inputs(tag: Any, table: Any, w: Any, deltas: Any, first: int, stop: int) -> None:
+        """∂E/∂x of the inputs first..stop."""
+        len(digest)
+        row = len(tag) * VECTOR_BYTES
+        delta = aligned(deltas)
+        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+        units = table[N_ROWS] - table[N_INPUTS]
+        for i in range(first, stop):
+            gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[units + i], ptr[units + i + 1], tag[0], delta + i * row)
+
+    return watch(compiled(reverse_inputs))
+
+
+def _make_sums_part(digest: str) -> Any:
+    def sums_part(tag: Any, table: Any, source: Any, buffer: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
+        """sums_e = Σ_lanes δ_j z_i of the edges first..stop; `first` is a whole number of groups."""
+        len(digest)
+        edge_sums(tag, aligned(deltas), table[OUT_DST], aligned(buffer), source.ctypes.data, first, stop, sums.ctypes.data)
+
+    return watch(compiled(sums_part))
+
+
+def _make_bias_part(digest: str) -> Any:
+    def bias_part(tag: Any, table: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
+        """The sums Σ_lanes δ_j of the rows first..stop."""
+        len(digest)
+        at = table[SUMS] + first
+        for j in range(stop - first):
+            sums[at + j] = 0
+        row = len(tag) * VECTOR_BYTES
+        row_sums(tag, aligned(deltas) + first * row, stop - first, sums.ctypes.data + at * item_size(tag))
+
+    return watch(compiled(bias_part))
+
+
+load = _make_load(source_digest())
+forward_part = _make_forward_part(source_digest())
+outputs = _make_outputs(source_digest())
+heads = _make_heads(source_digest())
+reverse_part = _make_reverse_part(source_digest())
+reverse_inputs = _make_reverse_inputs(source_digest())
+sums_part = _make_sums_part(source_digest())
+bias_part = _make_bias_part(source_digest())
+
+
+# -- the path ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Runs of one level with the places to cut it, or of several levels that one task takes in turn."""
+
+    cuts: tuple[int, ...]
+
+    @property
+    def parts(self) -> int:
+        """How many tasks."""
+        return len(self.cuts) - 1
+
+
+class LevelPath:
+    """Forward, error, gradient and vjp of samples that fit one tile, on all threads."""
+
+    def __init__(self, executable: NumbaExecutable) -> None:
+        self.executable = executable
+        self.plan = executable.plan
+
+    def worth_it(self, n_samples: int) -> bool:
+        """Whether levels that can be cut hold enough of the work."""
+        cost = self._level_costs * n_samples
+        return bool(cost[cost >= 2 * GRAIN].sum() >= SHARE * cost.sum() and len(cost))
+
+    def describe(self, n_samples: int) -> str:
+        """Stages, for people."""
+        stages = self._stages(n_samples)
+        cut = [stage for stage in stages if stage.parts > 1]
+        return (
+            f"levels: one tile of {self._lanes(n_samples)} samples; {len(cut)} of {len(stages)} stages are levels cut into up to "
+            f"{max((stage.parts for stage in cut), default=1)} parts for {n_threads()} threads"
+        )
+
+    @cached_property
+    def _run_costs(self) -> npt.NDArray[np.int64]:
+        """Edges in, and the rows' own cost, of each run."""
+        plan = self.plan
+        start, stop = plan.runs[:, START], plan.runs[:, STOP]
+        return plan.in_ptr[stop] - plan.in_ptr[start] + ROW_COST * (stop - start)
+
+    @cached_property
+    def _level_costs(self) -> npt.NDArray[np.int64]:
+        return np.diff(np.concatenate([[0], np.cumsum(self._run_costs)])[self.plan.level_runs])
+
+    def _lanes(self, n_samples: int) -> int:
+        return self.executable.width * self.executable.vectors(n_samples)
+
+    def _stages(self, n_samples: int) -> list[_Stage]:
+        before = np.concatenate([[0], np.cumsum(self._run_costs)])
+        stages: list[_Stage] = []
+        waiting: list[int] = []
+        for first, stop in zip(self.plan.level_runs[:-1].tolist(), self.plan.level_runs[1:].tolist(), strict=True):
+            work = int(before[stop] - before[first])
+            parts = min(MAX_PARTS, stop - first, work * n_samples // GRAIN)
+            if parts < 2:
+                waiting = [waiting[0] if waiting else first, stop]
+                continue
+            if waiting:
+                stages.append(_Stage((waiting[0], waiting[1])))
+                waiting = []
+            aims = before[first] + work * np.arange(1, parts) // parts
+            inner = np.searchsorted(before, aims).clip(first, stop)
+            stages.append(_Stage(tuple(np.unique([first, *inner.tolist(), stop]).tolist())))
+        if waiting:
+            stages.append(_Stage((waiting[0], waiting[1])))
+        return stages
+
+    def forward(self, theta: Array, X: Array) -> Array:
+        """Y (N, K)."""
+        ex, plan = self.executable, self.plan
+        Y = np.empty((len(X), ex.schedule.n_outputs), ex.dtype)
+        vectors = ex.vectors(len(X))
+        buffer = ex.take(vectors)
+        self._forward(theta, X, buffer, self._stages(len(X)))
+        outputs(ex.tags[vectors], plan.table, buffer, Y)
+        ex.give_back(vectors, buffer)
+        return Y
+
+    def _forward(self, theta: Array, X: Array, buffer: Array, stages: list[_Stage]) -> None:
+        ex, plan = self.executable, self.plan
+        tag = ex.tags[ex.vectors(len(X))]
+        w, bias = ex.weights_at(theta, plan.in_param), ex.weights_at(theta, plan.bias_param)
+        load(tag, plan.table, X, buffer)
+        for stage in stages:
+            cuts = stage.cuts
+            run_tasks(
+                lambda part, cuts=cuts: forward_part(tag, plan.table, w, bias, buffer, cuts[part], cuts[part + 1]),  # type: ignore[misc]
+                stage.parts,
+                blas=False,
+            )
+
+    def sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
+        """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
+        ex, plan = self.executable, self.plan
+        vectors = ex.vectors(len(X))
+        tag, table = ex.tags[vectors], plan.table
+        stages = self._stages(len(X))
+        buffer = ex.take(vectors)
+        self._forward(theta, X, buffer, stages)
+        value = heads(tag, table, T, ex.none if sample_weight is None else sample_weight, buffer, mode)
+        gradient, by_x = ex.none, np.empty((0, 0), ex.dtype)
+        if mode != VALUE:
+            w = ex.weights_at(theta, plan.out_param)
+            n_rows, n_inputs = plan.schedule.n_rows, plan.schedule.n_inputs
+            deltas = np.empty(VECTOR_BYTES * (vectors * n_rows + 1), np.uint8)
+            for stage in reversed(stages):
+                cuts = stage.cuts
+                run_tasks(
+                    lambda part, cuts=cuts: reverse_part(tag, table, w, buffer, deltas, cuts[part], cuts[part + 1]),  # type: ignore[misc]
+                    stage.parts,
+                    blas=False,
+                )
+            if mode == VJP:
+                _in_parts(
+                    n_inputs, 1, self._parts(n_inputs, n_inputs, len(X)), lambda a, b: reverse_inputs(tag, table, w, deltas, a, b)
+                )
+                lanes = vectors * ex.width
+                start = (-deltas.ctypes.data) % VECTOR_BYTES
+                rows = deltas[start : start + n_inputs * vectors * VECTOR_BYTES].view(ex.dtype).reshape(n_inputs, lanes)
+                by_x = np.ascontiguousarray(rows[:, : len(X)].T)
+            sums = np.empty((1, plan.sums_size), ex.dtype)
+            parts = self._parts(plan.n_edges, plan.n_edges, len(X))
+            _in_parts(plan.n_edges, 16, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b))
+            _in_parts(n_rows, 16, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b))
+            gradient = ex.collect(sums)
+        ex.give_back(vectors, buffer)
+        return value, gradient, by_x
+
+    def _parts(self, n: int, edges: int, n_samples: int) -> int:
+        return max(1, min(MAX_PARTS, n, edges * n_samples // GRAIN))
+
+
+def _in_parts(n: int, unit: int, parts: int, work: Any) -> None:
+    """work(first, stop) over 0..n, cut at multiples of `unit`."""
+    units = -(-n // unit)
+    cuts = [min(n, unit * (units * part // parts)) for part in range(parts + 1)]
+    run_tasks(lambda part: work(cuts[part], cuts[part + 1]), parts, blas=False)
