@@ -29,6 +29,7 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath
 from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
+from graphbp_numba.stages import Stages, find_stages, forward_stages
 from graphbp_numba.states import state_rows
 
 __all__ = ["NumbaExecutable"]
@@ -48,6 +49,10 @@ GRAIN = 1 << 19
 """Edges × samples of a task, at least: about 50 µs, against some 20 µs to have another thread take it."""
 ROW_COST = 8
 """A row's activation, load and store in edges."""
+STAGE_VECTORS = 4
+TASK_SAMPLES = 1024
+PACKED_BYTES = 64 << 20
+"""Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
 KEPT_BYTES = 64 << 20
 """Gradient sums up to this size are kept for the next call: fresh memory costs a page fault every 4 KiB."""
 
@@ -128,8 +133,16 @@ class NumbaExecutable:
         size = vectors * VECTOR_BYTES * self.rows
         return (
             f"tiles: {tiles} of {vectors * self.width} samples, {size / 2**20:.2g} MiB of rows each, all levels in one pass; "
-            f"gradient sums in {self.partitions(n_samples, tiles)} partitions; {threads}"
+            f"gradient sums in {self.partitions(n_samples, tiles)} partitions; {threads}{self._describe_stages()}"
         )
+
+    def _describe_stages(self) -> str:
+        stages = self.stages
+        shared = f"; {self.plan.n_bundles} bundles of four units with the same sources" if self.plan.n_bundles else ""
+        if stages is None:
+            return shared
+        together = f", samples that are zero taken together at {stages.packs} of them" if stages.packs else ""
+        return f"{shared}; forward in {len(stages.cuts)} stages of at most {stages.rows} rows{together}"
 
     # -- first order -------------------------------------------------------------------------------------------------------
 
@@ -143,6 +156,8 @@ class NumbaExecutable:
             return Y
         if self._takes_levels(len(X)):
             return self.levels.forward(theta, X)
+        if len(X) > self.width and self.stages is not None:
+            return self._forward_in_stages(theta, X, Y, self.stages)
         w, bias = self.weights_at(theta, self.plan.in_param), self.weights_at(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
@@ -154,6 +169,32 @@ class NumbaExecutable:
                 self.tags[vectors], self.plan.table, w, bias, X, Y, buffer, tiles * part // parts, tiles * (part + 1) // parts
             )
             self.give_back(vectors, buffer)
+
+        run_tasks(task, parts, blas=False)
+        return Y
+
+    @cached_property
+    def stages(self) -> Stages | None:
+        """Where `forward` may forget rows, and take samples together."""
+        return find_stages(self.plan, STAGE_VECTORS * VECTOR_BYTES)
+
+    def _forward_in_stages(self, theta: Array, X: Array, Y: Array, stages: Stages) -> Array:
+        vectors, plan = STAGE_VECTORS if len(X) > 2 * self.width else 2, self.plan
+        w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
+        lanes = vectors * self.width
+        rows = max(stages.packed, Y.shape[1])
+        size = max(1, min(TASK_SAMPLES, PACKED_BYTES // (rows * self.dtype.itemsize)) // lanes) * lanes
+        parts = -(-len(X) // size)
+        bytes_of_tile = VECTOR_BYTES * (vectors * (2 * stages.rows + plan.n_keep + 1) + 1)
+
+        def task(part: int) -> None:
+            n0, n1 = part * size, min((part + 1) * size, len(X))
+            memory = np.empty(bytes_of_tile, np.uint8)
+            # a row more than whole tiles: rows that lie a power of two apart would share a few sets of the cache
+            packed = np.empty((2, rows, -(-(n1 - n0) // lanes) * lanes + self.width), self.dtype)
+            forward_stages(
+                self.tags[vectors], plan.table, stages.cuts, w, bias, X, Y, memory, stages.rows, packed[0], packed[1], n0, n1
+            )
 
         run_tasks(task, parts, blas=False)
         return Y

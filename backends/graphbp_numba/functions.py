@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
+from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
@@ -102,6 +103,20 @@ def _put(context: Any, address: Any, index: Any, value: Any) -> Any:
     return types.none(address, index, value), generate
 
 
+ROOM = 128
+
+
+@instruction
+def _room(context: Any, like: Any) -> Any:
+    """The address of `ROOM` elements on the stack."""
+
+    def generate(ctx: Any, builder: Any, _: Any, __: Any) -> Any:
+        place = cgutils.alloca_once(builder, ctx.get_value_type(like), size=ROOM)  # type: ignore[no-untyped-call]
+        return builder.ptrtoint(place, INT64)
+
+    return types.intp(like), generate
+
+
 def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None) -> Any:
     """The function with every plain Python function that it reaches, by a global or a closure, compiled too."""
     seen = {} if seen is None else seen
@@ -156,16 +171,30 @@ def _as_scalar_compiled(value):  # type: ignore[no-untyped-def]  # Numba compare
 
 
 def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
-    """The formula as a C function over arrays; it computes in float64, and float32 results are rounded once."""
+    """The formula as a C function over arrays; it computes in float64, and float32 results are rounded once.
+
+    Results go through room of their own: where the target may be the source, LLVM would take one element at a time.
+    """
     real, double = getattr(np, dtype), np.float64
 
     def unary(source: int, target: int, count: int) -> None:
-        for i in range(count):
-            _put(target, i, real(_as_scalar(scalar(double(_get(source, i, real(0)))))))
+        room = _room(real(0))
+        for start in range(0, count, ROOM):
+            size = min(ROOM, count - start)
+            for i in range(size):
+                _put(room, i, real(_as_scalar(scalar(double(_get(source, start + i, real(0)))))))
+            for i in range(size):
+                _put(target, start + i, _get(room, i, real(0)))
 
     def binary(y: int, t: int, target: int, count: int) -> None:
-        for i in range(count):
-            _put(target, i, real(_as_scalar(scalar(double(_get(y, i, real(0))), double(_get(t, i, real(0)))))))
+        room = _room(real(0))
+        for start in range(0, count, ROOM):
+            size = min(ROOM, count - start)
+            for i in range(size):
+                k = start + i
+                _put(room, i, real(_as_scalar(scalar(double(_get(y, k, real(0))), double(_get(t, k, real(0)))))))
+            for i in range(size):
+                _put(target, start + i, _get(room, i, real(0)))
 
     return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
 

@@ -54,29 +54,12 @@ _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 _lock = threading.RLock()
 
 
-CALLEES = (
-    "formulas",
-    "functions",
-    "jit",
-    "kernels",
-    "lanes",
-    "plan",
-    "products",
-    "quantities",
-    "rows",
-    "states",
-    "tangents",
-    "tile_products",
-)
-"""Modules with code that is compiled into other modules' kernels."""
-
-
 @cache
 def source_digest() -> str:
-    """A digest of the source of `CALLEES`; an edit in a kernel's own module Numba notices by itself."""
+    """A digest of this package's source: Numba notices an edit in a kernel's own module, but not in one whose code it compiled along."""
     digest = hashlib.sha256()
-    for name in CALLEES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

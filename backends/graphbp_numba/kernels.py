@@ -23,6 +23,12 @@ from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.plan import (
     BIAS_PARAM,
     BUFFER_ROWS,
+    BUNDLE_FIRST,
+    BUNDLE_PTR,
+    BUNDLE_ROWS,
+    BUNDLE_SRC,
+    BUNDLE_STOP,
+    BUNDLED,
     CANONICAL,
     COUPLED,
     ELEMENTWISE,
@@ -47,6 +53,7 @@ from graphbp_numba.plan import (
     KIND,
     LAST,
     LEAF,
+    N_BUNDLES,
     N_EDGES,
     N_HEADS,
     N_INPUTS,
@@ -72,6 +79,7 @@ from graphbp_numba.plan import (
     F,
 )
 from graphbp_numba.rows import (
+    BUNDLE,
     add_rows,
     call_binary,
     call_unary,
@@ -79,6 +87,7 @@ from graphbp_numba.rows import (
     fill_rows,
     finish_sums,
     gather,
+    gather_bundle,
     gather_sums,
     item_size,
     multiply_rows,
@@ -111,19 +120,31 @@ def buffer_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
 
 
 @kernel
-def forward_runs(tag: Any, table: Any, w: int, bias: int, z: int, keep: int, first: int, stop: int) -> None:
-    """a = Σ w z + b and z = h(a), for the runs first..stop."""
+def forward_runs(
+    tag: Any, table: Any, w: int, bias: int, z: int, keep: int, first: int, stop: int, bundles: bool, reverse: bool
+) -> None:
+    """a = Σ w z + b and z = h(a), for the runs first..stop.
+
+    With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it.
+    """
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
     src = table[IN_SRC]
     biases = carray(reals(tag, bias), table[N_ROWS])
+    shared = carray(pointer(table[BUNDLE_PTR]), table[N_BUNDLES] + 1, np.int64)
+    w_shared = w + table[N_EDGES] * item_size(tag)
     for r in range(first, stop):
         start, end = runs[r, START], runs[r, STOP]
-        for j in range(start, end):
-            gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
-        if runs[r, KEEP] >= 0:
+        if bundles:
+            for b in range(runs[r, BUNDLE_FIRST], runs[r, BUNDLE_STOP]):
+                rows = table[BUNDLE_ROWS] + b * (4 * BUNDLE)
+                gather_bundle(tag, z, table[BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
+        if not (bundles and runs[r, BUNDLED]):
+            for j in range(start, end):
+                gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
+        if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
             copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
         if runs[r, F] != 0:
             call_unary(runs[r, F], z + start * row, z + start * row, (end - start) * lanes)
@@ -313,7 +334,7 @@ def aligned(buffer: Any) -> Any:
 
 
 @kernel
-def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: int, first: int, stop: int) -> None:
+def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: int, first: int, stop: int, bundles: bool) -> None:
     """Y of the tiles first..stop, in a buffer at z."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
@@ -323,7 +344,7 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        forward_runs(tag, table, w, bias, z, keep, 0, table[N_RUNS])
+        forward_runs(tag, table, w, bias, z, keep, 0, table[N_RUNS], bundles, False)
         softmax_rows(table, tile, kept)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
             for k in range(table[N_OUTPUTS]):
@@ -346,6 +367,7 @@ def sweep_tiles(
     mode: int,
     first: int,
     stop: int,
+    bundles: bool,
 ) -> float:
     """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
@@ -369,7 +391,7 @@ def sweep_tiles(
         load_tile(tile, X, n0)
         load_tile(t, T, n0)
         tile_weights(weights, sample_weight, n0, X.shape[0])
-        forward_runs(tag, table, w_in, bias, z, keep, 0, table[N_RUNS])
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[N_RUNS], bundles, mode != VALUE)
         softmax_rows(table, tile, kept)
         if mode != VJP:
             energy += head_values(tag, table, tile, kept, t, head, scratch, weights)
@@ -399,7 +421,7 @@ def _make_forward(digest: str) -> Any:
     def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
         """Y of the tiles first..stop."""
         len(digest)
-        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop)
+        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop, table[N_BUNDLES] > 0)
 
     return watch(compiled(forward))
 
@@ -425,7 +447,8 @@ def _make_sweep(digest: str) -> Any:
         len(digest)
         w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
         z = aligned(buffer)
-        return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop)
+        shared = table[N_BUNDLES] > 0
+        return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop, shared)
 
     return watch(compiled(sweep))
 
@@ -441,7 +464,7 @@ def _make_forward_few(digest: str) -> Any:
         w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
         gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
         gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
-        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1)
+        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1, False)
 
     return watch(compiled(forward_few))
 
@@ -466,7 +489,7 @@ def _make_sweep_few(digest: str) -> Any:
             sums[:] = 0
         b, z = bias.ctypes.data, aligned(buffer)
         energy = sweep_tiles(
-            tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1
+            tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1, False
         )
         if mode != VALUE:
             ptr = carray(pointer(table[GRAD_PTR]), len(gradient) + 1, np.int64)

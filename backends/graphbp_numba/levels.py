@@ -107,7 +107,7 @@ def _make_forward_part(digest: str) -> Any:
         len(digest)
         z = aligned(buffer)
         keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
-        forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop)
+        forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop, False, True)
 
     return watch(compiled(forward_part))
 

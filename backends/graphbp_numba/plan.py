@@ -2,7 +2,8 @@
 
     edges in      by destination row: what a_j sums over                      in_ptr, in_src
     edges out     by source row, in the order the reverse sweep meets them    out_ptr, out_dst
-    runs          up to 16 rows of one level and one activation               one line of `runs` each
+    bundles       four rows of one level with the same sources                bundle_ptr, bundle_src, bundle_rows
+    runs          up to 4 rows of one level and one activation                one line of `runs` each
     heads         groups of outputs that one error formula serves             one line of `heads` each
 
 Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
+from graphbp_numba.bundles import Bundles, find_bundles
 from graphbp_numba.functions import activation_functions, error_function_addresses
 
 __all__ = ["RUN_ROWS", "Plan", "head_table", "make_plan"]
@@ -37,10 +39,11 @@ IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_
     8, 22
 )
 IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_ROWS = range(22, 30)
-TABLE_SIZE = 30
+N_BUNDLES, BUNDLE_PTR, BUNDLE_SRC, BUNDLE_ROWS = range(30, 34)
+TABLE_SIZE = 34
 # columns of runs
-START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER = range(12)
-RUN_FIELDS = 12
+START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER, BUNDLED, BUNDLE_FIRST, BUNDLE_STOP = range(15)
+RUN_FIELDS = 15
 ELEMENTWISE, LINEAR, SOFTMAX = range(3)
 # columns of heads
 HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST = range(6)
@@ -66,6 +69,7 @@ class Plan:
     """The arrays of a schedule in one dtype; see the module's docstring.
 
     in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
+        After the edges in, in_param has the bundles' weights once more, source by source.
     grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
     sums_size : the length of such a row: the edges out, then a place for each row's bias.
     """
@@ -96,6 +100,11 @@ class Plan:
     def n_edges(self) -> int:
         """Edges, those of expanded dense blocks too."""
         return len(self.in_src)
+
+    @property
+    def n_bundles(self) -> int:
+        """Bundles of rows with the same sources."""
+        return int(self.table[N_BUNDLES])
 
     def prepare(self, *kinds: str) -> None:
         """Have "df" or "d2f" of every activation compiled, and its address in the runs; `NotSupportedError` as in `make_plan`."""
@@ -148,7 +157,8 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     edges = _edges_by_destination(s)
     in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
     fan_out = np.bincount(edges.src, minlength=s.n_rows)
-    runs, n_keep = _runs(s, fan_out, dtype.name)
+    bundles = find_bundles(in_ptr, edges.src, s.row_level)
+    runs, n_keep = _runs(s, fan_out, bundles, dtype.name)
     order = _reverse_order(s, runs)
     out, out_ptr = _edges_by_source(s, edges, order, fan_out)
     param, frozen = _slot_parameters(s, dtype)
@@ -174,12 +184,16 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         heads,
         head_pos,
     )
+    shared = (bundles.ptr, bundles.src, bundles.rows)
     table = np.zeros(TABLE_SIZE, np.int64)
+    table[N_BUNDLES] = len(bundles.rows)
+    table[BUNDLE_PTR : BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
     table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
     table[SUMS] = bias_place
     table[ERROR_VALUE : ERROR_D2Y + 1] = pairwise
-    in_param, out_param = np.ascontiguousarray(param[edges.slot]), np.ascontiguousarray(param[out.slot])
+    in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
+    in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
     sums_size = bias_place + -(-s.n_rows // 16) * 16
     filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
     table[IN_PARAM:SUMS_SIZE] = [array.ctypes.data for array in filled]
@@ -203,7 +217,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         bias_place=bias_place,
         sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(arrays, shared, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
     )
 
@@ -240,8 +254,8 @@ def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) ->
     return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
 
 
-def _runs(s: Schedule, fan_out: Array, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Cut every segment into runs that end where `leaf` or `has_output` changes, and give those that keep their a a place for it."""
+def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Cut every segment into runs that end where `leaf`, `has_output` or `bundled` changes; those that keep their a get a place for it."""
     is_output = np.zeros(s.n_rows, bool)
     is_output[s.output_rows] = True
     kind = np.zeros(s.n_rows, np.int64)
@@ -249,7 +263,9 @@ def _runs(s: Schedule, fan_out: Array, dtype: str) -> tuple[npt.NDArray[np.int64
     used = np.unique(s.row_activation[s.n_inputs :]).tolist() if s.n_units else []
     if not s.n_units:
         return np.zeros((0, RUN_FIELDS), np.int64), 0
-    kind = 2 * (fan_out == 0) + is_output
+    bundled = np.zeros(s.n_rows, bool)
+    bundled[bundles.rows.ravel()] = True
+    kind = 4 * bundled + 2 * (fan_out == 0) + is_output
     rows = np.arange(s.n_inputs, s.n_rows)
     cut = np.empty(len(rows), bool)
     cut[0] = True
@@ -281,6 +297,13 @@ def _runs(s: Schedule, fan_out: Array, dtype: str) -> tuple[npt.NDArray[np.int64
     lengths = np.where(keeps, runs[:, STOP] - runs[:, START], 0)
     before = np.cumsum(lengths) - lengths
     runs[:, KEEP] = np.where(keeps, before, -1)
+    # the first run of a level computes a of all its bundles, the others find it done
+    runs[:, BUNDLED] = bundled[start]
+    level = s.row_level[start]
+    leads = np.append(True, np.diff(level) != 0)
+    of_bundle = s.row_level[bundles.rows[:, 0]]
+    runs[leads, BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
+    runs[leads, BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, STOP] - runs[:, START]
     runs[:, ORDER] = np.cumsum(size[::-1])[::-1] - size

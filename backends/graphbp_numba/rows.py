@@ -25,6 +25,7 @@ from graphbp_numba.jit import instruction
 from graphbp_numba.lanes import INT32, INT64, declared
 
 __all__ = [
+    "BUNDLE",
     "add_rows",
     "call_binary",
     "call_unary",
@@ -33,8 +34,10 @@ __all__ = [
     "fill_rows",
     "finish_sums",
     "gather",
+    "gather_bundle",
     "gather_sums",
     "item_size",
+    "join_bits",
     "multiply_add_rows",
     "multiply_rows",
     "pointer",
@@ -145,6 +148,48 @@ def gather(context: Any, tag: Any, base: Any, index: Any, weight: Any, first: An
 
     i = types.intp
     return types.none(tag, i, i, i, i, i, tag.dtype, i), generate
+
+
+BUNDLE = 4
+"""Rows that `gather_bundle` computes at once: with four vectors a row, 16 accumulators and 4 values stay in registers."""
+
+
+@instruction
+def gather_bundle(context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, init: Any, rows: Any) -> Any:
+    """base[rows_k] = init[rows_k] + Σ_e weight[e, k] · base[index[e]] for the `BUNDLE` rows k: each source is loaded once for all."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, base, index, weight, first, stop, init, rows = arguments
+        numbers = [
+            builder.zext(builder.load(shape.pointer(builder, builder.add(rows, _const(4 * k)), INT32)), INT64)
+            for k in range(BUNDLE)
+        ]
+
+        def real(array: Any, number: Any) -> Any:
+            place = builder.add(array, builder.mul(number, _const(shape.item)))
+            return shape.splat(builder, builder.load(shape.pointer(builder, place, shape.real)))
+
+        def step(e: Any, sums: list[Any]) -> list[Any]:
+            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
+            place = builder.add(base, builder.mul(builder.zext(number, INT64), _const(shape.row_bytes)))
+            z = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            made = []
+            for k in range(BUNDLE):
+                w = real(weight, builder.add(builder.mul(e, _const(BUNDLE)), _const(k)))
+                made += [shape.multiply_add(builder, w, z[v], sums[k * shape.count + v]) for v in range(shape.count)]
+            return made
+
+        start = [value for number in numbers for value in [real(init, number)] * shape.count]
+        _, sums = _loop(builder, first, stop, 1, start, step)
+        for k, number in enumerate(numbers):
+            place = builder.add(base, builder.mul(number, _const(shape.row_bytes)))
+            for v in range(shape.count):
+                shape.store(builder, sums[k * shape.count + v], builder.add(place, _const(VECTOR_BYTES * v)))
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i, i, i, i, i), generate
 
 
 def _reduce_group(shape: _Shape, builder: Any, vectors: list[Any]) -> Any:
@@ -345,6 +390,31 @@ def add_rows(context: Any, tag: Any, target: Any, x: Any, y: Any, count: Any) ->
     body: Any = _on_rows(lambda s, b, u, v: b.fadd(u, v), 2)
     i = types.intp
     return types.none(tag, i, i, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[4], [a[2], a[3]])
+
+
+@instruction
+def join_bits(context: Any, tag: Any, target: Any, x: Any, count: Any) -> Any:
+    """target |= the bits of each of `count` rows x: a lane of the one row `target` stays 0 where all of them are 0."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = _Shape(ctx, tag)
+        _, target, x, count = arguments
+        bits = ir.VectorType(ir.IntType(8 * shape.item), shape.width)
+
+        def step(i: Any, values: list[Any]) -> list[Any]:
+            place = builder.add(x, builder.mul(i, _const(shape.row_bytes)))
+            found = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            return [builder.or_(value, builder.bitcast(new, bits)) for value, new in zip(values, found, strict=True)]
+
+        places = [builder.add(target, _const(VECTOR_BYTES * v)) for v in range(shape.count)]
+        before = [builder.bitcast(shape.load(builder, place), bits) for place in places]
+        _, values = _loop(builder, _const(0), count, 1, before, step)
+        for value, place in zip(values, places, strict=True):
+            shape.store(builder, builder.bitcast(value, shape.vector), place)
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i), generate
 
 
 @instruction
