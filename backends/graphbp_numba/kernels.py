@@ -196,11 +196,14 @@ def reverse_inputs(tag: Any, table: Any, w: int, z: int, sums: int, aside: int) 
 
 @kernel
 def load_tile(rows: Any, values: Any, n0: int) -> None:
-    """rows[i, l] = values[n0 + l, i]; past the end, the last sample again."""
+    """rows[i, l] = values[n0 + l, i]; past the end, the last sample again.  Sixteen columns at a time: a line of the cache is read once."""
     last = values.shape[0] - 1
-    for i in range(values.shape[1]):
+    for start in range(0, values.shape[1], 16):
+        stop = min(start + 16, values.shape[1])
         for lane in range(rows.shape[1]):
-            rows[i, lane] = values[min(n0 + lane, last), i]
+            n = min(n0 + lane, last)
+            for i in range(start, stop):
+                rows[i, lane] = values[n, i]
 
 
 @kernel
