@@ -21,7 +21,7 @@ from numba.extending import get_cython_function_address
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import instruction
 from graphbp_numba.lanes import INT32, INT64
-from graphbp_numba.rows import _const, _loop, _reduce_group, _Shape
+from graphbp_numba.rows import Shape, const, loop, reduce_group
 
 __all__ = ["SLOTS", "gemm", "gemm_address", "padded_samples", "sum_products", "tile_sums"]
 
@@ -79,17 +79,17 @@ def tile_sums(context: Any, tag: Any, sources: Any, bent: Any, rows: Any, others
     """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, _, _, rows, others, vectors, out = arguments
 
         def address(table: Any, number: int) -> Any:
-            return builder.load(builder.inttoptr(builder.add(table, _const(8 * number)), INT64.as_pointer()))
+            return builder.load(builder.inttoptr(builder.add(table, const(8 * number)), INT64.as_pointer()))
 
         terms = [[address(rows, pair * SLOTS + k) for k in range(SLOTS)] for pair in range(2 * bent.count)]
         y = [address(others, i) for i in range(sources.count)]
 
         def step(v: Any, sums: list[Any]) -> list[Any]:
-            offset = builder.mul(v, _const(VECTOR_BYTES))
+            offset = builder.mul(v, const(VECTOR_BYTES))
 
             def row(base: Any) -> Any:
                 return shape.load(builder, builder.add(base, offset))
@@ -109,11 +109,11 @@ def tile_sums(context: Any, tag: Any, sources: Any, bent: Any, rows: Any, others
             return made
 
         count = SLOTS * sources.count
-        _, sums = _loop(builder, _const(0), vectors, 1, [shape.zero] * count, step)
+        _, sums = loop(builder, const(0), vectors, 1, [shape.zero] * count, step)
         sums = sums + [shape.zero] * (-count % shape.width)
         for group in range(0, len(sums), shape.width):
-            total = _reduce_group(shape, builder, sums[group : group + shape.width])
-            shape.store(builder, total, builder.add(out, _const(group * shape.item)))
+            total = reduce_group(shape, builder, sums[group : group + shape.width])
+            shape.store(builder, total, builder.add(out, const(group * shape.item)))
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -125,30 +125,30 @@ def sum_products(context: Any, tag: Any, target: Any, x: Any, y: Any, apart: Any
     """target = Σ_c x_c · y_c over `count` pairs of rows, `apart` bytes from one c to the next."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, target, x, y, apart, count, vectors = arguments
 
         def run(width: int) -> Callable[[Any, list[Any]], list[Any]]:
             """`width` vectors side by side: the next sum need not wait for the last."""
 
             def step(v: Any, _: list[Any]) -> list[Any]:
-                offset = builder.mul(v, _const(VECTOR_BYTES))
+                offset = builder.mul(v, const(VECTOR_BYTES))
 
                 def term(c: Any, sums: list[Any]) -> list[Any]:
                     at = builder.add(offset, builder.mul(c, apart))
-                    places = [builder.add(at, _const(VECTOR_BYTES * k)) for k in range(width)]
+                    places = [builder.add(at, const(VECTOR_BYTES * k)) for k in range(width)]
                     factors = [[shape.load(builder, builder.add(base, place)) for place in places] for base in (x, y)]
                     return [shape.multiply_add(builder, *terms) for terms in zip(*factors, sums, strict=True)]
 
-                _, sums = _loop(builder, _const(0), count, 1, [shape.zero] * width, term)
+                _, sums = loop(builder, const(0), count, 1, [shape.zero] * width, term)
                 for k, value in enumerate(sums):
-                    shape.store(builder, value, builder.add(target, builder.add(offset, _const(VECTOR_BYTES * k))))
+                    shape.store(builder, value, builder.add(target, builder.add(offset, const(VECTOR_BYTES * k))))
                 return []
 
             return step
 
-        v, _ = _loop(builder, _const(0), vectors, 4, [], run(4))
-        _loop(builder, v, vectors, 1, [], run(1))
+        v, _ = loop(builder, const(0), vectors, 4, [], run(4))
+        loop(builder, v, vectors, 1, [], run(1))
         return ctx.get_dummy_value()
 
     i = types.intp

@@ -26,33 +26,40 @@ from graphbp_numba.lanes import INT32, INT64, declared
 
 __all__ = [
     "BUNDLE",
+    "Shape",
     "add_rows",
     "call_binary",
     "call_unary",
+    "const",
     "copy_rows",
+    "edge_operands",
     "edge_sums",
     "fill_rows",
     "finish_sums",
+    "flush_sums",
     "gather",
     "gather_bundle",
     "gather_sums",
     "item_size",
     "join_bits",
+    "loop",
     "multiply_add_rows",
     "multiply_rows",
     "pointer",
     "reals",
+    "reduce_group",
     "row_sums",
 ]
 
 _CONTRACT = ("contract",)
 
 
-def _const(value: int) -> Any:
+def const(value: int) -> Any:
+    """A constant i64."""
     return ir.Constant(INT64, value)
 
 
-class _Shape:
+class Shape:
     """The vector that a tag stands for, and how many make a row."""
 
     def __init__(self, context: Any, tag: Any) -> None:
@@ -65,26 +72,31 @@ class _Shape:
         self.zero = ir.Constant(self.vector, [0.0] * self.width)
 
     def pointer(self, builder: Any, address: Any, kind: Any) -> Any:
+        """An address as a pointer to `kind`."""
         return builder.inttoptr(address, kind.as_pointer())
 
     def load(self, builder: Any, address: Any, align: int = VECTOR_BYTES) -> Any:
+        """The vector at an address."""
         value = builder.load(self.pointer(builder, address, self.vector))
         value.align = align
         return value
 
     def store(self, builder: Any, value: Any, address: Any, align: int = VECTOR_BYTES) -> None:
+        """Store a vector at an address."""
         builder.store(value, self.pointer(builder, address, self.vector)).align = align
 
     def splat(self, builder: Any, scalar: Any) -> Any:
+        """A scalar in all lanes."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
         return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, self.width), [0] * self.width))
 
     def multiply_add(self, builder: Any, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, fused where the machine can."""
         return builder.fadd(builder.fmul(a, b, flags=_CONTRACT), c, flags=_CONTRACT)
 
 
-def _loop(
+def loop(
     builder: Any, start: Any, stop: Any, step: int, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]
 ) -> tuple[Any, list[Any]]:
     """`for i in range(start, stop − step + 1, step)` with carried values; returns the i it stopped at and the values."""
@@ -97,7 +109,7 @@ def _loop(
     values = [builder.phi(value.type) for value in carried]
     for phi, value in zip(values, carried, strict=True):
         phi.add_incoming(value, before)
-    following = builder.add(i, _const(step))
+    following = builder.add(i, const(step))
     builder.cbranch(builder.icmp_signed("<=", following, stop), inside, after)
     builder.position_at_end(inside)
     made = body(i, values)
@@ -109,11 +121,11 @@ def _loop(
     return i, values
 
 
-def _edge(shape: _Shape, builder: Any, base: Any, index: Any, weight: Any, e: Any) -> tuple[Any, Any]:
+def edge_operands(shape: Shape, builder: Any, base: Any, index: Any, weight: Any, e: Any) -> tuple[Any, Any]:
     """(w_e in all lanes, address of tile[index_e])."""
-    w = builder.load(shape.pointer(builder, builder.add(weight, builder.mul(e, _const(shape.item))), shape.real))
-    row = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
-    place = builder.add(base, builder.mul(builder.zext(row, INT64), _const(shape.row_bytes)))
+    w = builder.load(shape.pointer(builder, builder.add(weight, builder.mul(e, const(shape.item))), shape.real))
+    row = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, const(4))), INT32))
+    place = builder.add(base, builder.mul(builder.zext(row, INT64), const(shape.row_bytes)))
     return shape.splat(builder, w), place
 
 
@@ -122,28 +134,28 @@ def gather(context: Any, tag: Any, base: Any, index: Any, weight: Any, first: An
     """out = init + Σ_{first ≤ e < stop} weight[e] · base[index[e]], one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, base, index, weight, first, stop, init, out = arguments
         ways = {1: 4, 2: 2, 4: 1}[shape.count]  # independent sums, so that additions do not wait for each other
 
         def step(i: Any, sums: list[Any]) -> list[Any]:
             made = []
             for way in range(len(sums) // shape.count):
-                w, place = _edge(shape, builder, base, index, weight, builder.add(i, _const(way)))
+                w, place = edge_operands(shape, builder, base, index, weight, builder.add(i, const(way)))
                 for v in range(shape.count):
-                    z = shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v)))
+                    z = shape.load(builder, builder.add(place, const(VECTOR_BYTES * v)))
                     made.append(shape.multiply_add(builder, w, z, sums[way * shape.count + v]))
             return made
 
         start = [shape.splat(builder, init)] * shape.count + [shape.zero] * (shape.count * (ways - 1))
-        e, sums = _loop(builder, first, stop, ways, start, step)
+        e, sums = loop(builder, first, stop, ways, start, step)
         while len(sums) > shape.count:
             half = len(sums) // 2
             sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
         if ways > 1:
-            _, sums = _loop(builder, e, stop, 1, sums, step)
+            _, sums = loop(builder, e, stop, 1, sums, step)
         for v, value in enumerate(sums):
-            shape.store(builder, value, builder.add(out, _const(VECTOR_BYTES * v)))
+            shape.store(builder, value, builder.add(out, const(VECTOR_BYTES * v)))
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -159,40 +171,39 @@ def gather_bundle(context: Any, tag: Any, base: Any, index: Any, weight: Any, fi
     """base[rows_k] = init[rows_k] + Σ_e weight[e, k] · base[index[e]] for the `BUNDLE` rows k: each source is loaded once for all."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, base, index, weight, first, stop, init, rows = arguments
         numbers = [
-            builder.zext(builder.load(shape.pointer(builder, builder.add(rows, _const(4 * k)), INT32)), INT64)
-            for k in range(BUNDLE)
+            builder.zext(builder.load(shape.pointer(builder, builder.add(rows, const(4 * k)), INT32)), INT64) for k in range(BUNDLE)
         ]
 
         def real(array: Any, number: Any) -> Any:
-            place = builder.add(array, builder.mul(number, _const(shape.item)))
+            place = builder.add(array, builder.mul(number, const(shape.item)))
             return shape.splat(builder, builder.load(shape.pointer(builder, place, shape.real)))
 
         def step(e: Any, sums: list[Any]) -> list[Any]:
-            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
-            place = builder.add(base, builder.mul(builder.zext(number, INT64), _const(shape.row_bytes)))
-            z = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, const(4))), INT32))
+            place = builder.add(base, builder.mul(builder.zext(number, INT64), const(shape.row_bytes)))
+            z = [shape.load(builder, builder.add(place, const(VECTOR_BYTES * v))) for v in range(shape.count)]
             made = []
             for k in range(BUNDLE):
-                w = real(weight, builder.add(builder.mul(e, _const(BUNDLE)), _const(k)))
+                w = real(weight, builder.add(builder.mul(e, const(BUNDLE)), const(k)))
                 made += [shape.multiply_add(builder, w, z[v], sums[k * shape.count + v]) for v in range(shape.count)]
             return made
 
         start = [value for number in numbers for value in [real(init, number)] * shape.count]
-        _, sums = _loop(builder, first, stop, 1, start, step)
+        _, sums = loop(builder, first, stop, 1, start, step)
         for k, number in enumerate(numbers):
-            place = builder.add(base, builder.mul(number, _const(shape.row_bytes)))
+            place = builder.add(base, builder.mul(number, const(shape.row_bytes)))
             for v in range(shape.count):
-                shape.store(builder, sums[k * shape.count + v], builder.add(place, _const(VECTOR_BYTES * v)))
+                shape.store(builder, sums[k * shape.count + v], builder.add(place, const(VECTOR_BYTES * v)))
         return ctx.get_dummy_value()
 
     i = types.intp
     return types.none(tag, i, i, i, i, i, i, i), generate
 
 
-def _reduce_group(shape: _Shape, builder: Any, vectors: list[Any]) -> Any:
+def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
     """One vector whose lane e is the sum over the lanes of vectors[e]; as many vectors as lanes.
 
     Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  Lanes are followed by
@@ -219,10 +230,10 @@ def _reduce_group(shape: _Shape, builder: Any, vectors: list[Any]) -> Any:
     return level[0]
 
 
-def _flush(shape: _Shape, builder: Any, aside: Any, sums: Any) -> None:
+def flush_sums(shape: Shape, builder: Any, aside: Any, sums: Any) -> None:
     """sums[: width] += the lane sums of the vectors set aside."""
-    vectors = [shape.load(builder, builder.add(aside, _const(VECTOR_BYTES * k))) for k in range(shape.width)]
-    total = builder.fadd(shape.load(builder, sums, shape.item), _reduce_group(shape, builder, vectors))
+    vectors = [shape.load(builder, builder.add(aside, const(VECTOR_BYTES * k))) for k in range(shape.width)]
+    total = builder.fadd(shape.load(builder, sums, shape.item), reduce_group(shape, builder, vectors))
     shape.store(builder, total, sums, shape.item)
 
 
@@ -236,27 +247,27 @@ def gather_sums(
     """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, base, index, weight, first, stop, row, out, sums, aside = arguments
-        z = [shape.load(builder, builder.add(row, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+        z = [shape.load(builder, builder.add(row, const(VECTOR_BYTES * v))) for v in range(shape.count)]
         last = shape.width - 1
 
         def step(e: Any, acc: list[Any]) -> list[Any]:
-            w, place = _edge(shape, builder, base, index, weight, e)
+            w, place = edge_operands(shape, builder, base, index, weight, e)
             made, product = [], None
             for v in range(shape.count):
-                d = shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v)))
+                d = shape.load(builder, builder.add(place, const(VECTOR_BYTES * v)))
                 made.append(shape.multiply_add(builder, w, d, acc[v]))
                 product = builder.fmul(d, z[v]) if product is None else shape.multiply_add(builder, d, z[v], product)
-            slot = builder.and_(e, _const(last))
-            shape.store(builder, product, builder.add(aside, builder.mul(slot, _const(VECTOR_BYTES))))
-            with builder.if_then(builder.icmp_signed("==", slot, _const(last)), likely=False):
-                _flush(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, _const(last)), _const(shape.item))))
+            slot = builder.and_(e, const(last))
+            shape.store(builder, product, builder.add(aside, builder.mul(slot, const(VECTOR_BYTES))))
+            with builder.if_then(builder.icmp_signed("==", slot, const(last)), likely=False):
+                flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, const(last)), const(shape.item))))
             return made
 
-        _, acc = _loop(builder, first, stop, 1, [shape.zero] * shape.count, step)
+        _, acc = loop(builder, first, stop, 1, [shape.zero] * shape.count, step)
         for v, value in enumerate(acc):
-            shape.store(builder, value, builder.add(out, _const(VECTOR_BYTES * v)))
+            shape.store(builder, value, builder.add(out, const(VECTOR_BYTES * v)))
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -268,33 +279,33 @@ def edge_sums(context: Any, tag: Any, deltas: Any, dst: Any, rows: Any, src: Any
     """sums_e = Σ_lanes deltas[dst_e] · rows[src_e] for first ≤ e < stop; `sums` has room for a whole last group."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, deltas, dst, rows, src, first, stop, sums = arguments
 
         def row_of(base: Any, index: Any, e: Any) -> Any:
-            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, _const(4))), INT32))
-            return builder.add(base, builder.mul(builder.zext(number, INT64), _const(shape.row_bytes)))
+            number = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, const(4))), INT32))
+            return builder.add(base, builder.mul(builder.zext(number, INT64), const(shape.row_bytes)))
 
         def product(e: Any) -> Any:
             d, z, total = row_of(deltas, dst, e), row_of(rows, src, e), None
             for v in range(shape.count):
-                at = _const(VECTOR_BYTES * v)
+                at = const(VECTOR_BYTES * v)
                 x, y = shape.load(builder, builder.add(d, at)), shape.load(builder, builder.add(z, at))
                 total = builder.fmul(x, y) if total is None else shape.multiply_add(builder, x, y, total)
             return total
 
         def write(e: Any, places: list[Any]) -> None:
-            total = _reduce_group(shape, builder, [product(place) for place in places])
-            shape.store(builder, total, builder.add(sums, builder.mul(e, _const(shape.item))), shape.item)
+            total = reduce_group(shape, builder, [product(place) for place in places])
+            shape.store(builder, total, builder.add(sums, builder.mul(e, const(shape.item))), shape.item)
 
         def group(e: Any, _: list[Any]) -> list[Any]:
-            write(e, [builder.add(e, _const(k)) for k in range(shape.width)])
+            write(e, [builder.add(e, const(k)) for k in range(shape.width)])
             return []
 
-        e, _ = _loop(builder, first, stop, shape.width, [], group)
+        e, _ = loop(builder, first, stop, shape.width, [], group)
         with builder.if_then(builder.icmp_signed("<", e, stop)):
-            last = builder.sub(stop, _const(1))
-            places = [builder.add(e, _const(k)) for k in range(shape.width)]
+            last = builder.sub(stop, const(1))
+            places = [builder.add(e, const(k)) for k in range(shape.width)]
             write(e, [builder.select(builder.icmp_signed("<", place, last), place, last) for place in places])
         return ctx.get_dummy_value()
 
@@ -307,11 +318,11 @@ def finish_sums(context: Any, tag: Any, n_edges: Any, sums: Any, aside: Any) -> 
     """Add the last, partial group of `gather_sums`; sums has room for whole groups."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, n_edges, sums, aside = arguments
-        rest = builder.and_(n_edges, _const(shape.width - 1))
-        with builder.if_then(builder.icmp_signed("!=", rest, _const(0))):
-            _flush(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(n_edges, rest), _const(shape.item))))
+        rest = builder.and_(n_edges, const(shape.width - 1))
+        with builder.if_then(builder.icmp_signed("!=", rest, const(0))):
+            flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(n_edges, rest), const(shape.item))))
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -323,21 +334,21 @@ def row_sums(context: Any, tag: Any, rows: Any, count: Any, sums: Any) -> Any:
     """sums[j] += Σ_lanes rows[j], for `count` consecutive rows (the gradient of their biases)."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, rows, count, sums = arguments
 
         def folded(j: Any) -> Any:
-            place = builder.add(rows, builder.mul(j, _const(shape.row_bytes)))
-            parts = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            place = builder.add(rows, builder.mul(j, const(shape.row_bytes)))
+            parts = [shape.load(builder, builder.add(place, const(VECTOR_BYTES * v))) for v in range(shape.count)]
             total = parts[0]
             for part in parts[1:]:
                 total = builder.fadd(total, part)
             return total
 
         def group(j: Any, _: list[Any]) -> list[Any]:
-            place = builder.add(sums, builder.mul(j, _const(shape.item)))
-            vectors = [folded(builder.add(j, _const(k))) for k in range(shape.width)]
-            total = builder.fadd(shape.load(builder, place, shape.item), _reduce_group(shape, builder, vectors))
+            place = builder.add(sums, builder.mul(j, const(shape.item)))
+            vectors = [folded(builder.add(j, const(k))) for k in range(shape.width)]
+            total = builder.fadd(shape.load(builder, place, shape.item), reduce_group(shape, builder, vectors))
             shape.store(builder, total, place, shape.item)
             return []
 
@@ -345,13 +356,13 @@ def row_sums(context: Any, tag: Any, rows: Any, count: Any, sums: Any) -> Any:
         add_up = declared(builder, name, shape.real, shape.real, shape.vector)
 
         def single(j: Any, _: list[Any]) -> list[Any]:
-            pointer = shape.pointer(builder, builder.add(sums, builder.mul(j, _const(shape.item))), shape.real)
+            pointer = shape.pointer(builder, builder.add(sums, builder.mul(j, const(shape.item))), shape.real)
             total = builder.call(add_up, [ir.Constant(shape.real, -0.0), folded(j)], fastmath=("reassoc",))
             builder.store(builder.fadd(builder.load(pointer), total), pointer)
             return []
 
-        j, _ = _loop(builder, _const(0), count, shape.width, [], group)
-        _loop(builder, j, count, 1, [], single)
+        j, _ = loop(builder, const(0), count, shape.width, [], group)
+        loop(builder, j, count, 1, [], single)
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -362,15 +373,15 @@ def _on_rows(formula: Callable[..., Any], n_sources: int) -> Callable[[Any, Any,
     """What `intrinsic` needs for: target[k] = formula(source_1[k], ..., source_n[k]) over `count` rows of vectors."""
 
     def definition(ctx: Any, builder: Any, tag: Any, target: Any, count: Any, sources: list[Any]) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
 
         def step(i: Any, _: list[Any]) -> list[Any]:
-            offset = builder.mul(i, _const(VECTOR_BYTES))
+            offset = builder.mul(i, const(VECTOR_BYTES))
             values = [shape.load(builder, builder.add(source, offset)) for source in sources]
             shape.store(builder, formula(shape, builder, *values), builder.add(target, offset))
             return []
 
-        _loop(builder, _const(0), builder.mul(count, _const(shape.count)), 1, [], step)
+        loop(builder, const(0), builder.mul(count, const(shape.count)), 1, [], step)
         return ctx.get_dummy_value()
 
     return definition  # type: ignore[return-value]
@@ -397,18 +408,18 @@ def join_bits(context: Any, tag: Any, target: Any, x: Any, count: Any) -> Any:
     """target |= the bits of each of `count` rows x: a lane of the one row `target` stays 0 where all of them are 0."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, target, x, count = arguments
         bits = ir.VectorType(ir.IntType(8 * shape.item), shape.width)
 
         def step(i: Any, values: list[Any]) -> list[Any]:
-            place = builder.add(x, builder.mul(i, _const(shape.row_bytes)))
-            found = [shape.load(builder, builder.add(place, _const(VECTOR_BYTES * v))) for v in range(shape.count)]
+            place = builder.add(x, builder.mul(i, const(shape.row_bytes)))
+            found = [shape.load(builder, builder.add(place, const(VECTOR_BYTES * v))) for v in range(shape.count)]
             return [builder.or_(value, builder.bitcast(new, bits)) for value, new in zip(values, found, strict=True)]
 
-        places = [builder.add(target, _const(VECTOR_BYTES * v)) for v in range(shape.count)]
+        places = [builder.add(target, const(VECTOR_BYTES * v)) for v in range(shape.count)]
         before = [builder.bitcast(shape.load(builder, place), bits) for place in places]
-        _, values = _loop(builder, _const(0), count, 1, before, step)
+        _, values = loop(builder, const(0), count, 1, before, step)
         for value, place in zip(values, places, strict=True):
             shape.store(builder, builder.bitcast(value, shape.vector), place)
         return ctx.get_dummy_value()
@@ -480,7 +491,7 @@ def pointer(context: Any, address: Any) -> Any:
 @instruction
 def item_size(context: Any, tag: Any) -> Any:
     """Bytes of one number of the tag's dtype, a constant."""
-    return types.intp(tag), lambda ctx, builder, _, arguments: _const(_Shape(ctx, tag).item)
+    return types.intp(tag), lambda ctx, builder, _, arguments: const(Shape(ctx, tag).item)
 
 
 @instruction

@@ -16,7 +16,7 @@ from numba import types
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import instruction
-from graphbp_numba.rows import _const, _edge, _flush, _loop, _Shape
+from graphbp_numba.rows import Shape, const, edge_operands, flush_sums, loop
 
 __all__ = ["gather_both", "gather_both_sums"]
 
@@ -25,9 +25,9 @@ def _both(
     shape: Any, builder: Any, base: Any, apart: Any, index: Any, w: Any, v: Any, e: Any
 ) -> tuple[Any, Any, list[Any], list[Any]]:
     """(w_e, v_e, the vectors of x_e, those of y_e)."""
-    one, place = _edge(shape, builder, base, index, w, e)
-    item = builder.load(shape.pointer(builder, builder.add(v, builder.mul(e, _const(shape.item))), shape.real))
-    places = [builder.add(place, _const(VECTOR_BYTES * k)) for k in range(shape.count)]
+    one, place = edge_operands(shape, builder, base, index, w, e)
+    item = builder.load(shape.pointer(builder, builder.add(v, builder.mul(e, const(shape.item))), shape.real))
+    places = [builder.add(place, const(VECTOR_BYTES * k)) for k in range(shape.count)]
     x = [shape.load(builder, at) for at in places]
     y = [shape.load(builder, builder.add(at, apart)) for at in places]
     return one, shape.splat(builder, item), x, y
@@ -35,7 +35,7 @@ def _both(
 
 def _store(shape: Any, builder: Any, sums: list[Any], out: Any) -> None:
     for k, value in enumerate(sums):
-        shape.store(builder, value, builder.add(out, _const(VECTOR_BYTES * k)))
+        shape.store(builder, value, builder.add(out, const(VECTOR_BYTES * k)))
 
 
 @instruction
@@ -45,7 +45,7 @@ def gather_both(
     """out = init + Σ_{first ≤ e < stop} (w[e] · x[index[e]] + v[e] · y[index[e]]), one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, x, apart, index, w, v, first, stop, init, out = arguments
         count = shape.count
 
@@ -56,7 +56,7 @@ def gather_both(
             return by_w + by_v
 
         start = [shape.splat(builder, init)] * count + [shape.zero] * count
-        _, sums = _loop(builder, first, stop, 1, start, step)
+        _, sums = loop(builder, first, stop, 1, start, step)
         _store(shape, builder, [builder.fadd(a, b) for a, b in zip(sums[:count], sums[count:], strict=True)], out)
         return ctx.get_dummy_value()
 
@@ -84,10 +84,10 @@ def gather_both_sums(
     """out = Σ_e (w[e] · x_e + v[e] · y_e), and sums[e] += Σ_lanes (x_e · row + y_e · row_dot); `finish_sums` adds the last group."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, x, apart, index, w, v, first, stop, row, row_dot, out, sums, aside = arguments
         count, last = shape.count, shape.width - 1
-        offsets = [_const(VECTOR_BYTES * k) for k in range(count)]
+        offsets = [const(VECTOR_BYTES * k) for k in range(count)]
         z = [[shape.load(builder, builder.add(base, offset)) for offset in offsets] for base in (row, row_dot)]
 
         def step(e: Any, totals: list[Any]) -> list[Any]:
@@ -97,13 +97,13 @@ def gather_both_sums(
             product = builder.fmul(xs[0], z[0][0])
             for value, other in [*zip(xs[1:], z[0][1:], strict=True), *zip(ys, z[1], strict=True)]:
                 product = shape.multiply_add(builder, value, other, product)
-            slot = builder.and_(e, _const(last))
-            shape.store(builder, product, builder.add(aside, builder.mul(slot, _const(VECTOR_BYTES))))
-            with builder.if_then(builder.icmp_signed("==", slot, _const(last)), likely=False):
-                _flush(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, _const(last)), _const(shape.item))))
+            slot = builder.and_(e, const(last))
+            shape.store(builder, product, builder.add(aside, builder.mul(slot, const(VECTOR_BYTES))))
+            with builder.if_then(builder.icmp_signed("==", slot, const(last)), likely=False):
+                flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, const(last)), const(shape.item))))
             return by_w + by_v
 
-        _, totals = _loop(builder, first, stop, 1, [shape.zero] * (2 * count), step)
+        _, totals = loop(builder, first, stop, 1, [shape.zero] * (2 * count), step)
         _store(shape, builder, [builder.fadd(a, b) for a, b in zip(totals[:count], totals[count:], strict=True)], out)
         return ctx.get_dummy_value()
 

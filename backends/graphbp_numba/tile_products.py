@@ -31,7 +31,7 @@ from numba import types
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, instruction, kernel, literal_instruction
-from graphbp_numba.rows import _const, _loop, _Shape, item_size, reals
+from graphbp_numba.rows import Shape, const, item_size, loop, reals
 
 __all__ = ["BLOCK_ROWS", "DEPTH", "TILE_VECTORS", "multiply", "transpose"]
 
@@ -74,40 +74,40 @@ def _block_product(
     """out[j] = (out[j] if more else start[j]) + Σ_{i < count} left[j, i] · right[i], for j < rows, one tile of `right`; see `multiply`."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         left, row_step, left_step, right, count, out, out_step, start, more = arguments[2:]
         lanes = shape.count * shape.width
-        places = [builder.add(out, builder.mul(out_step, _const(j))) for j in range(rows.literal_value)]
+        places = [builder.add(out, builder.mul(out_step, const(j))) for j in range(rows.literal_value)]
 
-        steps = [builder.mul(row_step, _const(j)) for j in range(rows.literal_value)]
+        steps = [builder.mul(row_step, const(j)) for j in range(rows.literal_value)]
 
         def scalar(address: Any, offset: Any) -> Any:
             return shape.splat(builder, builder.load(shape.pointer(builder, builder.add(address, offset), shape.real)))
 
         def vector(address: Any, v: int) -> Any:
-            return shape.load(builder, builder.add(address, _const(VECTOR_BYTES * v)), shape.item)
+            return shape.load(builder, builder.add(address, const(VECTOR_BYTES * v)), shape.item)
 
         def step(_: Any, carried: list[Any]) -> list[Any]:
             a, b, *sums = carried
             z = [vector(b, v) for v in range(shape.count)]
             w = [scalar(a, step) for step in steps]
             made = [shape.multiply_add(builder, w[k // shape.count], z[k % shape.count], total) for k, total in enumerate(sums)]
-            return [builder.add(a, _const(shape.item)), builder.add(b, _const(shape.row_bytes)), *made]
+            return [builder.add(a, const(shape.item)), builder.add(b, const(shape.row_bytes)), *made]
 
         def tile(done: Any, carried: list[Any]) -> list[Any]:
             rest = builder.sub(count, done)
-            here = builder.select(builder.icmp_signed("<", rest, _const(lanes)), rest, _const(lanes))
-            _, (_, b, *sums) = _loop(builder, _const(0), here, 1, carried, step)
+            here = builder.select(builder.icmp_signed("<", rest, const(lanes)), rest, const(lanes))
+            _, (_, b, *sums) = loop(builder, const(0), here, 1, carried, step)
             return [builder.add(carried[0], left_step), b, *sums]
 
-        is_more = builder.icmp_signed("!=", more, _const(0))
+        is_more = builder.icmp_signed("!=", more, const(0))
         sums = []
         for j, place in enumerate(places):
-            first = scalar(start, _const(shape.item * j))
+            first = scalar(start, const(shape.item * j))
             sums += [builder.select(is_more, vector(place, v), first) for v in range(shape.count)]
-        _, (_, _, *sums) = _loop(builder, _const(0), builder.add(count, _const(lanes - 1)), lanes, [left, right, *sums], tile)
+        _, (_, _, *sums) = loop(builder, const(0), builder.add(count, const(lanes - 1)), lanes, [left, right, *sums], tile)
         for k, total in enumerate(sums):
-            offset = _const(VECTOR_BYTES * (k % shape.count))
+            offset = const(VECTOR_BYTES * (k % shape.count))
             shape.store(builder, total, builder.add(places[k // shape.count], offset), shape.item)
         return ctx.get_dummy_value()
 
@@ -165,10 +165,10 @@ def _transpose_block(context: Any, tag: Any, source: Any, source_step: Any, targ
     """target[c, r] = source[r, c], as many rows and columns as a vector has lanes."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = _Shape(ctx, tag)
+        shape = Shape(ctx, tag)
         _, source, source_step, target, target_step = arguments
         n = shape.width
-        rows = [shape.load(builder, builder.add(source, builder.mul(source_step, _const(r))), shape.item) for r in range(n)]
+        rows = [shape.load(builder, builder.add(source, builder.mul(source_step, const(r))), shape.item) for r in range(n)]
         half = n // 2
         while half:  # swap the off-diagonal quarters of all blocks of 2 · half rows and columns
             low = [c if not c & half else n + c - half for c in range(n)]
@@ -181,7 +181,7 @@ def _transpose_block(context: Any, tag: Any, source: Any, source_step: Any, targ
                     made[r + half] = builder.shuffle_vector(rows[r], rows[r + half], masks[1])
             rows, half = made, half // 2
         for c, value in enumerate(rows):
-            shape.store(builder, value, builder.add(target, builder.mul(target_step, _const(c))), shape.item)
+            shape.store(builder, value, builder.add(target, builder.mul(target_step, const(c))), shape.item)
         return ctx.get_dummy_value()
 
     i = types.intp
