@@ -242,8 +242,9 @@ def test_unknown_method_is_refused():
 
 def test_memory_is_refused_before_it_is_taken():
     X, t = curve()
+    g = hidden(100)
     with gb.config(memory=10_000), pytest.raises(gb.MemoryLimitError, match="lbfgs"):
-        gb.train(hidden(100), X, t, optimizer=LM)
+        gb.train(g, X, t, optimizer=LM)
 
 
 def test_the_report_reads_as_a_table():
