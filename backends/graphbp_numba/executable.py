@@ -43,8 +43,10 @@ SUMS_BYTES = 256 << 20
 MAX_PARTITIONS = 16
 FEW_EDGES = 1 << 16
 """Up to so many edges, samples that fit one narrow tile are swept in a single call on the caller's thread."""
-FILL = 1 << 16
+FILL = 1 << 15
 """Weights gathered by one task."""
+COLLECT = 1 << 17
+"""Gradient sums added up by one task."""
 GRAIN = 1 << 19
 """Edges × samples of a task, at least: about 50 µs, against some 20 µs to have another thread take it."""
 ROW_COST = 8
@@ -480,7 +482,7 @@ class NumbaExecutable:
         """The gradient from the partitions' sums."""
         n, size = self.schedule.n_parameters, self.plan.sums_size
         if len(sums) > 1:
-            _in_parts(size, FILL, lambda first, stop: kernels.collect(sums, first, stop))
+            _in_parts(size, COLLECT // len(sums), lambda first, stop: kernels.collect(sums, first, stop))
         gradient = np.empty(n, self.dtype)
         plan = self.plan
         _in_parts(
