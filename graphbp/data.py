@@ -49,11 +49,14 @@ def host_array(value: Any, what: str) -> Array:
     return array
 
 
-def _finite(array: Array) -> bool:
-    """All values finite; their sum answers at once unless it overflows.
+SMALL = 4096
+"""Numbers that BLAS multiplies on the caller's thread; above this it would wake its own, which then spin on the cores of the sweep."""
 
-    (Not a dot product: BLAS would wake its threads, which then spin on the cores that the sweep is about to use.)
-    """
+
+def _finite(array: Array) -> bool:
+    """All values finite; their sum, or for few their dot product, answers at once unless it overflows."""
+    if array.size <= SMALL:
+        return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(array.sum()) or bool(np.isfinite(array).all())
 
