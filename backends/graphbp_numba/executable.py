@@ -55,8 +55,9 @@ STAGE_VECTORS = 4
 TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
 """Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
-KEPT_BYTES = 64 << 20
-"""Gradient sums up to this size are kept for the next call: fresh memory costs a page fault every 4 KiB."""
+KEPT_BYTES = 256 << 20
+"""Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
+every 4 KiB, as much as the sweep itself where samples are few."""
 
 
 class NumbaExecutable:
@@ -75,6 +76,7 @@ class NumbaExecutable:
             self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
+        self._kept_weights: dict[int, deque[Array]] = {}
         self._kept_sums: deque[Array] = deque(maxlen=2)
         self._assembly_buffers: deque[Array] = deque(maxlen=16)
         self.none = np.empty(0, dtype)
@@ -228,8 +230,13 @@ class NumbaExecutable:
             return kernels.sweep_few(self._table, theta, self._frozen, X, T, s, back, slope, mode), slope, back
         if self._takes_levels(len(X)):
             return self.levels.sweep(theta, X, T, sample_weight, mode)
-        w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
-        w_out = self.none if mode == kernels.VALUE else self.weights_at(theta, plan.out_param)
+        w, bias = (
+            self._fill(theta, plan.frozen, plan.in_param, self._borrow(plan.in_param)),
+            self.weights_at(theta, plan.bias_param),
+        )
+        w_out = self.none
+        if mode != kernels.VALUE:
+            w_out = self._fill(theta, plan.frozen, plan.out_param, self._borrow(plan.out_param))
         s = self.none if sample_weight is None else sample_weight
         by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
         vectors = self.vectors(len(X))
@@ -264,6 +271,8 @@ class NumbaExecutable:
         gradient = self.none if mode == kernels.VALUE else self.collect(sums)
         if sums.nbytes <= KEPT_BYTES:
             self._kept_sums.append(sums)
+        self._keep_weights(w)
+        self._keep_weights(w_out)
         return _pairwise_sum(values), gradient, by_x
 
     # -- everything else -----------------------------------------------------------------------------------------------------
@@ -473,8 +482,19 @@ class NumbaExecutable:
         """θ at the places of a plan's edges or biases."""
         return self._fill(theta, self.plan.frozen, param)
 
-    def _fill(self, theta: Array, frozen: Array, param: Array) -> Array:
-        out = np.empty(len(param), self.dtype)
+    def _borrow(self, param: Array) -> Array:
+        """Room for the weights of a plan's edges, used before or new."""
+        try:
+            return self._kept_weights[len(param)].pop()
+        except (KeyError, IndexError):
+            return np.empty(len(param), self.dtype)
+
+    def _keep_weights(self, array: Array) -> None:
+        if 0 < array.nbytes <= KEPT_BYTES:
+            self._kept_weights.setdefault(len(array), deque(maxlen=2)).append(array)
+
+    def _fill(self, theta: Array, frozen: Array, param: Array, out: Array | None = None) -> Array:
+        out = np.empty(len(param), self.dtype) if out is None else out
         _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, frozen, param, out, first, stop))
         return out
 
