@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -27,8 +27,8 @@ from graphbp_numba.assembly import scratch_bytes
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
-from graphbp_numba.levels import LevelPath
-from graphbp_numba.plan import BUFFER_ROWS, Plan, make_plan
+from graphbp_numba.levels import LevelPath, in_parts
+from graphbp_numba.plan import BUFFER_ROWS, ROW_COST, Plan, make_plan
 from graphbp_numba.stages import Stages, find_stages, forward_stages
 from graphbp_numba.states import state_rows
 
@@ -49,8 +49,6 @@ COLLECT = 1 << 17
 """Gradient sums added up by one task."""
 GRAIN = 1 << 19
 """Edges × samples of a task, at least: about 50 µs, against some 20 µs to have another thread take it."""
-ROW_COST = 8
-"""A row's activation, load and store in edges."""
 STAGE_VECTORS = 4
 TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
@@ -76,8 +74,7 @@ class NumbaExecutable:
             self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
-        self._kept_weights: dict[int, deque[Array]] = {}
-        self._kept_sums: deque[Array] = deque(maxlen=2)
+        self._kept: dict[tuple[int, ...], deque[Array]] = {}
         self._assembly_buffers: deque[Array] = deque(maxlen=16)
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
@@ -187,7 +184,9 @@ class NumbaExecutable:
         w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
         lanes = vectors * self.width
         rows = max(stages.packed, Y.shape[1])
-        size = max(1, min(TASK_SAMPLES, PACKED_BYTES // (rows * self.dtype.itemsize)) // lanes) * lanes
+        tiles = self.n_tiles(len(X), vectors)
+        most = max(1, min(TASK_SAMPLES, PACKED_BYTES // (rows * self.dtype.itemsize)) // lanes)
+        size = min(most, -(-tiles // min(MAX_PARTITIONS, self.worth(len(X))))) * lanes
         parts = -(-len(X) // size)
         bytes_of_tile = VECTOR_BYTES * (vectors * (2 * stages.rows + plan.n_keep + 1) + 1)
 
@@ -230,19 +229,17 @@ class NumbaExecutable:
             return kernels.sweep_few(self._table, theta, self._frozen, X, T, s, back, slope, mode), slope, back
         if self._takes_levels(len(X)):
             return self.levels.sweep(theta, X, T, sample_weight, mode)
-        w, bias = (
-            self._fill(theta, plan.frozen, plan.in_param, self._borrow(plan.in_param)),
-            self.weights_at(theta, plan.bias_param),
-        )
-        w_out = self.none
-        if mode != kernels.VALUE:
-            w_out = self._fill(theta, plan.frozen, plan.out_param, self._borrow(plan.out_param))
+        w = self._fill(theta, plan.frozen, plan.in_param, self._borrow(len(plan.in_param)))
+        w_out = sums = self.none
+        bias = self.weights_at(theta, plan.bias_param)
         s = self.none if sample_weight is None else sample_weight
         by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
         parts = self.partitions(len(X), tiles)
-        sums = self._sums(0 if mode == kernels.VALUE else parts)
+        if mode != kernels.VALUE:
+            w_out = self._fill(theta, plan.frozen, plan.out_param, self._borrow(len(plan.out_param)))
+            sums = self._borrow(parts, plan.sums_size)
         values = [0.0] * parts
 
         def task(part: int) -> None:
@@ -269,10 +266,8 @@ class NumbaExecutable:
 
         run_tasks(task, parts, blas=False)
         gradient = self.none if mode == kernels.VALUE else self.collect(sums)
-        if sums.nbytes <= KEPT_BYTES:
-            self._kept_sums.append(sums)
-        self._keep_weights(w)
-        self._keep_weights(w_out)
+        for array in (w, w_out, sums):
+            self._keep(array)
         return _pairwise_sum(values), gradient, by_x
 
     # -- everything else -----------------------------------------------------------------------------------------------------
@@ -470,51 +465,36 @@ class NumbaExecutable:
         """Keep a tile's buffer for the next one."""
         self._buffers[vectors].append(buffer)
 
-    def _sums(self, parts: int) -> Array:
-        """(parts, sums_size) numbers of any value, used before or new."""
+    def _borrow(self, *shape: int) -> Array:
+        """Numbers of any value, in memory that was used before or is new."""
         try:
-            kept = self._kept_sums.pop()
-        except IndexError:
-            kept = self._no_rows
-        return kept if len(kept) == parts else np.empty((parts, self.plan.sums_size if parts else 0), self.dtype)
+            return self._kept[shape].pop()
+        except (KeyError, IndexError):
+            return np.empty(shape, self.dtype)
+
+    def _keep(self, array: Array) -> None:
+        """Have an array ready for the next call."""
+        if 0 < array.nbytes <= KEPT_BYTES:
+            self._kept.setdefault(array.shape, deque(maxlen=2)).append(array)
 
     def weights_at(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""
         return self._fill(theta, self.plan.frozen, param)
 
-    def _borrow(self, param: Array) -> Array:
-        """Room for the weights of a plan's edges, used before or new."""
-        try:
-            return self._kept_weights[len(param)].pop()
-        except (KeyError, IndexError):
-            return np.empty(len(param), self.dtype)
-
-    def _keep_weights(self, array: Array) -> None:
-        if 0 < array.nbytes <= KEPT_BYTES:
-            self._kept_weights.setdefault(len(array), deque(maxlen=2)).append(array)
-
     def _fill(self, theta: Array, frozen: Array, param: Array, out: Array | None = None) -> Array:
         out = np.empty(len(param), self.dtype) if out is None else out
-        _in_parts(len(param), FILL, lambda first, stop: kernels.fill_weights(theta, frozen, param, out, first, stop))
+        in_parts(len(param), len(param) // FILL, lambda first, stop: kernels.fill_weights(theta, frozen, param, out, first, stop))
         return out
 
     def collect(self, sums: Array) -> Array:
         """The gradient from the partitions' sums."""
         n, size = self.schedule.n_parameters, self.plan.sums_size
         if len(sums) > 1:
-            _in_parts(size, COLLECT // len(sums), lambda first, stop: kernels.collect(sums, first, stop))
+            in_parts(size, size * len(sums) // COLLECT, lambda first, stop: kernels.collect(sums, first, stop))
         gradient = np.empty(n, self.dtype)
         plan = self.plan
-        _in_parts(
-            n, FILL, lambda first, stop: kernels.gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, first, stop)
-        )
+        in_parts(n, n // FILL, lambda a, b: kernels.gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, a, b))
         return gradient
-
-
-def _in_parts(n: int, size: int, work: Callable[[int, int], None]) -> None:
-    """work(first, stop) over 0..n, in parts of about `size`."""
-    parts = max(1, n // size)
-    run_tasks(lambda part: work(n * part // parts, n * (part + 1) // parts), parts, blas=False)
 
 
 def _pairwise_sum(values: list[float]) -> float:

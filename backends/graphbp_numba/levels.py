@@ -12,6 +12,7 @@ the tiles use, whoever computes it, so that the bits do not depend on the cut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ from graphbp_numba.plan import (
     OUT_POS,
     OUT_PTR,
     OUT_ROW,
+    ROW_COST,
     RUN_FIELDS,
     RUN_ROWS,
     RUNS,
@@ -75,15 +77,13 @@ from graphbp_numba.rows import (
 if TYPE_CHECKING:
     from graphbp_numba.executable import NumbaExecutable
 
-__all__ = ["LevelPath"]
+__all__ = ["LevelPath", "in_parts"]
 
 Array = npt.NDArray[Any]
 
 GRAIN = 1 << 18
 """Edges × samples of a task, at least: about 50 µs."""
 MAX_PARTS = 64
-ROW_COST = 8
-"""A row's activation, load and store in edges."""
 SHARE = 0.5
 """The path is taken where levels that can be cut hold at least this much of the work."""
 
@@ -353,17 +353,16 @@ class LevelPath:
                     blas=False,
                 )
             if mode == VJP:
-                _in_parts(
-                    n_inputs, 1, self._parts(n_inputs, n_inputs, len(X)), lambda a, b: reverse_inputs(tag, table, w, deltas, a, b)
-                )
+                parts = self._parts(n_inputs, n_inputs, len(X))
+                in_parts(n_inputs, parts, lambda a, b: reverse_inputs(tag, table, w, deltas, a, b))
                 lanes = vectors * ex.width
                 start = (-deltas.ctypes.data) % VECTOR_BYTES
                 rows = deltas[start : start + n_inputs * vectors * VECTOR_BYTES].view(ex.dtype).reshape(n_inputs, lanes)
                 by_x = np.ascontiguousarray(rows[:, : len(X)].T)
             sums = np.empty((1, plan.sums_size), ex.dtype)
             parts = self._parts(plan.n_edges, plan.n_edges, len(X))
-            _in_parts(plan.n_edges, 16, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b))
-            _in_parts(n_rows, 16, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b))
+            in_parts(plan.n_edges, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b), 16)
+            in_parts(n_rows, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b), 16)
             gradient = ex.collect(sums)
         ex.give_back(vectors, buffer)
         return value, gradient, by_x
@@ -372,8 +371,8 @@ class LevelPath:
         return max(1, min(MAX_PARTS, n, edges * n_samples // GRAIN))
 
 
-def _in_parts(n: int, unit: int, parts: int, work: Any) -> None:
-    """work(first, stop) over 0..n, cut at multiples of `unit`."""
-    units = -(-n // unit)
+def in_parts(n: int, parts: int, work: Callable[[int, int], None], unit: int = 1) -> None:
+    """work(first, stop) over 0..n in `parts` tasks, or one, cut at multiples of `unit`."""
+    units, parts = -(-n // unit), max(1, parts)
     cuts = [min(n, unit * (units * part // parts)) for part in range(parts + 1)]
     run_tasks(lambda part: work(cuts[part], cuts[part + 1]), parts, blas=False)

@@ -26,10 +26,13 @@ from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, out
 from graphbp_numba.bundles import Bundles, find_bundles
 from graphbp_numba.functions import activation_functions, error_function_addresses
 
-__all__ = ["RUN_ROWS", "Plan", "head_table", "make_plan"]
+__all__ = ["ROW_COST", "RUN_ROWS", "Plan", "head_table", "make_plan"]
 
 RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
+
+ROW_COST = 8
+"""A row's activation, load and store, in edges."""
 
 Array = npt.NDArray[Any]
 

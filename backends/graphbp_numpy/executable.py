@@ -62,7 +62,7 @@ class NumpyExecutable(SecondOrder):
             a, z = self.program.forward(w, X[part].T)
             return self.chunk_error(a, z, T[part].T, _part(sample_weight, part))
 
-        return _sum(self.each(len(X), work), 0.0)
+        return self.total(len(X), work, 0.0)
 
     def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
         """(E, ∂E/∂θ): a forward sweep, a reverse sweep, and δ_j z_i summed over samples."""
@@ -75,7 +75,7 @@ class NumpyExecutable(SecondOrder):
             return _ErrorAndSlots(self.chunk_error(a, z, T[part].T, s), self.program.slot_gradient(delta, z))
 
         none = _ErrorAndSlots(0.0, np.zeros(self.map.n_slots, np.result_type(theta, X)))
-        total = _sum(self.each(len(X), work), none)
+        total = self.total(len(X), work, none)
         return total.value, self.map.reduce(total.slots)
 
     def per_sample_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
@@ -116,7 +116,7 @@ class NumpyExecutable(SecondOrder):
             by_x[part] = delta[: self.schedule.n_inputs].T
             return self.program.slot_gradient(delta, z)
 
-        return by_x, self.map.reduce(_sum(self.each(len(X), work), np.zeros(self.map.n_slots, by_x.dtype)))
+        return by_x, self.map.reduce(self.total(len(X), work, np.zeros(self.map.n_slots, by_x.dtype)))
 
     def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
         """(N, K): ∂y/∂x U + ∂y/∂θ v, one forward sweep of tangents."""
@@ -197,6 +197,11 @@ class NumpyExecutable(SecondOrder):
         run_tasks(task, parts)
         return found
 
+    def total(self, n_samples: int, work: Callable[[slice], _R], none: _R) -> _R:
+        """The sum of `work` over all chunks, in order; `none` where there is no sample."""
+        first, *others = self.each(n_samples, work) or [none]
+        return sum(others, start=first)  # type: ignore[call-overload, no-any-return]  # whatever can be added
+
     def chunk_error(self, a: Array, z: Array, t: Array, s: Array | None) -> float:
         """Σ_n s_n E_n, summed in float64 (or complex128, under the complex step)."""
         rows = self.schedule.output_rows
@@ -251,12 +256,3 @@ class _ErrorAndSlots:
 
     def __add__(self, other: _ErrorAndSlots) -> _ErrorAndSlots:
         return _ErrorAndSlots(self.value + other.value, self.slots + other.slots)
-
-
-def _sum(values: list[_R], none: _R) -> _R:
-    """The values added up from the left; `none` where there are none."""
-    total: Any = none
-    for number, value in enumerate(values):
-        total = value if number == 0 else total + value
-    made: _R = total
-    return made

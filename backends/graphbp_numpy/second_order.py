@@ -8,9 +8,9 @@ outer product:   Jᵀ Λ J v: tangents to the outputs, Λ, and a reverse sweep f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from graphbp_numpy.sweeps import Program
 __all__ = ["SecondOrder"]
 
 Array = npt.NDArray[Any]
+_R = TypeVar("_R")
 
 
 class SecondOrder:
@@ -33,8 +34,8 @@ class SecondOrder:
     heads: tuple[Head, ...]
     map: ParameterMap
 
-    def chunks(self, n_samples: int, rows: int = 0) -> Iterator[slice]:
-        """Slices of samples; the executable has it."""
+    def total(self, n_samples: int, work: Callable[[slice], _R], none: _R) -> _R:
+        """The sum of `work` over chunks of samples; the executable has it."""
         raise NotImplementedError
 
     def backpropagate(self, w: Array, a: Array, z: Array, t: Array, s: Array | None) -> tuple[Array, Array]:
@@ -79,8 +80,9 @@ class SecondOrder:
         program = self.program
         w, directions = self.map.expand(theta), self.map.expand_tangent(v)
         biases = self.schedule.bias_slot[self.schedule.bias_slot >= 0]
-        total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-        for part in self.chunks(len(X)):
+
+        def work(part: slice) -> Array:
+            total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
             s = None if sample_weight is None else sample_weight[part]
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
@@ -98,14 +100,18 @@ class SecondOrder:
                 through_z = program.slot_gradient(delta, z_dot)
                 through_z[biases] = 0  # the unit that biases come from does not move
                 total[b] += through_z
+            return total
+
+        total = self.total(len(X), work, np.zeros((v.shape[1], self.map.n_slots), theta.dtype))
         return np.ascontiguousarray(self.map.reduce(total).T)
 
     def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """Σ_n s_n Jᵀ Λ J v (W, B), J = ∂a/∂θ at the outputs."""
         program = self.program
         w, directions = self.map.expand(theta), self.map.expand_tangent(v)
-        total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-        for part in self.chunks(len(X)):
+
+        def work(part: slice) -> Array:
+            total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
             s = None if sample_weight is None else sample_weight[part]
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
@@ -117,6 +123,9 @@ class SecondOrder:
                     delta[at] = _times(value, a_dot[at])
                 program.reverse(w, slope, delta)
                 total[b] += program.slot_gradient(delta, z)
+            return total
+
+        total = self.total(len(X), work, np.zeros((v.shape[1], self.map.n_slots), theta.dtype))
         return np.ascontiguousarray(self.map.reduce(total).T)
 
     def _curvature(self, a: Array, z: Array, t: Array, s: Array | None, exact: bool) -> Iterator[tuple[Array, Array]]:
