@@ -26,7 +26,7 @@ from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.tiles import ColumnTile, SampleTile
 from graphbp.threads import run_tasks
 
-__all__ = ["HessianAccumulator", "symmetrise"]
+__all__ = ["HessianAccumulator", "selection", "symmetrise"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -217,10 +217,10 @@ class HessianAccumulator:
         elif (rows < 0).any() or (columns < 0).any():
             kept, wanted = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
             rows, columns, values = rows[kept], columns[wanted], values[np.ix_(kept, wanted)]
-        self.half[_selection(rows, columns)] += values
+        self.half[selection(rows, columns)] += values
 
 
-def _selection(rows: Indices, columns: Indices) -> Any:
+def selection(rows: Indices, columns: Indices) -> Any:
     """An index for [rows, columns]: slices where they are runs."""
     r, c = _run(rows), _run(columns)
     if r is not None and c is not None:

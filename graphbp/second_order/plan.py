@@ -190,6 +190,24 @@ class HessianPlan:
                 reach[j, src] = True
         return reach
 
+    @cached_property
+    def leads(self) -> npt.NDArray[np.bool_]:
+        """(K, n_rows): leads[c, j], output c's pre-activation depends on that of row j, or is it."""
+        outputs = self.schedule.output_rows
+        leads = self.reach[outputs]
+        leads[np.arange(len(outputs)), outputs] = True
+        return leads
+
+    @cached_property
+    def meets(self) -> npt.NDArray[np.bool_]:
+        """(n_rows, n_rows): B_jl can differ from 0, since rows j and l lead to one output, or to two that a softmax couples."""
+        leads = self.leads.copy()
+        for group in self.schedule.softmax_groups:
+            leads[group] = leads[group].any(axis=0)
+        common = leads.astype(np.float32)
+        meets: npt.NDArray[np.bool_] = common.T @ common > 0
+        return meets
+
     def columns(self, n_samples: int, itemsize: int, budget: int) -> list[tuple[int, int]]:
         """Column tiles (start, stop) that cover every group, each with (n_rows − start)(stop − start) n values within `budget` bytes.
 

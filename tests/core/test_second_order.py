@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import cg, eigsh
 
 import graphbp as gb
+from graphbp.error_functions import ErrorFunction
 from graphbp.second_order import assembly, hessian, stacked
 from graphbp.second_order.estimates import hutchinson
 from graphbp.second_order.inverse import SequentialInverse, outer_product_inverse, outer_product_rows
@@ -49,6 +50,24 @@ def irregular(seed=0, hidden=12, error="sum_of_squares", output="identity", dtyp
     g.add_edge("deep", "y", weight=rng.normal(size=(3, 5)) / 3)
     for i in names:
         g.add_edge(i, "y", weight=rng.normal(size=(3, 1)) / 3)
+    return gb.Network(g, error=error, backend="numpy", dtype=dtype)
+
+
+def scattered(error="sum_of_squares", output="identity", hidden=40, dtype="float64"):
+    """Units one by one, most of which lead to some of the three outputs only, and some to none."""
+    rng = np.random.default_rng(4)
+    g = nx.DiGraph()
+    for i in range(4):
+        g.add_node(("x", i), role="input")
+    for i in range(hidden):
+        g.add_node(i, activation="tanh", bias=float(rng.normal()))
+        before = [("x", k) for k in range(4)] + [k for k in range(max(0, i - 6), i) if k % 3 == i % 3 or k < 3]
+        for k in rng.permutation(len(before))[:4]:
+            g.add_edge(before[k], i, weight=float(rng.normal()) / 2)
+    for k in range(3):
+        g.add_node(("y", k), activation=output, bias=0.1 * k, role="output")
+        for i in (hidden - 6 + k, hidden - 9 + k, k):
+            g.add_edge(i, ("y", k), weight=float(rng.normal()) / 2)
     return gb.Network(g, error=error, backend="numpy", dtype=dtype)
 
 
@@ -202,18 +221,46 @@ def test_tiles_of_any_size_give_the_same(monkeypatch):
     np.testing.assert_allclose(net.hessian_diagonal(X, T), diagonal, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize(("error", "output"), [("sum_of_squares", "identity"), ("cross_entropy", "softmax")])
-def test_stacked_rows_and_products_of_groups_give_the_same(error, output, monkeypatch):
-    net = irregular(error=error, output=output)
+CAUCHY = ErrorFunction(
+    "test.cauchy",
+    lambda y, t: np.log1p((y - t) ** 2 / 2),
+    lambda y, t: (y - t) / (1 + (y - t) ** 2 / 2),
+    lambda y, t: (1 - (y - t) ** 2 / 2) / (1 + (y - t) ** 2 / 2) ** 2,  # negative at large residuals, and so is Λ
+)
+
+
+@pytest.mark.parametrize("build", [irregular, scattered])
+@pytest.mark.parametrize(
+    ("error", "output"),
+    [
+        ("sum_of_squares", "identity"),
+        ("sum_of_squares", "tanh"),
+        ("binary_cross_entropy", "sigmoid"),
+        ("cross_entropy", "softmax"),
+        ("sum_of_squares", "softmax"),
+        (CAUCHY, "tanh"),
+    ],
+    ids=lambda name: getattr(name, "name", name),
+)
+def test_stacked_rows_and_products_of_groups_give_the_same(build, error, output, monkeypatch):
+    net = build(error=error, output=output)
     X, T = data(net, n=50)
+    if error == "binary_cross_entropy":
+        T = (T > 0).astype(float)
+    if error is CAUCHY:
+        T *= 4
+        assert (CAUCHY.d2y(net.forward(X), T) < 0).any()
     s = np.random.default_rng(2).uniform(0.5, 2, len(X))
-    monkeypatch.setattr(stacked, "SINGLE_COST", 0)
+    s[:7] = 0
+    expected = net.outer_product_operator(X, T, s) @ np.eye(net.n_parameters)
+    monkeypatch.setattr(stacked, "SINGLE_COST", -1000)
     assert not stacked.pays(HessianPlan.of(net.schedule))
-    expected = net.outer_product_hessian(X, T, s)
+    np.testing.assert_allclose(net.outer_product_hessian(X, T, s), expected, rtol=1e-11, atol=1e-12)
     monkeypatch.setattr(stacked, "SINGLE_COST", 1000)
     assert stacked.pays(HessianPlan.of(net.schedule))
-    for block, room in ((7, 8 * 3 * net.n_parameters * 11), (256, 1)):  # samples in several parts; one at a time
+    for block, least, room in ((7, 3, 8 * 3 * net.n_parameters * 11), (256, 64, 1)):  # samples in several parts; one at a time
         monkeypatch.setattr(stacked, "BLOCK", block)
+        monkeypatch.setattr(stacked, "LEAST", least)
         monkeypatch.setattr(stacked, "STACK_BYTES", room)
         H = net.outer_product_hessian(X, T, s)
         np.testing.assert_array_equal(H, H.T)
