@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from graphbp.extend import ColumnTile, DenseBlock, Head, OutputCurvature, SampleTile, Schedule
-from graphbp_numpy.sweeps import Program
+from graphbp.extend import ColumnTile, DenseBlock, Head, Level, OutputCurvature, SampleTile, Schedule
+from graphbp_numpy.sweeps import Program, csr
 
 __all__ = ["NumpySecondOrderSweeps"]
 
@@ -65,84 +64,134 @@ class NumpySecondOrderSweeps:
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
-        g, phi = self._forward(w, tile, start, stop)
-        self._reverse(w, tile, start, g)
-        return ColumnTile(start, stop, g, phi if tile.exact else None)
+        shape = (self.schedule.n_rows - start, stop - start, tile.n_samples)
+        b, phi = self._room("b", shape), self._room("phi", shape)
+        self._forward(w, tile, start, b, phi)
+        self._reverse(w, tile, start, b)
+        return ColumnTile(start, stop, b, phi if tile.exact else None)
 
-    def _zeros(self, name: str, shape: tuple[int, ...]) -> Array:
-        """Zeros; small arrays are this thread's own and used again, since the system's fresh pages cost more than the sweep in them."""
+    def _room(self, name: str, shape: tuple[int, ...]) -> Array:
+        """An array to fill; small ones are this thread's own and used again: the system's fresh pages cost more than the sweep in them."""
         size = int(np.prod(shape))
         if size * self.dtype.itemsize > KEPT_BYTES:
-            return np.zeros(shape, self.dtype)
+            return np.empty(shape, self.dtype)
         kept = self._kept.__dict__.get(name)
         if kept is None or len(kept) < size:
             kept = self._kept.__dict__[name] = np.empty(size, self.dtype)
         out: Array = kept[:size].reshape(shape)
-        out[...] = 0
         return out
 
-    def _forward(self, w: Array, tile: SampleTile, start: int, stop: int) -> tuple[Array, Array]:
-        """(G, Φ), rows from `start` on."""
+    def _forward(self, w: Array, tile: SampleTile, start: int, b: Array, phi: Array) -> None:
+        """Φ, rows from `start` on, and what B has of G itself: (h''_j β_j + R_jj) G_jl, and G at coupled outputs."""
         s = self.schedule
-        shape = (s.n_rows - start, stop - start, tile.n_samples)
-        g, phi = self._zeros("g", shape), self._zeros("phi", shape)
-        for level in s.levels:
+        diagonal = self._diagonal(tile)
+        c = b.shape[1]
+        incoming, _ = self._matrices(w, start)
+        for level, matrix in zip(s.levels, incoming, strict=True):
             if level.stop <= start:
                 continue
             first = max(level.start, start)
             run = slice(first - start, level.stop - start)
-            if level.start > start:
-                for block in level.dense:
-                    columns, source = _later(block, start)
-                    if columns is not None:
-                        weight = self.program.weight(w, block)[:, columns]
-                        g[block.start - start : block.stop - start] += _times(weight, phi[source])
-                if level.n_sparse:
-                    matrix = _edges(w, s.in_ptr, s.in_src, level.start, level.stop, start)
-                    g[run] += (matrix @ phi.reshape(len(phi), -1)).reshape(g[run].shape)
-            own = np.arange(first, min(level.stop, stop)) - start
-            g[own, own] = 1
-            np.multiply(tile.slope[first : level.stop, None], g[run], out=phi[run])
-        return g, phi
+            own = np.arange(first, min(level.stop, start + c))
+            if level.start <= start:  # nothing leads into these rows: G is 1 or 0
+                phi[run] = b[run] = 0
+                phi[own - start, own - start] = tile.slope[own]
+                b[own - start, own - start] = diagonal[own]
+                continue
+            g = self._sources(w, level, start, matrix, phi)
+            g[own - first, own - start] = 1
+            np.multiply(tile.slope[first : level.stop, None], g, out=phi[run])
+            np.multiply(diagonal[first : level.stop, None], g, out=b[run])
 
-    def _reverse(self, w: Array, tile: SampleTile, start: int, g: Array) -> None:
-        """Overwrite G by B."""
+    def _sources(self, w: Array, level: Level, start: int, matrix: Any, phi: Array) -> Array:
+        """Σ_r w_kr Φ_rl for the rows k of a level."""
+        c, n = phi.shape[1:]
+        g = None if matrix is None else _times(matrix, phi)
+        for block in level.dense:
+            columns, source = _later(block, start)
+            if columns is None:
+                continue
+            weight = self.program.weight(w, block)[:, columns]
+            if g is None and block.start == level.start and block.stop == level.stop:
+                g = self._room("g", (len(weight), c, n))
+                np.matmul(weight, phi[source].reshape(-1, c * n), out=g.reshape(len(weight), c * n))
+                continue
+            if g is None:
+                g = self._room("g", (level.stop - level.start, c, n))
+                g[...] = 0
+            g[block.start - level.start : block.stop - level.start] += _times(weight, phi[source])
+        if g is None:
+            g = self._room("g", (level.stop - level.start, c, n))
+            g[...] = 0
+        return g
+
+    def _diagonal(self, tile: SampleTile) -> Array:
+        """(n_rows, n): h''_j β_j + R_jj, and 1 at coupled outputs; kept with the sample tile."""
+        found: Array | None = tile.cache.get("diagonal")
+        if found is None:
+            found = np.zeros((self.schedule.n_rows, tile.n_samples), self.dtype) if tile.bend is None else tile.bend.copy()
+            for head in tile.curvature:
+                if head.coupled:
+                    found[head.rows] = 1
+                else:
+                    found[head.rows] += head.value
+            tile.cache["diagonal"] = found
+        return found
+
+    def _reverse(self, w: Array, tile: SampleTile, start: int, b: Array) -> None:
+        """Complete B: += h'_j Σ_s w_sj B_sl."""
         s = self.schedule
         for head in tile.curvature:  # coupled outputs feed nothing and bend nothing: B = R G there
             if head.coupled:
                 rows = head.rows[head.rows >= start]
                 r = head.value[head.rows >= start][:, head.rows >= start]
-                g[rows - start] = np.einsum("jcn,cln->jln", r, g[rows - start])
-        diagonal = np.zeros((s.n_rows, tile.n_samples), g.dtype)
-        for head in tile.curvature:
-            diagonal[head.rows] = 1 if head.coupled else head.value
-        if tile.bend is not None:
-            for head in tile.curvature:
-                if not head.coupled:
-                    diagonal[head.rows] += tile.bend[head.rows]
-            hidden = np.ones(s.n_rows, bool)
-            hidden[s.output_rows] = False
-            diagonal[hidden] = tile.bend[hidden]
-        total = self._zeros("total", g.shape)
-        by_source = w[s.out_slot]
-        for level in reversed(s.levels):
-            first = max(level.start, start)
+                b[rows - start] = np.einsum("jcn,cln->jln", r, b[rows - start])
+        _, outgoing = self._matrices(w, start)
+        total = self._room("total", b.shape) if s.dense_blocks else None  # Σ_s w_sj B_sl over the dense blocks
+        filled = np.zeros(s.n_rows - start, bool)
+        for level, matrix in zip(reversed(s.levels), reversed(outgoing), strict=True):
             if level.stop <= start:
                 break
+            first = max(level.start, start)
             run = slice(first - start, level.stop - start)
-            if s.out_ptr[level.stop] > s.out_ptr[first]:
-                matrix = _edges(by_source, s.out_ptr, s.out_dst, first, level.stop, start)
-                total[run] += (matrix @ g.reshape(len(g), -1)).reshape(g[run].shape)
-            g[run] *= diagonal[first : level.stop, None]
-            total[run] *= tile.slope[first : level.stop, None]
-            g[run] += total[run]
-            if level.start <= start:
-                break
-            for block in level.dense:
+            parts = [] if matrix is None else [_times(matrix, b)]
+            if total is not None and filled[run].any():
+                total[run][~filled[run]] = 0
+                parts.append(total[run])
+            for part in parts:
+                part *= tile.slope[first : level.stop, None]
+                b[run] += part
+            for block in level.dense if level.start > start else ():
                 columns, source = _later(block, start)
-                if columns is not None:
-                    weight = self.program.weight(w, block)[:, columns]
-                    total[source] += _times(weight.T, g[block.start - start : block.stop - start])
+                if columns is None or total is None:
+                    continue
+                weight = self.program.weight(w, block)[:, columns].T
+                units = b[block.start - start : block.stop - start].reshape(len(weight.T), -1)
+                if isinstance(source, slice) and not filled[source].any():
+                    np.matmul(weight, units, out=total[source].reshape(len(weight), -1))
+                else:
+                    added = (weight @ units).reshape(len(weight), *b.shape[1:])
+                    total[source] = np.where(filled[source][:, None, None], total[source] + added, added)
+                filled[source] = True
+
+    def _matrices(self, w: Array, start: int) -> tuple[list[Any], list[Any]]:
+        """For each level the sparse edges that lead into its rows ≥ start from rows ≥ start, and those that leave them; or None.
+
+        Kept by each thread for the next sample tile of the same columns.
+        """
+        kept: tuple[int, Array, tuple[list[Any], list[Any]]] | None = self._kept.__dict__.get("matrices")
+        if kept is not None and kept[0] == start and np.array_equal(kept[1], w):
+            return kept[2]
+        s = self.schedule
+        by_source = w[s.out_slot]
+        incoming, outgoing = [], []
+        for level in s.levels:
+            first, into = max(level.start, start), level.n_sparse and level.start > start
+            incoming.append(_edges(w, s.in_ptr, s.in_src, first, level.stop, start) if into else None)
+            leave = level.stop > first and s.out_ptr[level.stop] > s.out_ptr[first]
+            outgoing.append(_edges(by_source, s.out_ptr, s.out_dst, first, level.stop, start) if leave else None)
+        self._kept.__dict__["matrices"] = start, w.copy(), (incoming, outgoing)
+        return incoming, outgoing
 
 
 def _edges(values: Array, pointers: Any, indices: Any, first: int, last: int, start: int) -> Any:
@@ -153,7 +202,7 @@ def _edges(values: Array, pointers: Any, indices: Any, first: int, last: int, st
     if not kept.all():
         pointer = np.concatenate([[0], np.cumsum(kept)])[pointer]
         column, value = column[kept], value[kept]
-    return sparse.csr_matrix((value, column, pointer), shape=(last - first, len(pointers) - 1 - start))
+    return csr(value, column, pointer, (last - first, len(pointers) - 1 - start))
 
 
 def _later(block: DenseBlock, start: int) -> tuple[slice | None, Any]:
@@ -166,7 +215,7 @@ def _later(block: DenseBlock, start: int) -> tuple[slice | None, Any]:
     return slice(first, None), block.src[first:] - start
 
 
-def _times(weight: Array, values: Array) -> Array:
-    """weight (m, f) times values (f, columns, N), as one matrix product."""
+def _times(weight: Any, values: Array) -> Array:
+    """weight (m, f), dense or sparse, times values (f, columns, N), as one matrix product."""
     f, c, n = values.shape
-    return (weight @ values.reshape(f, c * n)).reshape(len(weight), c, n)
+    return np.asarray(weight @ values.reshape(f, c * n)).reshape(weight.shape[0], c, n)

@@ -12,7 +12,8 @@ These loops accept complex arrays too, which is what the complex step runs on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from copy import copy
+from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -22,7 +23,7 @@ from scipy import sparse
 
 from graphbp.extend import DenseBlock, Level, Schedule
 
-__all__ = ["Program"]
+__all__ = ["Program", "csr"]
 
 Array = npt.NDArray[Any]
 
@@ -168,8 +169,19 @@ class Program:
 def _csr(values: Array, pointers: npt.NDArray[np.int64], indices: npt.NDArray[np.int32], start: int, stop: int) -> Any:
     """Rows start..stop of the CSR arrays as a SciPy matrix with as many columns as there are rows in the network."""
     lo, hi = pointers[start], pointers[stop]
-    shape = (stop - start, len(pointers) - 1)
-    return sparse.csr_matrix((values[lo:hi], indices[lo:hi], pointers[start : stop + 1] - lo), shape=shape)
+    return csr(values[lo:hi], indices[lo:hi], pointers[start : stop + 1] - lo, (stop - start, len(pointers) - 1))
+
+
+def csr(values: Array, columns: npt.NDArray[np.int32], pointers: npt.NDArray[np.int64], shape: tuple[int, int]) -> Any:
+    """The SciPy matrix of arrays known to be good: its constructor's checks and conversions take longer than a small level's product."""
+    matrix = copy(_empty(shape, values.dtype.str))
+    matrix.data, matrix.indices, matrix.indptr = values, columns, pointers.astype(columns.dtype)
+    return matrix
+
+
+@lru_cache(maxsize=1024)
+def _empty(shape: Any, dtype: str) -> Any:
+    return sparse.csr_matrix(shape, dtype=dtype)
 
 
 _EDGE_RUN = 1 << 14

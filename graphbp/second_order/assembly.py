@@ -8,21 +8,22 @@ sums ran in.  Which weights of a pair stand as row and which as column of L does
 * within a group:           pairs of units (j ≥ l) × pairs of sources (i ≥ k), a quarter of the entries;
 * a group and a later one:  all pairs of units × all pairs of sources, and for the path term the pairs (l, i) × (k, j), over just those
                             (k, j) that a path joins: for two neighbouring layers only k = j, so that this term costs almost nothing;
-* single units as the later ones: for each earlier unit j, the rows B_jl z_k and Φ_kj δ_l of all later single units' weights l ← k
-                            at once, times Z_j.
+* single units as the later ones: for each earlier unit j, the rows B_jl z_k of all later single units' weights l ← k, and the rows
+                            Φ_kj δ_l of those that a path joins, times Z_j.  Units j and l that lead to no common output are left out.
 
 Memory: W² for L, and products and their factors of at most `WORK` numbers each.
 """
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.second_order.plan import Group, HessianPlan
+from graphbp.second_order.plan import MAX_COLUMNS, Group, HessianPlan
 from graphbp.second_order.tiles import ColumnTile, SampleTile
 from graphbp.threads import run_tasks
 
@@ -35,33 +36,53 @@ WORK = 1 << 22
 """Numbers in one temporary array: 32 MB in float64."""
 
 STACK = 1 << 16
-"""Numbers in the rows R formed at once for single units: these should stay in a core's cache."""
+"""Numbers in the rows formed at once for single units: these should stay in a core's cache."""
+
+SMALL = 1200
+"""OpenBLAS multiplies without packing, in half the time, where the product of few rows has at most so many numbers."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A perturbed unit j and the products of Z_j with later single units' weights l ← k, summed over samples.
+
+    slots : those weights, in the plan's stack, that can have B_jl ≠ 0.
+    joined : positions in `slots` of those that a path leads to: k = j, or a path from j to k.
+    curved, paths : Σ_n z_i B_jl z_k (sources of j, slots), and Σ_n z_i Φ_kj δ_l (sources of j, joined).
+    """
+
+    group: Group
+    j: int
+    slots: Indices
+    joined: Indices
+    curved: Array
+    paths: Array
 
 
 class HessianAccumulator:
-    """H (W, W), summed tile by tile: `add` each column tile of each sample tile, then `finish`."""
+    """H (W, W), summed tile by tile: `add` each run of columns with the sample tiles, then `finish`."""
 
     def __init__(self, plan: HessianPlan, dtype: np.dtype[Any]) -> None:
         self.plan = plan
         self.half = np.zeros((plan.n_parameters, plan.n_parameters), dtype)
-        self.single_rows = plan.single_rows
-        self._lock = threading.Lock()
 
-    def add(self, tile: SampleTile, column: ColumnTile) -> None:
-        """Everything that the perturbed units of `column` contribute together with units at or after them."""
-        for group in self.plan.groups:
-            a, b = max(group.start, column.start), min(group.stop, column.stop)
-            if a >= b:
-                continue
-            if group.n_units > 1:
-                self._within(group, a, b, tile, column)
-            for later in self.plan.groups_of_several:
-                if later.start >= group.stop:
-                    self._between(group, a, b, later, tile, column)
-            if len(self.single_rows) and self.single_rows[-1] >= a:
-                stack = self._stack(tile)
-                for j in range(a, b):
-                    self._singles(group, j, tile, column, stack)
+    def add(self, start: int, stop: int, parts: Iterable[tuple[SampleTile, ColumnTile]]) -> None:
+        """What the perturbed units start..stop contribute together with units at or after them, on some sample tiles."""
+        groups = [(g, max(g.start, start), min(g.stop, stop)) for g in self.plan.groups if g.start < stop and start < g.stop]
+        units: list[_Unit] | None = None
+        for tile, column in parts:
+            for group, a, b in groups:
+                if group.n_units > 1:
+                    self._within(group, a, b, tile, column)
+                for later in self.plan.groups_of_several:
+                    if later.start >= group.stop:
+                        self._between(group, a, b, later, tile, column)
+            if units is None:
+                units = [unit for group, a, b in groups for j in range(a, b) for unit in self._units(group, j, tile.exact)]
+            for unit in units:
+                self._singles(unit, tile, column)
+        for unit in units or ():
+            self._write_singles(unit)
 
     def finish(self) -> Array:
         """H = L + Lᵀ; the accumulator is used up."""
@@ -135,42 +156,38 @@ class HessianAccumulator:
             joined = (dz @ phi.T).reshape(count, len(zp), len(beyond), b - a)
             values[:, :, beyond] += joined.transpose(0, 3, 2, 1)
 
-    def _singles(self, p: Group, j: int, tile: SampleTile, column: ColumnTile, stack: tuple[Array, Array | None]) -> None:
-        """Unit j of p with all single units at or after it: Z_j × B_jl z_k and Z_j × Φ_kj δ_l, in one product."""
-        plan, c0 = self.plan, column.start
-        u = int(np.searchsorted(self.single_rows, j))
-        start, end = int(plan.stack_start[u]), int(plan.stack_start[-1])
-        z = tile.z[p.sources]
-        index = p.index[j - p.start]
-        curvature = column.B[:, j - c0]
-        step = max(1, STACK // tile.n_samples)
-        for lo in range(start, end, step):
-            hi = min(lo + step, end)
-            row, source = plan.stack_row[lo:hi], plan.stack_source[lo:hi]
-            if column.phi is None or stack[1] is None:
-                rows = curvature[row - c0]
-                rows *= stack[0][lo:hi]
-                product = z @ rows.T
-            else:
-                reached = np.flatnonzero((source >= j) & (source < tile.z.shape[0] - 1))
-                rows = np.empty((hi - lo + len(reached), tile.n_samples), z.dtype)
-                np.multiply(curvature[row - c0], stack[0][lo:hi], out=rows[: hi - lo])
-                np.multiply(column.phi[source[reached] - c0, j - c0], stack[1][lo + reached], out=rows[hi - lo :])
-                joined = z @ rows.T
-                product = joined[:, : hi - lo]
-                product[:, reached] += joined[:, hi - lo :]
-            own = int(np.searchsorted(row, j, side="right")) if p.n_units == 1 else 0
-            product[:, :own] *= 0.5  # the pair of j with itself stands in both halves
-            self._write_indexed(index, plan.stack_index[lo:hi], product)
+    def _units(self, p: Group, j: int, exact: bool) -> Iterator[_Unit]:
+        """Unit j of p with the single units at or after it, as many of them at a time as `WORK` allows."""
+        plan = self.plan
+        slots = np.arange(plan.stack_start[np.searchsorted(plan.single_rows, j)], plan.stack_start[-1])
+        slots = slots[plan.meets[j, plan.stack_row[slots]]]
+        width = max(1, WORK // (MAX_COLUMNS * p.n_sources))
+        for some in (slots[lo : lo + width] for lo in range(0, len(slots), width)):
+            source = plan.stack_source[some]
+            inner = np.flatnonzero((source >= j) & (source < plan.schedule.n_rows)) if exact else some[:0]
+            joined = inner[(source[inner] == j) | plan.reach[source[inner], j]]
+            rooms = (np.zeros((p.n_sources, len(which)), self.half.dtype) for which in (some, joined))
+            yield _Unit(p, j, some, joined, *rooms)
 
-    def _stack(self, tile: SampleTile) -> tuple[Array, Array | None]:
-        """z_k and δ_l of every weight l ← k of the single units, (slots, n) each; kept with the sample tile."""
-        with self._lock:
-            if "stack" not in tile.cache:
-                delta = None if tile.delta is None else tile.delta[self.plan.stack_row]
-                tile.cache["stack"] = tile.z[self.plan.stack_source], delta
-            found: tuple[Array, Array | None] = tile.cache["stack"]
-        return found
+    def _singles(self, unit: _Unit, tile: SampleTile, column: ColumnTile) -> None:
+        """Add one sample tile's products of Z_j with B_jl z_k and with Φ_kj δ_l."""
+        plan, c0, width = self.plan, column.start, column.stop - column.start
+        z = tile.z[unit.group.sources]
+        row, source = plan.stack_row[unit.slots], plan.stack_source[unit.slots]
+        place = unit.j - c0
+        _add_products(z, column.B, (row - c0) * width + place, tile.z, source, unit.curved)
+        if len(unit.joined):
+            assert column.phi is not None  # for mypy: `exact`
+            assert tile.delta is not None
+            row, source = row[unit.joined], source[unit.joined]
+            _add_products(z, column.phi, (source - c0) * width + place, tile.delta, row, unit.paths)
+
+    def _write_singles(self, unit: _Unit) -> None:
+        values = unit.curved
+        values[:, unit.joined] += unit.paths
+        if unit.group.n_units == 1:  # the pair of j with itself stands in both halves
+            values[:, : np.searchsorted(self.plan.stack_row[unit.slots], unit.j, side="right")] *= 0.5
+        self._write_indexed(unit.group.index[unit.j - unit.group.start], self.plan.stack_index[unit.slots], values)
 
     # -- into L ----------------------------------------------------------------------------------------------------------
 
@@ -218,6 +235,21 @@ class HessianAccumulator:
             kept, wanted = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
             rows, columns, values = rows[kept], columns[wanted], values[np.ix_(kept, wanted)]
         self.half[selection(rows, columns)] += values
+
+
+def _add_products(z: Array, first: Array, one: Indices, second: Array, two: Indices, out: Array) -> None:
+    """out[i, s] += Σ_n z_i first[one[s]] second[two[s]], rows of `first` counted as if it had two axes, the samples last."""
+    n = z.shape[1]
+    first = first.reshape(-1, n)
+    step = max(1, min(len(one), STACK // n, max(SMALL // len(z), 32)))
+    rows, others = np.empty((2, step, n), out.dtype)
+    for lo in range(0, len(one), step):
+        hi = min(lo + step, len(one))
+        some, factor = rows[: hi - lo], others[: hi - lo]
+        np.take(first, one[lo:hi], axis=0, out=some, mode="clip")  # clip: other modes buffer `out`
+        np.take(second, two[lo:hi], axis=0, out=factor, mode="clip")
+        some *= factor
+        out[:, lo:hi] += z @ some.T
 
 
 def selection(rows: Indices, columns: Indices) -> Any:

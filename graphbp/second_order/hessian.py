@@ -6,6 +6,7 @@ A backend's executable calls these with its `SecondOrderSweeps`; all arguments h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,20 @@ MAX_SAMPLES = 1024
 MIN_COLUMNS = 8
 """A tile takes fewer samples rather than fewer columns than this."""
 
+FINE_SAMPLES, FINE_TILES = 512, 2
+"""Samples of a tile where most weights are single units', at most, and how many such tiles go into L at once."""
 
 CACHED_BYTES, LEVEL_BYTES = 1 << 21, 170_000
 """Of an array of a column tile that is read once and dropped: as much as caches hold, and more where each of many levels must have
 enough work to outweigh the calls that it takes (measured)."""
 
 
-def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool = False) -> Iterator[slice]:
+def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool = False, fine: bool = False) -> Iterator[slice]:
     """Slices of samples of nearly one size, which depends only on the network and N; smaller where column tiles are `dropped`."""
     row_bytes = itemsize * max(1, plan.schedule.n_rows)
     most = TILE_BYTES // (row_bytes * MIN_COLUMNS)
+    if fine:
+        most = min(most, FINE_SAMPLES)
     if dropped:
         most = min(most, (CACHED_BYTES + LEVEL_BYTES * len(plan.schedule.levels)) // (row_bytes * MAX_COLUMNS))
     count = -(-n_samples // max(32, min(MAX_SAMPLES, most)))
@@ -51,9 +56,9 @@ def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool
 
 
 def _tiles(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool, dropped: bool = False
+    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool, **size: bool
 ) -> Iterator[SampleTile]:
-    for part in sample_tiles(plan, len(X), X.itemsize, dropped and not isinstance(sweeps, OwnAssembly)):
+    for part in sample_tiles(plan, len(X), X.itemsize, **({} if isinstance(sweeps, OwnAssembly) else size)):
         with single_threaded_blas():
             tile = sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
         yield tile
@@ -68,22 +73,36 @@ def assemble_hessian(
     """
     own = sweeps if isinstance(sweeps, OwnAssembly) else None
     total = HessianAccumulator(plan, sweeps.dtype)
-    for tile in _tiles(sweeps, plan, w, X, T, s, exact):
-        columns = plan.columns(tile.n_samples, X.itemsize, TILE_BYTES)
-        rows = None
-        if not exact and worth_it(plan.schedule):
+    by_rows = not exact and worth_it(plan.schedule)
+    stacked = own is None and by_rows and pays(plan)
+    fine = own is None and not stacked and 2 * len(plan.stack_row) > plan.n_parameters
+    tiles = _tiles(sweeps, plan, w, X, T, s, exact, fine=fine)
+    while some := list(islice(tiles, FINE_TILES if fine else 1)):
+        columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, TILE_BYTES)
+        rows: list[OutputRows | None] = [None] * len(some)
+        if by_rows:
             with single_threaded_blas():
-                rows = output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile)
-        if own is None and rows is not None and pays(plan):
-            add_stacked(plan, tile, rows, total.half)
+                rows = [output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile) for tile in some]
+        if stacked:
+            for tile, row in zip(some, rows, strict=True):
+                assert row is not None  # for mypy: by_rows
+                add_stacked(plan, tile, row, total.half)
             continue
 
-        def task(number: int, tile: SampleTile = tile, columns: Columns = columns, rows: OutputRows | None = rows) -> None:
+        def task(
+            number: int, some: list[SampleTile] = some, columns: Columns = columns, rows: list[OutputRows | None] = rows
+        ) -> None:
             start, stop = columns[number]
             if own is not None:
-                own.add_columns(plan, w, tile, rows, start, stop, total.half)
-            else:
-                total.add(tile, sweeps.column_tile(w, tile, start, stop) if rows is None else rows.column_tile(start, stop))
+                for tile, row in zip(some, rows, strict=True):
+                    own.add_columns(plan, w, tile, row, start, stop, total.half)
+                return
+            pairs = zip(some, rows, strict=True)
+            parts = (
+                (tile, sweeps.column_tile(w, tile, start, stop) if row is None else row.column_tile(start, stop))
+                for tile, row in pairs
+            )
+            total.add(start, stop, parts)
 
         if plan.tied:
             for number in range(len(columns)):

@@ -4,8 +4,7 @@ A Hessian is assembled from tiles.  A backend runs the sweeps for a *sample tile
 tile* (a run of rows l) and hands over plain arrays; `graphbp.second_order.assembly` multiplies them into the Hessian:
 
     for part in sample tiles:                     tile = sweeps.sample_tile(w, X[part], T[part], s[part])
-        for start, stop in plan.columns(...):         column = sweeps.column_tile(w, tile, start, stop)
-            accumulator.add(tile, column)
+    for start, stop in plan.columns(...):         accumulator.add(start, stop, ((tile, sweeps.column_tile(w, tile, start, stop)) for each tile))
 
 A backend that has faster sweeps (a JIT, a GPU copying back) implements `SecondOrderSweeps` and reuses everything else; one that
 can also multiply faster than BLAS does for irregular parts may replace pieces of the assembly, since `HessianPlan` is public too.

@@ -34,7 +34,9 @@ def irregular(seed=0, hidden=12, error="sum_of_squares", output="identity", dtyp
     g.add_node("deep", units=5, activation="sigmoid", bias=rng.normal(size=5))
     g.add_edge("wide", "deep", weight=rng.normal(size=(5, 7)) / 3)
     g.add_edge("x", "deep", weight=rng.normal(size=(5, 6)) / 3)
-    names = []
+    g.add_node("side", activation="tanh", bias=0.2)  # of the level of "wide", but of no dense block
+    g.add_edge("x", "side", weight=rng.normal(size=(1, 6)) / 3)
+    names = ["side"]
     for i in range(hidden):
         g.add_node(i, activation="tanh", bias=float(rng.normal()))
         for name, units in (("wide", 7), ("deep", 5)):
@@ -229,8 +231,7 @@ CAUCHY = ErrorFunction(
 )
 
 
-@pytest.mark.parametrize("build", [irregular, scattered])
-@pytest.mark.parametrize(
+ERRORS = pytest.mark.parametrize(
     ("error", "output"),
     [
         ("sum_of_squares", "identity"),
@@ -242,16 +243,45 @@ CAUCHY = ErrorFunction(
     ],
     ids=lambda name: getattr(name, "name", name),
 )
-def test_stacked_rows_and_products_of_groups_give_the_same(build, error, output, monkeypatch):
-    net = build(error=error, output=output)
-    X, T = data(net, n=50)
-    if error == "binary_cross_entropy":
+
+
+def weighted_data(net, n=50):
+    """Targets that suit the error (for CAUCHY, far enough for a negative curvature), and sample weights, some of them 0."""
+    X, T = data(net, n)
+    if net.error_function.targets == "probability":
         T = (T > 0).astype(float)
-    if error is CAUCHY:
+    if net.error_function is CAUCHY:
         T *= 4
         assert (CAUCHY.d2y(net.forward(X), T) < 0).any()
-    s = np.random.default_rng(2).uniform(0.5, 2, len(X))
+    s = np.random.default_rng(2).uniform(0.5, 2, n)
     s[:7] = 0
+    return X, T, s
+
+
+@pytest.mark.parametrize("build", [irregular, scattered])
+@ERRORS
+def test_single_units_take_part_where_they_lead(build, error, output, monkeypatch):
+    """Against products with unit vectors, which know nothing of the plan; again in many small pieces."""
+    net = build(error=error, output=output)
+    X, T, s = weighted_data(net)
+    exact, outer = (op(X, T, s) @ np.eye(net.n_parameters) for op in (net.hessian_operator, net.outer_product_operator))
+    monkeypatch.setattr(hessian, "pays", lambda plan: False)
+    for small in (False, True):
+        if small:
+            monkeypatch.setattr(hessian, "FINE_SAMPLES", 9)
+            monkeypatch.setattr(assembly, "WORK", 40 * 11)
+            monkeypatch.setattr(assembly, "SMALL", 100)
+            monkeypatch.setattr(assembly, "STACK", 33 * 5)
+        for found, expected in ((net.hessian(X, T, s), exact), (net.outer_product_hessian(X, T, s), outer)):
+            np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+            np.testing.assert_array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("build", [irregular, scattered])
+@ERRORS
+def test_stacked_rows_and_products_of_groups_give_the_same(build, error, output, monkeypatch):
+    net = build(error=error, output=output)
+    X, T, s = weighted_data(net)
     expected = net.outer_product_operator(X, T, s) @ np.eye(net.n_parameters)
     monkeypatch.setattr(stacked, "SINGLE_COST", -1000)
     assert not stacked.pays(HessianPlan.of(net.schedule))
@@ -277,6 +307,17 @@ def test_curvature_of_units_in_small_tiles(monkeypatch):
     assert len(list(hessian.sample_tiles(HessianPlan.of(net.schedule), 90, 8, dropped=True))) == 3
     for _ in range(2):
         np.testing.assert_allclose(net.hessian_diagonal(X, T), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_other_weights_in_the_same_columns():
+    """What a thread keeps of the edges between sample tiles belongs to the weights that it was made of."""
+    net = scattered(hidden=5)
+    X, T = data(net, n=5)
+    assert len(HessianPlan.of(net.schedule).columns(len(X), 8, hessian.TILE_BYTES)) == 1
+    for _ in range(2):
+        expected = net.hessian_operator(X, T) @ np.eye(net.n_parameters)
+        np.testing.assert_allclose(net.hessian(X, T), expected, rtol=1e-11, atol=1e-12)
+        net.weights[:] = net.weights * 1.5
 
 
 def test_same_bits_every_time_and_float32():
