@@ -2,10 +2,10 @@ r"""The Hessian's assembly, compiled: what the perturbed units of one column til
 
     H_(ji),(lk) = Σ_n z_i (B_lj z_k + δ_l Φ_kj)        for a unit j of the tile and a unit l at or after it
 
-The three products are those of `graphbp.second_order.assembly`.  Between groups of several units BLAS multiplies pairs of units by
-pairs of sources; its factors are formed for `CHUNK` samples and a block of pairs at a time, and so never leave the second-level
-cache, and each block of sums goes to L once.  Units with sources of their own take `graphbp_numba.products.tile_sums`: there BLAS
-would need the bracket written out for every pair (j, l).
+The three products are those of `graphbp.second_order.assembly`.  Between groups of several units pairs of units are multiplied by pairs
+of sources, by this backend's own matrix products (`graphbp_numba.tile_products`): blocks of `UNIT_PAIRS` rows B_lj, and z_i z_k by sample,
+whose sums go to L once.  Units with sources of their own take `graphbp_numba.products.tile_sums`: there a matrix product would need the
+bracket written out for every pair (j, l).
 
 B comes from a column's sweeps, or is formed here row by row as GᵀΛG, from the rows G_c and (ΛG)_c of a few outputs.
 """
@@ -20,21 +20,21 @@ import numpy.typing as npt
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned
-from graphbp_numba.products import SLOTS, gemm, sum_products, tile_sums
-from graphbp_numba.rows import copy_rows, item_size, multiply_rows, reals
+from graphbp_numba.products import SLOTS, sum_products, tile_sums
+from graphbp_numba.rows import copy_rows, fill_rows, item_size, multiply_rows, reals
+from graphbp_numba.tile_products import TILE_VECTORS, add_transposed, multiply, transpose
 
-__all__ = ["CHUNK", "add_group", "add_singles", "mirror", "scratch_bytes"]
+__all__ = ["add_group", "add_singles", "mirror", "scratch_bytes"]
 
 Array = npt.NDArray[Any]
 
-CHUNK = 256
-"""Samples whose rows are multiplied at a time (float64; twice as many in float32, the same bytes)."""
+CHUNK = 1032
+"""Samples that single units take at a time (float64; twice as many in float32, the same bytes): nine rows z_i of so many, and those that
+pass by, fit in a first-level cache."""
 
-LONG_CHUNK = 1032
-"""The same for single units: their tiles of sums read few rows at a time, and the sum over lanes at the end of each chunk costs."""
-
-UNIT_PAIRS, SOURCE_PAIRS = 256, 512
-"""A block of sums: so many pairs of units by so many pairs of sources."""
+UNIT_PAIRS, SOURCE_TILES = 256, 16
+"""A block of sums: so many pairs of units by so many tiles of pairs of sources.  What a product reads of the latter at a time is half a
+second-level cache."""
 
 RING = 4
 """Rows B_lj kept while the weights of one tile are taken: they belong to at most three units."""
@@ -42,11 +42,16 @@ RING = 4
 MAX_SOURCES = 9
 """Sources of one tile of sums."""
 
+MIRROR = 64
+"""Rows and columns of L taken at a time where it is added to its transpose; whole vectors."""
 
-def scratch_bytes(itemsize: int) -> int:
-    """Of the buffer that the entries here work in."""
-    rows = UNIT_PAIRS + SOURCE_PAIRS  # of groups; single units take (RING + 1) · LONG_CHUNK, which is less
-    return rows * CHUNK * 8 + UNIT_PAIRS * SOURCE_PAIRS * itemsize + 3 * VECTOR_BYTES
+
+def scratch_bytes(n: int, slots: int, itemsize: int) -> int:
+    """Of the buffer that the entries here work in, for rows of n samples (padded) and so many weights of single units."""
+    row = TILE_VECTORS * VECTOR_BYTES
+    pairs = (UNIT_PAIRS + row // itemsize) * n * itemsize + SOURCE_TILES * row * (n + UNIT_PAIRS)
+    singles = (RING + 1) * CHUNK * 8 + ((slots + SLOTS) * MAX_SOURCES + VECTOR_BYTES) * itemsize
+    return max(pairs, singles) + 4 * VECTOR_BYTES
 
 
 @kernel
@@ -68,6 +73,12 @@ def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int,
         sum_products(tag, out, _row(g, j, 0, n0), _row(weighted, l, 0, n0), g.shape[2] * g.itemsize, g.shape[1], vectors)
     else:
         copy_rows(tag, out, _row(B, l - c0, j - c0, n0), vectors)
+
+
+@kernel
+def _leads(reach: Any, j: int, k: int) -> bool:
+    """Whether z_k depends on a_j: Φ_kj is there.  The unit that biases come from, the last of all, does not."""
+    return k == j or (k < len(reach) and reach[k, j])
 
 
 # -- single units ------------------------------------------------------------------------------------------------------------
@@ -99,21 +110,6 @@ def _tile(tag: Any, sources: int, bent: bool, rows: int, others: int, vectors: i
         tile_sums(tag, (0, 0, 0, 0, 0, 0, 0, 0, 0), (0,), rows, others, vectors, out)
 
 
-@kernel
-def _add_row(row: Any, index: Any, first: int, stop: int, share: Any, values: Any, at: int) -> None:
-    """row[index[i]] += share · values[at + i − first] for i = first..stop, holes (−1) left out; runs of positions as vectors."""
-    i = first
-    while i < stop:
-        place, count = index[i], 1
-        while i + count < stop and index[i + count] == place + count:
-            count += 1
-        if place >= 0:
-            into, found = row[place : place + count], values[at + i - first : at + i - first + count]
-            for k in range(count):
-                into[k] += share * found[k]
-        i += count
-
-
 def _make_add_singles(digest: str) -> Any:
     def add_singles(
         tag: Any,
@@ -135,6 +131,7 @@ def _make_add_singles(digest: str) -> Any:
         stack_row: Any,
         stack_source: Any,
         stack_index: Any,
+        reach: Any,
         half: Any,
         buffer: Any,
     ) -> None:
@@ -143,59 +140,66 @@ def _make_add_singles(digest: str) -> Any:
         A pair of two weights of one unit stands in both halves, and counts half.
         """
         len(digest)
-        n_rows, n = z.shape[0] - 1, z.shape[1]
-        lanes = VECTOR_BYTES // item_size(tag)
-        chunk = LONG_CHUNK * 8 // item_size(tag)
-        base = aligned(buffer)
-        out = base + RING * chunk * item_size(tag)
-        nothing = out + 2 * SLOTS * MAX_SOURCES * item_size(tag) // VECTOR_BYTES * VECTOR_BYTES
-        sums = carray(reals(tag, out), SLOTS * MAX_SOURCES)
-        zeros = carray(reals(tag, nothing), chunk)
-        zeros[:] = 0
-        rows, others = np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES * (z.shape[0] // MAX_SOURCES + 1), np.int64)
+        n, item = z.shape[1], item_size(tag)
+        lanes = VECTOR_BYTES // item
+        chunk = CHUNK * 8 // item
+        ring = aligned(buffer)
+        nothing = ring + RING * chunk * item
+        sums_at = nothing + chunk * item
+        fill_rows(tag, nothing, chunk // lanes)
+        rows, others = np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES, np.int64)
         exact, few, end = phi.shape[0] > 0, g.shape[0] > 0, stack_start[len(single_row)]
-        for n0 in range(0, n, chunk):
-            vectors = (min(n0 + chunk, n) - n0) // lanes
-            for u in range(first, last):
-                j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
-                parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES
-                for part in range(parts):
-                    at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
-                    for i in range(MAX_SOURCES):
-                        others[part * MAX_SOURCES + i] = _line(z, unit_source[min(at + i, stop - 1)], n0)
-                number = np.searchsorted(single_row, j)
-                made = number - 1
-                for s in range(stack_start[number], end, SLOTS):
-                    bent = False
-                    for k in range(SLOTS):
-                        slot = min(s + k, end - 1)
-                        l, source = stack_row[slot], stack_source[slot]  # noqa: E741  # the book's name of the second unit
-                        if few:
-                            while single_row[number] != l:
-                                number += 1
-                            rows[k] = base + number % RING * chunk * item_size(tag)
-                            if number > made:
-                                made = number
-                                _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, rows[k])
-                        else:
-                            rows[k] = _row(B, l - c0, j - c0, n0)
-                        rows[SLOTS + k] = _line(z, source, n0)
-                        if exact:
-                            reached = j <= source < n_rows
-                            bent = bent or reached
-                            rows[2 * SLOTS + k] = _line(delta, l, n0)
-                            rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
-                    for part in range(parts):
-                        at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
-                        width = (stop - at) | 1
-                        _tile(tag, width, bent, rows.ctypes.data, others[part * MAX_SOURCES :].ctypes.data, vectors, out)
-                        weights = min(SLOTS, end - s)
-                        for i in range(at, stop):
-                            if unit_index[i] >= 0:
-                                row = half[unit_index[i]]
-                                for k in range(weights):
-                                    share = half.dtype.type(0.5 if stack_row[s + k] == j else 1.0)
-                                    row[stack_index[s + k]] += share * sums[k * width + i - at]
+        for u in range(first, last):
+            j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
+            after = np.searchsorted(single_row, j)
+            begin = stack_start[after]
+            parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES
+            for part in range(parts):
+                at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
+                width = (stop - at) | 1
+                sums = carray(reals(tag, sums_at), (end - begin + SLOTS) * width + lanes)
+                sums[:] = 0
+                for n0 in range(0, n, chunk):
+                    vectors = (min(n0 + chunk, n) - n0) // lanes
+                    for i in range(width):
+                        others[i] = _line(z, unit_source[min(at + i, stop - 1)], n0)
+                    number, made = after, after - 1
+                    for s in range(begin, end, SLOTS):
+                        bent = False
+                        for k in range(SLOTS):
+                            slot = min(s + k, end - 1)
+                            l, source = stack_row[slot], stack_source[slot]  # noqa: E741  # the book's name of the second unit
+                            if few:
+                                while single_row[number] != l:
+                                    number += 1
+                                rows[k] = ring + number % RING * chunk * item
+                                if number > made:
+                                    made = number
+                                    _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, rows[k])
+                            else:
+                                rows[k] = _row(B, l - c0, j - c0, n0)
+                            rows[SLOTS + k] = _line(z, source, n0)
+                            if exact:
+                                reached = _leads(reach, j, source)
+                                bent = bent or reached
+                                rows[2 * SLOTS + k] = _line(delta, l, n0)
+                                rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
+                        _tile(tag, width, bent, rows.ctypes.data, others.ctypes.data, vectors, sums_at + (s - begin) * width * item)
+                s = begin
+                while s < end:
+                    count = 1  # positions that follow one another, of one unit j or of others
+                    while s + count < end and stack_index[s + count] == stack_index[s] + count:
+                        if (stack_row[s + count] == j) != (stack_row[s] == j):
+                            break
+                        count += 1
+                    share = half.dtype.type(0.5 if stack_row[s] == j else 1.0)
+                    for i in range(at, stop):
+                        if unit_index[i] >= 0:
+                            into = carray(reals(tag, _line(half, unit_index[i], 0) + stack_index[s] * item), count)
+                            found = carray(reals(tag, sums_at + ((s - begin) * width + i - at) * item), (count - 1) * width + 1)
+                            for k in range(count):
+                                into[k] += share * found[k * width]
+                    s += count
 
     return watch(compiled(add_singles))
 
@@ -214,10 +218,49 @@ def _list_pairs(first: Any, second: Any, rows: int, columns: int, lowest: int, t
     return count
 
 
+@kernel
+def _count_runs(index: Any) -> Any:
+    """How many positions from each on follow one another: index[u, i], index[u, i] + 1, ...; 0 at holes (−1)."""
+    runs = np.zeros_like(index)
+    for u in range(len(index)):
+        for i in range(index.shape[1] - 1, -1, -1):
+            if index[u, i] >= 0:
+                follows = i + 1 < index.shape[1] and index[u, i + 1] == index[u, i] + 1
+                runs[u, i] = runs[u, i + 1] + 1 if follows else 1
+    return runs
+
+
+@kernel
+def _add_row(tag: Any, row: int, index: Any, runs: Any, first: int, stop: int, share: Any, values: int) -> None:
+    """row[index[i]] += share · values[i − first] for i = first..stop, holes left out; runs of positions as vectors."""
+    item, i = item_size(tag), first
+    while i < stop:
+        place, count = index[i], max(1, min(runs[i], stop - i))
+        if place >= 0:
+            into = carray(reals(tag, row + place * item), count)
+            found = carray(reals(tag, values + (i - first) * item), count)
+            for k in range(count):
+                into[k] += share * found[k]
+        i += count
+
+
+@kernel
+def _multiply_pairs(tag: Any, x: Any, x_row: Any, y: Any, y_row: Any, first: int, stop: int, spare: int, out: int) -> None:
+    """The products x_row · y_row of the pairs first..stop, by sample: tiles of as many pairs as a row has lanes, zeros after the last."""
+    row, item, n = len(tag) * VECTOR_BYTES, item_size(tag), y.shape[1]
+    lanes, vectors, one = row // item, n * item // VECTOR_BYTES, (tag[0],)
+    for pair in range(first, stop, lanes):
+        for c in range(lanes):
+            if pair + c < stop:
+                multiply_rows(one, spare + c * n * item, _line(x, x_row[pair + c], 0), _line(y, y_row[pair + c], 0), vectors)
+            else:
+                fill_rows(one, spare + c * n * item, vectors)
+        transpose(tag, spare, n * item, lanes, n, out + (pair - first) // lanes * n * row, row)
+
+
 def _make_add_group(digest: str) -> Any:
     def add_group(
         tag: Any,
-        gemm_at: int,
         c0: int,
         z: Any,
         delta: Any,
@@ -240,13 +283,16 @@ def _make_add_group(digest: str) -> Any:
         """half += the pairs of a unit j = a..b of group p and a unit l of q, p itself or a later group."""
         len(digest)
         same = p_start == q_start
-        n, item = z.shape[1], item_size(tag)
-        chunk = CHUNK * 8 // item
-        base = aligned(buffer)
-        unit_rows, source_rows = base, base + UNIT_PAIRS * chunk * item
-        sums_at = source_rows + SOURCE_PAIRS * chunk * item
-        block = carray(reals(tag, sums_at), UNIT_PAIRS * SOURCE_PAIRS)
+        n, row, item = z.shape[1], len(tag) * VECTOR_BYTES, item_size(tag)
+        lanes, vectors, one = row // item, n * item // VECTOR_BYTES, (tag[0],)
+        left = aligned(buffer)
+        right = left + UNIT_PAIRS * n * item
+        spare = right + SOURCE_TILES * row * n
+        sums_at = spare + lanes * n * item
+        zeros, width = np.zeros(UNIT_PAIRS, z.dtype), SOURCE_TILES * row
         units, sources = len(q_index), len(q_sources)
+        to_j, j_runs = p_index[a - p_start : b - p_start], _count_runs(p_index[a - p_start : b - p_start])
+        l_runs = _count_runs(q_index if same else q_index[:0])
         # within a group j ≥ l, i ≥ k; `l` counts the group's units from its start, `j` those of the tile from a
         most = max(units, sources) * max(b - a, len(p_sources))
         l_of, j_of, k_of, i_of = (
@@ -257,71 +303,67 @@ def _make_add_group(digest: str) -> Any:
         )
         unit_pairs = _list_pairs(l_of, j_of, units, b - a, a - p_start, same)
         source_pairs = _list_pairs(k_of, i_of, sources, len(p_sources), 0, same)
-        for u0 in range(0, unit_pairs, UNIT_PAIRS):
-            u1 = min(u0 + UNIT_PAIRS, unit_pairs)
-            for s0 in range(0, source_pairs, SOURCE_PAIRS):
-                s1 = min(s0 + SOURCE_PAIRS, source_pairs)
-                width = s1 - s0
-                block[: (u1 - u0) * width] = 0
-                for n0 in range(0, n, chunk):
-                    count = min(n0 + chunk, n) - n0
-                    vectors = count * item // VECTOR_BYTES
-                    for u in range(u0, u1):
-                        place = unit_rows + (u - u0) * chunk * item
-                        _curvature(tag, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], n0, vectors, place)
-                    for s in range(s0, s1):
-                        place = source_rows + (s - s0) * chunk * item
-                        multiply_rows(tag, place, _line(z, q_sources[k_of[s]], n0), _line(z, p_sources[i_of[s]], n0), vectors)
-                    gemm(tag, gemm_at, u1 - u0, width, count, unit_rows, chunk, source_rows, chunk, sums_at, width)
+        k_row, i_row = q_sources[k_of[:source_pairs]], p_sources[i_of[:source_pairs]]
+        for s0 in range(0, source_pairs, SOURCE_TILES * lanes):
+            s1 = min(s0 + SOURCE_TILES * lanes, source_pairs)
+            _multiply_pairs(tag, z, k_row, z, i_row, s0, s1, spare, right)
+            tiles = (s1 - s0 + lanes - 1) // lanes
+            for u0 in range(0, unit_pairs, UNIT_PAIRS):
+                u1 = min(u0 + UNIT_PAIRS, unit_pairs)
                 for u in range(u0, u1):
-                    values = block[(u - u0) * width : (u - u0 + 1) * width]
-                    to_l, to_j = q_index[l_of[u]], p_index[a + j_of[u] - p_start]
-                    share = half.dtype.type(0.5 if same and q_start + l_of[u] == a + j_of[u] else 1.0)
-                    k, at = k_of[s0], 0
-                    while at < width:  # the pairs (k, i) of one k, a run of i
-                        i = i_of[s0 + at]
-                        count = min(width - at, (k + 1 if same else len(p_sources)) - i)
-                        if to_l[k] >= 0:
-                            _add_row(half[to_l[k]], to_j, i, i + count, share, values, at)
-                        if same and to_j[k] >= 0:  # i and k exchanged, but for i = k
-                            _add_row(half[to_j[k]], to_l, i, min(i + count, k), share, values, at)
-                        k, at = k + 1, at + count
+                    place = left + (u - u0) * n * item
+                    _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
+                multiply(tag, left, n * item, row, right, n * row, n, u1 - u0, sums_at, width, row, tiles, zeros.ctypes.data, 0)
+                u = u0
+                while u < u1:
+                    l, last = l_of[u], u  # noqa: E741  # the book's name of the second unit
+                    while last < u1 and l_of[last] == l:
+                        last += 1
+                    at = 0
+                    while at < s1 - s0:  # the pairs (k, i) of one k, a run of i: for all j, which stand side by side in L
+                        k, i = k_of[s0 + at], i_of[s0 + at]
+                        stop = min(i + s1 - s0 - at, k + 1 if same else len(p_sources))
+                        for v in range(u, last):
+                            j, values = j_of[v], sums_at + (v - u0) * width + at * item
+                            share = half.dtype.type(0.5 if same and q_start + l == a + j else 1.0)
+                            if q_index[l, k] >= 0:
+                                row_at = _line(half, q_index[l, k], 0)
+                                _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, share, values)
+                            if same and to_j[j, k] >= 0:  # i and k exchanged, but for i = k
+                                row_at = _line(half, to_j[j, k], 0)
+                                _add_row(tag, row_at, q_index[l], l_runs[l], i, min(stop, k), share, values)
+                        at += stop - i
+                    u = last
         if same or not phi.shape[0]:
             return
         # the path term: pairs (k, j) that a path joins, by pairs (l, i)
         joined = 0
         for k in range(sources):
             for j in range(a, b):
-                row = q_sources[k]
-                if row == j or (j < row < z.shape[0] - 1 and reach[row, j]):
+                if _leads(reach, j, q_sources[k]):
                     k_of[joined], j_of[joined] = k, j - a
                     joined += 1
         others = _list_pairs(l_of, i_of, units, len(p_sources), 0, False)
-        for u0 in range(0, joined, UNIT_PAIRS):
-            u1 = min(u0 + UNIT_PAIRS, joined)
-            for s0 in range(0, others, SOURCE_PAIRS):
-                s1 = min(s0 + SOURCE_PAIRS, others)
-                width = s1 - s0
-                block[: (u1 - u0) * width] = 0
-                for n0 in range(0, n, chunk):
-                    count = min(n0 + chunk, n) - n0
-                    vectors = count * item // VECTOR_BYTES
-                    for u in range(u0, u1):
-                        place = unit_rows + (u - u0) * chunk * item
-                        copy_rows(tag, place, _row(phi, q_sources[k_of[u]] - c0, a + j_of[u] - c0, n0), vectors)
-                    for s in range(s0, s1):
-                        place = source_rows + (s - s0) * chunk * item
-                        multiply_rows(tag, place, _line(delta, q_start + l_of[s], n0), _line(z, p_sources[i_of[s]], n0), vectors)
-                    gemm(tag, gemm_at, u1 - u0, width, count, unit_rows, chunk, source_rows, chunk, sums_at, width)
+        l_row, i_row = q_start + l_of[:others], p_sources[i_of[:others]]
+        for s0 in range(0, others if joined else 0, SOURCE_TILES * lanes):
+            s1 = min(s0 + SOURCE_TILES * lanes, others)
+            _multiply_pairs(tag, delta, l_row, z, i_row, s0, s1, spare, right)
+            tiles = (s1 - s0 + lanes - 1) // lanes
+            for u0 in range(0, joined, UNIT_PAIRS):
+                u1 = min(u0 + UNIT_PAIRS, joined)
                 for u in range(u0, u1):
-                    values, to_j, k = block[(u - u0) * width : (u - u0 + 1) * width], p_index[a + j_of[u] - p_start], k_of[u]
-                    s = 0
-                    while s < width:  # the pairs (l, i) of one l, a run of i
-                        l, i = l_of[s0 + s], i_of[s0 + s]  # noqa: E741  # the book's name of the second unit
-                        count = min(width - s, len(p_sources) - i)
+                    copy_rows(one, left + (u - u0) * n * item, _row(phi, q_sources[k_of[u]] - c0, a + j_of[u] - c0, 0), vectors)
+                multiply(tag, left, n * item, row, right, n * row, n, u1 - u0, sums_at, width, row, tiles, zeros.ctypes.data, 0)
+                at = 0
+                while at < s1 - s0:  # the pairs (l, i) of one l, a run of i
+                    l, i = l_of[s0 + at], i_of[s0 + at]  # noqa: E741  # the book's name of the second unit
+                    stop = min(i + s1 - s0 - at, len(p_sources))
+                    for u in range(u0, u1):
+                        j, k, values = j_of[u], k_of[u], sums_at + (u - u0) * width + at * item
                         if q_index[l, k] >= 0:
-                            _add_row(half[q_index[l, k]], to_j, i, i + count, half.dtype.type(1), values, s)
-                        s += count
+                            row_at = _line(half, q_index[l, k], 0)
+                            _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, half.dtype.type(1), values)
+                    at += stop - i
 
     return watch(compiled(add_group))
 
@@ -330,16 +372,21 @@ def _make_add_group(digest: str) -> Any:
 
 
 def _make_mirror(digest: str) -> Any:
-    def mirror(half: Any, first: int, stop: int, block: int) -> None:
-        """L ← L + Lᵀ for the rows first..stop and the columns from there on, and their mirror images."""
+    def mirror(tag: Any, half: Any, first: int, stop: int) -> None:
+        """L ← L + Lᵀ for the rows first..stop and the columns from there on, and their mirror images; `first` is a multiple of lanes."""
         len(digest)
-        n = len(half)
-        for k0 in range(first, n, block):
-            for i in range(first, stop):
-                for k in range(max(i, k0), min(k0 + block, n)):
-                    total = half[i, k] + half[k, i]
-                    half[i, k] = total
-                    half[k, i] = total
+        n, item, step = len(half), item_size(tag), half.strides[0]
+        lanes = VECTOR_BYTES // item
+        whole = n // lanes * lanes
+        for k0 in range(first, whole, MIRROR):
+            for i in range(first, min(stop, whole), lanes):
+                for k in range(max(i, k0), min(k0 + MIRROR, whole), lanes):
+                    add_transposed(tag, half.ctypes.data + i * step + k * item, half.ctypes.data + k * step + i * item, step)
+        for i in range(first, stop):  # the last columns
+            for k in range(max(i, whole), n):
+                total = half[i, k] + half[k, i]
+                half[i, k] = total
+                half[k, i] = total
 
     return watch(compiled(mirror))
 

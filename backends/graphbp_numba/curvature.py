@@ -3,8 +3,9 @@ r"""The sweeps behind the Hessians that the core assembles: Φ and B of the clos
     forward   G_kl = 1 at k = l, else Σ_r w_kr Φ_rl,   Φ_kl = h'_k G_kl
     reverse   B_jl = h''_j β_j G_jl + h'_j Σ_s w_sj B_sl + Σ_c R_jc G_cl
 
-A column's two sweeps run on rows of one tile of samples and are then copied to the arrays of `graphbp.extend.ColumnTile`.  The
-tile's own state (z, h', δ, h''β) is swept anew for every column tile: one sweep among many, and nothing but X and T is kept.
+A column's two sweeps run on rows of one tile of samples, in the caches; of B only the rows from the column's own on are then copied to
+the arrays of `graphbp.extend.ColumnTile`, and of Φ those that a path leads to.  h', h''β and R are taken from the sample tile, R as a
+list of its entries that may not be zero.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
-from graphbp_numba.assembly import add_group, add_singles, mirror
+from graphbp_numba.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import aligned, tile_weights
+from graphbp_numba.kernels import aligned
 from graphbp_numba.plan import (
     IN_PTR,
     IN_SRC,
@@ -30,14 +31,12 @@ from graphbp_numba.plan import (
     ORDER,
     OUT_DST,
     OUT_PTR,
-    OUT_ROW,
     RUN_FIELDS,
     RUNS,
     START,
     STOP,
 )
-from graphbp_numba.products import gemm_address, padded_samples
-from graphbp_numba.quantities import begin_tile, reverse_tile, tile_deltas
+from graphbp_numba.products import aligned_array
 from graphbp_numba.rows import copy_rows, fill_rows, gather, item_size, multiply_add_rows, multiply_rows, pointer, reals
 from graphbp_numba.states import (
     A_DOT,
@@ -45,21 +44,17 @@ from graphbp_numba.states import (
     BETA,
     DELTA,
     HEAD,
-    KEPT,
-    OTHER,
     R_DELTA,
     SCRATCH,
     SLOPE_ROWS,
-    TARGET,
     Z_DOT,
-    A,
-    Z,
-    head_curvature,
     inject,
     place,
+    put_row,
     reverse_state,
-    slopes,
+    take_rows,
 )
+from graphbp_numba.tile_products import TILE_VECTORS
 
 if TYPE_CHECKING:
     from graphbp_numba.executable import NumbaExecutable
@@ -70,8 +65,6 @@ Array = npt.NDArray[Any]
 
 REACH_BYTES = 1 << 24
 """For so many units at a time that this holds their descendants, one byte a row."""
-
-_NO_PATHS = np.zeros((0, 0), np.bool_)
 
 
 @kernel
@@ -114,105 +107,105 @@ def _sweep_reverse(
             multiply_add_rows(tag, b + at, bend + at, g + at, b + at, end - start)
 
 
+@kernel
+def _at(values: Any, line: int, n0: int) -> Any:
+    """The address of values[line, n0]."""
+    return values.ctypes.data + (line * values.shape[1] + n0) * values.itemsize
+
+
+@kernel
+def _inject(tag: Any, table: Any, R: Any, heads: Any, n0: int, g: int, b: int, start: int) -> None:
+    """b = 0 from row `start` on, but for Σ_c R_jc G_c at the outputs: `heads` has the rows (j, c) of each line of R."""
+    row = len(tag) * VECTOR_BYTES
+    fill_rows(tag, b + start * row, table[N_ROWS] - start)
+    for e in range(len(heads)):
+        at = b + heads[e, 0] * row
+        multiply_add_rows(tag, at, _at(R, e, n0), g + heads[e, 1] * row, at, 1)
+
+
 def _make_columns(digest: str) -> Any:
     def columns(
         tag: Any,
         table: Any,
         w_in: Any,
         w_out: Any,
-        bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
+        slopes: Any,
+        bends: Any,
+        R: Any,
+        heads: Any,
+        n_samples: int,
         run_of: Any,
+        reach: Any,
         B: Any,
         phi_out: Any,
         buffer: Any,
-        exact: bool,
         start: int,
         first_column: int,
         stop_column: int,
         first: int,
         stop: int,
     ) -> None:
-        """B[j − start, l − start, n], and Φ likewise where `exact`, for columns l, and the tiles first..stop."""
+        """B[j − start, l − start, n] for j ≥ l, for columns l, and the tiles first..stop; Φ likewise, where a path leads from l to j.
+
+        For the outer product, arrays of no lines stand in place of h''β and Φ.
+        """
         len(digest)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
         base = aligned(buffer)
-        n_rows = table[N_ROWS]
+        n_rows, width, exact = table[N_ROWS], B.shape[1], phi_out.shape[0] > 0
         runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+        slope, bend, scratch = (
+            place(table, row, base, SLOPE_ROWS),
+            place(table, row, base, BEND),
+            place(table, row, base, SCRATCH),
+        )
         g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
-        scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
-        other, targets = place(table, row, base, OTHER), place(table, row, base, TARGET)
-        weights = carray(reals(tag, scratch + 4 * row), lanes)
-        b_rows, phi_rows = carray(reals(tag, b), (n_rows, lanes)), carray(reals(tag, phi), (n_rows, lanes))
-        last = (X.shape[0] - 1) // lanes
         for number in range(first, stop):
             n0 = number * lanes
-            count = min(lanes, X.shape[0] - n0)
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+            take_rows(tag, slopes, start, n0, slope + start * row, n_rows - start)
             if exact:
-                reverse_tile(tag, table, w_out, base, table[N_RUNS])
-                slopes(tag, table, place(table, row, base, A), bend, 2)
-                fill_rows(tag, bend, table[N_INPUTS])
-                multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
-            tile_weights(weights, sample_weight, n0, X.shape[0])
+                take_rows(tag, bends, start, n0, bend + start * row, n_rows - start)
             fill_rows(tag, g, n_rows)
             fill_rows(tag, phi, n_rows)
             for c in range(first_column, stop_column):
                 r = run_of[c]
-                end = runs[r, STOP]
-                fill_rows(tag, g + start * row, end - start)
-                fill_rows(tag, phi + start * row, end - start)
+                fill_rows(tag, g + start * row, runs[r, STOP] - start)
+                fill_rows(tag, phi + start * row, runs[r, STOP] - start)
                 _sweep_forward(tag, table, w_in.ctypes.data, g, phi, slope, c, r)
-                head_curvature(tag, table, z, keep, targets, weights, g, head, other, scratch, exact)
-                inject(tag, table, b, head)
-                _sweep_reverse(tag, table, w_out.ctypes.data, g, b, slope, bend, scratch, start, run_of[start], exact)
-                for j in range(start, n_rows):
-                    for lane in range(count):
-                        B[j - start, c - start, n0 + lane] = b_rows[j, lane]
-                    if number == last:
-                        B[j - start, c - start, X.shape[0] :] = 0
-                if exact:
-                    for j in range(start, n_rows):
-                        for lane in range(count):
-                            phi_out[j - start, c - start, n0 + lane] = phi_rows[j, lane]
-                        if number == last:
-                            phi_out[j - start, c - start, X.shape[0] :] = 0
+                _inject(tag, table, R, heads, n0, g, b, c)
+                _sweep_reverse(tag, table, w_out.ctypes.data, g, b, slope, bend, scratch, c, r, exact)
+                for j in range(c, n_rows):
+                    line = (j - start) * width + c - start
+                    put_row(tag, b + j * row, B, line, n0, n_samples)
+                    if exact and (j == c or reach[j, c]):
+                        put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
 
     return watch(compiled(columns))
 
 
 def _make_output_rows(digest: str) -> Any:
     def output_rows(
-        tag: Any, table: Any, w_in: Any, w_out: Any, bias: Any, X: Any, last_run: Any, g: Any, buffer: Any, first: int, stop: int
+        tag: Any, table: Any, w_out: Any, slopes: Any, n_samples: int, last_run: Any, g: Any, buffer: Any, first: int, stop: int
     ) -> None:
-        """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down; zeros past the last sample."""
+        """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
         len(digest)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
         base = aligned(buffer)
-        n = X.shape[0]
         delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
         head, beta = place(table, row, base, HEAD), place(table, row, base, BETA)
         heads = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
-        rows = carray(reals(tag, delta), (table[N_ROWS], lanes))
         for number in range(first, stop):
             n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
+            take_rows(tag, slopes, 0, n0, slope, table[N_ROWS])
             for c in range(table[N_OUTPUTS]):
                 heads[:] = 0
                 heads[c] = 1
                 inject(tag, table, delta, head)
                 reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
                 for j in range(table[N_INPUTS], table[N_ROWS]):
-                    for lane in range(min(lanes, n - n0)):
-                        g[j, c, n0 + lane] = rows[j, lane]
-                    if n0 + lanes >= n:
-                        g[j, c, n:] = 0
+                    put_row(tag, delta + j * row, g, j * table[N_OUTPUTS] + c, n0, n_samples)
 
     return watch(compiled(output_rows))
 
@@ -223,10 +216,11 @@ def _make_own_curvature(digest: str) -> Any:
         table: Any,
         w_in: Any,
         w_out: Any,
-        bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
+        slopes: Any,
+        bends: Any,
+        R: Any,
+        heads: Any,
+        n_samples: int,
         run_of: Any,
         wanted: Any,
         reached: Any,
@@ -247,23 +241,18 @@ def _make_own_curvature(digest: str) -> Any:
         runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
         in_ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
         out_ptr = carray(pointer(table[OUT_PTR]), n_rows + 1, np.int64)
-        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+        slope, bend, scratch = (
+            place(table, row, base, SLOPE_ROWS),
+            place(table, row, base, BEND),
+            place(table, row, base, SCRATCH),
+        )
         g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
-        scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
-        other, targets = place(table, row, base, OTHER), place(table, row, base, TARGET)
-        weights = carray(reals(tag, scratch + 4 * row), lanes)
         g_rows = carray(reals(tag, g), (n_rows, lanes))
-        found = carray(reals(tag, b), (n_rows, lanes))
         for number in range(first, stop):
             n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+            take_rows(tag, slopes, first_column, n0, slope + first_column * row, n_rows - first_column)
             if exact:
-                reverse_tile(tag, table, w_out, base, table[N_RUNS])
-                slopes(tag, table, place(table, row, base, A), bend, 2)
-                multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
-            tile_weights(weights, sample_weight, n0, X.shape[0])
+                take_rows(tag, bends, first_column, n0, bend + first_column * row, n_rows - first_column)
             fill_rows(tag, phi, n_rows)
             fill_rows(tag, g, n_rows)
             for c in range(len(reached)):
@@ -277,13 +266,13 @@ def _make_own_curvature(digest: str) -> Any:
                     if below[k]:
                         gather(tag, phi, table[IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
                         multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
-                head_curvature(tag, table, z, keep, targets, weights, g, head, other, scratch, exact)
                 for k in range(l, n_rows):
                     if below[k] or k == l:
                         fill_rows(tag, b + k * row, 1)
-                for k in range(table[N_OUTPUTS]):
-                    if below[out_row[k]] or out_row[k] == l:
-                        copy_rows(tag, b + out_row[k] * row, head + k * row, 1)
+                for e in range(len(heads)):
+                    one, two = heads[e]
+                    if (below[one] or one == l) and (below[two] or two == l):
+                        multiply_add_rows(tag, b + one * row, _at(R, e, n0), g + two * row, b + one * row, 1)
                 for r in range(table[N_RUNS] - 1, run_of[l] - 1, -1):
                     if runs[r, LEAF]:
                         continue
@@ -294,8 +283,7 @@ def _make_own_curvature(digest: str) -> Any:
                             multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
                             if exact:
                                 multiply_add_rows(tag, b + j * row, bend + j * row, g + j * row, b + j * row, 1)
-                for lane in range(min(lanes, X.shape[0] - n0)):
-                    own[l, n0 + lane] = found[l, lane]
+                put_row(tag, b + l * row, own, l, n0, n_samples)
                 for k in range(l, n_rows):  # zeros for the next unit
                     if below[k] or k == l:
                         fill_rows(tag, phi + k * row, 1)
@@ -344,7 +332,6 @@ class NumbaSecondOrderSweeps:
         self.schedule: Schedule = executable.schedule
         self.dtype = executable.dtype
         self.weights = executable.all_weights(theta)
-        self.gemm_at = gemm_address(self.dtype.name)  # SciPy's BLAS is loaded before the tasks begin, so its threads are held too
         self.run_of = np.searchsorted(executable.plan.runs[:, START], np.arange(self.schedule.n_rows), side="right") - 1
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
@@ -353,33 +340,57 @@ class NumbaSecondOrderSweeps:
         """z, h', and for the exact Hessian δ and h''β, of some samples."""
         run, n_rows, n = self.executable, self.schedule.n_rows, x.shape[1]
         X, T = np.ascontiguousarray(x.T), np.ascontiguousarray(t.T)
-        a, slope = np.empty((n_rows, n), self.dtype), np.empty((n_rows, n), self.dtype)
-        z = np.ones((n_rows + 1, n), self.dtype)
-        delta, bend = (np.empty((n_rows, n), self.dtype), np.empty((n_rows, n), self.dtype)) if exact else (None, None)
-        run.state(self.weights, X, T, s, a, z[:n_rows], slope, delta, bend)
+        a, z, slope, delta, bend = run.state(self.weights, X, T, s, True, True, True, exact, exact)
+        z[n_rows, :n] = 1
         curvature = []
         for head in run.plan.output_heads:
             rows = self.schedule.output_rows[head.positions]
-            value = (head.output_hessian if exact else head.gauss_newton)(a[rows], z[rows], t[head.positions])
+            value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
             curvature.append(OutputCurvature(rows, value if s is None else value * s))
-        s = run.none if s is None else np.ascontiguousarray(s)
-        padded = {"z": self._padded(z), "delta": self._padded(z[:0] if delta is None else delta)}
-        return SampleTile(z, slope, delta, bend, tuple(curvature), exact, {"X": X, "T": T, "s": s, **padded})
+        heads, R = self._head_lines(curvature, z.shape[1])
+        padded = {"z": z, "slope": slope, "delta": delta, "bend": bend, "heads": heads, "R": R}
+        of_delta, of_bend = (values[:n_rows, :n] if exact else None for values in (delta, bend))
+        return SampleTile(z[:, :n], slope[:n_rows, :n], of_delta, of_bend, tuple(curvature), exact, padded)
+
+    def _head_lines(self, curvature: list[OutputCurvature], padded: int) -> tuple[Array, Array]:
+        """Every entry of R that may not be zero as a line of its own: its rows (entries, 2), and values with room for a line behind."""
+        pairs, values = [np.empty((0, 2), np.int64)], [np.empty((0, 0))]
+        for head in curvature:
+            k, n = len(head.rows), head.value.shape[-1]
+            one, two = (np.repeat(head.rows, k), np.tile(head.rows, k)) if head.coupled else (head.rows, head.rows)
+            pairs.append(np.stack([one, two], axis=1))
+            values.append(head.value.reshape(-1, n))
+        heads = np.concatenate(pairs)
+        R = aligned_array((len(heads) + 1, padded), self.dtype)
+        R[:, :] = 0
+        at = 0
+        for value in values:
+            R[at : at + len(value), : value.shape[1]] = value
+            at += len(value)
+        return heads, R
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
-        B, phi = self._columns(tile, start, stop)
+        width = stop - start
+        B, phi = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
+        joined = self.executable.hessian_plan.reach[start:, start:stop] | np.eye(len(B), width, dtype=bool)
+        phi[~joined[: len(phi)]] = 0
         return ColumnTile(start, stop, B[:, :, : tile.n_samples], phi[:, :, : tile.n_samples] if tile.exact else None)
 
-    def _columns(self, tile: SampleTile, start: int, stop: int) -> tuple[Array, Array]:
-        """B and Φ of a column tile, zeros past the last sample."""
+    def _column_bytes(self, tile: SampleTile, start: int, stop: int) -> int:
+        """Of B and Φ."""
+        values = (self.schedule.n_rows - start) * (stop - start) * int(tile.cache["z"].shape[1])
+        return (2 if tile.exact else 1) * values * self.dtype.itemsize + VECTOR_BYTES
+
+    def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> tuple[Array, Array]:
+        """B and Φ of a column tile, zeros past the last sample; they live in `memory`."""
         run = self.executable
         width = stop - start
-        shape = (self.schedule.n_rows - start, width, tile.cache["z"].shape[1])
-        B, phi = (aligned_array(shape if wanted else (0, *shape[1:]), self.dtype) for wanted in (True, tile.exact))
-        X, T, s = tile.cache["X"], tile.cache["T"], tile.cache["s"]
-        vectors = run.state_vectors(len(X))
-        tiles = run.n_tiles(len(X), vectors)
+        lines = (self.schedule.n_rows - start) * width
+        both = aligned_array((2 * lines if tile.exact else lines, tile.cache["z"].shape[1]), self.dtype, memory)
+        B, phi = (part.reshape(-1, width, both.shape[1]) for part in (both[:lines], both[lines:]))
+        vectors = run.column_vectors(tile.n_samples)
+        tiles = run.n_tiles(tile.n_samples, vectors)
         groups = min(width, max(1, 16 // tiles))  # few samples: the columns too are shared out
 
         def task(number: int) -> None:
@@ -387,21 +398,25 @@ class NumbaSecondOrderSweeps:
             first, last = start + width * group // groups, start + width * (group + 1) // groups
             with run.state_buffer(vectors) as buffer:
                 tag, table = run.tags[vectors], run.plan.table
-                given = (X, T, s, self.run_of, B, phi, buffer, tile.exact)
-                columns(tag, table, *self.weights, *given, start, first, last, part, part + 1)
+                given = (*self._state(tile), self.run_of, run.hessian_plan.reach, B, phi, buffer)
+                columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
 
         run_tasks(task, tiles * groups, blas=False)
         return B, phi
 
+    def _state(self, tile: SampleTile) -> tuple[Any, ...]:
+        """What the sweeps of a sample tile start from: h', h''β, R, its rows, and n."""
+        return (*(tile.cache[name] for name in ("slope", "bend", "R", "heads")), tile.n_samples)
+
     def output_rows(self, w: Array, tile: SampleTile) -> OutputRows:
         """G of the outputs, zeros past the last sample, and ΛG."""
         run, plan = self.executable, self.executable.plan
-        X = tile.cache["X"]
+        n = tile.n_samples
         g = aligned_array((self.schedule.n_rows, self.schedule.n_outputs, tile.cache["z"].shape[1]), self.dtype)
         g[: self.schedule.n_inputs] = 0
-        run.on_tiles(len(X), output_rows, *self.weights, X, plan.output_stop, g)
+        run.on_tiles(n, output_rows, self.weights[1], tile.cache["slope"], n, plan.output_stop, g, vectors=run.column_vectors(n))
+        g[:, :, n:] = 0
         weighted = aligned_array(g.shape, self.dtype)
-        n = tile.n_samples
         weighted[:, :, n:] = 0
         weigh_rows(self.schedule, g[:, :, :n], tile, weighted[:, :, :n])
         return OutputRows(g, weighted)
@@ -409,10 +424,10 @@ class NumbaSecondOrderSweeps:
     def own_curvature(self, w: Array, tile: SampleTile, wanted: Array) -> Array:
         """B_jj of the rows that are `wanted`, zeros elsewhere: (n_rows, n)."""
         run, n_rows = self.executable, self.schedule.n_rows
-        own = np.zeros((n_rows, tile.n_samples), self.dtype)
-        X, T, s = tile.cache["X"], tile.cache["T"], tile.cache["s"]
-        vectors = run.state_vectors(len(X))
-        tiles = run.n_tiles(len(X), vectors)
+        own = aligned_array((n_rows, tile.cache["z"].shape[1]), self.dtype)
+        own[:] = 0
+        vectors = run.column_vectors(tile.n_samples)
+        tiles = run.n_tiles(tile.n_samples, vectors)
         step = max(1, REACH_BYTES // n_rows)
         parts = min(tiles, 64)
         for start in range(self.schedule.n_inputs, n_rows, step):
@@ -425,12 +440,12 @@ class NumbaSecondOrderSweeps:
                 first, last = len(reached) * group // groups, len(reached) * (group + 1) // groups
                 with run.state_buffer(vectors) as buffer:
                     tag, table = run.tags[vectors], run.plan.table
-                    given = (X, T, s, self.run_of, wanted, reached[first:last], own, buffer, tile.exact, start + first)
-                    own_curvature(tag, table, *self.weights, *given, tiles * part // parts, tiles * (part + 1) // parts)
+                    given = (*self._state(tile), self.run_of, wanted, reached[first:last], own, buffer, tile.exact, start + first)
+                    own_curvature(tag, table, *self.weights[:2], *given, tiles * part // parts, tiles * (part + 1) // parts)
 
             descendants(run.plan.table, start, reached)
             run_tasks(task, parts * groups, blas=False)
-        return own
+        return own[:, : tile.n_samples]
 
     # -- assembly ------------------------------------------------------------------------------------------------------------
 
@@ -439,46 +454,32 @@ class NumbaSecondOrderSweeps:
     ) -> None:
         """half += everything that the perturbed units start..stop contribute together with units at or after them."""
         n_padded = tile.cache["z"].shape[1]
-        none = np.empty((0, 0, n_padded), self.dtype)
-        B, phi = (none, none) if rows is not None else self._columns(tile, start, stop)
-        g, weighted = (none, none) if rows is None else (rows.g, rows.weighted)
-        tag = (self.dtype.type(0),)
-        z, delta = tile.cache["z"], tile.cache["delta"]
-        with self.executable.assembly_buffer() as buffer:
+        none, no_paths = np.empty((0, 0, n_padded), self.dtype), plan.reach[:0]
+        run, itemsize = self.executable, self.dtype.itemsize
+        scratch = run.scratch("assembly", scratch_bytes(n_padded, len(plan.stack_row), itemsize))
+        with run.scratch("columns", 0 if rows is not None else self._column_bytes(tile, start, stop)) as memory, scratch as buffer:
+            B, phi = (none, none) if rows is not None else self._columns(tile, start, stop, memory)
+            g, weighted = (none, none) if rows is None else (rows.g, rows.weighted)
+            tag, tiles_tag = (self.dtype.type(0),), (self.dtype.type(0),) * TILE_VECTORS
+            z, delta = tile.cache["z"], tile.cache["delta"]
             for group in plan.groups:
                 a, b = max(group.start, start), min(group.stop, stop)
                 if a >= b:
                     continue
                 for other in plan.groups_of_several:
                     if other.start >= group.start:
-                        reach = plan.reach if tile.exact and other is not group else _NO_PATHS
+                        reach = plan.reach if tile.exact and other is not group else no_paths
                         p, q = (group.start, group.sources, group.index), (other.start, other.sources, other.index)
-                        add_group(tag, self.gemm_at, start, z, delta, B, phi, g, weighted, reach, *p, a, b, *q, half, buffer)
+                        add_group(tiles_tag, start, z, delta, B, phi, g, weighted, reach, *p, a, b, *q, half, buffer)
             if len(plan.single_rows) and plan.single_rows[-1] >= start:
-                units = plan.units
+                units, reach = plan.units, plan.reach if tile.exact else no_paths
                 first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
                 listed = (units.row, units.start, units.source, units.index, first, last)
                 stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
-                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, half, buffer)
+                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, reach, half, buffer)
 
     def finish(self, half: Array) -> Array:
         """L + Lᵀ, in place."""
-        block = 64
-        run_tasks(lambda k: mirror(half, k * block, min((k + 1) * block, len(half)), block), -(-len(half) // block), blas=False)
+        tag, n = (self.dtype.type(0),), len(half)
+        run_tasks(lambda k: mirror(tag, half, k * MIRROR, min((k + 1) * MIRROR, n)), -(-n // MIRROR), blas=False)
         return half
-
-    def _padded(self, values: Array) -> Array:
-        """A copy with whole vectors of samples: zeros past the last one."""
-        rows, n = values.shape
-        out = aligned_array((rows, padded_samples(n, values.itemsize)), self.dtype)
-        out[:, :n] = values
-        out[:, n:] = 0
-        return out
-
-
-def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array, not filled, that begins where a vector may stand."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size + VECTOR_BYTES, np.uint8)
-    first = -memory.ctypes.data % VECTOR_BYTES
-    return memory[first : first + size].view(dtype).reshape(shape)

@@ -23,12 +23,12 @@ from graphbp.extend import (
     run_tasks,
 )
 from graphbp_numba import kernels, quantities
-from graphbp_numba.assembly import scratch_bytes
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath, in_parts
 from graphbp_numba.plan import BUFFER_ROWS, ROW_COST, Plan, make_plan
+from graphbp_numba.products import aligned_array, padded_samples
 from graphbp_numba.stages import Stages, find_stages, forward_stages
 from graphbp_numba.states import state_rows
 
@@ -54,6 +54,8 @@ TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
 """Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
 KEPT_BYTES = 256 << 20
+COLUMN_ROWS = 400
+"""So many rows of four vectors, of h', h''β, G, Φ and B, are half a second-level cache."""
 """Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
 every 4 KiB, as much as the sweep itself where samples are few."""
 
@@ -75,7 +77,7 @@ class NumbaExecutable:
         self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
         self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
         self._kept: dict[tuple[int, ...], deque[Array]] = {}
-        self._assembly_buffers: deque[Array] = deque(maxlen=16)
+        self._scratch: dict[str, deque[Array]] = {}
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
 
@@ -94,6 +96,11 @@ class NumbaExecutable:
     def state_vectors(self, n_samples: int) -> int:
         """The same where all rows' state is kept: several times the memory."""
         return 1 if n_samples <= self.width else 2
+
+    def column_vectors(self, n_samples: int) -> int:
+        """The same where a tile's state is swept again for every unit."""
+        small = self.schedule.n_rows <= COLUMN_ROWS and n_samples > 2 * self.width
+        return 4 if small else self.state_vectors(n_samples)
 
     def vectors(self, n_samples: int) -> int:
         """Vectors a row of a tile: few for few samples, and for so many rows that a wide tile would leave the cache."""
@@ -306,17 +313,24 @@ class NumbaExecutable:
 
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
         """a, z, δ of every row and sample."""
-        a, z, delta = (np.empty((self.schedule.n_rows, len(X)), self.dtype) for _ in range(3))
-        self.state(self.all_weights(theta), X, T, sample_weight, a, z, None, delta, None)
-        return TraceArrays(a, z, delta)
+        n_rows, n = self.schedule.n_rows, len(X)
+        a, z, _, delta, _ = self.state(self.all_weights(theta), X, T, sample_weight, True, True, False, True, False)
+        return TraceArrays(*(np.ascontiguousarray(values[:n_rows, :n]) for values in (a, z, delta)))
 
-    def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: Array | None) -> None:
-        """Fill a, z, h', δ and h''β, each (n_rows, N) or None where it is not wanted."""
+    def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: bool) -> list[Array]:
+        """Those wanted of a, z, h', δ and h''β, each (n_rows + 1, padded N), the others (0, padded N); zeros past the last sample.
+
+        The last row is left to the caller, and there is room for one more behind it (see `states.take_rows`).
+        """
         s = self.none if sample_weight is None else np.ascontiguousarray(sample_weight)
-        if wanted[4] is not None:
+        if wanted[4]:
             self.plan.prepare("d2f")
-        arrays = [self._no_rows if array is None else array for array in wanted]
+        n_rows, padded = self.schedule.n_rows, padded_samples(len(X), self.dtype.itemsize)
+        arrays = [aligned_array((n_rows + 2 if want else 0, padded), self.dtype)[: n_rows + 1] for want in wanted]
         self.on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
+        for array in arrays:
+            array[:, len(X) :] = 0
+        return arrays
 
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W), exact; the sweeps are this backend's, the assembly is the core's."""
@@ -400,10 +414,10 @@ class NumbaExecutable:
             out[:, b] = self.collect(sums[:, b])
         return out
 
-    def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = ()) -> None:
+    def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = (), vectors: int = 0) -> None:
         """Run an entry that keeps every row's state over all tiles."""
         self.plan.prepare("df")
-        vectors = self.state_vectors(n_samples)
+        vectors = vectors or self.state_vectors(n_samples)
         tiles = self.n_tiles(n_samples, vectors)
         parts = min(tiles, 64)
 
@@ -439,14 +453,18 @@ class NumbaExecutable:
         self._state_buffers[vectors].append(buffer)
 
     @contextmanager
-    def assembly_buffer(self) -> Iterator[Array]:
-        """A buffer for the blocks of a Hessian's assembly, used before or new."""
+    def scratch(self, purpose: str, size: int) -> Iterator[Array]:
+        """So many bytes of any value, used before for the same purpose or new."""
+        free = self._scratch.setdefault(purpose, deque(maxlen=16))
         try:
-            buffer = self._assembly_buffers.pop()
+            memory = free.pop()
         except IndexError:
-            buffer = np.empty(scratch_bytes(self.dtype.itemsize), np.uint8)
-        yield buffer
-        self._assembly_buffers.append(buffer)
+            memory = self.none.view(np.uint8)
+        if len(memory) < size:
+            memory = np.empty(size, np.uint8)
+        yield memory
+        if size <= KEPT_BYTES:
+            free.append(memory)
 
     # -- shared ------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
-r"""Sums over samples, the inner loops of a Hessian's assembly: a small tile of sums in registers, and BLAS where its factors are regular.
+r"""Sums over samples, the inner loops of a Hessian's assembly for units with sources of their own: a small tile of sums in registers.
 
     tile_sums    s[k, i] = Σ_n (b_k z_k + d_k p_k) y_i        3 weights l ← k by up to 9 weights j ← i; the bracket is never stored
-    gemm         C += A Bᵀ                                     BLAS, from compiled code: no call back into Python, sums in place
     sum_products r = Σ_c x_c y_c                                one row, from a few pairs of rows
 
 Rows are runs of whole vectors of samples, aligned, and zero past the last sample.  A tile of 3 × 9 has 27 independent sums: on a
@@ -11,28 +10,23 @@ machine with 32 vector registers all of them stay there, and 30 multiplications 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from llvmlite import ir
+import numpy as np
+import numpy.typing as npt
 from numba import types
-from numba.extending import get_cython_function_address
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import instruction
-from graphbp_numba.lanes import INT32, INT64
+from graphbp_numba.lanes import INT64
 from graphbp_numba.rows import Shape, const, loop, reduce_group
 
-__all__ = ["SLOTS", "gemm", "gemm_address", "padded_samples", "sum_products", "tile_sums"]
+__all__ = ["SLOTS", "aligned_array", "padded_samples", "sum_products", "tile_sums"]
+
+Array = npt.NDArray[Any]
 
 SLOTS = 3
 """Weights l ← k of one tile."""
-
-
-@cache
-def gemm_address(dtype: str) -> int:
-    """Where SciPy's BLAS has the matrix product of a dtype."""
-    return int(get_cython_function_address("scipy.linalg.cython_blas", {"float64": "dgemm", "float32": "sgemm"}[dtype]))
 
 
 def padded_samples(n: int, itemsize: int) -> int:
@@ -41,41 +35,20 @@ def padded_samples(n: int, itemsize: int) -> int:
     return (vectors | 1) * (VECTOR_BYTES // itemsize)
 
 
-@instruction
-def gemm(context: Any, tag: Any, address: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any) -> Any:
-    """C (m, n) += A (m, k) Bᵀ (n, k), all row by row, `ld` numbers apart; `address` is Fortran's xGEMM."""
-
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        real = ctx.get_value_type(tag.dtype)
-        _, address, m, n, k, a, lda, b, ldb, c, ldc = arguments
-
-        def by_reference(value: Any, kind: Any) -> Any:
-            place = builder.alloca(kind)
-            builder.store(value, place)
-            return builder.ptrtoint(place, INT64)
-
-        def whole(value: Any) -> Any:
-            return by_reference(builder.trunc(value, INT32), INT32)
-
-        def letter(value: str) -> Any:
-            return by_reference(ir.Constant(ir.IntType(8), ord(value)), ir.IntType(8))
-
-        one = by_reference(ir.Constant(real, 1.0), real)
-        # column by column, as Fortran has it, this is Cᵀ += B Aᵀ
-        given = [letter("T"), letter("N"), whole(n), whole(m), whole(k), one, b, whole(ldb), a, whole(lda), one, c, whole(ldc)]
-        kind = ir.FunctionType(ir.VoidType(), [INT64] * len(given))
-        builder.call(builder.inttoptr(address, kind.as_pointer()), given)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i, i), generate
+def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], memory: Array | None = None) -> Array:
+    """An array, not filled, that begins where a vector may stand: in `memory`, which has room for a vector more than it, or in new bytes."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + VECTOR_BYTES, np.uint8) if memory is None else memory
+    first = -memory.ctypes.data % VECTOR_BYTES
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 @instruction
 def tile_sums(context: Any, tag: Any, sources: Any, bent: Any, rows: Any, others: Any, vectors: Any, out: Any) -> Any:
-    """out[k · I + i] = Σ_n (b_k z_k (+ d_k p_k)) y_i for 3 k and I = len(sources) i; len(bent) is 2 with the second product, else 1.
+    """out[k · I + i] += Σ_n (b_k z_k (+ d_k p_k)) y_i for 3 k and I = len(sources) i; len(bent) is 2 with the second product, else 1.
 
-    `rows` and `others` are where the addresses of the rows stand: b_k, z_k, d_k and p_k, and y_i; `out` has room for whole vectors.
+    `rows` and `others` are where the addresses of the rows stand: b_k, z_k, d_k and p_k, and y_i; `out` has room for whole vectors,
+    and what is there past the last sum stays.
     """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
@@ -112,8 +85,11 @@ def tile_sums(context: Any, tag: Any, sources: Any, bent: Any, rows: Any, others
         _, sums = loop(builder, const(0), vectors, 1, [shape.zero] * count, step)
         sums = sums + [shape.zero] * (-count % shape.width)
         for group in range(0, len(sums), shape.width):
-            total = reduce_group(shape, builder, sums[group : group + shape.width])
-            shape.store(builder, total, builder.add(out, const(group * shape.item)))
+            place = builder.add(out, const(group * shape.item))
+            total = builder.fadd(
+                shape.load(builder, place, shape.item), reduce_group(shape, builder, sums[group : group + shape.width])
+            )
+            shape.store(builder, total, place, shape.item)
         return ctx.get_dummy_value()
 
     i = types.intp

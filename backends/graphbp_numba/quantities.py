@@ -58,6 +58,7 @@ from graphbp_numba.states import (
     keep_outputs,
     place,
     push_outputs,
+    put_row,
     reverse_state,
     slopes,
     tangent_state,
@@ -141,7 +142,7 @@ def _make_state(digest: str) -> Any:
         first: int,
         stop: int,
     ) -> None:
-        """a, z, h', δ and h'' β of every row (n_rows, N); arrays of no rows are left out."""
+        """a, z, h', δ and h'' β of every row, in lines of whole vectors; arrays of no lines are left out."""
         len(digest)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
@@ -159,12 +160,8 @@ def _make_state(digest: str) -> Any:
                 fill_rows(tag, second, table[N_INPUTS])
                 multiply_rows(tag, second, second, beta, n_rows)
             for section, out in ((A, a), (Z, z), (SLOPE_ROWS, slope), (DELTA, delta), (BEND, bend)):
-                if out.shape[0]:
-                    rows = carray(reals(tag, place(table, row, base, section)), (n_rows, lanes))
-                    count = min(lanes, X.shape[0] - n0)
-                    for j in range(n_rows):
-                        for lane in range(count):
-                            out[j, n0 + lane] = rows[j, lane]
+                for j in range(n_rows if out.shape[0] else 0):
+                    put_row(tag, place(table, row, base, section) + j * row, out, j, n0, X.shape[0])
 
     return watch(compiled(state))
 

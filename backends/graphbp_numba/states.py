@@ -69,9 +69,11 @@ __all__ = [
     "head_curvature",
     "keep_outputs",
     "place",
+    "put_row",
     "reverse_state",
     "slopes",
     "state_rows",
+    "take_rows",
     "tangent_state",
 ]
 
@@ -95,6 +97,29 @@ def place(table: Any, row: int, base: int, section: int) -> Any:
     if section <= SCRATCH:
         return base + (section - HEAD) * table[N_OUTPUTS] * row
     return base + (3 * table[N_OUTPUTS] + SCRATCH_ROWS) * row
+
+
+@kernel
+def take_rows(tag: Any, source: Any, first: int, n0: int, target: int, count: int) -> None:
+    """A tile's rows from `count` rows of an array (rows, samples).  The last tile may read past the end of a row: one more must follow."""
+    step = source.shape[1] * item_size(tag)
+    at = source.ctypes.data + first * step + n0 * item_size(tag)
+    for j in range(count):
+        copy_rows(tag, target + j * len(tag) * VECTOR_BYTES, at + j * step, 1)
+
+
+@kernel
+def put_row(tag: Any, source: int, target: Any, line: int, n0: int, n_samples: int) -> None:
+    """target[line, n0:] = a tile's row, as much of it as there is room for, and zeros after the last tile; lines of whole vectors."""
+    item = item_size(tag)
+    n = target.shape[target.ndim - 1]
+    at, vectors = target.ctypes.data + (line * n + n0) * item, (n - n0) * item // VECTOR_BYTES
+    if vectors < len(tag):
+        copy_rows((tag[0],), at, source, vectors)
+        return
+    copy_rows(tag, at, source, 1)
+    if n0 + len(tag) * VECTOR_BYTES // item >= n_samples:
+        fill_rows((tag[0],), at + len(tag) * VECTOR_BYTES, vectors - len(tag))
 
 
 @kernel

@@ -33,7 +33,7 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, instruction, kernel, literal_instruction
 from graphbp_numba.rows import Shape, const, item_size, loop, reals
 
-__all__ = ["BLOCK_ROWS", "DEPTH", "TILE_VECTORS", "multiply", "transpose"]
+__all__ = ["BLOCK_ROWS", "DEPTH", "TILE_VECTORS", "add_transposed", "multiply", "transpose"]
 
 
 def _block() -> tuple[int, int]:
@@ -160,6 +160,23 @@ def multiply(
             j += BLOCK_ROWS if rest >= BLOCK_ROWS else (4 if rest >= 4 else (2 if rest >= 2 else 1))
 
 
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of a square of rows: the off-diagonal quarters of all blocks of 2 · half rows and columns change places."""
+    n = half = len(rows)
+    while half > 1:
+        half //= 2
+        low = [c if not c & half else n + c - half for c in range(n)]
+        high = [c + half if not c & half else n + c for c in range(n)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), mask) for mask in (low, high)]
+        made = list(rows)
+        for r in range(n):
+            if not r & half:
+                made[r] = builder.shuffle_vector(rows[r], rows[r + half], masks[0])
+                made[r + half] = builder.shuffle_vector(rows[r], rows[r + half], masks[1])
+        rows = made
+    return rows
+
+
 @instruction
 def _transpose_block(context: Any, tag: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
     """target[c, r] = source[r, c], as many rows and columns as a vector has lanes."""
@@ -167,25 +184,33 @@ def _transpose_block(context: Any, tag: Any, source: Any, source_step: Any, targ
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
         _, source, source_step, target, target_step = arguments
-        n = shape.width
-        rows = [shape.load(builder, builder.add(source, builder.mul(source_step, const(r))), shape.item) for r in range(n)]
-        half = n // 2
-        while half:  # swap the off-diagonal quarters of all blocks of 2 · half rows and columns
-            low = [c if not c & half else n + c - half for c in range(n)]
-            high = [c + half if not c & half else n + c for c in range(n)]
-            masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), mask) for mask in (low, high)]
-            made = list(rows)
-            for r in range(n):
-                if not r & half:
-                    made[r] = builder.shuffle_vector(rows[r], rows[r + half], masks[0])
-                    made[r + half] = builder.shuffle_vector(rows[r], rows[r + half], masks[1])
-            rows, half = made, half // 2
-        for c, value in enumerate(rows):
+        places = [builder.add(source, builder.mul(source_step, const(r))) for r in range(shape.width)]
+        columns = _transposed(builder, [shape.load(builder, place, shape.item) for place in places])
+        for c, value in enumerate(columns):
             shape.store(builder, value, builder.add(target, builder.mul(target_step, const(c))), shape.item)
         return ctx.get_dummy_value()
 
     i = types.intp
     return types.none(tag, i, i, i, i), generate
+
+
+@instruction
+def add_transposed(context: Any, tag: Any, one: Any, two: Any, step: Any) -> Any:
+    """A ← A + Bᵀ and B ← (A + Bᵀ)ᵀ, squares of as many rows and columns as a vector has lanes; they may be the same one."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = Shape(ctx, tag)
+        _, *bases, step = arguments
+        places = [[builder.add(base, builder.mul(step, const(r))) for r in range(shape.width)] for base in bases]
+        a, b = ([shape.load(builder, place, shape.item) for place in line] for line in places)
+        total = [builder.fadd(x, y) for x, y in zip(a, _transposed(builder, b), strict=True)]
+        for line, values in zip(places, (total, _transposed(builder, total)), strict=True):
+            for place, value in zip(line, values, strict=True):
+                shape.store(builder, value, place, shape.item)
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i), generate
 
 
 @kernel

@@ -15,9 +15,10 @@ from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import worth_it
 from graphbp.testing import tolerance
 from graphbp_numba import assembly
-from graphbp_numba.curvature import aligned_array
+from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import compile_events
-from graphbp_numba.products import SLOTS, gemm, gemm_address, padded_samples, sum_products, tile_sums
+from graphbp_numba.products import SLOTS, aligned_array, padded_samples, sum_products, tile_sums
+from graphbp_numba.tile_products import TILE_VECTORS
 
 DTYPES = ("float64", "float32")
 
@@ -30,11 +31,6 @@ def call_tile_sums(tag, sources, bent, rows, others, vectors, out):
 @njit
 def call_sum_products(tag, out, x, y, count, vectors):
     sum_products(tag, out.ctypes.data, x.ctypes.data, y.ctypes.data, x.shape[1] * x.itemsize, count, vectors)
-
-
-@njit
-def call_gemm(tag, at, m, n, k, a, b, c):
-    gemm(tag, at, m, n, k, a.ctypes.data, a.shape[1], b.ctypes.data, b.shape[1], c.ctypes.data, c.shape[1])
 
 
 def rows_of(rng, count, n, dtype):
@@ -54,13 +50,16 @@ def test_sums_of_a_tile(dtype, bent, sources):
     rng = np.random.default_rng(sources)
     lanes = 64 // np.dtype(dtype).itemsize
     rows, others = rows_of(rng, 2 * bent * SLOTS, 5 * lanes, dtype), rows_of(rng, sources, 5 * lanes, dtype)
-    out = aligned_array((32,), np.dtype(dtype))
+    out = rows_of(rng, 1, 48, dtype)[0]
+    before = out.astype(np.float64)
     tag = (np.dtype(dtype).type(0),)
     call_tile_sums(tag, (0,) * sources, (0,) * bent, addresses(rows), addresses(others), 5, out)
     b, z, *more = rows.astype(np.float64).reshape(-1, SLOTS, 5 * lanes)
     factor = b * z + (more[0] * more[1] if more else 0)
-    expected = factor @ others.astype(np.float64).T
-    np.testing.assert_allclose(out[: SLOTS * sources].reshape(SLOTS, sources), expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+    count = SLOTS * sources
+    expected = (factor @ others.astype(np.float64).T).ravel() + before[:count]
+    np.testing.assert_allclose(out[:count], expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(out[count:], before[count:])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -75,13 +74,13 @@ def test_sum_of_products_of_rows(dtype, count, vectors):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_matrix_product_adds_to_what_is_there(dtype):
-    rng = np.random.default_rng(0)
-    a, b, c = (rng.normal(size=shape).astype(dtype) for shape in ((6, 20), (5, 20), (6, 7)))
-    expected = c.copy()
-    expected[:, :5] += a[:, :17] @ b[:, :17].T
-    call_gemm((np.dtype(dtype).type(0),), gemm_address(dtype), 6, 5, 17, a, b, c)
-    np.testing.assert_allclose(c, expected, rtol=0, atol=50 * np.finfo(dtype).eps)
+@pytest.mark.parametrize("n", [1, 7, 16, 33, 64, 130])
+def test_half_and_its_transpose(dtype, n):
+    half = np.random.default_rng(n).normal(size=(n, n)).astype(dtype)
+    expected = half + half.T
+    for first in range(0, n, assembly.MIRROR):
+        assembly.mirror((np.dtype(dtype).type(0),), half, first, min(first + assembly.MIRROR, n))
+    np.testing.assert_array_equal(half, expected)
 
 
 def test_padded_rows_are_an_odd_number_of_vectors():
@@ -172,10 +171,26 @@ def test_hessians_are_those_of_products_and_jacobians(kind, n):
     assert differs(net.hessian_diagonal(X, T, s), expected.diagonal()) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [10, 19, 33])  # padded to an odd number of vectors, which tiles of several do not cover
+@pytest.mark.parametrize("kind", ["blocks", "singles", "softmax"])
+def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
+    net, X, T, s = problem(kind, n, dtype)
+    X, T, s = (np.asarray(v, dtype) for v in (X, T, s))
+    methods = (net.hessian, net.outer_product_hessian, net.hessian_diagonal)
+    first = [method(X, T, s) for method in methods]
+    for pool in net._run._inner._scratch.values():
+        for memory in pool:
+            memory[:] = 0xFF  # NaN
+    assert net._run._inner._scratch["columns"]
+    for method, expected in zip(methods, first, strict=True):
+        np.testing.assert_array_equal(method(X, T, s), expected)
+
+
 def test_the_kinds_take_the_paths_they_are_for():
     plans = {kind: HessianPlan.of(problem(kind, 1)[0].schedule) for kind in KINDS}
     pairs = [g.n_units * g.n_sources for g in plans["blocks"].groups]
-    assert max(pairs) > assembly.SOURCE_PAIRS
+    assert max(pairs) > assembly.SOURCE_TILES * TILE_VECTORS * VECTOR_BYTES // 8
     assert not plans["blocks"].single.any()
     assert max(g.n_sources for g in plans["singles"].groups if g.n_units == 1) > assembly.MAX_SOURCES
     assert plans["singles"].groups_of_several
