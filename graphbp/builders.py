@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
+from graphbp.data import generator
 from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
 from graphbp.memory import check_memory
 
@@ -58,13 +59,6 @@ def _count(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise GraphError(f"{name}={value!r}; it must be a whole number of at least {least}")
     return int(value)
-
-
-def _generator(seed: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as problem:
-        raise DataError(f"seed={seed!r}; it must be a whole number, 0 or more") from problem
 
 
 def _check_room(what: str, nodes: int, weights: int, single: bool) -> None:
@@ -117,7 +111,7 @@ def layered(
         raise GraphError(f"sizes={list(sizes)!r}; at least an input and an output layer are needed: layered([64, 32, 10])")
     if units not in ("layers", "units"):
         raise GraphError(f"units={units!r}; it must be 'layers' (a node a layer) or 'units' (a node a unit)")
-    rng = _generator(seed)
+    rng = generator(seed)
     last = len(counts) - 1
     sources = [list(range(layer) if skips else range(max(layer - 1, 0), layer)) for layer in range(last + 1)]
     fan_in = [sum(counts[m] for m in below) for below in sources]
@@ -226,7 +220,7 @@ def random_dag(
         raise GraphError("activation=[]; give at least one activation")
     _check_names([output_activation])
 
-    rng = _generator(seed)
+    rng = generator(seed)
     each = k if density is None else density * min(w, D + H) / 2
     _check_room("gb.random_dag", D + H + K, int((H + K) * min(each, D + H)), True)
     units = np.arange(D, D + H + K)

@@ -171,7 +171,7 @@ class _Checker:
     def __init__(self, net: Network, X: Any, T: Any, s: Any, method: str | None, tolerance: float | None, seed: int) -> None:
         host = get_backend("numpy")
         self.net = net
-        self.rng = np.random.default_rng(seed)
+        self.rng = data.generator(seed)
         x = data.as_inputs(X, net.schedule, host, net.dtype)
         t = data.as_targets(T, len(x), net.schedule, net.error_function, host, net.dtype)
         weight = data.as_sample_weight(s, len(x), host, net.dtype)

@@ -8,6 +8,7 @@ alone: looking at their values would synchronise with the device.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,26 @@ from graphbp.protocols import Backend
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
 
-__all__ = ["as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "host_array"]
+__all__ = ["as_count", "as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "generator", "host_array"]
 
 Array = npt.NDArray[Any]
 _PROBABILITY_SLACK = 1e-5
 """How far a row of target probabilities may sum from 1: float32 rounding over some hundred classes."""
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """The random numbers that a seed stands for."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as problem:
+        raise DataError(f"seed={seed!r}; it must be a whole number, 0 or more") from problem
+
+
+def as_count(name: str, value: Any, least: int, why: str = "") -> int:
+    """A whole number of at least `least`; `why` ends the message."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise DataError(f"{name}={value!r}; it must be a whole number of at least {least}{why}")
+    return int(value)
 
 
 def host_array(value: Any, what: str) -> Array:

@@ -162,6 +162,7 @@ class Network:
 
     def describe(self, n_samples: int = 1024) -> str:
         """The schedule, and which path the backend takes for `n_samples` samples."""
+        n_samples = data.as_count("n_samples", n_samples, 0)
         program = describe_schedule(self._schedule, n_samples, self._dtype.itemsize)
         return f"{program}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import DataError
+from graphbp.data import as_count, generator
 from graphbp.second_order.operators import MATMAT_COLUMNS
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Estimate:
     trace_error: float
     n_probes: int
 
+    def __repr__(self) -> str:
+        return f"<Estimate: tr H = {self.trace:.6g} ± {self.trace_error:.2g}, diag H of {self.diagonal.size} entries; {self.n_probes} probes>"
+
 
 def hutchinson(operator: LinearOperator, n_probes: int = 64, seed: int = 0) -> Estimate:
     """(diag H, tr H) ± their standard errors, from `n_probes` products with ±1 vectors (Hutchinson 1990; Bekas et al. 2007).
@@ -43,7 +46,7 @@ def hutchinson(operator: LinearOperator, n_probes: int = 64, seed: int = 0) -> E
 
     Raises
     ------
-    DataError : fewer than two probes, which leave no standard error.
+    DataError : fewer than two probes, which leave no standard error, or a seed that is none.
 
     Examples
     --------
@@ -54,10 +57,8 @@ def hutchinson(operator: LinearOperator, n_probes: int = 64, seed: int = 0) -> E
     >>> e.diagonal, e.trace, e.trace_error
     (array([1., 2., 3.]), 6.0, 0.0)
     """
-    if n_probes < 2:
-        raise DataError(f"n_probes={n_probes}; at least 2 are needed for an estimate with a standard error")
-    size = operator.shape[0]
-    random = np.random.default_rng(seed)
+    n_probes = as_count("n_probes", n_probes, 2, ", for an estimate with a standard error")
+    size, random = operator.shape[0], generator(seed)
     mean, spread = np.zeros(size), np.zeros(size)
     traces: list[float] = []
     for start in range(0, n_probes, MATMAT_COLUMNS):

@@ -232,6 +232,8 @@ def test_it_prints_itself() -> None:
         "backend='numpy', dtype='float64'>"
     )
     assert "backend numpy, float64" in net.describe(10)
+    with pytest.raises(gb.DataError, match="n_samples=-3"):
+        net.describe(-3)
     assert (net.inputs, net.outputs) == (("x1", ("x", 2)), ("y",))
 
 

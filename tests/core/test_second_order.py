@@ -401,6 +401,12 @@ def test_hutchinson_is_seeded_and_its_errors_are_honest():
     assert 0.8 < e.trace_error / exact < 1.25
     with pytest.raises(gb.GraphbpError, match="at least 2"):
         net.hessian_estimate(X, T, n_probes=1)
+    with pytest.raises(gb.DataError, match=r"n_probes=4\.5"):
+        net.hessian_estimate(X, T, n_probes=4.5)
+    for seeded in (net.hessian_estimate, net.check):
+        with pytest.raises(gb.DataError, match="seed='x'"):
+            seeded(X, T, seed="x")
+    assert repr(e) == f"<Estimate: tr H = {e.trace:.6g} ± {e.trace_error:.2g}, diag H of {len(H)} entries; 400 probes>"
 
 
 @pytest.mark.parametrize("method", ["sequential", "cholesky", "low_rank", "auto"])
