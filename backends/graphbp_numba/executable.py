@@ -25,6 +25,7 @@ from graphbp.extend import (
 from graphbp_numba import kernels, quantities
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.layer_products import layer_products
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath, in_parts
 from graphbp_numba.plan import BUFFER_ROWS, ROW_COST, Plan, make_plan
@@ -375,6 +376,8 @@ class NumbaExecutable:
         return self._products(theta, X, T, sample_weight, v, exact=False)
 
     def _products(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
+        if self.layers is not None:
+            return layer_products(self.layers, theta, X, T, sample_weight, v, exact)
         plan, n_directions = self.plan, v.shape[1]
         plan.prepare("df", "d2f")
         w = self.all_weights(theta)

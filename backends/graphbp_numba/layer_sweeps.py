@@ -1,11 +1,13 @@
 """The compiled parts of a sweep by layers: Wᵀ laid out for the products, a chunk's levels up and down, and the gradient's strips.
 
+The pieces of a level, a block's two products, h' of a segment and the sparse edges, serve `graphbp_numba.layer_tangents` too.
+
 A chunk is some tiles of samples.  Its rows are kept, tile by tile, as the sweeps over tiles keep theirs; the difference is that a level's
 dense blocks are matrix products (`graphbp_numba.tile_products`) and that z and δ of the whole batch stay, for the products δ zᵀ:
 
     Z, D (tiles, rows, lanes)      z and δ                    A (tiles, kept rows, lanes)      a, where h' or an error needs it
     S                              for each block the z of its sources, by sample: tiles of sources
-    H (tiles, K, lanes)            the heads' δ
+    H (tiles, K, lanes)            the heads' δ               C (tiles, rows, lanes)           h''(a) β, for products with a Hessian
 
 What a network is stands in three tables of int64, `levels`, `blocks` and `segments`, a line each, with the columns named here.
 """
@@ -18,7 +20,7 @@ import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import VALUE, VJP, aligned, head_deltas, head_values, load_tile, softmax_rows, tile_weights
+from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, head_deltas, head_values, load_tile, softmax_rows, tile_weights
 from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
 from graphbp_numba.rows import (
     add_rows,
@@ -36,7 +38,10 @@ from graphbp_numba.rows import (
 )
 from graphbp_numba.tile_products import multiply, transpose
 
-__all__ = ["bias_sums", "chunk_down", "chunk_up", "forward_chunk", "gradient_strip", "lay_out", "sparse_sums"]
+__all__ = ["PRODUCT", "bias_sums", "chunk_down", "chunk_up", "forward_chunk", "gradient_strip", "lay_out", "sparse_sums"]
+
+PRODUCT = 3
+"""One more mode of a sweep, beside those of `graphbp_numba.kernels`: the gradient's, but C in place of E."""
 
 # columns of levels
 LEVEL_START, LEVEL_STOP, FIRST_BLOCK, LAST_BLOCK, FIRST_SEGMENT, LAST_SEGMENT, FIRST_OUTPUT, LAST_OUTPUT, PLAIN, SPARSE_OUT = range(
@@ -47,8 +52,8 @@ LEVEL_FIELDS = 10
 START, STOP, SOURCE, N_SOURCES, SOURCES, FIRST, STRIDE, IN_PLACE, DOWN, PANEL, SOLE_FROM, FROM_INPUTS = range(12)
 BLOCK_FIELDS = 12
 # columns of segments
-SEGMENT_START, SEGMENT_STOP, F, SLOPE, FROM_Z, KEEP = range(6)
-SEGMENT_FIELDS = 6
+SEGMENT_START, SEGMENT_STOP, F, SLOPE, FROM_Z, KEEP, BEND = range(7)
+SEGMENT_FIELDS = 7
 # places of the sparse edges' addresses
 IN_PTR, IN_SRC, OUT_PTR, OUT_DST = range(4)
 
@@ -99,58 +104,76 @@ def load_inputs(tag: Any, X: Any, tile: Any, t: int) -> None:
 
 
 @kernel
-def gather_rows(tag: Any, block: Any, rows: int, target: int) -> None:
-    """The block's source rows, one after the other."""
+def tile_row(tag: Any, R: Any, t: int, j: int) -> Any:
+    """The address of row j of tile t."""
+    return R.ctypes.data + t * R.strides[0] + j * len(tag) * VECTOR_BYTES
+
+
+@kernel
+def source_rows(tag: Any, block: Any, R: Any, spare: int, t0: int, t1: int) -> Any:
+    """(address, bytes between tiles) of the block's source rows of tiles t0..t1, gathered into `spare` where they do not stand together."""
+    if block[SOURCE] >= 0:
+        return tile_row(tag, R, t0, block[SOURCE]), R.strides[0]
     row = len(tag) * VECTOR_BYTES
     src = carray(pointer(block[SOURCES]), block[N_SOURCES], np.int32)
-    for i in range(len(src)):
-        copy_rows(tag, target + i * row, rows + src[i] * row, 1)
+    for t in range(t0, t1):
+        for i in range(len(src)):
+            copy_rows(tag, spare + ((t - t0) * len(src) + i) * row, tile_row(tag, R, t, src[i]), 1)
+    return spare, len(src) * row
+
+
+@kernel
+def block_by_sample(tag: Any, block: Any, source: int, step: int, S: Any, t0: int, t1: int) -> None:
+    """The source rows of tiles t0..t1 in S, by sample."""
+    lanes, row = _lanes(tag), len(tag) * VECTOR_BYTES
+    k, samples = block[N_SOURCES], S.shape[0] * lanes
+    for t in range(t0, t1):
+        for i in range(0, k, lanes):
+            place = S.ctypes.data + ((block[PANEL] + i // lanes) * samples + t * lanes) * row
+            transpose(tag, source + (t - t0) * step + i * row, row, min(lanes, k - i), lanes, place, row)
+
+
+@kernel
+def block_up(
+    tag: Any, block: Any, theta: Any, slots: Any, source: int, step: int, R: Any, bias: Any, more: bool, t0: int, t1: int
+) -> None:
+    """R = W z + bias (more: R += W z) at the block's rows of tiles t0..t1, with the source rows z where `source_rows` has them."""
+    row, item = len(tag) * VECTOR_BYTES, item_size(tag)
+    m, k, start = block[STOP] - block[START], block[N_SOURCES], bias.ctypes.data + block[START] * item
+    w, target, again = weight_address(tag, block, theta, slots), tile_row(tag, R, t0, block[START]), 1 if more else 0
+    multiply(tag, w, block[STRIDE] * item, row, source, step, k, m, target, row, R.strides[0], t1 - t0, start, again)
 
 
 @kernel
 def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample: bool, t0: int, t1: int) -> None:
-    """a and z of tiles t0..t1; by_sample: S too."""
+    """a and z of tiles t0..t1, and h''(a) in C where it has rows; by_sample: S too."""
     table, levels, blocks, segments, _, _, edges = net
     theta, slots, _, bias, _, _ = weights
-    Z, A, _, S, _ = rows
-    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
-    samples = Z.shape[0] * lanes
-    first = Z.ctypes.data + t0 * Z.strides[0]
+    Z, A, _, S, _, C = rows
+    lanes, row = _lanes(tag), len(tag) * VECTOR_BYTES
     ptr = carray(pointer(edges[IN_PTR]), table[N_ROWS] + 1, np.int64)
     for depth in range(len(levels)):
         level = levels[depth]
         if not level[PLAIN]:
             for t in range(t0, t1):
-                z = Z.ctypes.data + t * Z.strides[0]
+                z = tile_row(tag, Z, t, 0)
                 for j in range(level[LEVEL_START], level[LEVEL_STOP]):
                     gather(tag, z, edges[IN_SRC], slots.ctypes.data, ptr[j], ptr[j + 1], bias[j], z + j * row)
         for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
             block = blocks[number]
-            m, k = block[STOP] - block[START], block[N_SOURCES]
-            source, step = first + block[SOURCE] * row, Z.strides[0]
-            if block[SOURCE] < 0:
-                source, step = spare, k * row
-                for t in range(t1 - t0):
-                    gather_rows(tag, block, first + t * Z.strides[0], spare + t * step)
+            source, step = source_rows(tag, block, Z, spare, t0, t1)
             if by_sample:
-                for t in range(t0, t1):
-                    for i in range(0, k, lanes):
-                        place = S.ctypes.data + ((block[PANEL] + i // lanes) * samples + t * lanes) * row
-                        transpose(tag, source + (t - t0) * step + i * row, row, min(lanes, k - i), lanes, place, row)
-            w, w_step, start = (
-                weight_address(tag, block, theta, slots),
-                block[STRIDE] * item,
-                bias.ctypes.data + block[START] * item,
-            )
-            target, more = first + block[START] * row, 0 if level[PLAIN] else 1
-            multiply(tag, w, w_step, row, source, step, k, m, target, row, Z.strides[0], t1 - t0, start, more)
+                block_by_sample(tag, block, source, step, S, t0, t1)
+            block_up(tag, block, theta, slots, source, step, Z, bias, level[PLAIN] == 0, t0, t1)
         for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
             segment = segments[number]
-            here, count = segment[SEGMENT_START] * row, segment[SEGMENT_STOP] - segment[SEGMENT_START]
+            start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
             for t in range(t0, t1):
-                z = Z.ctypes.data + t * Z.strides[0] + here
+                z = tile_row(tag, Z, t, start)
                 if segment[KEEP] >= 0:
-                    copy_rows(tag, A.ctypes.data + t * A.strides[0] + segment[KEEP] * row, z, count)
+                    copy_rows(tag, tile_row(tag, A, t, segment[KEEP]), z, count)
+                if C.shape[1] > 0 and segment[BEND] != 0:
+                    call_unary(segment[BEND], z, tile_row(tag, C, t, start), count * lanes)
                 if segment[F] != 0:
                     call_unary(segment[F], z, z, count * lanes)
 
@@ -178,76 +201,104 @@ def _make_forward_chunk(digest: str) -> Any:
 
 
 @kernel
-def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inputs: bool, t0: int, t1: int) -> None:
-    """δ of tiles t0..t1, from the heads'; to_inputs: the inputs' too."""
-    table, levels, blocks, segments, outputs, clear, edges = net
-    _, _, w_out, _, packed, zeros = weights
-    Z, A, D, _, H = rows
-    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
-    first = D.ctypes.data + t0 * D.strides[0]
+def clear_rows(tag: Any, clear: Any, R: Any, t0: int, t1: int) -> None:
+    """R = 0 in tiles t0..t1 at the rows that no block's product simply writes."""
     for t in range(t0, t1):
         for run in range(len(clear)):
-            fill_rows(tag, D.ctypes.data + t * D.strides[0] + clear[run, 0] * row, clear[run, 1] - clear[run, 0])
-    for depth in range(len(levels) - 1, -1, -1):
-        level = levels[depth]
-        if level[SPARSE_OUT]:
-            add_sparse(tag, table, edges, w_out, D, spare, level[LEVEL_START], level[LEVEL_STOP], t0, t1)
-        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
-            segment = segments[number]
-            if segment[SLOPE] != 0:
-                source, place = (Z, segment[SEGMENT_START]) if segment[FROM_Z] else (A, segment[KEEP])
-                for t in range(t0, t1):
-                    d = D.ctypes.data + t * D.strides[0] + segment[SEGMENT_START] * row
-                    values = source.ctypes.data + t * source.strides[0] + place * row
-                    for j in range(0, segment[SEGMENT_STOP] - segment[SEGMENT_START], SLOPE_ROWS):
-                        count = min(SLOPE_ROWS, segment[SEGMENT_STOP] - segment[SEGMENT_START] - j)
-                        call_unary(segment[SLOPE], values + j * row, spare, count * lanes)
-                        multiply_rows(tag, d + j * row, d + j * row, spare, count)
-        for output in range(level[FIRST_OUTPUT], level[LAST_OUTPUT]):
-            for t in range(t0, t1):
-                d = D.ctypes.data + t * D.strides[0] + outputs[output, 0] * row
-                add_rows(tag, d, d, H.ctypes.data + t * H.strides[0] + outputs[output, 1] * row, 1)
-        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
-            block = blocks[number]
-            if block[FROM_INPUTS] and not to_inputs:
-                continue
-            m, k = block[STOP] - block[START], block[N_SOURCES]
-            regular = block[SOURCE] >= 0
-            target, step = (first + block[SOURCE] * row, D.strides[0]) if regular else (spare, k * row)
-            down, delta = packed.ctypes.data + block[DOWN] * item, first + block[START] * row
-            more = 1 if regular and not block[SOLE_FROM] else 0
-            multiply(tag, down, row, k * row, delta, D.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, more)
-            if not regular:
-                src = carray(pointer(block[SOURCES]), k, np.int32)
-                for t in range(t1 - t0):
-                    for i in range(k):
-                        d = first + t * D.strides[0] + src[i] * row
-                        add_rows(tag, d, d, spare + (t * k + i) * row, 1)
-    if to_inputs:
-        add_sparse(tag, table, edges, w_out, D, spare, 0, table[N_INPUTS], t0, t1)
+            fill_rows(tag, tile_row(tag, R, t, clear[run, 0]), clear[run, 1] - clear[run, 0])
 
 
 @kernel
-def add_sparse(tag: Any, table: Any, edges: Any, w_out: Any, D: Any, spare: int, start: int, stop: int, t0: int, t1: int) -> None:
-    """δ_i += Σ_k w_ki δ_k along the sparse edges out of the rows start..stop."""
-    row = len(tag) * VECTOR_BYTES
+def add_sparse(
+    tag: Any, table: Any, edges: Any, w_out: Any, Q: Any, R: Any, spare: int, start: int, stop: int, t0: int, t1: int
+) -> None:
+    """R_i += Σ_k w_ki Q_k along the sparse edges out of the rows start..stop."""
     ptr = carray(pointer(edges[OUT_PTR]), table[N_ROWS] + 1, np.int64)
     for t in range(t0, t1):
-        d = D.ctypes.data + t * D.strides[0]
+        q = tile_row(tag, Q, t, 0)
         for i in range(start, stop):
             if ptr[i + 1] > ptr[i]:
-                gather(tag, d, edges[OUT_DST], w_out.ctypes.data, ptr[i], ptr[i + 1], 0 * w_out[0], spare)
-                add_rows(tag, d + i * row, d + i * row, spare, 1)
+                gather(tag, q, edges[OUT_DST], w_out.ctypes.data, ptr[i], ptr[i + 1], 0 * w_out[0], spare)
+                r = tile_row(tag, R, t, i)
+                add_rows(tag, r, r, spare, 1)
+
+
+@kernel
+def times_slope(tag: Any, segment: Any, Z: Any, A: Any, Q: Any, R: Any, spare: int, t0: int, t1: int) -> None:
+    """R = h'(a) Q at a segment's rows that have an h'."""
+    lanes, row = _lanes(tag), len(tag) * VECTOR_BYTES
+    start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
+    for t in range(t0, t1):
+        q, r = tile_row(tag, Q, t, start), tile_row(tag, R, t, start)
+        values = tile_row(tag, Z, t, start) if segment[FROM_Z] else tile_row(tag, A, t, segment[KEEP])
+        for j in range(0, count, SLOPE_ROWS):
+            some = min(SLOPE_ROWS, count - j)
+            call_unary(segment[SLOPE], values + j * row, spare, some * lanes)
+            multiply_rows(tag, r + j * row, q + j * row, spare, some)
+
+
+@kernel
+def add_heads(tag: Any, level: Any, outputs: Any, H: Any, R: Any, t0: int, t1: int) -> None:
+    """R += what the heads give to a level's outputs."""
+    for output in range(level[FIRST_OUTPUT], level[LAST_OUTPUT]):
+        for t in range(t0, t1):
+            r = tile_row(tag, R, t, outputs[output, 0])
+            add_rows(tag, r, r, tile_row(tag, H, t, outputs[output, 1]), 1)
+
+
+@kernel
+def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, more: bool, spare: int, t0: int, t1: int) -> None:
+    """R += Wᵀ Q, from the block's rows to its sources, in tiles t0..t1; not `more`: R = Wᵀ Q where nothing else writes there."""
+    row, item = len(tag) * VECTOR_BYTES, item_size(tag)
+    m, k = block[STOP] - block[START], block[N_SOURCES]
+    regular = block[SOURCE] >= 0
+    target, step = (tile_row(tag, R, t0, block[SOURCE]), R.strides[0]) if regular else (spare, k * row)
+    down, above = packed.ctypes.data + block[DOWN] * item, tile_row(tag, Q, t0, block[START])
+    again = 1 if regular and (more or not block[SOLE_FROM]) else 0
+    multiply(tag, down, row, k * row, above, Q.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, again)
+    if not regular:
+        src = carray(pointer(block[SOURCES]), k, np.int32)
+        for t in range(t0, t1):
+            for i in range(k):
+                r = tile_row(tag, R, t, src[i])
+                add_rows(tag, r, r, spare + ((t - t0) * k + i) * row, 1)
+
+
+@kernel
+def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inputs: bool, t0: int, t1: int) -> None:
+    """δ of tiles t0..t1, from the heads', and C times β where it has rows; to_inputs: the inputs' δ too."""
+    table, levels, blocks, segments, outputs, clear, edges = net
+    _, _, w_out, _, packed, zeros = weights
+    Z, A, D, _, H, C = rows
+    clear_rows(tag, clear, D, t0, t1)
+    for depth in range(len(levels) - 1, -1, -1):
+        level = levels[depth]
+        if level[SPARSE_OUT]:
+            add_sparse(tag, table, edges, w_out, D, D, spare, level[LEVEL_START], level[LEVEL_STOP], t0, t1)
+        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
+            segment = segments[number]
+            if C.shape[1] > 0 and segment[BEND] != 0:
+                for t in range(t0, t1):
+                    c, count = tile_row(tag, C, t, segment[SEGMENT_START]), segment[SEGMENT_STOP] - segment[SEGMENT_START]
+                    multiply_rows(tag, c, c, tile_row(tag, D, t, segment[SEGMENT_START]), count)
+            if segment[SLOPE] != 0:
+                times_slope(tag, segment, Z, A, D, D, spare, t0, t1)
+        add_heads(tag, level, outputs, H, D, t0, t1)
+        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
+            if to_inputs or not blocks[number, FROM_INPUTS]:
+                block_down(tag, blocks[number], packed, zeros, D, D, False, spare, t0, t1)
+    if to_inputs:
+        add_sparse(tag, table, edges, w_out, D, D, spare, 0, table[N_INPUTS], t0, t1)
 
 
 def _make_chunk_up(digest: str) -> Any:
     def chunk_up(
         tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
     ) -> float:
-        """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V."""
+        """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
         len(digest)
         table, lanes = net[0], _lanes(tag)
-        Z, A, _, _, H = rows
+        Z, A, _, _, H, _ = rows
         memory = aligned(spare)
         for t in range(t0, t1):
             load_inputs(tag, X, Z[t], t)
@@ -260,7 +311,7 @@ def _make_chunk_up(digest: str) -> Any:
             load_tile(targets, T, t * lanes)
             tile_weights(scratch[1], sample_weight, t * lanes, X.shape[0])
             softmax_rows(table, Z[t], A[t])
-            if mode != VJP:
+            if mode in (VALUE, GRADIENT):
                 energy += head_values(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1])
             if mode != VALUE:
                 head_deltas(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1], mode == VJP)

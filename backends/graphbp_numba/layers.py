@@ -7,7 +7,7 @@
 These are tasks of one list, taken in turn by whatever threads there are; one that needs the results of an earlier group waits for them.
 A batch has at most 1,024 samples, so memory does not grow with N.  How samples and blocks are cut depends on the network and N alone, so
 that the bits are the same for any number of threads.  Weights are read where they stand in θ, and gradients written where they belong,
-wherever a block's parameters are regular there.
+wherever a block's parameters are regular there.  Products with a Hessian go the same way (`graphbp_numba.layer_products`).
 
 The products are this backend's own (`graphbp_numba.tile_products`), not BLAS: they are 10 % faster on the machine where both were measured,
 take z, δ and θ as they stand, and leave BLAS's threads alone.
@@ -34,14 +34,29 @@ from graphbp.extend import DenseBlock, ErrorFunction, Schedule, Segment, output_
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.kernels import GRADIENT, VALUE, VJP
-from graphbp_numba.layer_sweeps import BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE_ROWS
-from graphbp_numba.plan import N_KEEP, OUT_KEEP, OUT_ROW, head_table
+from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
+from graphbp_numba.layer_tangents import tangent_spare_rows
+from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table
 from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
 
-__all__ = ["LayerPath", "prefers_layers"]
+__all__ = [
+    "Dots",
+    "Gradient",
+    "Group",
+    "LayerPath",
+    "Layout",
+    "Net",
+    "Rows",
+    "Weights",
+    "batches",
+    "lay_out",
+    "prefers_layers",
+    "run_groups",
+]
 
 Array = npt.NDArray[Any]
-Rows = tuple[Array, Array, Array, Array, Array]
+Rows = tuple[Array, Array, Array, Array, Array, Array]
+Dots = tuple[Array, Array, Array, Array]
 Weights = tuple[Array, Array, Array, Array, Array, Array]
 Net = tuple[Array, ...]
 
@@ -83,7 +98,7 @@ _Cut = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """What depends on the width of a tile: its tag and lanes, the table of blocks, and how the work on blocks is cut into tasks.
 
     panels : tiles of every Wᵀ; from n_below on, of those fed by inputs alone, which only ∂E/∂x needs.
@@ -118,11 +133,12 @@ class LayerPath:
         self.schedule, self.dtype = schedule, dtype
         self.places = [_place(schedule, block) for block in schedule.dense_blocks]
         self.regular = all(place.stride for place in self.places)
-        self._none, self.zeros = np.zeros(1, dtype), np.zeros(schedule.n_rows, dtype)
+        self.none, self.zeros = np.zeros(1, dtype), np.zeros(schedule.n_rows, dtype)
+        self.no_rows = np.empty((0, 0), dtype)
         self._n_keep = 0
         segments, levels = self._segments_and_levels()
-        groups = output_heads(schedule, error)
-        table, self._alive = head_table(schedule, error, groups, dtype.name)
+        self._segments, self._heads = segments, output_heads(schedule, error)
+        table, self._alive = head_table(schedule, error, self._heads, dtype.name)
         self._out_row = np.ascontiguousarray(schedule.output_rows, np.int64)
         table[N_KEEP] = self._n_keep
         table[[OUT_ROW, OUT_KEEP]] = self._out_row.ctypes.data, self._out_keep.ctypes.data
@@ -136,7 +152,7 @@ class LayerPath:
         self.biased, self.bias_slots = biased, schedule.bias_slot[biased]
         self.sparse_parts = self._cut_sparse()
         irregular = max((len(p.block.src) for p in self.places if p.block.src_start < 0), default=0)
-        self._spare_rows = max(irregular * CHUNK_BYTES // VECTOR_BYTES, schedule.n_outputs + 2, SLOPE_ROWS)
+        self._spare_rows = max(irregular * CHUNK_BYTES // VECTOR_BYTES, tangent_spare_rows(schedule.n_outputs), SLOPE_ROWS)
         self._free: dict[tuple[int, ...], deque[Any]] = {}
 
     # -- tables -----------------------------------------------------------------------------------------------------------
@@ -175,7 +191,16 @@ class LayerPath:
             keep = self._n_keep
             self._n_keep += segment.stop - segment.start
             self._out_keep[here] = keep + s.output_rows[here] - segment.start
-        return segment.start, segment.stop, f, slope, int(functions.from_z), keep
+        return segment.start, segment.stop, f, slope, int(functions.from_z), keep, 0
+
+    def prepare_bends(self) -> None:
+        """Have h'' of every activation compiled, and its address in the tables; `NotSupportedError` where that cannot be."""
+        for line, segment in zip(self._segments, (part for level in self.schedule.levels for part in level.segments), strict=True):
+            if line[SLOPE]:
+                activation = self.schedule.activations[segment.activation]
+                line[BEND] = activation_functions(activation, self.dtype.name).address("d2f")
+        for line, head in zip(self._alive[0], self._heads, strict=True):
+            line[HEAD_D2F] = activation_functions(head.activation, self.dtype.name).address("d2f")
 
     def _leaf(self, segment: Segment) -> bool:
         """Rows that feed nothing: their δ is the heads' alone, also where h' is no number."""
@@ -184,7 +209,7 @@ class LayerPath:
             return False
         return not any(block.src[0] < segment.stop and block.src[-1] >= segment.start for block in s.dense_blocks)
 
-    def _layout(self, vectors: int) -> _Layout:
+    def _layout(self, vectors: int) -> Layout:
         """Tables for tiles of so many vectors a row."""
         lanes = vectors * VECTOR_BYTES // self.dtype.itemsize
         blocks = np.zeros((len(self.places), BLOCK_FIELDS), np.int64)
@@ -205,11 +230,16 @@ class LayerPath:
             n_packed += across * lanes * k
             n_panels += down
             n_below = n_below if place.from_inputs else len(panels)
-        return _Layout((self.dtype.type(0),) * vectors, lanes, blocks, panels, n_below, strips, n_packed, n_panels)
+        return Layout((self.dtype.type(0),) * vectors, lanes, blocks, panels, n_below, strips, n_packed, n_panels)
 
     def _vectors(self, n_samples: int) -> int:
         """One vector a row of a tile, where that holds all samples."""
         return 1 if n_samples * self.dtype.itemsize <= VECTOR_BYTES else TILE_VECTORS
+
+    def tables(self, n_samples: int) -> tuple[Layout, Net]:
+        """What the sweeps over so many samples are told of the network."""
+        vectors = self._vectors(n_samples)
+        return self._layouts[vectors], self._nets[vectors]
 
     def _cut_sparse(self) -> list[tuple[int, int]]:
         """Rows (start, stop) with about PANEL sparse edges out of them."""
@@ -234,7 +264,7 @@ class LayerPath:
         """Products and chunks, for people."""
         large = sum(block.size for block in self.schedule.dense_blocks)
         where = "read in place" if self.regular else "gathered first"
-        layout = self._layouts[self._vectors(n_samples)]
+        layout, _ = self.tables(n_samples)
         samples = layout.lanes * max((stop - first for first, stop in layout.chunks(min(n_samples, BATCH))), default=1)
         return (
             f"{100 * large / self.schedule.n_edges:.0f} % of the edges stand in dense blocks, so levels are matrix products "
@@ -244,91 +274,105 @@ class LayerPath:
 
     # -- weights ----------------------------------------------------------------------------------------------------------
 
-    def _weights(self, theta: Array, packed: Array) -> Weights:
+    def weights(self, theta: Array, packed: Array, tangent: bool = False) -> Weights:
         """θ, the slots' values (where some block, or a sparse edge, cannot be read from θ), sparse weights by source, biases by row,
-        room for Wᵀ's tiles, and zeros.
+        room for Wᵀ's tiles, and zeros.  `tangent`: of a direction in θ, so that what is frozen is 0.
         """
         s = self.schedule
         needed = not self.regular or bool(s.n_sparse)
-        slots = s.parameters.expand(theta) if needed else self._none
-        w_out = slots[s.out_slot] if s.n_sparse else self._none
-        return theta, slots, w_out, self._bias(theta, slots if needed else None), packed, self.zeros
+        expand = s.parameters.expand_tangent if tangent else s.parameters.expand
+        slots = expand(theta) if needed else self.none
+        w_out = slots[s.out_slot] if s.n_sparse else self.none
+        return theta, slots, w_out, self._bias(theta, slots if needed else None, tangent), packed, self.zeros
 
-    def _bias(self, theta: Array, slots: Array | None) -> Array:
+    def _bias(self, theta: Array, slots: Array | None, tangent: bool) -> Array:
         parameters = self.schedule.parameters
         out = np.zeros(self.schedule.n_rows, self.dtype)
         if slots is not None:
             out[self.biased] = slots[self.bias_slots]
             return out
         owner = parameters.slot_parameter[self.bias_slots]
-        out[self.biased] = np.where(owner >= 0, theta[owner] if len(theta) else 0, parameters.slot_value[self.bias_slots])
+        frozen = 0 if tangent else parameters.slot_value[self.bias_slots]
+        out[self.biased] = np.where(owner >= 0, theta[owner] if len(theta) else 0, frozen)
         return out
 
     # -- sweeps -------------------------------------------------------------------------------------------------------------
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""
-        vectors = self._vectors(len(X))
-        layout, net = self._layouts[vectors], self._nets[vectors]
+        layout, net = self.tables(len(X))
         Y = np.empty((len(X), self.schedule.n_outputs), self.dtype)
-        weights = self._weights(theta, self._none)
-        for start in range(0, len(X), BATCH):
-            x, y = X[start : start + BATCH], Y[start : start + BATCH]
+        weights = self.weights(theta, self.none)
+        for batch in batches(len(X)):
+            x, y = X[batch], Y[batch]
             cuts = layout.chunks(len(x))
-            with self._rows(layout, len(x), False) as rows:
-                _run([_Group(len(cuts), partial(_forward_chunk, layout.tag, net, weights, rows, x, y, self._spare, cuts))])
+            with self.rows(layout, len(x), False) as rows:
+                run_groups([Group(len(cuts), partial(_forward_chunk, layout.tag, net, weights, rows, x, y, self.spare, cuts))])
         return Y
 
     def sweep(
         self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int
     ) -> tuple[float, Array | None, Array | None]:
         """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
-        vectors = self._vectors(len(X))
-        layout, net = self._layouts[vectors], self._nets[vectors]
-        by_x = np.empty(X.shape if mode == VJP else (0, 0), self.dtype)
-        s = self._none[:0] if sample_weight is None else sample_weight
+        layout, net = self.tables(len(X))
+        by_x = np.empty(X.shape, self.dtype) if mode == VJP else self.no_rows
+        s = self.none[:0] if sample_weight is None else sample_weight
         total = 0.0
-        with self._borrowed((vectors, mode != VALUE), lambda: self._aligned(layout.n_packed if mode != VALUE else 0)) as packed:
-            weights = self._weights(theta, packed)
-            gradient = None if mode == VALUE else _Gradient(self, layout, net, weights)
+        with self.packed(layout, mode != VALUE) as packed:
+            weights = self.weights(theta, packed)
+            gradient = None if mode == VALUE else Gradient(self, layout, net, weights)
             panels = [] if mode == VALUE else layout.panels[: layout.n_below if mode == GRADIENT else None]
-            laid_out = _Group(len(panels), partial(_lay_out, layout, weights, panels))
-            for start in range(0, len(X), BATCH):
-                x, t, sw, back = (array[start : start + BATCH] for array in (X, T, s, by_x))
+            laid_out = Group(len(panels), partial(lay_out, layout, weights, panels))
+            for batch in batches(len(X)):
+                x, t, sw, back = X[batch], T[batch], s[batch], by_x[batch]
                 cuts = layout.chunks(len(x))
                 values = [0.0] * len(cuts)
-                with self._rows(layout, len(x), mode != VALUE) as rows:
+                with self.rows(layout, len(x), mode != VALUE) as rows:
                     work = partial(
-                        _sweep_chunk, layout.tag, net, weights, rows, x, t, sw, back, self._spare, mode, laid_out, cuts, values
+                        _sweep_chunk, layout.tag, net, weights, rows, x, t, sw, back, self.spare, mode, laid_out, cuts, values
                     )
-                    groups = [_Group(len(cuts), work)] if start else [laid_out, _Group(len(cuts), work)]
+                    groups = [Group(len(cuts), work)] if batch.start else [laid_out, Group(len(cuts), work)]
                     if gradient is not None:
                         groups.append(gradient.sums(len(x), rows, groups[-1]))
-                    _run(groups)
+                    run_groups(groups)
                 total += sum(values)
         return total, None if gradient is None else gradient.finish(), by_x if mode == VJP else None
 
-    def _spare(self) -> Array:
+    def spare(self) -> Array:
+        """A task's scratch memory."""
         return np.empty((self._spare_rows * TILE_VECTORS + 1) * VECTOR_BYTES, np.uint8)
 
     @contextmanager
-    def _rows(self, layout: _Layout, n_samples: int, reverse: bool) -> Iterator[Rows]:
-        """(Z, A, D, S, H), used before or new; D and S are of no size where only a forward sweep is wanted."""
-        tiles, s = layout.tiles(n_samples), self.schedule
-        sizes = (s.n_rows, self._n_keep, s.n_rows * reverse, layout.n_panels * layout.lanes * reverse, s.n_outputs)
-        with self._borrowed(
-            (len(layout.tag), tiles, reverse), lambda: tuple(self._aligned(tiles, rows, layout.lanes) for rows in sizes)
-        ) as rows:
+    def packed(self, layout: Layout, wanted: bool) -> Iterator[Array]:
+        """Room for the tiles of Wᵀ, or none."""
+        with self._borrowed((1, 1, layout.n_packed * wanted)) as (memory,):
+            yield memory.ravel()
+
+    @contextmanager
+    def rows(self, layout: Layout, n_samples: int, reverse: bool, curved: bool = False) -> Iterator[Rows]:
+        """(Z, A, D, S, H, C); D and S are of no size where only a forward sweep is wanted, C is where no h'' is."""
+        n = self.schedule.n_rows
+        sizes = (n, self._n_keep, n * reverse, layout.n_panels * layout.lanes * reverse, self.schedule.n_outputs, n * curved)
+        with self._borrowed((layout.tiles(n_samples), layout.lanes, *sizes)) as rows:
             yield rows
 
     @contextmanager
-    def _borrowed(self, key: tuple[int, ...], make: Callable[[], Any]) -> Iterator[Any]:
-        """Memory used before, or new; it is nobody else's meanwhile."""
-        free = self._free.setdefault(key, deque(maxlen=4))
+    def dots(self, layout: Layout, n_samples: int, exact: bool) -> Iterator[Dots]:
+        """(ZD, AD, RD, SD) of a direction; RD and SD are of no size but for the exact Hessian."""
+        n = self.schedule.n_rows
+        sizes = (n, n, n * exact, layout.n_panels * layout.lanes * exact)
+        with self._borrowed((layout.tiles(n_samples), layout.lanes, *sizes)) as dots:
+            yield dots
+
+    @contextmanager
+    def _borrowed(self, sizes: tuple[int, ...]) -> Iterator[Any]:
+        """Arrays (tiles, size, lanes), for sizes = (tiles, lanes, size, ...), used before or new; they are nobody else's meanwhile."""
+        free = self._free.setdefault(sizes, deque(maxlen=4))
         try:
             memory = free.pop()
         except IndexError:
-            memory = make()
+            tiles, lanes, *rows = sizes
+            memory = tuple(self._aligned(tiles, count, lanes) for count in rows)
         yield memory
         free.append(memory)
 
@@ -340,10 +384,15 @@ class LayerPath:
         return raw[start : start + size].view(self.dtype).reshape(shape)
 
 
+def batches(n_samples: int) -> list[slice]:
+    """Samples that are swept before the next."""
+    return [slice(start, min(start + BATCH, n_samples)) for start in range(0, n_samples, BATCH)]
+
+
 # -- tasks --------------------------------------------------------------------------------------------------------------------------
 
 
-class _Group:
+class Group:
     """Tasks of one list, which later ones may wait for."""
 
     def __init__(self, count: int, work: Callable[[int], None]) -> None:
@@ -367,13 +416,14 @@ class _Group:
         self._done.wait()
 
 
-def _run(groups: list[_Group]) -> None:
+def run_groups(groups: list[Group]) -> None:
     """All groups' tasks as one list, in order."""
     tasks = [(group, number) for group in groups for number in range(group.count)]
     run_tasks(lambda i: tasks[i][0].run(tasks[i][1]), len(tasks), blas=False)
 
 
-def _lay_out(layout: _Layout, weights: Weights, panels: list[_Part], number: int) -> None:
+def lay_out(layout: Layout, weights: Weights, panels: list[_Part], number: int) -> None:
+    """One of the panels of the Wᵀs."""
     block, first, stop = panels[number]
     theta, slots, _, _, packed, _ = weights
     sweeps.lay_out(layout.tag, layout.blocks[block], theta, slots, packed, first, stop)
@@ -396,7 +446,7 @@ def _sweep_chunk(
     by_x: Array,
     spare: Callable[[], Array],
     mode: int,
-    laid_out: _Group,
+    laid_out: Group,
     cuts: list[_Cut],
     values: list[float],
     number: int,
@@ -408,10 +458,10 @@ def _sweep_chunk(
         sweeps.chunk_down(tag, net, weights, rows, by_x, memory, mode, *cuts[number])
 
 
-class _Gradient:
+class Gradient:
     """∂E/∂θ, summed over batches, a strip of a block a task."""
 
-    def __init__(self, path: LayerPath, layout: _Layout, net: Net, weights: Weights) -> None:
+    def __init__(self, path: LayerPath, layout: Layout, net: Net, weights: Weights) -> None:
         self.path, self.layout, self.net, self.weights = path, layout, net, weights
         s = path.schedule
         self.direct = path.regular and not s.parameters.tied
@@ -420,10 +470,13 @@ class _Gradient:
         self.biases = np.zeros(s.n_rows, path.dtype)
         self.begun = False
 
-    def sums(self, count: int, rows: Rows, chunks: _Group) -> _Group:
-        """The tasks that sum over one batch of `count` samples, once its chunks are done."""
+    def sums(self, count: int, rows: Rows, chunks: Group, also: Rows | None = None) -> Group:
+        """The tasks that sum δ zᵀ over one batch of `count` samples, once its chunks are done.
+
+        also : rows whose δ zᵀ is added, with z = 0 at the inputs and no gradient of biases.
+        """
         path, layout, strips, more = self.path, self.layout, self.layout.strips, self.begun
-        _, _, D, S, _ = rows
+        _, _, D, S, _, _ = rows
         self.begun = True
 
         def task(number: int) -> None:
@@ -435,16 +488,19 @@ class _Gradient:
                     out, start, stride = self.theta, place.first, place.stride
                 else:
                     out, start, stride = self.slots, place.block.slot, place.block.shape[1]
-                sweeps.gradient_strip(
-                    layout.tag, layout.blocks[block], path.zeros, D, S, count, out, start, stride, first, stop, more
-                )
+                operands = [(D, S, more)] if also is None or place.from_inputs else [(D, S, more), (also[2], also[3], True)]
+                for delta, z, on_top in operands:
+                    sweeps.gradient_strip(
+                        layout.tag, layout.blocks[block], path.zeros, delta, z, count, out, start, stride, first, stop, on_top
+                    )
             elif number == len(strips):
                 sweeps.bias_sums(layout.tag, D, self.biases, path.schedule.n_inputs)
             else:
                 start, stop = path.sparse_parts[number - len(strips) - 1]
-                sweeps.sparse_sums(layout.tag, self.net, self.weights, rows, path.schedule.out_slot, self.slots, start, stop)
+                for operand in (rows,) if also is None else (rows, also):
+                    sweeps.sparse_sums(layout.tag, self.net, self.weights, operand, path.schedule.out_slot, self.slots, start, stop)
 
-        return _Group(len(strips) + 1 + len(path.sparse_parts), task)
+        return Group(len(strips) + 1 + len(path.sparse_parts), task)
 
     def finish(self) -> Array:
         """(W,)."""

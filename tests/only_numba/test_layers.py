@@ -141,7 +141,7 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
 
 
 def compare(net, X, T, s, V, name):
-    """First order of the layers' path beside the definition."""
+    """First order, and products with Hessians, of the layers' path beside the definition."""
     assert net._run.forward.__self__.layers is not None, "another path was taken"
     definition = net.to(backend="numpy")
     dtype = str(net.dtype)
@@ -149,6 +149,11 @@ def compare(net, X, T, s, V, name):
     (e, g), (f, h) = net.error_and_gradient(X, T, s), definition.error_and_gradient(X, T, s)
     pairs += [("error", net.error(X, T, s), f, "value"), ("error", e, f, "value"), ("gradient", g, h, "first")]
     pairs += [("vjp", net.vjp(X, V), definition.vjp(X, V), "first")]
+    directions = np.random.default_rng(7).normal(size=(net.n_parameters, 2)).astype(dtype)
+    for product in ("hessian_operator", "outer_product_operator"):
+        found, expected = (getattr(one, product)(X, T, s) @ directions for one in (net, definition))
+        pairs.append((product, found, expected, "second"))
+        pairs.append((f"{product}, one", getattr(net, product)(X, T, s) @ directions[:, 0], expected[:, 0], "second"))
     for quantity, found, expected, kind in pairs:
         assert relative_difference(found, expected) <= tolerance("numba", dtype, kind).value, f"{name} {quantity} {dtype}"
 
