@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 
 import networkx as nx
 import numpy as np
@@ -15,7 +16,7 @@ import numba
 
 import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
-from graphbp_numba import executable, layers
+from graphbp_numba import executable, layer_products, layers
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import kernel
 from graphbp_numba.tile_products import BLOCK_ROWS, DEPTH, TILE_VECTORS, multiply, transpose
@@ -242,21 +243,104 @@ def test_kinds_of_wiring_and_numbers_of_samples(kind, dtype, forced, monkeypatch
         compare(net, X, T, rng.random(n).astype(dtype), V, f"{kind} N = {n}")
 
 
-def test_a_failing_task_is_raised_and_nobody_waits_for_it(forced, monkeypatch):
+PRODUCTS = ["hessian_operator", "outer_product_operator"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("error", "output"),
+    [("poisson", "exp"), ("binary_cross_entropy", "sigmoid"), ("sum_of_squares", "softmax"), ("sum_of_squares", "sin")],
+)
+def test_heads_on_blocks_that_go_on(error, output, dtype, forced):
+    """Outputs in the middle, which feed later blocks too, beside those at the end; targets that some samples' weights silence."""
+    graph = wiring("shortcuts")
+    graph.nodes["y"].update(activation=output, role="output")
+    middle = {"poisson": "softplus", "binary_cross_entropy": "sigmoid"}.get(error, "tanh")
+    graph.nodes["k"].update(activation=middle, role="output")
+    net = gb.Network(graph, backend="numba", dtype=dtype, error=error)
+    rng = np.random.default_rng(8)
+    X, V = rng.normal(size=(37, net.schedule.n_inputs)).astype(dtype), rng.normal(size=(37, net.schedule.n_outputs)).astype(dtype)
+    s = rng.random(37).astype(dtype)
+    s[::3] = 0
+    compare(net, X, rng.random(V.shape).astype(dtype), s, V, f"{error} {output}")
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("kind", ["shortcuts", "tied", "sparse", "scattered"])
+def test_products_have_the_same_bits_for_any_threads_and_beside_other_directions(kind, product, forced, monkeypatch):
+    monkeypatch.setattr(layers, "BATCH", 128)
+    monkeypatch.setattr(layers, "PANEL", 512)
+    net = gb.Network(scattered() if kind == "scattered" else wiring(kind), backend="numba")
+    rng = np.random.default_rng(9)
+    X, T = (rng.normal(size=(300, n)) for n in (net.schedule.n_inputs, net.schedule.n_outputs))
+    directions = rng.normal(size=(net.n_parameters, 3))
+    operator = getattr(net, product)(X, T)
+    with gb.config(threads=1):
+        expected = operator @ directions
+    for threads in (2, 5):
+        with gb.config(threads=threads):
+            assert np.array_equal(operator @ directions, expected)
+            assert np.array_equal(operator @ directions[:, 1], expected[:, 1])
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_products_of_nothing(product, forced):
+    """No samples, no directions, no free weight."""
+    net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
+    X, T = np.ones((5, 43)), np.full((5, 9), 1 / 9)
+    w = net.n_parameters
+    multiply = getattr(net._run, product.replace("operator", "product"))
+    assert np.array_equal(multiply(net.weights, X[:0], T[:0], None, np.ones((w, 2))), np.zeros((w, 2)))
+    assert multiply(net.weights, X, T, None, np.ones((w, 0))).shape == (w, 0)
+    frozen = wiring("plain")
+    for _, _, attributes in frozen.edges(data=True):
+        attributes["trainable"] = False
+    for _, attributes in frozen.nodes(data=True):
+        attributes["trainable"] = False
+    net = gb.Network(frozen, backend="numba", error="cross_entropy")
+    multiply = getattr(net._run, product.replace("operator", "product"))
+    assert net.n_parameters == 0
+    assert multiply(net.weights, X, T, None, np.ones((0, 2))).shape == (0, 2)
+
+
+def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch):
+    monkeypatch.setattr(layers, "BATCH", 64)
+    peaks = []
+    for n in (128, 1024):
+        net = gb.Network(wiring("sparse"), backend="numba")
+        X, T = np.ones((n, 43)), np.ones((n, 9))
+        operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
+        _ = operator @ v
+        tracemalloc.start()
+        net._run.hessian_product.__self__.layers._free.clear()
+        _ = operator @ v
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < 1.2 * 64 * net.schedule.n_rows * 8 * 20, peaks
+
+
+@pytest.mark.parametrize("sweep", ["gradient", *PRODUCTS])
+def test_a_failing_task_is_raised_and_nobody_waits_for_it(sweep, forced, monkeypatch):
     """An exception in one chunk reaches the caller, also while other threads wait for that chunk."""
     net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
     X, T = np.ones((300, 43)), np.full((300, 9), 1 / 9)
-    before = net.gradient(X, T)
-    chunk_down = layers.sweeps.chunk_down
+    v = np.ones((net.n_parameters, 2))
+    module, name = (layers.sweeps, "chunk_down") if sweep == "gradient" else (layer_products.tangents, "tangent_chunk")
+    entry = getattr(module, name)
+
+    def call():
+        return net.gradient(X, T) if sweep == "gradient" else getattr(net, sweep)(X, T) @ v
+
+    before = call()
 
     def fail(*arguments):
         if arguments[-2] == 0:
             raise MemoryError("planted")
-        chunk_down(*arguments)
+        entry(*arguments)
 
     for threads in (1, 3):
         with gb.config(threads=threads), monkeypatch.context() as patch:
-            patch.setattr(layers.sweeps, "chunk_down", fail)
+            patch.setattr(module, name, fail)
             with pytest.raises(MemoryError, match="planted"):
-                net.gradient(X, T)
-    assert np.array_equal(net.gradient(X, T), before)
+                call()
+    assert np.array_equal(call(), before)
