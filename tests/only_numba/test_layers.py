@@ -189,6 +189,8 @@ def wiring(kind):
     for a, b in (("x", "h"), ("h", "k"), ("k", "l"), ("l", "y")):
         join(a, b, **({"trainable": False} if kind == "frozen" and b == "k" else {}))
     join("u", "l")
+    if kind == "frozen bias":
+        g.nodes["k"]["trainable"] = False
     if kind == "shortcuts":
         for a, b in (("x", "k"), ("h", "l"), ("h", "y"), ("x", "y")):
             join(a, b)
@@ -228,7 +230,7 @@ def scattered():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["plain", "shortcuts", "frozen", "tied", "sparse", "scattered"])
+@pytest.mark.parametrize("kind", ["plain", "shortcuts", "frozen", "frozen bias", "tied", "sparse", "scattered"])
 def test_kinds_of_wiring_and_numbers_of_samples(kind, dtype, forced, monkeypatch):
     """Blocks that overlap, blocks in pieces; one sample, a tile, a tile and one, batches with a rest."""
     monkeypatch.setattr(layers, "BATCH", 128)
@@ -281,6 +283,25 @@ def test_products_have_the_same_bits_for_any_threads_and_beside_other_directions
         with gb.config(threads=threads):
             assert np.array_equal(operator @ directions, expected)
             assert np.array_equal(operator @ directions[:, 1], expected[:, 1])
+
+
+@pytest.mark.parametrize("kind", ["shortcuts", "tied", "sparse", "scattered"])
+def test_what_memory_held_before_reaches_no_result(kind, forced):
+    net = gb.Network(scattered() if kind == "scattered" else wiring(kind), backend="numba")
+    rng = np.random.default_rng(10)
+    X, T = (rng.normal(size=(37, n)) for n in (net.schedule.n_inputs, net.schedule.n_outputs))
+    v = rng.normal(size=(net.n_parameters, 2))
+
+    def everything():
+        return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
+
+    before = everything()
+    kept = [array for free in net._run.forward.__self__.layers._free.values() for arrays in free for array in arrays]
+    assert sum(array.size for array in kept) > net.n_parameters
+    for array in kept:
+        array[...] = np.nan
+    for found, expected in zip(everything(), before, strict=True):
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
