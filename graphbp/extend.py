@@ -7,8 +7,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
   `register_backend` and `unregister_backend` do and undo the same inside one program.
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
-  `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with faster products of its own gives `OwnAssembly`
-  (`graphbp.second_order.tiles` has the contracts).
+  `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `ColumnCurvature`, one
+  with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).
 * An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
   (`graphbp.activations`, `graphbp.error_functions`) names.
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
@@ -43,7 +43,7 @@ from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, weigh_rows
-from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
+from graphbp.second_order.tiles import ColumnCurvature, ColumnTile, OutputCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendNotAvailableError",
+    "ColumnCurvature",
     "ColumnTile",
     "DataError",
     "DenseBlock",

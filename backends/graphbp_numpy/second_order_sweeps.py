@@ -5,13 +5,14 @@ For the perturbed rows l of a column tile, arrays are (rows, columns, N):
     forward   G_kl = 1 at k = l, else Σ_r w_kr Φ_rl,   Φ_kl = h'_k G_kl                            levels upwards
     reverse   B_jl = h''_j β_j G_jl + h'_j Σ_s w_sj B_sl + Σ_c R_jc G_cl                            levels downwards
 
-The outer-product Hessian needs GᵀΛG in place of B: the same reverse sweep without its first term, or, for few outputs, K reverse
-sweeps for the rows G_c of the outputs, whichever is less work.
+The diagonal needs no reverse sweep, since B = Gᵀ (diag(h'' β) + R) G.  The outer-product Hessian needs GᵀΛG in place of B: the same
+sweeps without h'' β, or, for few outputs, K reverse sweeps for the rows G_c of the outputs, whichever is less work.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from graphbp_numpy.sweeps import Program, csr
 __all__ = ["NumpySecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 
 KEPT_BYTES = 1 << 23
 """Of an array of a column tile that is kept for the next one."""
@@ -66,9 +68,39 @@ class NumpySecondOrderSweeps:
         """Perturb the rows start..stop."""
         shape = (self.schedule.n_rows - start, stop - start, tile.n_samples)
         b, phi = self._room("b", shape), self._room("phi", shape)
-        self._forward(w, tile, start, b, phi)
+        diagonal = self._diagonal(tile)
+        alone, own = self._alone(start, stop)
+        b[: alone - start] = 0
+        b[own - start, own - start] = diagonal[own]
+        for rows, g in self._forward(w, tile, start, stop, phi):
+            np.multiply(diagonal[rows, None], g, out=b[rows.start - start : rows.stop - start])
         self._reverse(w, tile, start, b)
         return ColumnTile(start, stop, b, phi if tile.exact else None)
+
+    def column_curvature(self, w: Array, tile: SampleTile, start: int, stop: int) -> Array:
+        """(stop − start, n): B_ll = Σ_k (h''_k β_k + R_kk) G_kl² + Σ_jc G_jl R_jc G_cl, the last over coupled outputs; no reverse sweep."""
+        phi = self._room("phi", (self.schedule.n_rows - start, stop - start, tile.n_samples))
+        diagonal = self._diagonal(tile)
+        _, own = self._alone(start, stop)
+        out = np.zeros(phi.shape[1:], self.dtype)
+        out[own - start] = diagonal[own]
+        coupled = [head for head in tile.curvature if head.coupled]
+        reached = [np.zeros((len(head.rows), *out.shape), self.dtype) for head in coupled]  # their G
+        for head, at in zip(coupled, reached, strict=True):
+            here = np.flatnonzero(np.isin(head.rows, own))
+            at[here, head.rows[here] - start] = 1
+            out[head.rows[here] - start] = 0
+        for rows, g in self._forward(w, tile, start, stop, phi):
+            for head, at in zip(coupled, reached, strict=True):
+                here = np.flatnonzero((head.rows >= rows.start) & (head.rows < rows.stop))
+                at[here] = g[head.rows[here] - rows.start]
+                g[head.rows[here] - rows.start] = 0
+            g *= g
+            g *= diagonal[rows, None]
+            out += g.sum(axis=0)
+        for head, at in zip(coupled, reached, strict=True):
+            out += (np.einsum("jcn,cln->jln", head.value, at) * at).sum(axis=0)
+        return out
 
     def _room(self, name: str, shape: tuple[int, ...]) -> Array:
         """An array to fill; small ones are this thread's own and used again: the system's fresh pages cost more than the sweep in them."""
@@ -81,27 +113,27 @@ class NumpySecondOrderSweeps:
         out: Array = kept[:size].reshape(shape)
         return out
 
-    def _forward(self, w: Array, tile: SampleTile, start: int, b: Array, phi: Array) -> None:
-        """Φ, rows from `start` on, and what B has of G itself: (h''_j β_j + R_jj) G_jl, and G at coupled outputs."""
+    def _alone(self, start: int, stop: int) -> tuple[int, Indices]:
+        """The end of the level that row `start` is in, whose rows nothing perturbed leads into, and which of these are perturbed."""
+        end = next(level.stop for level in self.schedule.levels if level.stop > start)
+        return end, np.arange(start, min(stop, end))
+
+    def _forward(self, w: Array, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array]]:
+        """Fill Φ, rows from `start` on; yields the rows of each level after the first and their G, to be used up."""
         s = self.schedule
-        diagonal = self._diagonal(tile)
-        c = b.shape[1]
+        alone, own = self._alone(start, stop)
+        phi[: alone - start] = 0
+        phi[own - start, own - start] = tile.slope[own]
         incoming, _ = self._matrices(w, start)
         for level, matrix in zip(s.levels, incoming, strict=True):
-            if level.stop <= start:
+            if level.start < alone:
                 continue
-            first = max(level.start, start)
-            run = slice(first - start, level.stop - start)
-            own = np.arange(first, min(level.stop, start + c))
-            if level.start <= start:  # nothing leads into these rows: G is 1 or 0
-                phi[run] = b[run] = 0
-                phi[own - start, own - start] = tile.slope[own]
-                b[own - start, own - start] = diagonal[own]
-                continue
+            rows = slice(level.start, level.stop)
             g = self._sources(w, level, start, matrix, phi)
-            g[own - first, own - start] = 1
-            np.multiply(tile.slope[first : level.stop, None], g, out=phi[run])
-            np.multiply(diagonal[first : level.stop, None], g, out=b[run])
+            own = np.arange(level.start, min(level.stop, stop))
+            g[own - level.start, own - start] = 1
+            np.multiply(tile.slope[rows, None], g, out=phi[rows.start - start : rows.stop - start])
+            yield rows, g
 
     def _sources(self, w: Array, level: Level, start: int, matrix: Any, phi: Array) -> Array:
         """Σ_r w_kr Φ_rl for the rows k of a level."""

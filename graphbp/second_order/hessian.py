@@ -5,9 +5,10 @@ A backend's executable calls these with its `SecondOrderSweeps`; all arguments h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import MAX_COLUMNS, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, worth_it
 from graphbp.second_order.stacked import add_stacked, pays
-from graphbp.second_order.tiles import OwnAssembly, SampleTile, SecondOrderSweeps
+from graphbp.second_order.tiles import ColumnCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
 from graphbp.threads import run_tasks, single_threaded_blas
 
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
@@ -24,6 +25,8 @@ __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sam
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 Columns = list[tuple[int, int]]
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 TILE_BYTES = 1 << 26
 """Bytes of one array of a column tile."""
@@ -40,6 +43,10 @@ FINE_SAMPLES, FINE_TILES = 512, 2
 CACHED_BYTES, LEVEL_BYTES = 1 << 21, 170_000
 """Of an array of a column tile that is read once and dropped: as much as caches hold, and more where each of many levels must have
 enough work to outweigh the calls that it takes (measured)."""
+
+
+DROPPED_TILES = 8
+"""Sample tiles of the diagonal that are swept side by side."""
 
 
 def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool = False, fine: bool = False) -> Iterator[slice]:
@@ -112,24 +119,27 @@ def assemble_hessian(
     return total.finish() if own is None else own.finish(total.half)
 
 
-def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tile: SampleTile) -> Array:
-    """B_jj of every unit with a free parameter, (n_rows, n)."""
+def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tiles: list[SampleTile]) -> list[Array]:
+    """B_jj of every unit with a free parameter, (n_rows, n), on each tile."""
+    n_rows = plan.schedule.n_rows
     if isinstance(sweeps, OwnAssembly):
-        wanted = np.zeros(plan.schedule.n_rows, bool)
+        wanted = np.zeros(n_rows, bool)
         for group in plan.groups:
             wanted[group.start : group.stop] = True
-        return sweeps.own_curvature(w, tile, wanted)
-    own = np.zeros((plan.schedule.n_rows, tile.n_samples), tile.z.dtype)
-    columns = plan.columns(tile.n_samples, tile.z.itemsize, TILE_BYTES)
+        return [sweeps.own_curvature(w, tile, wanted) for tile in tiles]
+    found = [np.zeros((n_rows, tile.n_samples), tile.z.dtype) for tile in tiles]
+    columns = plan.columns(max(tile.n_samples for tile in tiles), tiles[0].z.itemsize, TILE_BYTES)
 
     def task(number: int) -> None:
-        start, stop = columns[number]
-        column = sweeps.column_tile(w, tile, start, stop)
-        index = np.arange(stop - start)
-        own[start:stop] = column.B[index, index]
+        (start, stop), which = columns[number // len(tiles)], number % len(tiles)  # the longest columns first
+        if isinstance(sweeps, ColumnCurvature):
+            found[which][start:stop] = sweeps.column_curvature(w, tiles[which], start, stop)
+        else:
+            index = np.arange(stop - start)
+            found[which][start:stop] = sweeps.column_tile(w, tiles[which], start, stop).B[index, index]
 
-    run_tasks(task, len(columns))
-    return own
+    run_tasks(task, len(columns) * len(tiles))
+    return found
 
 
 def assemble_diagonal(
@@ -140,20 +150,45 @@ def assemble_diagonal(
     The diagonal of a tied parameter also has the cross terms between its slots; those positions hold NaN.
     """
     out = np.zeros(plan.n_parameters, sweeps.dtype)
-    for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
-        own = _own_curvature(sweeps, plan, w, tile)
-        squares = tile.z * tile.z
-        with single_threaded_blas():
-            for group in plan.groups:
-                if group.n_units > 1:
-                    value = own[group.start : group.stop] @ squares[group.sources].T
-                    free = group.index >= 0
-                    out[group.index[free]] += value[free]
-        for lo in range(0, len(plan.stack_row), _RUN):
-            run = slice(lo, lo + _RUN)
-            out[plan.stack_index[run]] += np.einsum("sn,sn->s", own[plan.stack_row[run]], squares[plan.stack_source[run]])
+    own = isinstance(sweeps, OwnAssembly)
+    parts = sample_tiles(plan, len(X), X.itemsize, dropped=not own)
+    while some := list(islice(parts, 1 if own else DROPPED_TILES)):
+
+        def sweep(part: slice) -> SampleTile:
+            return sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+
+        tiles = _each(sweep, some)
+        curvature = _own_curvature(sweeps, plan, w, tiles)
+        for total in _each(partial(_diagonal_of, plan), list(zip(tiles, curvature, strict=True))):
+            out += total
     out[plan.tied_positions] = np.nan
     return out, plan.tied_positions
+
+
+def _diagonal_of(plan: HessianPlan, pair: tuple[SampleTile, Array]) -> Array:
+    """Σ_n z_i² B_jj of one tile, (W,)."""
+    tile, own = pair
+    out = np.zeros(plan.n_parameters, own.dtype)
+    squares = tile.z * tile.z
+    for group in plan.groups_of_several:
+        value = own[group.start : group.stop] @ squares[group.sources].T
+        free = group.index >= 0
+        out[group.index[free]] += value[free]
+    for lo in range(0, len(plan.stack_row), _RUN):
+        run = slice(lo, lo + _RUN)
+        out[plan.stack_index[run]] += np.einsum("sn,sn->s", own[plan.stack_row[run]], squares[plan.stack_source[run]])
+    return out
+
+
+def _each(call: Callable[[_A], _B], arguments: list[_A]) -> list[_B]:
+    """[call(argument), ...], side by side on threads."""
+    found: dict[int, _B] = {}
+
+    def task(number: int) -> None:
+        found[number] = call(arguments[number])
+
+    run_tasks(task, len(arguments))
+    return [found[number] for number in range(len(arguments))]
 
 
 def assemble_unit_blocks(
@@ -162,7 +197,7 @@ def assemble_unit_blocks(
     """For each group of the plan (units, sources, sources): Σ_n B_jj z zᵀ, symmetric to the last bit; ties are not followed."""
     out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
     for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
-        own = _own_curvature(sweeps, plan, w, tile)
+        (own,) = _own_curvature(sweeps, plan, w, [tile])
         with single_threaded_blas():
             for group, block in zip(plan.groups, out, strict=True):
                 z = tile.z[group.sources]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphbp.second_order.plan import HessianPlan
     from graphbp.second_order.rows import OutputRows
 
-__all__ = ["ColumnTile", "OutputCurvature", "OwnAssembly", "SampleTile", "SecondOrderSweeps"]
+__all__ = ["ColumnCurvature", "ColumnTile", "OutputCurvature", "OwnAssembly", "SampleTile", "SecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
@@ -105,6 +105,15 @@ class SecondOrderSweeps(Protocol):
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Sweep Φ forward and B backward for the perturbed rows start..stop; the arrays need last only until the thread's next call."""
+        ...
+
+
+@runtime_checkable
+class ColumnCurvature(SecondOrderSweeps, Protocol):
+    """Sweeps that find B_ll in less time than whole columns of B, for diagonals and unit blocks."""
+
+    def column_curvature(self, w: Array, tile: SampleTile, start: int, stop: int) -> Array:
+        """(stop − start, n): B_ll of the rows l = start..stop."""
         ...
 
 

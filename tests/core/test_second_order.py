@@ -275,6 +275,9 @@ def test_single_units_take_part_where_they_lead(build, error, output, monkeypatc
         for found, expected in ((net.hessian(X, T, s), exact), (net.outer_product_hessian(X, T, s), outer)):
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
             np.testing.assert_array_equal(found, found.T)
+        np.testing.assert_allclose(net.hessian_diagonal(X, T, s), exact.diagonal(), rtol=1e-11, atol=1e-12)
+    monkeypatch.setattr(hessian, "ColumnCurvature", hessian.OwnAssembly)  # a backend that gives columns of B only
+    np.testing.assert_allclose(net.hessian_diagonal(X, T, s), exact.diagonal(), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("build", [irregular, scattered])
@@ -318,6 +321,16 @@ def test_other_weights_in_the_same_columns():
         expected = net.hessian_operator(X, T) @ np.eye(net.n_parameters)
         np.testing.assert_allclose(net.hessian(X, T), expected, rtol=1e-11, atol=1e-12)
         net.weights[:] = net.weights * 1.5
+
+
+@pytest.mark.parametrize("error", ["cross_entropy", "sum_of_squares"])
+def test_diagonal_of_a_softmax_layer(error):
+    """Its columns start among coupled outputs, unlike those of `irregular`."""
+    net = gb.Network(gb.layered([4, 5, 3], output_activation="softmax"), error=error, backend="numpy")
+    X, T, s = weighted_data(net, n=20)
+    assert net.schedule.output_rows[0] in [start for start, _ in HessianPlan.of(net.schedule).columns(len(X), 8, 1 << 26)]
+    exact = net.hessian_operator(X, T, s) @ np.eye(net.n_parameters)
+    np.testing.assert_allclose(net.hessian_diagonal(X, T, s), exact.diagonal(), rtol=1e-11, atol=1e-12)
 
 
 def test_same_bits_every_time_and_float32():
