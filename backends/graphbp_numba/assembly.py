@@ -76,9 +76,9 @@ def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int,
 
 
 @kernel
-def _leads(reach: Any, j: int, k: int) -> bool:
-    """Whether z_k depends on a_j: Φ_kj is there.  The unit that biases come from, the last of all, does not."""
-    return k == j or (k < len(reach) and reach[k, j])
+def _leads(paths: Any, j: int, k: int) -> bool:
+    """Whether Φ_kj is wanted; not for the unit that biases come from, the last of all."""
+    return k < len(paths) and paths[k, j]
 
 
 # -- single units ------------------------------------------------------------------------------------------------------------
@@ -131,13 +131,15 @@ def _make_add_singles(digest: str) -> Any:
         stack_row: Any,
         stack_source: Any,
         stack_index: Any,
-        reach: Any,
+        paths: Any,
+        meets: Any,
         half: Any,
         buffer: Any,
     ) -> None:
         """half[ji, lk] += Σ_n z_i (B_lj z_k + δ_l Φ_kj), for the units first..last of the list and all single units at or after each.
 
-        A pair of two weights of one unit stands in both halves, and counts half.
+        Units j and l that lead to no common output (`meets`) are left out.  A pair of two weights of one unit stands in both halves,
+        and counts half.
         """
         len(digest)
         n, item = z.shape[1], item_size(tag)
@@ -149,57 +151,57 @@ def _make_add_singles(digest: str) -> Any:
         fill_rows(tag, nothing, chunk // lanes)
         rows, others = np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES, np.int64)
         exact, few, end = phi.shape[0] > 0, g.shape[0] > 0, stack_start[len(single_row)]
+        slots = np.empty(end, np.int64)
         for u in range(first, last):
             j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
-            after = np.searchsorted(single_row, j)
-            begin = stack_start[after]
-            parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES
+            count = 0
+            for slot in range(stack_start[np.searchsorted(single_row, j)], end):
+                if meets[j, stack_row[slot]]:
+                    slots[count] = slot
+                    count += 1
+            parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES if count else 0
             for part in range(parts):
                 at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
                 width = (stop - at) | 1
-                sums = carray(reals(tag, sums_at), (end - begin + SLOTS) * width + lanes)
+                sums = carray(reals(tag, sums_at), (count + SLOTS) * width + lanes)
                 sums[:] = 0
                 for n0 in range(0, n, chunk):
                     vectors = (min(n0 + chunk, n) - n0) // lanes
                     for i in range(width):
                         others[i] = _line(z, unit_source[min(at + i, stop - 1)], n0)
-                    number, made = after, after - 1
-                    for s in range(begin, end, SLOTS):
+                    l, made = -1, -1  # noqa: E741  # the book's name of the second unit
+                    for s in range(0, count, SLOTS):
                         bent = False
                         for k in range(SLOTS):
-                            slot = min(s + k, end - 1)
-                            l, source = stack_row[slot], stack_source[slot]  # noqa: E741  # the book's name of the second unit
-                            if few:
-                                while single_row[number] != l:
-                                    number += 1
-                                rows[k] = ring + number % RING * chunk * item
-                                if number > made:
-                                    made = number
-                                    _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, rows[k])
-                            else:
-                                rows[k] = _row(B, l - c0, j - c0, n0)
+                            slot = slots[min(s + k, count - 1)]
+                            source = stack_source[slot]
+                            if stack_row[slot] != l:
+                                l, made = stack_row[slot], made + 1  # noqa: E741
+                                if few:
+                                    _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, ring + made % RING * chunk * item)
+                            rows[k] = ring + made % RING * chunk * item if few else _row(B, l - c0, j - c0, n0)
                             rows[SLOTS + k] = _line(z, source, n0)
                             if exact:
-                                reached = _leads(reach, j, source)
+                                reached = _leads(paths, j, source)
                                 bent = bent or reached
                                 rows[2 * SLOTS + k] = _line(delta, l, n0)
                                 rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
-                        _tile(tag, width, bent, rows.ctypes.data, others.ctypes.data, vectors, sums_at + (s - begin) * width * item)
-                s = begin
-                while s < end:
-                    count = 1  # positions that follow one another, of one unit j or of others
-                    while s + count < end and stack_index[s + count] == stack_index[s] + count:
-                        if (stack_row[s + count] == j) != (stack_row[s] == j):
-                            break
-                        count += 1
-                    share = half.dtype.type(0.5 if stack_row[s] == j else 1.0)
+                        _tile(tag, width, bent, rows.ctypes.data, others.ctypes.data, vectors, sums_at + s * width * item)
+                s = 0
+                while s < count:
+                    place, own, run = stack_index[slots[s]], stack_row[slots[s]] == j, 1
+                    while (
+                        s + run < count and stack_index[slots[s + run]] == place + run and (stack_row[slots[s + run]] == j) == own
+                    ):
+                        run += 1
+                    share = half.dtype.type(0.5 if own else 1.0)
                     for i in range(at, stop):
                         if unit_index[i] >= 0:
-                            into = carray(reals(tag, _line(half, unit_index[i], 0) + stack_index[s] * item), count)
-                            found = carray(reals(tag, sums_at + ((s - begin) * width + i - at) * item), (count - 1) * width + 1)
-                            for k in range(count):
+                            into = carray(reals(tag, _line(half, unit_index[i], 0) + place * item), run)
+                            found = carray(reals(tag, sums_at + (s * width + i - at) * item), (run - 1) * width + 1)
+                            for k in range(run):
                                 into[k] += share * found[k * width]
-                    s += count
+                    s += run
 
     return watch(compiled(add_singles))
 
@@ -268,7 +270,8 @@ def _make_add_group(digest: str) -> Any:
         phi: Any,
         g: Any,
         weighted: Any,
-        reach: Any,
+        paths: Any,
+        meets: Any,
         p_start: int,
         p_sources: Any,
         p_index: Any,
@@ -312,7 +315,10 @@ def _make_add_group(digest: str) -> Any:
                 u1 = min(u0 + UNIT_PAIRS, unit_pairs)
                 for u in range(u0, u1):
                     place = left + (u - u0) * n * item
-                    _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
+                    if meets[a + j_of[u], q_start + l_of[u]]:
+                        _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
+                    else:
+                        fill_rows(one, place, vectors)
                 multiply(tag, left, n * item, row, right, n * row, n, u1 - u0, sums_at, width, row, tiles, zeros.ctypes.data, 0)
                 u = u0
                 while u < u1:
@@ -340,7 +346,7 @@ def _make_add_group(digest: str) -> Any:
         joined = 0
         for k in range(sources):
             for j in range(a, b):
-                if _leads(reach, j, q_sources[k]):
+                if _leads(paths, j, q_sources[k]):
                     k_of[joined], j_of[joined] = k, j - a
                     joined += 1
         others = _list_pairs(l_of, i_of, units, len(p_sources), 0, False)

@@ -10,6 +10,7 @@ list of its entries that may not be zero.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,8 +69,8 @@ REACH_BYTES = 1 << 24
 
 
 @kernel
-def _sweep_forward(tag: Any, table: Any, w: int, g: int, phi: int, slope: int, row_l: int, run_l: int) -> None:
-    """G and Φ of one column, given zeros up to the end of its run."""
+def _sweep_forward(tag: Any, table: Any, w: int, meets: Any, g: int, phi: int, slope: int, row_l: int, run_l: int) -> None:
+    """G and Φ of one column, given zeros up to the end of its run, and in all rows that lead to no output: they stay."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
@@ -82,27 +83,40 @@ def _sweep_forward(tag: Any, table: Any, w: int, g: int, phi: int, slope: int, r
     for r in range(run_l + 1, table[N_RUNS]):
         start, end = runs[r, START], runs[r, STOP]
         for j in range(start, end):
-            gather(tag, phi, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
+            if meets[j, j]:
+                gather(tag, phi, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
         multiply_rows(tag, phi + start * row, slope + start * row, g + start * row, end - start)
 
 
 @kernel
 def _sweep_reverse(
-    tag: Any, table: Any, w: int, g: int, b: int, slope: int, bend: int, scratch: int, from_row: int, from_run: int, exact: bool
+    tag: Any,
+    table: Any,
+    w: int,
+    meets: Any,
+    g: int,
+    b: int,
+    slope: int,
+    bend: int,
+    scratch: int,
+    row_l: int,
+    run_l: int,
+    exact: bool,
 ) -> None:
-    """B of one column, rows from `from_row` on; b holds the heads' terms, 0 elsewhere."""
+    """B of one column, rows from its own on; b holds the heads' terms, 0 elsewhere."""
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    for r in range(table[N_RUNS] - 1, from_run - 1, -1):
+    for r in range(table[N_RUNS] - 1, run_l - 1, -1):
         if runs[r, LEAF]:
             continue
-        start, end, order = max(runs[r, START], from_row), runs[r, STOP], runs[r, ORDER] - runs[r, START]
+        start, end, order = max(runs[r, START], row_l), runs[r, STOP], runs[r, ORDER] - runs[r, START]
         at = start * row
         for j in range(start, end):
-            e = order + j
-            gather(tag, b, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
-            multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
+            if meets[j, j]:
+                e = order + j
+                gather(tag, b, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
+                multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
         if exact:
             multiply_add_rows(tag, b + at, bend + at, g + at, b + at, end - start)
 
@@ -135,7 +149,8 @@ def _make_columns(digest: str) -> Any:
         heads: Any,
         n_samples: int,
         run_of: Any,
-        reach: Any,
+        paths: Any,
+        meets: Any,
         B: Any,
         phi_out: Any,
         buffer: Any,
@@ -145,7 +160,7 @@ def _make_columns(digest: str) -> Any:
         first: int,
         stop: int,
     ) -> None:
-        """B[j − start, l − start, n] for j ≥ l, for columns l, and the tiles first..stop; Φ likewise, where a path leads from l to j.
+        """B[j − start, l − start, n] for j ≥ l that meet l, for columns l, and the tiles first..stop; Φ likewise, where paths[j, l].
 
         For the outer product, arrays of no lines stand in place of h''β and Φ.
         """
@@ -170,15 +185,18 @@ def _make_columns(digest: str) -> Any:
             fill_rows(tag, phi, n_rows)
             for c in range(first_column, stop_column):
                 r = run_of[c]
+                if not meets[c, c]:  # it leads to no output
+                    continue
                 fill_rows(tag, g + start * row, runs[r, STOP] - start)
                 fill_rows(tag, phi + start * row, runs[r, STOP] - start)
-                _sweep_forward(tag, table, w_in.ctypes.data, g, phi, slope, c, r)
+                _sweep_forward(tag, table, w_in.ctypes.data, meets, g, phi, slope, c, r)
                 _inject(tag, table, R, heads, n0, g, b, c)
-                _sweep_reverse(tag, table, w_out.ctypes.data, g, b, slope, bend, scratch, c, r, exact)
+                _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
                 for j in range(c, n_rows):
                     line = (j - start) * width + c - start
-                    put_row(tag, b + j * row, B, line, n0, n_samples)
-                    if exact and (j == c or reach[j, c]):
+                    if meets[j, c]:
+                        put_row(tag, b + j * row, B, line, n0, n_samples)
+                    if exact and paths[j, c]:
                         put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
 
     return watch(compiled(columns))
@@ -334,6 +352,12 @@ class NumbaSecondOrderSweeps:
         self.weights = executable.all_weights(theta)
         self.run_of = np.searchsorted(executable.plan.runs[:, START], np.arange(self.schedule.n_rows), side="right") - 1
 
+    @cached_property
+    def paths(self) -> Array:
+        """(n_rows, n_rows): paths[k, j], z_k depends on a_j and an output on z_k, so that Φ_kj is wanted."""
+        plan = self.executable.hessian_plan
+        return (plan.reach | np.eye(len(plan.reach), dtype=bool)) & plan.meets.diagonal()[:, None]
+
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
     def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
@@ -371,10 +395,9 @@ class NumbaSecondOrderSweeps:
 
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
-        width = stop - start
         B, phi = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
-        joined = self.executable.hessian_plan.reach[start:, start:stop] | np.eye(len(B), width, dtype=bool)
-        phi[~joined[: len(phi)]] = 0
+        B[~self.executable.hessian_plan.meets[start:, start:stop]] = 0
+        phi[~self.paths[start : start + len(phi), start:stop]] = 0
         return ColumnTile(start, stop, B[:, :, : tile.n_samples], phi[:, :, : tile.n_samples] if tile.exact else None)
 
     def _column_bytes(self, tile: SampleTile, start: int, stop: int) -> int:
@@ -384,7 +407,7 @@ class NumbaSecondOrderSweeps:
 
     def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> tuple[Array, Array]:
         """B and Φ of a column tile, zeros past the last sample; they live in `memory`."""
-        run = self.executable
+        run, plan = self.executable, self.executable.hessian_plan
         width = stop - start
         lines = (self.schedule.n_rows - start) * width
         both = aligned_array((2 * lines if tile.exact else lines, tile.cache["z"].shape[1]), self.dtype, memory)
@@ -398,7 +421,7 @@ class NumbaSecondOrderSweeps:
             first, last = start + width * group // groups, start + width * (group + 1) // groups
             with run.state_buffer(vectors) as buffer:
                 tag, table = run.tags[vectors], run.plan.table
-                given = (*self._state(tile), self.run_of, run.hessian_plan.reach, B, phi, buffer)
+                given = (*self._state(tile), self.run_of, self.paths, plan.meets, B, phi, buffer)
                 columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
 
         run_tasks(task, tiles * groups, blas=False)
@@ -454,7 +477,7 @@ class NumbaSecondOrderSweeps:
     ) -> None:
         """half += everything that the perturbed units start..stop contribute together with units at or after them."""
         n_padded = tile.cache["z"].shape[1]
-        none, no_paths = np.empty((0, 0, n_padded), self.dtype), plan.reach[:0]
+        none = np.empty((0, 0, n_padded), self.dtype)
         run, itemsize = self.executable, self.dtype.itemsize
         scratch = run.scratch("assembly", scratch_bytes(n_padded, len(plan.stack_row), itemsize))
         with run.scratch("columns", 0 if rows is not None else self._column_bytes(tile, start, stop)) as memory, scratch as buffer:
@@ -467,16 +490,17 @@ class NumbaSecondOrderSweeps:
                 if a >= b:
                     continue
                 for other in plan.groups_of_several:
-                    if other.start >= group.start:
-                        reach = plan.reach if tile.exact and other is not group else no_paths
+                    if other.start >= group.start and plan.meets[a:b, other.start : other.stop].any():
                         p, q = (group.start, group.sources, group.index), (other.start, other.sources, other.index)
-                        add_group(tiles_tag, start, z, delta, B, phi, g, weighted, reach, *p, a, b, *q, half, buffer)
+                        add_group(
+                            tiles_tag, start, z, delta, B, phi, g, weighted, self.paths, plan.meets, *p, a, b, *q, half, buffer
+                        )
             if len(plan.single_rows) and plan.single_rows[-1] >= start:
-                units, reach = plan.units, plan.reach if tile.exact else no_paths
+                units = plan.units
                 first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
                 listed = (units.row, units.start, units.source, units.index, first, last)
                 stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
-                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, reach, half, buffer)
+                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, self.paths, plan.meets, half, buffer)
 
     def finish(self, half: Array) -> Array:
         """L + Lᵀ, in place."""
