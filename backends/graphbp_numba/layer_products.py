@@ -20,8 +20,12 @@ import numpy as np
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba import layer_tangents as tangents
 from graphbp_numba.layers import Array, Dots, Gradient, Group, LayerPath, Layout, Net, Rows, Weights, batches, lay_out, run_groups
+from graphbp_numba.levels import in_parts
 
 __all__ = ["layer_products"]
+
+PIECE_BYTES = 1 << 18
+"""Of v and of the result, transposed at a time: well within a usual second-level cache."""
 
 
 def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
@@ -32,7 +36,7 @@ def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_wei
     s = path.none[:0] if sample_weight is None else sample_weight
     with path.packed(layout, True) as packed, path.packed(layout, exact) as v_packed:
         weights = path.weights(theta, packed)
-        directions = [path.weights(np.ascontiguousarray(v[:, b]), v_packed, tangent=True) for b in range(v.shape[1])]
+        directions = [path.weights(direction, v_packed, tangent=True) for direction in _as_rows(v)]
         sums = [Gradient(path, layout, net, weights) for _ in directions]
         panels = layout.panels[: layout.n_below]
         laid_out = Group(len(panels), partial(lay_out, layout, weights, panels))
@@ -44,10 +48,34 @@ def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_wei
                 for direction, gradient in zip(directions, sums, strict=True):
                     groups += batch.along(direction, gradient)
                 run_groups(groups)
-    columns = [gradient.finish() for gradient in sums]
-    if len(columns) == 1:
-        return columns[0][:, None]
-    return np.stack(columns, axis=1) if columns else np.empty((len(theta), 0), path.dtype)
+    return _as_columns([gradient.finish() for gradient in sums], v)
+
+
+def _as_rows(v: Array) -> Array:
+    """vᵀ, its entries side by side; copied piece by piece, so that every line of the cache is read once."""
+    if v.shape[1] == 1:
+        return np.ascontiguousarray(v.T)
+    rows = np.empty(v.shape[::-1], v.dtype)
+
+    def copy(first: int, stop: int) -> None:
+        rows[:, first:stop] = v[first:stop].T
+
+    in_parts(len(v), v.nbytes // PIECE_BYTES, copy)
+    return rows
+
+
+def _as_columns(rows: list[Array], v: Array) -> Array:
+    """The rows as columns, in v's shape."""
+    if len(rows) == 1:
+        return rows[0][:, None]
+    columns = np.empty(v.shape, v.dtype)
+
+    def copy(first: int, stop: int) -> None:
+        for b, row in enumerate(rows):
+            columns[first:stop, b] = row[first:stop]
+
+    in_parts(len(v), v.nbytes // PIECE_BYTES, copy)
+    return columns
 
 
 @dataclass
