@@ -160,12 +160,15 @@ class HessianAccumulator:
         """Unit j of p with the single units at or after it, as many of them at a time as `WORK` allows."""
         plan = self.plan
         slots = np.arange(plan.stack_start[np.searchsorted(plan.single_rows, j)], plan.stack_start[-1])
-        slots = slots[plan.meets[j, plan.stack_row[slots]]]
+        if not len(slots):
+            return
+        slots = slots[plan.curved_by[np.ix_(plan.curved_by[:, j], plan.stack_row[slots])].any(axis=0)]
         width = max(1, WORK // (MAX_COLUMNS * p.n_sources))
         for some in (slots[lo : lo + width] for lo in range(0, len(slots), width)):
             source = plan.stack_source[some]
-            inner = np.flatnonzero((source >= j) & (source < plan.schedule.n_rows)) if exact else some[:0]
-            joined = inner[(source[inner] == j) | plan.reach[source[inner], j]]
+            joined = np.flatnonzero((source >= j) & (source < plan.schedule.n_rows)) if exact else some[:0]
+            if plan.schedule.n_rows <= plan.n_parameters:  # else what is found out here could take more memory than H
+                joined = joined[(source[joined] == j) | plan.reach[source[joined], j]]
             rooms = (np.zeros((p.n_sources, len(which)), self.half.dtype) for which in (some, joined))
             yield _Unit(p, j, some, joined, *rooms)
 

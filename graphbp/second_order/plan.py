@@ -192,21 +192,27 @@ class HessianPlan:
 
     @cached_property
     def leads(self) -> npt.NDArray[np.bool_]:
-        """(K, n_rows): leads[c, j], output c's pre-activation depends on that of row j, or is it."""
-        outputs = self.schedule.output_rows
-        leads = self.reach[outputs]
-        leads[np.arange(len(outputs)), outputs] = True
-        return leads
+        """(K, n_rows): leads[c, j], output c's pre-activation depends on that of row j (not an input), or is it."""
+        s = self.schedule
+        leads = np.zeros((s.n_rows, s.n_outputs), bool)
+        leads[s.output_rows, np.arange(s.n_outputs)] = True
+        for level in reversed(s.levels):
+            edges = s.out_dst[s.out_ptr[level.start] : s.out_ptr[level.stop]]
+            feeding = level.start + np.flatnonzero(np.diff(s.out_ptr[level.start : level.stop + 1]))
+            if len(feeding):
+                begins = s.out_ptr[feeding] - s.out_ptr[level.start]
+                leads[feeding] |= np.logical_or.reduceat(leads[edges], begins, axis=0)
+            for block in level.dense:
+                leads[block.src] |= leads[block.start : block.stop].any(axis=0)
+        return np.ascontiguousarray(leads.T)
 
     @cached_property
-    def meets(self) -> npt.NDArray[np.bool_]:
-        """(n_rows, n_rows): B_jl can differ from 0, since rows j and l lead to one output, or to two that a softmax couples."""
+    def curved_by(self) -> npt.NDArray[np.bool_]:
+        """`leads`, outputs that a softmax couples taken as one: B_jl can differ from 0 only where rows j and l have one in common."""
         leads = self.leads.copy()
         for group in self.schedule.softmax_groups:
             leads[group] = leads[group].any(axis=0)
-        common = leads.astype(np.float32)
-        meets: npt.NDArray[np.bool_] = common.T @ common > 0
-        return meets
+        return leads
 
     def columns(self, n_samples: int, itemsize: int, budget: int) -> list[tuple[int, int]]:
         """Column tiles (start, stop) that cover every group, each with (n_rows − start)(stop − start) n values within `budget` bytes.

@@ -46,17 +46,16 @@ def pays(plan: HessianPlan) -> bool:
     """Stacked rows take less time than the products of groups.  Tied parameters, whose rows are sums, are left to those."""
     if plan.tied:
         return False
-    free, in_groups = np.zeros(plan.schedule.n_rows), np.zeros(plan.schedule.n_rows)
-    squares = 0
-    for group in plan.groups:
-        free[group.start : group.stop] = group.n_sources
-        if group.n_units > 1:
-            in_groups[group.start : group.stop] = group.n_sources
-            squares += (group.n_units * group.n_sources) ** 2
-    meets = plan.meets.astype(np.float64)
-    singles = (free @ meets @ free - in_groups @ meets @ in_groups) / 2
+    rows = plan.units.row
+    free = np.diff(plan.units.start).astype(np.float64)
+    in_groups = np.where(np.isin(rows, plan.single_rows), 0, free)
+    patterns, pattern = np.unique(plan.curved_by[:, rows], axis=1, return_inverse=True)
+    meet = patterns.T.astype(np.float64) @ patterns > 0
+    one, two = (np.bincount(pattern.ravel(), sizes, patterns.shape[1]) for sizes in (free, in_groups))
+    singles = (one @ meet @ one - two @ meet @ two) / 2
+    squares = sum((group.n_units * group.n_sources) ** 2 for group in plan.groups_of_several)
     regular = in_groups.sum() ** 2 / 2 - squares / 4  # within a group a quarter of the entries, between two one of two triangles
-    stacked = ((plan.leads @ free) ** 2).sum() / 2
+    stacked = ((plan.leads[:, rows] @ free) ** 2).sum() / 2
     return bool(stacked < regular + SINGLE_COST * singles)
 
 

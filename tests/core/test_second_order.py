@@ -323,6 +323,25 @@ def test_other_weights_in_the_same_columns():
         net.weights[:] = net.weights * 1.5
 
 
+@pytest.mark.parametrize("free", [0, 3])
+def test_few_free_weights(free):
+    """Fewer parameters than units: what would need memory of units × units is not asked for."""
+    g = scattered().to_networkx()
+    for v in g.nodes:
+        g.nodes[v]["trainable"] = False
+    for k, edge in enumerate(g.edges):
+        g.edges[edge]["trainable"] = k in range(6, 12 * free, 12) or (free > 0 and edge[1] == ("y", 0))
+    net = gb.Network(g, backend="numpy")
+    assert bool(net.n_parameters) == bool(free)
+    assert net.n_parameters < net.schedule.n_rows
+    X, T, s = weighted_data(net)
+    for found, op in (
+        (net.hessian(X, T, s), net.hessian_operator(X, T, s)),
+        (net.outer_product_hessian(X, T, s), net.outer_product_operator(X, T, s)),
+    ):
+        np.testing.assert_allclose(found, op @ np.eye(net.n_parameters), rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("error", ["cross_entropy", "sum_of_squares"])
 def test_diagonal_of_a_softmax_layer(error):
     """Its columns start among coupled outputs, unlike those of `irregular`."""
