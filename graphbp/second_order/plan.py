@@ -208,11 +208,18 @@ class HessianPlan:
 
     @cached_property
     def curved_by(self) -> npt.NDArray[np.bool_]:
-        """`leads`, outputs that a softmax couples taken as one: B_jl can differ from 0 only where rows j and l have one in common."""
+        """(K, n_rows): `leads`, each output that a softmax couples counted for all of them; columns with none in common have B_jl = 0."""
         leads = self.leads.copy()
         for group in self.schedule.softmax_groups:
             leads[group] = leads[group].any(axis=0)
         return leads
+
+    @cached_property
+    def meets(self) -> npt.NDArray[np.bool_]:
+        """(n_rows, n_rows): B_jl can differ from 0, since rows j and l lead to one output, or to two that a softmax couples."""
+        common = self.curved_by.astype(np.float32)
+        meets: npt.NDArray[np.bool_] = common.T @ common > 0
+        return meets
 
     def columns(self, n_samples: int, itemsize: int, budget: int) -> list[tuple[int, int]]:
         """Column tiles (start, stop) that cover every group, each with (n_rows − start)(stop − start) n values within `budget` bytes.
