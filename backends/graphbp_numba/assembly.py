@@ -76,9 +76,17 @@ def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int,
 
 
 @kernel
-def _leads(paths: Any, j: int, k: int) -> bool:
-    """Whether Φ_kj is wanted; not for the unit that biases come from, the last of all."""
-    return k < len(paths) and paths[k, j]
+def _leads(paths: Any, j: int, k: int, n_rows: int) -> bool:
+    """Whether Φ_kj is wanted; not for the unit that biases come from, the last of all.  Unknown paths: it may be."""
+    if len(paths):
+        return k < n_rows and paths[k, j]
+    return j <= k < n_rows
+
+
+@kernel
+def _meet(meets: Any, j: int, l: int) -> bool:  # noqa: E741  # the book's name of the second unit
+    """Whether B_lj may be other than 0."""
+    return len(meets) == 0 or meets[j, l]
 
 
 # -- single units ------------------------------------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ def _make_add_singles(digest: str) -> Any:
             j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
             count = 0
             for slot in range(stack_start[np.searchsorted(single_row, j)], end):
-                if meets[j, stack_row[slot]]:
+                if _meet(meets, j, stack_row[slot]):
                     slots[count] = slot
                     count += 1
             parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES if count else 0
@@ -182,7 +190,7 @@ def _make_add_singles(digest: str) -> Any:
                             rows[k] = ring + made % RING * chunk * item if few else _row(B, l - c0, j - c0, n0)
                             rows[SLOTS + k] = _line(z, source, n0)
                             if exact:
-                                reached = _leads(paths, j, source)
+                                reached = _leads(paths, j, source, z.shape[0] - 1)
                                 bent = bent or reached
                                 rows[2 * SLOTS + k] = _line(delta, l, n0)
                                 rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
@@ -315,7 +323,7 @@ def _make_add_group(digest: str) -> Any:
                 u1 = min(u0 + UNIT_PAIRS, unit_pairs)
                 for u in range(u0, u1):
                     place = left + (u - u0) * n * item
-                    if meets[a + j_of[u], q_start + l_of[u]]:
+                    if _meet(meets, a + j_of[u], q_start + l_of[u]):
                         _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
                     else:
                         fill_rows(one, place, vectors)
@@ -346,7 +354,7 @@ def _make_add_group(digest: str) -> Any:
         joined = 0
         for k in range(sources):
             for j in range(a, b):
-                if _leads(paths, j, q_sources[k]):
+                if _leads(paths, j, q_sources[k], z.shape[0] - 1):
                     k_of[joined], j_of[joined] = k, j - a
                     joined += 1
         others = _list_pairs(l_of, i_of, units, len(p_sources), 0, False)

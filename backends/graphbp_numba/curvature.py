@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
+from graphbp.extend import ColumnTile, Group, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
 from graphbp_numba.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
@@ -83,7 +83,7 @@ def _sweep_forward(tag: Any, table: Any, w: int, meets: Any, g: int, phi: int, s
     for r in range(run_l + 1, table[N_RUNS]):
         start, end = runs[r, START], runs[r, STOP]
         for j in range(start, end):
-            if meets[j, j]:
+            if len(meets) == 0 or meets[j, j]:
                 gather(tag, phi, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
         multiply_rows(tag, phi + start * row, slope + start * row, g + start * row, end - start)
 
@@ -113,7 +113,7 @@ def _sweep_reverse(
         start, end, order = max(runs[r, START], row_l), runs[r, STOP], runs[r, ORDER] - runs[r, START]
         at = start * row
         for j in range(start, end):
-            if meets[j, j]:
+            if len(meets) == 0 or meets[j, j]:
                 e = order + j
                 gather(tag, b, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
                 multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
@@ -162,6 +162,8 @@ def _make_columns(digest: str) -> Any:
     ) -> None:
         """B[j − start, l − start, n] for j ≥ l that meet l, for columns l, and the tiles first..stop; Φ likewise, where paths[j, l].
 
+        Both may be unknown, arrays of no rows: then B and Φ are there for all j ≥ l.
+
         For the outer product, arrays of no lines stand in place of h''β and Φ.
         """
         len(digest)
@@ -185,7 +187,7 @@ def _make_columns(digest: str) -> Any:
             fill_rows(tag, phi, n_rows)
             for c in range(first_column, stop_column):
                 r = run_of[c]
-                if not meets[c, c]:  # it leads to no output
+                if len(meets) and not meets[c, c]:  # it leads to no output
                     continue
                 fill_rows(tag, g + start * row, runs[r, STOP] - start)
                 fill_rows(tag, phi + start * row, runs[r, STOP] - start)
@@ -194,9 +196,9 @@ def _make_columns(digest: str) -> Any:
                 _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
                 for j in range(c, n_rows):
                     line = (j - start) * width + c - start
-                    if meets[j, c]:
+                    if len(meets) == 0 or meets[j, c]:
                         put_row(tag, b + j * row, B, line, n0, n_samples)
-                    if exact and paths[j, c]:
+                    if exact and (len(paths) == 0 or paths[j, c]):
                         put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
 
     return watch(compiled(columns))
@@ -353,10 +355,18 @@ class NumbaSecondOrderSweeps:
         self.run_of = np.searchsorted(executable.plan.runs[:, START], np.arange(self.schedule.n_rows), side="right") - 1
 
     @cached_property
-    def paths(self) -> Array:
-        """(n_rows, n_rows): paths[k, j], z_k depends on a_j and an output on z_k, so that Φ_kj is wanted."""
+    def meets(self) -> Array:
+        """(n_rows, n_rows): B_jl may be other than 0; no rows where that would take more memory than the Hessian."""
         plan = self.executable.hessian_plan
-        return (plan.reach | np.eye(len(plan.reach), dtype=bool)) & plan.meets.diagonal()[:, None]
+        return plan.meets if self.schedule.n_rows <= plan.n_parameters else np.zeros((0, 0), np.bool_)
+
+    @cached_property
+    def paths(self) -> Array:
+        """(n_rows, n_rows): paths[k, j], z_k depends on a_j and an output on z_k, so that Φ_kj is wanted; no rows as above."""
+        if not len(self.meets):
+            return self.meets
+        reach = self.executable.hessian_plan.reach
+        return (reach | np.eye(len(reach), dtype=bool)) & self.meets.diagonal()[:, None]
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
@@ -396,8 +406,9 @@ class NumbaSecondOrderSweeps:
     def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
         B, phi = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
-        B[~self.executable.hessian_plan.meets[start:, start:stop]] = 0
-        phi[~self.paths[start : start + len(phi), start:stop]] = 0
+        if len(self.meets):
+            B[~self.meets[start:, start:stop]] = 0
+            phi[~self.paths[start : start + len(phi), start:stop]] = 0
         return ColumnTile(start, stop, B[:, :, : tile.n_samples], phi[:, :, : tile.n_samples] if tile.exact else None)
 
     def _column_bytes(self, tile: SampleTile, start: int, stop: int) -> int:
@@ -407,7 +418,7 @@ class NumbaSecondOrderSweeps:
 
     def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> tuple[Array, Array]:
         """B and Φ of a column tile, zeros past the last sample; they live in `memory`."""
-        run, plan = self.executable, self.executable.hessian_plan
+        run = self.executable
         width = stop - start
         lines = (self.schedule.n_rows - start) * width
         both = aligned_array((2 * lines if tile.exact else lines, tile.cache["z"].shape[1]), self.dtype, memory)
@@ -421,7 +432,7 @@ class NumbaSecondOrderSweeps:
             first, last = start + width * group // groups, start + width * (group + 1) // groups
             with run.state_buffer(vectors) as buffer:
                 tag, table = run.tags[vectors], run.plan.table
-                given = (*self._state(tile), self.run_of, self.paths, plan.meets, B, phi, buffer)
+                given = (*self._state(tile), self.run_of, self.paths, self.meets, B, phi, buffer)
                 columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
 
         run_tasks(task, tiles * groups, blas=False)
@@ -490,17 +501,20 @@ class NumbaSecondOrderSweeps:
                 if a >= b:
                     continue
                 for other in plan.groups_of_several:
-                    if other.start >= group.start and plan.meets[a:b, other.start : other.stop].any():
+                    if other.start >= group.start and self._any_meet(a, b, other):
                         p, q = (group.start, group.sources, group.index), (other.start, other.sources, other.index)
                         add_group(
-                            tiles_tag, start, z, delta, B, phi, g, weighted, self.paths, plan.meets, *p, a, b, *q, half, buffer
+                            tiles_tag, start, z, delta, B, phi, g, weighted, self.paths, self.meets, *p, a, b, *q, half, buffer
                         )
             if len(plan.single_rows) and plan.single_rows[-1] >= start:
                 units = plan.units
                 first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
                 listed = (units.row, units.start, units.source, units.index, first, last)
                 stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
-                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, self.paths, plan.meets, half, buffer)
+                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, self.paths, self.meets, half, buffer)
+
+    def _any_meet(self, a: int, b: int, other: Group) -> bool:
+        return not len(self.meets) or bool(self.meets[a:b, other.start : other.stop].any())
 
     def finish(self, half: Array) -> Array:
         """L + Lᵀ, in place."""

@@ -110,7 +110,7 @@ def network(kind, rng):
         for other in rng.permutation(names)[: i % 14]:
             g.add_edge(int(other), i, weight=float(rng.normal()) / 2)
         names.append(i)
-    outputs = {"many outputs": 18, "singles": 3, "softmax": 5, "ties": 2, "one": 1, "dead ends": 3}[kind]
+    outputs = {"many outputs": 18, "singles": 3, "softmax": 5, "ties": 2, "one": 1, "dead ends": 3, "mostly frozen": 1}[kind]
     g.add_node("deep", units=6, activation="tanh", bias=rng.normal(size=6))  # a group behind single units
     for i in names[-9:-4] if kind == "dead ends" else names[-9:]:
         g.add_edge(i, "deep", weight=rng.normal(size=(6, 1)) / 2)
@@ -123,6 +123,12 @@ def network(kind, rng):
         g.add_node("aside", units=3, activation="tanh", bias=rng.normal(size=3))  # a group that leads nowhere
         for i in names[:9]:
             g.add_edge(i, "aside", weight=rng.normal(size=(3, 1)) / 2)
+    if kind == "mostly frozen":  # fewer parameters than rows
+        for number, (a, b) in enumerate(g.edges):
+            g.edges[a, b]["trainable"] = (isinstance(a, int) and number % 15 == 0) or b == "y"
+        for v in g.nodes:
+            if v not in ("x", "deep"):
+                g.nodes[v]["trainable"] = False
     if kind == "ties":
         edges = [(a, b) for a, b in g.edges if isinstance(a, int) and isinstance(b, int)]
         for a, b in edges[::3]:
@@ -134,7 +140,7 @@ def network(kind, rng):
     return g
 
 
-KINDS = ["blocks", "singles", "softmax", "many outputs", "ties", "one", "dead ends"]
+KINDS = ["blocks", "singles", "softmax", "many outputs", "ties", "one", "dead ends", "mostly frozen"]
 
 
 def problem(kind, n, dtype="float64", seed=3):
@@ -178,7 +184,7 @@ def test_hessians_are_those_of_products_and_jacobians(kind, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [10, 19, 33])  # padded to an odd number of vectors, which tiles of several do not cover
-@pytest.mark.parametrize("kind", ["blocks", "singles", "softmax", "dead ends"])
+@pytest.mark.parametrize("kind", ["blocks", "singles", "softmax", "dead ends", "mostly frozen"])
 def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
     net, X, T, s = problem(kind, n, dtype)
     X, T, s = (np.asarray(v, dtype) for v in (X, T, s))
@@ -202,6 +208,9 @@ def test_the_kinds_take_the_paths_they_are_for():
     assert worth_it(plans["singles"].schedule)
     assert not worth_it(plans["many outputs"].schedule)
     assert plans["ties"].tied
+    assert plans["mostly frozen"].n_parameters < plans["mostly frozen"].schedule.n_rows
+    assert plans["mostly frozen"].groups_of_several
+    assert len(plans["mostly frozen"].single_rows)
     hidden = slice(plans["dead ends"].schedule.n_inputs, None)
     assert not plans["dead ends"].meets.diagonal()[hidden].all()
     assert plans["many outputs"].meets.diagonal()[hidden].all()
