@@ -128,6 +128,8 @@ def _make_add_singles(digest: str) -> Any:
         phi: Any,
         g: Any,
         weighted: Any,
+        paths: Any,
+        meets: Any,
         unit_row: Any,
         unit_start: Any,
         unit_source: Any,
@@ -139,8 +141,6 @@ def _make_add_singles(digest: str) -> Any:
         stack_row: Any,
         stack_source: Any,
         stack_index: Any,
-        paths: Any,
-        meets: Any,
         half: Any,
         buffer: Any,
     ) -> None:

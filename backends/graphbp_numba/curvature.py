@@ -10,13 +10,14 @@ list of its entries that may not be zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ColumnTile, Group, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
+from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
 from graphbp_numba.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
@@ -341,6 +342,17 @@ def _make_descendants(digest: str) -> Any:
 descendants = _make_descendants(source_digest())
 
 
+@dataclass(frozen=True)
+class _Product:
+    """A call of the assembly: for which column tile, what is called with what, tags of how many vectors, and about how much it costs."""
+
+    columns: tuple[int, int]
+    entry: Any
+    arguments: tuple[Any, ...]
+    vectors: int
+    cost: int
+
+
 class NumbaSecondOrderSweeps:
     """What fills the tiles of the core's Hessians, and adds them up (see `graphbp.second_order.tiles`).
 
@@ -484,37 +496,61 @@ class NumbaSecondOrderSweeps:
     # -- assembly ------------------------------------------------------------------------------------------------------------
 
     def add_columns(
-        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, start: int, stop: int, half: Array
+        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
     ) -> None:
-        """half += everything that the perturbed units start..stop contribute together with units at or after them."""
-        n_padded = tile.cache["z"].shape[1]
-        none = np.empty((0, 0, n_padded), self.dtype)
-        run, itemsize = self.executable, self.dtype.itemsize
-        scratch = run.scratch("assembly", scratch_bytes(n_padded, len(plan.stack_row), itemsize))
-        with run.scratch("columns", 0 if rows is not None else self._column_bytes(tile, start, stop)) as memory, scratch as buffer:
-            B, phi = (none, none) if rows is not None else self._columns(tile, start, stop, memory)
-            g, weighted = (none, none) if rows is None else (rows.g, rows.weighted)
-            tag, tiles_tag = (self.dtype.type(0),), (self.dtype.type(0),) * TILE_VECTORS
-            z, delta = tile.cache["z"], tile.cache["delta"]
-            for group in plan.groups:
-                a, b = max(group.start, start), min(group.stop, stop)
-                if a >= b:
-                    continue
-                for other in plan.groups_of_several:
-                    if other.start >= group.start and self._any_meet(a, b, other):
-                        p, q = (group.start, group.sources, group.index), (other.start, other.sources, other.index)
-                        add_group(
-                            tiles_tag, start, z, delta, B, phi, g, weighted, self.paths, self.meets, *p, a, b, *q, half, buffer
-                        )
-            if len(plan.single_rows) and plan.single_rows[-1] >= start:
-                units = plan.units
-                first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
-                listed = (units.row, units.start, units.source, units.index, first, last)
-                stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
-                add_singles(tag, start, z, delta, B, phi, g, weighted, *listed, *stack, self.paths, self.meets, half, buffer)
+        """half += everything that the perturbed units of all column tiles contribute together with units at or after them.
 
-    def _any_meet(self, a: int, b: int, other: Group) -> bool:
-        return not len(self.meets) or bool(self.meets[a:b, other.start : other.stop].any())
+        A task is a column tile, whose B and Φ it sweeps; where B comes from the outputs' rows, one product of it.  Largest first.
+        """
+        parts = [self._products(plan, start, stop) for start, stop in columns]
+        if rows is not None:
+            parts = [[product] for products in parts for product in products]
+        parts.sort(key=lambda products: -sum(product.cost for product in products))
+        n_padded = tile.cache["z"].shape[1]
+        size = scratch_bytes(n_padded, len(plan.stack_row), self.dtype.itemsize)
+        none = np.empty((0, 0, n_padded), self.dtype)
+        z, delta = tile.cache["z"], tile.cache["delta"]
+        g, weighted = (none, none) if rows is None else (rows.g, rows.weighted)
+
+        def task(number: int) -> None:
+            start, stop = parts[number][0].columns
+            bytes_of_columns = 0 if rows is not None else self._column_bytes(tile, start, stop)
+            with (
+                self.executable.scratch("columns", bytes_of_columns) as memory,
+                self.executable.scratch("assembly", size) as buffer,
+            ):
+                B, phi = (none, none) if rows is not None else self._columns(tile, start, stop, memory)
+                for product in parts[number]:
+                    given = (start, z, delta, B, phi, g, weighted, self.paths, self.meets)
+                    product.entry((self.dtype.type(0),) * product.vectors, *given, *product.arguments, half, buffer)
+
+        if plan.tied:  # entries of L may then be shared
+            for number in range(len(parts)):
+                task(number)
+        else:
+            run_tasks(task, len(parts), blas=False)
+
+    def _products(self, plan: HessianPlan, start: int, stop: int) -> list[_Product]:
+        """Those of the perturbed units start..stop."""
+        found = []
+        for p in plan.groups:
+            a, b = max(p.start, start), min(p.stop, stop)
+            for q in plan.groups_of_several if a < b else ():
+                if q.start < p.start or (len(self.meets) and not self.meets[a:b, q.start : q.stop].any()):
+                    continue
+                pairs = p.n_sources * q.n_sources * (b - a)
+                cost = pairs * (2 * p.stop - a - b + 1) // 4 if p is q else pairs * q.n_units
+                arguments = (p.start, p.sources, p.index, a, b, q.start, q.sources, q.index)
+                found.append(_Product((start, stop), add_group, arguments, TILE_VECTORS, cost))
+        if len(plan.single_rows) and plan.single_rows[-1] >= start:
+            units = plan.units
+            first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
+            later = len(plan.stack_row) - int(plan.stack_start[np.searchsorted(plan.single_rows, start)])
+            listed = (units.row, units.start, units.source, units.index, first, last)
+            stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
+            cost = int(units.start[last] - units.start[first]) * later
+            found.append(_Product((start, stop), add_singles, (*listed, *stack), 1, cost))
+        return found
 
     def finish(self, half: Array) -> Array:
         """L + Lᵀ, in place."""

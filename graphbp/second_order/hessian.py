@@ -95,15 +95,15 @@ def assemble_hessian(
                 assert row is not None  # for mypy: by_rows
                 add_stacked(plan, tile, row, total.half)
             continue
+        if own is not None:
+            for tile, row in zip(some, rows, strict=True):
+                own.add_columns(plan, w, tile, row, columns, total.half)
+            continue
 
         def task(
             number: int, some: list[SampleTile] = some, columns: Columns = columns, rows: list[OutputRows | None] = rows
         ) -> None:
             start, stop = columns[number]
-            if own is not None:
-                for tile, row in zip(some, rows, strict=True):
-                    own.add_columns(plan, w, tile, row, start, stop, total.half)
-                return
             pairs = zip(some, rows, strict=True)
             parts = (
                 (tile, sweeps.column_tile(w, tile, start, stop) if row is None else row.column_tile(start, stop))

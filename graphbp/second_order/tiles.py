@@ -126,13 +126,13 @@ class OwnAssembly(SecondOrderSweeps, Protocol):
         ...
 
     def add_columns(
-        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, start: int, stop: int, half: Array
+        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
     ) -> None:
-        """half += what the perturbed units l = start..stop contribute together with units j at or after them.
+        """half += what the perturbed units l of all column tiles (start, stop) contribute together with units j at or after them.
 
         Every unordered pair of weights goes to one of its two places in L = `half`, a weight with itself counting half, so that
-        H = L + Lᵀ.  Where `rows` are given, B is GᵀΛG, to be had from them.  Runs on several threads at once, for different column
-        tiles (one after another where parameters are tied).
+        H = L + Lᵀ.  Where `rows` are given, B is GᵀΛG, to be had from them.  Column tiles write to different entries of L, unless
+        parameters are tied, so they may be taken side by side.
         """
         ...
 
