@@ -55,6 +55,8 @@ TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
 """Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
 KEPT_BYTES = 256 << 20
+SCRATCH_BYTES = 64 << 20
+"""Of a task's memory that the next one takes, at most."""
 COLUMN_ROWS = 400
 """So many rows of four vectors, of h', h''β, G, Φ and B, are half a second-level cache."""
 """Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
@@ -466,7 +468,7 @@ class NumbaExecutable:
         if len(memory) < size:
             memory = np.empty(size, np.uint8)
         yield memory
-        if size <= KEPT_BYTES:
+        if size <= SCRATCH_BYTES:
             free.append(memory)
 
     # -- shared ------------------------------------------------------------------------------------------------------------

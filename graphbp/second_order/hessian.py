@@ -31,6 +31,9 @@ _B = TypeVar("_B")
 TILE_BYTES = 1 << 26
 """Bytes of one array of a column tile."""
 
+OWN_TILE_BYTES = 1 << 24
+"""The same where a backend assembles: its threads keep their tiles, and third-level caches hold some."""
+
 MAX_SAMPLES = 1024
 """Samples of a tile, at most: enough for matrix products to run at full speed."""
 
@@ -85,7 +88,8 @@ def assemble_hessian(
     fine = own is None and not stacked and 2 * len(plan.stack_row) > plan.n_parameters
     tiles = _tiles(sweeps, plan, w, X, T, s, exact, fine=fine)
     while some := list(islice(tiles, FINE_TILES if fine else 1)):
-        columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, TILE_BYTES)
+        room = (TILE_BYTES,) if own is None else (OWN_TILE_BYTES, MIN_COLUMNS)
+        columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, *room)
         rows: list[OutputRows | None] = [None] * len(some)
         if by_rows:
             with single_threaded_blas():

@@ -221,15 +221,16 @@ class HessianPlan:
         meets: npt.NDArray[np.bool_] = common.T @ common > 0
         return meets
 
-    def columns(self, n_samples: int, itemsize: int, budget: int) -> list[tuple[int, int]]:
+    def columns(self, n_samples: int, itemsize: int, budget: int, least: int = 1) -> list[tuple[int, int]]:
         """Column tiles (start, stop) that cover every group, each with (n_rows − start)(stop − start) n values within `budget` bytes.
 
-        A tile is part of one group of several units, or a run of whole single groups.
+        A tile is part of one group of several units, or a run of whole single groups; `least` columns, where there are so many, may
+        take more.
         """
         tiles: list[tuple[int, int]] = []
         run: tuple[int, int] | None = None
         for group, single in zip(self.groups, self.single, strict=True):
-            if single and run is not None and group.stop - run[0] <= self._width(run[0], n_samples, itemsize, budget):
+            if single and run is not None and group.stop - run[0] <= self._width(run[0], n_samples, itemsize, budget, least):
                 run = (run[0], group.stop)
                 continue
             if run is not None:
@@ -238,13 +239,13 @@ class HessianPlan:
             if single:
                 run = (group.start, group.stop)
                 continue
-            count = -(-group.n_units // self._width(group.start, n_samples, itemsize, budget))
+            count = -(-group.n_units // self._width(group.start, n_samples, itemsize, budget, least))
             cuts = [group.start + group.n_units * k // count for k in range(count + 1)]
             tiles.extend(pairwise(cuts))
         return tiles if run is None else [*tiles, run]
 
-    def _width(self, start: int, n_samples: int, itemsize: int, budget: int) -> int:
-        return min(MAX_COLUMNS, max(1, budget // ((self.schedule.n_rows - start) * n_samples * itemsize)))
+    def _width(self, start: int, n_samples: int, itemsize: int, budget: int, least: int) -> int:
+        return min(MAX_COLUMNS, max(least, budget // ((self.schedule.n_rows - start) * n_samples * itemsize)))
 
 
 def _joined(parts: list[Indices]) -> Indices:
