@@ -17,7 +17,6 @@ pruned does not become an output; `from_edges` and `from_adjacency` do where the
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
-from graphbp.data import generator
+from graphbp.data import as_count, generator
 from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
 from graphbp.memory import check_memory
 
@@ -56,9 +55,7 @@ def _deviation(init: Init, fan_in: Any, fan_out: Any) -> Any:
 
 
 def _count(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise GraphError(f"{name}={value!r}; it must be a whole number of at least {least}")
-    return int(value)
+    return as_count(name, value, least, error=GraphError)
 
 
 def _check_room(what: str, nodes: int, weights: int, single: bool) -> None:

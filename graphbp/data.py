@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.error_functions import ErrorFunction
-from graphbp.exceptions import DataError
+from graphbp.exceptions import DataError, GraphbpError
 from graphbp.protocols import Backend
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def generator(seed: Any) -> np.random.Generator:
         raise DataError(f"seed={seed!r}; it must be a whole number, 0 or more") from problem
 
 
-def as_count(name: str, value: Any, least: int, why: str = "") -> int:
-    """A whole number of at least `least`; `why` ends the message."""
+def as_count(name: str, value: Any, least: int, why: str = "", error: type[GraphbpError] = DataError) -> int:
+    """A whole number of at least `least`, or `error`; `why` ends the message."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise DataError(f"{name}={value!r}; it must be a whole number of at least {least}{why}")
+        raise error(f"{name}={value!r}; it must be a whole number of at least {least}{why}")
     return int(value)
 
 

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp_numba.column_sweeps import meet
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned
 from graphbp_numba.products import SLOTS, sum_products, tile_sums
 from graphbp_numba.rows import copy_rows, fill_rows, item_size, multiply_rows, reals
+from graphbp_numba.states import line_address
 from graphbp_numba.tile_products import TILE_VECTORS, add_transposed, multiply, transpose
 
 __all__ = ["add_group", "add_singles", "mirror", "scratch_bytes"]
@@ -29,8 +31,8 @@ __all__ = ["add_group", "add_singles", "mirror", "scratch_bytes"]
 Array = npt.NDArray[Any]
 
 CHUNK = 1032
-"""Samples that single units take at a time (float64; twice as many in float32, the same bytes): nine rows z_i of so many, and those that
-pass by, fit in a first-level cache."""
+"""Samples that single units take at a time (float64; twice as many in float32, the same bytes).  Rows in the second-level cache serve the
+tiles of sums as well as rows in the first, and to set up a tile costs, so that fewer samples are slower (measured)."""
 
 UNIT_PAIRS, SOURCE_TILES = 256, 16
 """A block of sums: so many pairs of units by so many tiles of pairs of sources.  What a product reads of the latter at a time is half a
@@ -61,12 +63,6 @@ def _row(values: Any, first: int, second: int, n0: int) -> Any:
 
 
 @kernel
-def _line(values: Any, row: int, n0: int) -> Any:
-    """The address of values[row, n0]."""
-    return values.ctypes.data + (row * values.shape[1] + n0) * values.itemsize
-
-
-@kernel
 def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int, n0: int, vectors: int, out: int) -> None:  # noqa: E741
     """out = B_lj of some samples."""
     if g.shape[0]:
@@ -81,12 +77,6 @@ def _leads(paths: Any, j: int, k: int, n_rows: int) -> bool:
     if len(paths):
         return k < n_rows and paths[k, j]
     return j <= k < n_rows
-
-
-@kernel
-def _meet(meets: Any, j: int, l: int) -> bool:  # noqa: E741  # the book's name of the second unit
-    """Whether B_lj may be other than 0."""
-    return len(meets) == 0 or meets[j, l]
 
 
 # -- single units ------------------------------------------------------------------------------------------------------------
@@ -164,7 +154,7 @@ def _make_add_singles(digest: str) -> Any:
             j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
             count = 0
             for slot in range(stack_start[np.searchsorted(single_row, j)], end):
-                if _meet(meets, j, stack_row[slot]):
+                if meet(meets, j, stack_row[slot]):
                     slots[count] = slot
                     count += 1
             parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES if count else 0
@@ -176,7 +166,7 @@ def _make_add_singles(digest: str) -> Any:
                 for n0 in range(0, n, chunk):
                     vectors = (min(n0 + chunk, n) - n0) // lanes
                     for i in range(width):
-                        others[i] = _line(z, unit_source[min(at + i, stop - 1)], n0)
+                        others[i] = line_address(z, unit_source[min(at + i, stop - 1)], n0)
                     l, made = -1, -1  # noqa: E741  # the book's name of the second unit
                     for s in range(0, count, SLOTS):
                         bent = False
@@ -188,11 +178,11 @@ def _make_add_singles(digest: str) -> Any:
                                 if few:
                                     _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, ring + made % RING * chunk * item)
                             rows[k] = ring + made % RING * chunk * item if few else _row(B, l - c0, j - c0, n0)
-                            rows[SLOTS + k] = _line(z, source, n0)
+                            rows[SLOTS + k] = line_address(z, source, n0)
                             if exact:
                                 reached = _leads(paths, j, source, z.shape[0] - 1)
                                 bent = bent or reached
-                                rows[2 * SLOTS + k] = _line(delta, l, n0)
+                                rows[2 * SLOTS + k] = line_address(delta, l, n0)
                                 rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
                         _tile(tag, width, bent, rows.ctypes.data, others.ctypes.data, vectors, sums_at + s * width * item)
                 s = 0
@@ -205,7 +195,7 @@ def _make_add_singles(digest: str) -> Any:
                     share = half.dtype.type(0.5 if own else 1.0)
                     for i in range(at, stop):
                         if unit_index[i] >= 0:
-                            into = carray(reals(tag, _line(half, unit_index[i], 0) + place * item), run)
+                            into = carray(reals(tag, line_address(half, unit_index[i], 0) + place * item), run)
                             found = carray(reals(tag, sums_at + (s * width + i - at) * item), (run - 1) * width + 1)
                             for k in range(run):
                                 into[k] += share * found[k * width]
@@ -262,7 +252,9 @@ def _multiply_pairs(tag: Any, x: Any, x_row: Any, y: Any, y_row: Any, first: int
     for pair in range(first, stop, lanes):
         for c in range(lanes):
             if pair + c < stop:
-                multiply_rows(one, spare + c * n * item, _line(x, x_row[pair + c], 0), _line(y, y_row[pair + c], 0), vectors)
+                multiply_rows(
+                    one, spare + c * n * item, line_address(x, x_row[pair + c], 0), line_address(y, y_row[pair + c], 0), vectors
+                )
             else:
                 fill_rows(one, spare + c * n * item, vectors)
         transpose(tag, spare, n * item, lanes, n, out + (pair - first) // lanes * n * row, row)
@@ -323,7 +315,7 @@ def _make_add_group(digest: str) -> Any:
                 u1 = min(u0 + UNIT_PAIRS, unit_pairs)
                 for u in range(u0, u1):
                     place = left + (u - u0) * n * item
-                    if _meet(meets, a + j_of[u], q_start + l_of[u]):
+                    if meet(meets, a + j_of[u], q_start + l_of[u]):
                         _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
                     else:
                         fill_rows(one, place, vectors)
@@ -341,10 +333,10 @@ def _make_add_group(digest: str) -> Any:
                             j, values = j_of[v], sums_at + (v - u0) * width + at * item
                             share = half.dtype.type(0.5 if same and q_start + l == a + j else 1.0)
                             if q_index[l, k] >= 0:
-                                row_at = _line(half, q_index[l, k], 0)
+                                row_at = line_address(half, q_index[l, k], 0)
                                 _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, share, values)
                             if same and to_j[j, k] >= 0:  # i and k exchanged, but for i = k
-                                row_at = _line(half, to_j[j, k], 0)
+                                row_at = line_address(half, to_j[j, k], 0)
                                 _add_row(tag, row_at, q_index[l], l_runs[l], i, min(stop, k), share, values)
                         at += stop - i
                     u = last
@@ -375,7 +367,7 @@ def _make_add_group(digest: str) -> Any:
                     for u in range(u0, u1):
                         j, k, values = j_of[u], k_of[u], sums_at + (u - u0) * width + at * item
                         if q_index[l, k] >= 0:
-                            row_at = _line(half, q_index[l, k], 0)
+                            row_at = line_address(half, q_index[l, k], 0)
                             _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, half.dtype.type(1), values)
                     at += stop - i
 

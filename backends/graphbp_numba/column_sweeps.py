@@ -45,13 +45,20 @@ from graphbp_numba.states import (
     SLOPE_ROWS,
     Z_DOT,
     inject,
+    line_address,
     place,
     put_row,
     reverse_state,
     take_rows,
 )
 
-__all__ = ["columns", "descendants", "output_rows", "own_curvature"]
+__all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
+
+
+@kernel
+def meet(meets: Any, j: int, l: int) -> bool:  # noqa: E741  # the book's name of the second unit
+    """Whether B_lj may be other than 0; always where `meets` is unknown, an array of no rows."""
+    return len(meets) == 0 or meets[j, l]
 
 
 @kernel
@@ -69,7 +76,7 @@ def _sweep_forward(tag: Any, table: Any, w: int, meets: Any, g: int, phi: int, s
     for r in range(run_l + 1, table[N_RUNS]):
         start, end = runs[r, START], runs[r, STOP]
         for j in range(start, end):
-            if len(meets) == 0 or meets[j, j]:
+            if meet(meets, j, j):
                 gather(tag, phi, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
         multiply_rows(tag, phi + start * row, slope + start * row, g + start * row, end - start)
 
@@ -99,18 +106,12 @@ def _sweep_reverse(
         start, end, order = max(runs[r, START], row_l), runs[r, STOP], runs[r, ORDER] - runs[r, START]
         at = start * row
         for j in range(start, end):
-            if len(meets) == 0 or meets[j, j]:
+            if meet(meets, j, j):
                 e = order + j
                 gather(tag, b, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
                 multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
         if exact:
             multiply_add_rows(tag, b + at, bend + at, g + at, b + at, end - start)
-
-
-@kernel
-def _at(values: Any, line: int, n0: int) -> Any:
-    """The address of values[line, n0]."""
-    return values.ctypes.data + (line * values.shape[1] + n0) * values.itemsize
 
 
 @kernel
@@ -120,7 +121,7 @@ def _inject(tag: Any, table: Any, R: Any, heads: Any, n0: int, g: int, b: int, s
     fill_rows(tag, b + start * row, table[N_ROWS] - start)
     for e in range(len(heads)):
         at = b + heads[e, 0] * row
-        multiply_add_rows(tag, at, _at(R, e, n0), g + heads[e, 1] * row, at, 1)
+        multiply_add_rows(tag, at, line_address(R, e, n0), g + heads[e, 1] * row, at, 1)
 
 
 def _make_columns(digest: str) -> Any:
@@ -173,7 +174,7 @@ def _make_columns(digest: str) -> Any:
             fill_rows(tag, phi, n_rows)
             for c in range(first_column, stop_column):
                 r = run_of[c]
-                if len(meets) and not meets[c, c]:  # it leads to no output
+                if not meet(meets, c, c):  # it leads to no output
                     continue
                 fill_rows(tag, g + start * row, runs[r, STOP] - start)
                 fill_rows(tag, phi + start * row, runs[r, STOP] - start)
@@ -182,7 +183,7 @@ def _make_columns(digest: str) -> Any:
                 _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
                 for j in range(c, n_rows):
                     line = (j - start) * width + c - start
-                    if len(meets) == 0 or meets[j, c]:
+                    if meet(meets, j, c):
                         put_row(tag, b + j * row, B, line, n0, n_samples)
                     if exact and (len(paths) == 0 or paths[j, c]):
                         put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
@@ -278,7 +279,7 @@ def _make_own_curvature(digest: str) -> Any:
                 for e in range(len(heads)):
                     one, two = heads[e]
                     if (below[one] or one == l) and (below[two] or two == l):
-                        multiply_add_rows(tag, b + one * row, _at(R, e, n0), g + two * row, b + one * row, 1)
+                        multiply_add_rows(tag, b + one * row, line_address(R, e, n0), g + two * row, b + one * row, 1)
                 for r in range(table[N_RUNS] - 1, run_of[l] - 1, -1):
                     if runs[r, LEAF]:
                         continue

@@ -55,12 +55,12 @@ TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
 """Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
 KEPT_BYTES = 256 << 20
+"""Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
+every 4 KiB, as much as the sweep itself where samples are few."""
 SCRATCH_BYTES = 64 << 20
 """Of a task's memory that the next one takes, at most."""
 COLUMN_ROWS = 400
 """So many rows of four vectors, of h', h''β, G, Φ and B, are half a second-level cache."""
-"""Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
-every 4 KiB, as much as the sweep itself where samples are few."""
 
 
 class NumbaExecutable:

@@ -68,6 +68,7 @@ __all__ = [
     "forward_state",
     "head_curvature",
     "keep_outputs",
+    "line_address",
     "place",
     "put_row",
     "reverse_state",
@@ -100,12 +101,16 @@ def place(table: Any, row: int, base: int, section: int) -> Any:
 
 
 @kernel
+def line_address(values: Any, line: int, n0: int) -> Any:
+    """The address of values[line, n0]."""
+    return values.ctypes.data + (line * values.shape[1] + n0) * values.itemsize
+
+
+@kernel
 def take_rows(tag: Any, source: Any, first: int, n0: int, target: int, count: int) -> None:
     """A tile's rows from `count` rows of an array (rows, samples).  The last tile may read past the end of a row: one more must follow."""
-    step = source.shape[1] * item_size(tag)
-    at = source.ctypes.data + first * step + n0 * item_size(tag)
     for j in range(count):
-        copy_rows(tag, target + j * len(tag) * VECTOR_BYTES, at + j * step, 1)
+        copy_rows(tag, target + j * len(tag) * VECTOR_BYTES, line_address(source, first + j, n0), 1)
 
 
 @kernel
