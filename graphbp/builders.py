@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
-from graphbp.data import as_count, generator
+from graphbp.data import as_count, generator, host_array, refuse_masked, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
 from graphbp.memory import check_memory
 
@@ -406,16 +406,12 @@ def from_adjacency(
     >>> from_adjacency([[0, 2.0], [0, 0]]).edges[0, 1]
     {'weight': 2.0}
     """
-    if hasattr(matrix, "tocoo"):
-        shape = matrix.shape
-        if len(shape) == 2:
-            matrix = matrix.tocsr().tocoo()  # entries stored twice are summed on the way
-            src, dst, weight = matrix.row, matrix.col, matrix.data
+    if hasattr(matrix, "tocsr"):
+        coo = summed_csr(matrix, "the matrix").tocoo()
+        shape, src, dst, weight = coo.shape, coo.row, coo.col, coo.data
     else:
-        dense = np.asarray(matrix)
+        dense = host_array(matrix, "the matrix", WeightError)
         shape = dense.shape
-        if dense.dtype.kind not in "biuf":
-            raise WeightError(f"the matrix has dtype {dense.dtype}; weights are real numbers")
         if len(shape) == 2:
             src, dst = np.nonzero(dense)
             weight = dense[src, dst]
@@ -468,6 +464,7 @@ def _numbered(
 
 def _labels(name: str, values: Any) -> Indices | list[Any]:
     """Integers as an int64 array, anything else as a list of labels."""
+    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except ValueError:  # labels such as tuples of unequal lengths
@@ -486,9 +483,7 @@ def _labels(name: str, values: Any) -> Indices | list[Any]:
 
 
 def _edge_weights(weight: npt.ArrayLike, n: int) -> Floats:
-    w = np.asarray(weight)
-    if w.dtype.kind not in "biuf":
-        raise WeightError(f"weight has dtype {w.dtype}; weights are real numbers")
+    w = host_array(weight, "weight", WeightError)
     if w.ndim == 0:
         w = np.full(n, w)
     if w.shape != (n,):
@@ -525,10 +520,12 @@ def _per_node_bias(
         return [None] * len(labels)
     if isinstance(bias, Mapping):
         _refuse_strangers("bias", bias, labels)
-        return [float(bias[label]) if label in bias else None for label in labels]
-    values = np.asarray(bias)
-    if values.dtype.kind not in "biuf":
-        raise WeightError(f"bias has dtype {values.dtype}; a bias is a real number")
+        return [_one_bias(label, bias[label]) if label in bias else None for label in labels]
+    values = host_array(bias, "bias", WeightError)
+    unfit = np.argwhere(~np.isfinite(values))
+    if len(unfit):
+        at = f"[{unfit[0][0]}]" if values.ndim else ""
+        raise WeightError(f"bias{at} is {values[tuple(unfit[0])]}; biases must be finite")
     if values.ndim == 0:
         return [float(values) if f else None for f in fed.tolist()]
     if values.shape != (len(labels),):
@@ -542,6 +539,13 @@ def _per_node_bias(
             "constant unit give a mapping from node to bias, and name the inputs with inputs="
         )
     return [value if f else None for value, f in zip(values.tolist(), fed.tolist(), strict=True)]
+
+
+def _one_bias(label: Hashable, value: Any) -> float:
+    number = host_array(value, f"the bias of node {label!r}", WeightError)
+    if number.ndim or not np.isfinite(number):
+        raise WeightError(f"the bias of node {label!r} is {value!r}; it must be a finite number")
+    return float(number)
 
 
 def _per_node_activation(

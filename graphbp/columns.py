@@ -71,10 +71,14 @@ def _check_kind(graph: Any) -> None:
             "gb.from_edges(src, dst, weight) takes arrays"
         )
     if not graph.is_directed():
-        raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
+        raise GraphError(
+            "the graph is undirected; a network needs to know which way signals flow: add its edges to a networkx.DiGraph in that "
+            "direction (networkx.DiGraph(g) and g.to_directed() would have each of them both ways, a cycle)"
+        )
     if graph.is_multigraph():
         raise GraphError(
-            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)"
+            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one with the sum of their weights: "
+            "gb.merge_parallel_edges(g) (networkx.DiGraph(g) would keep the last of them and drop the others)"
         )
 
 
@@ -84,7 +88,7 @@ def columns_of(graph: Any) -> Columns:
     networkx's traversal is the larger part of the cost: nothing else is done inside it.
     """
     _check_kind(graph)
-    names = tuple(graph.nodes)
+    names = tuple(map(_plain_name, graph.nodes))
     index = {name: i for i, name in enumerate(names)}
     sources: list[Node] = []
     data: list[dict[str, Any]] = []
@@ -97,6 +101,16 @@ def columns_of(graph: Any) -> Columns:
     weight, odd = _plain_numbers([attributes.get("weight") for attributes in data])
     extra = {e: {k: x for k, x in attributes.items() if k != "weight"} for e, attributes in enumerate(data) if len(attributes) > 1}
     return Columns(names, [attributes for _, attributes in graph.nodes(data=True)], src, dst, weight, odd, extra, graph.graph)
+
+
+def _plain_name(name: Node) -> Node:
+    """A NumPy string or number as Python's own, which is equal to it and has its hash; NaN, which is not equal to itself, is refused."""
+    if isinstance(name, np.generic):
+        own: Any = name.item()
+        name = own if own == name and hash(own) == hash(name) else name
+    if isinstance(name, float) and name != name:
+        raise GraphError("a node is called nan, which is not equal to itself, so that nothing can name it; give it another name")
+    return name
 
 
 def _plain_numbers(values: list[Any]) -> tuple[npt.NDArray[np.float64], dict[int, Any]]:

@@ -43,26 +43,83 @@ def as_count(name: str, value: Any, least: int, why: str = "", error: type[Graph
     return int(value)
 
 
-def host_array(value: Any, what: str) -> Array:
-    """A real NumPy array from a list, a DataFrame, a tensor, a memory map, ...: `__array__` first, then DLPack."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-        at = tuple(int(i) for i in np.argwhere(np.ma.getmaskarray(value))[0])
-        raise DataError(f"{what} is a masked array, and its entry {at} is masked; drop or impute such rows first")
+def host_array(value: Any, what: str, error: type[GraphbpError] = DataError) -> Array:
+    """A real NumPy array from a list, a DataFrame, a tensor, a memory map, ...: `__array__` first, then DLPack; or `error`.
+
+    A tensor that records a computation (`requires_grad`) is detached from it: its values are taken, nothing flows back into it.
+    """
+    refuse_masked(value, what, error)
     if hasattr(value, "tocsr"):
-        raise DataError(f"{what} is a SciPy sparse matrix; give {what}.toarray()")
-    if isinstance(value, np.ndarray):
-        array = np.asarray(value)  # a subclass, such as np.matrix, has rules of its own
-    else:
-        try:
-            only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
-            array = np.from_dlpack(value) if only_dlpack else np.asarray(value)
-        except Exception as problem:
-            raise DataError(f"{what} ({type(value).__name__}) could not be read as an array: {problem}") from problem
+        raise error(f"{what} is a SciPy sparse matrix; give {what}.toarray()")
+    array = foreign_array(value, what, error)
     if array.dtype.kind == "c":
-        raise DataError(f"{what} is complex ({array.dtype}); graphbp computes with real numbers")
+        raise error(f"{what} is complex ({array.dtype}); graphbp computes with real numbers")
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{what} has dtype {array.dtype}; it must hold numbers")
+        raise error(f"{what} has dtype {array.dtype}{_first_stranger(array)}; it must hold numbers")
     return array
+
+
+def refuse_masked(value: Any, what: str, error: type[GraphbpError] = DataError) -> None:
+    """Refuse a masked entry, in an array or in a list of arrays; NumPy itself would take the number under the mask."""
+    parts = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+    for k, part in parts:
+        if isinstance(part, np.ma.MaskedArray) and np.ma.getmaskarray(part).any():
+            at = tuple(int(i) for i in np.argwhere(np.ma.getmaskarray(part))[0])
+            at = at if k is None else (k, *at)
+            where = f"its entry {at} is masked" if at else "it is masked"
+            raise error(f"{what} is a masked array, and {where}; drop or impute such entries first, or say .filled(value)")
+
+
+def foreign_array(value: Any, what: str, error: type[GraphbpError] = DataError) -> Array:
+    """Whatever `value` is as an ndarray of any dtype; `error` where the object will not become one."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)  # a subclass, such as np.matrix, has rules of its own
+    try:
+        if getattr(value, "requires_grad", False) is True:  # a torch Parameter refuses to become an array
+            value = value.detach()
+        only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+        return np.from_dlpack(value) if only_dlpack else np.asarray(value)
+    except Exception as problem:
+        raise error(
+            f"{what} ({type(value).__name__}) could not be read as an array: {problem}; give a NumPy array in host memory"
+        ) from problem
+
+
+def summed_csr(matrix: Any, what: str, error: type[GraphbpError] = DataError) -> Any:
+    """A SciPy sparse matrix as a new CSR one with sorted indices, entries that are stored twice summed, stored zeros kept."""
+    refuse_masked(getattr(matrix, "data", None), f"{what} (stored entries)", error)
+    if matrix.ndim != 2:
+        raise error(f"{what} has shape {matrix.shape}; a sparse matrix has two dimensions")
+    try:
+        _check_indices(matrix)  # first: compiled code that converts a damaged one writes where it points
+        csr = matrix.tocsr().copy()
+        _check_indices(csr)
+    except (ValueError, TypeError, IndexError) as problem:
+        raise error(f"{what} is a damaged sparse matrix: {problem}") from problem
+    csr.has_canonical_format = csr.has_sorted_indices = False  # what it remembers of its order may be older than its arrays
+    csr.sum_duplicates()
+    return csr
+
+
+def _check_indices(matrix: Any) -> None:
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)
+    elif hasattr(matrix, "coords"):
+        for axis, (part, size) in enumerate(zip(matrix.coords, matrix.shape, strict=True)):
+            if len(part) and not 0 <= part.min() <= part.max() < size:
+                raise ValueError(f"it has indices outside 0 to {size - 1} along axis {axis}")
+
+
+def _first_stranger(array: Array) -> str:
+    """Which entry of an array of objects is no number."""
+    if array.dtype.kind != "O":
+        return ""
+    for at, entry in np.ndenumerate(array):
+        if not isinstance(entry, numbers.Real):
+            shown = repr(entry)
+            where = f"entry {at} is" if at else "it is"
+            return f": {where} {shown if len(shown) <= 60 else shown[:57] + '...'} ({type(entry).__name__})"
+    return " (numbers of several kinds as Python objects; .astype(float) makes one of them)"
 
 
 SMALL = 4096
@@ -215,6 +272,7 @@ def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> 
     if s is None:
         return None
     if backend.owns(s):
+        _refuse_complex(s, "sample_weight")
         if s.shape != (n,):
             raise DataError(f"sample_weight has shape {tuple(s.shape)}; it must be ({n},)")
         return backend.asarray(s, dtype)
@@ -227,9 +285,16 @@ def as_sample_weight(s: Any, n: int, backend: Backend, dtype: np.dtype[Any]) -> 
     return backend.asarray(array, dtype)
 
 
+def _refuse_complex(array: Any, what: str) -> None:
+    """An array on a device is looked at by its dtype alone."""
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} has dtype {array.dtype}; it must hold real numbers")
+
+
 def as_directions(V: Any, shape: tuple[int, ...], what: str, meaning: str, backend: Backend, dtype: np.dtype[Any]) -> Any:
     """An array of exactly `shape`, finite."""
     if backend.owns(V):
+        _refuse_complex(V, what)
         if V.shape != shape:
             raise DataError(f"{what} has shape {tuple(V.shape)}; it must be {shape}, {meaning}")
         return backend.asarray(V, dtype)

@@ -23,6 +23,7 @@ __all__ = [
     "RegistryError",
     "UnknownNameError",
     "WeightError",
+    "printable",
 ]
 
 
@@ -81,6 +82,18 @@ class NumericalError(GraphbpError, ArithmeticError):
     """A computation that lost its meaning: a singular matrix, a diverged fit."""
 
 
+def printable(text: object) -> str:
+    r"""The text as a terminal may show it: whatever would move the cursor, change colours or reorder letters, escaped as in a repr.
+
+    >>> printable("caf\u00e9 \x1b[2J")
+    'caf\xe9 \\x1b[2J'
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
+
+
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
 
 
@@ -94,7 +107,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     folded = {n.lower(): n for n in names[:_MATCHED]}
     near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listed = f" Known: {', '.join(names[:_LISTED])}" if names else ""
+    listed = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
     tail = f"{'.' if listed else ''} {hint}" if hint else ""
     return UnknownNameError(f"unknown {kind} {name!r}{guess}{listed}{more}{tail}")

@@ -5,7 +5,8 @@
 changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
 Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
-Edge attributes: `weight` (required), `trainable`, `tie`.  Roles default to: sources are inputs, sinks are outputs; as soon as one
+Edge attributes: `weight` (required), `trainable`, `tie`.  A name that is nearly one of these is refused (`graphbp.attributes`); every
+other one is the user's.  A unit without an activation has the identity's: it is linear.  Roles default to: sources are inputs, sinks are outputs; as soon as one
 node names the role "input" (or "output"), only nodes that name it have it.
 """
 
@@ -22,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
+from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, slip_of
 from graphbp.columns import Columns, columns_of
+from graphbp.data import foreign_array, refuse_masked, summed_csr
 from graphbp.exceptions import GraphError, UnknownNameError, WeightError
 from graphbp.memory import check_memory
 
@@ -153,7 +156,7 @@ def check_columns(columns: Columns) -> GraphSpec:
             if data.get("tie") is not None:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
         declared[i] = _role(name, data.get("role"))
-        node_extra.append({k: v for k, v in data.items() if k != "bias"} if data else {})
+        node_extra.append(_plain_attributes(f"node {name!r}", data, NODE_ATTRIBUTES, "bias") if data else {})
     edges = _check_edges(columns, units)
     role = _assign_roles(names, declared, columns.src, columns.dst, n)
     _check_inputs(columns, role, bias, activation, activations)
@@ -174,12 +177,30 @@ def check_columns(columns: Columns) -> GraphSpec:
         bias_frozen,
         bias_tie,
         tuple(node_extra),
-        columns.extra,
+        edges.extra,
         dict(columns.graph),
         frozenset(bias_scalar),
     )
     _check_softmax(spec)
     return spec
+
+
+def _plain_attributes(where: str, data: Mapping[str, Any], known: Mapping[str, Any], besides: str) -> dict[str, Any]:
+    """The attributes besides `besides`, ours as Python's own strings, numbers and truth values; slips of ours are refused."""
+    plain = {}
+    for key, value in data.items():
+        if key in known:
+            if key != besides:
+                plain[key] = value.item() if isinstance(value, np.generic) else value
+            continue
+        meant = slip_of(key, value, known)
+        if meant is not None:
+            raise GraphError(
+                f"{where} has the attribute {key!r}; it would be ignored, and is nearly {meant!r}: correct it, or give what is your "
+                f"own another name (graphbp's are {', '.join(known)})"
+            )
+        plain[key] = value
+    return plain
 
 
 def _all_units(columns: Columns) -> npt.NDArray[np.int64]:
@@ -230,7 +251,7 @@ def _trainable(where: str, data: Mapping[str, Any]) -> bool:
 def _tie(where: str, value: Any) -> str:
     if not isinstance(value, str):
         raise GraphError(f"{where}: tie={value!r}; a tie is the name, a string, that the shared weights have in common")
-    return value
+    return str(value)
 
 
 def _numeric(where: str, value: Any) -> npt.NDArray[np.float64]:
@@ -238,10 +259,8 @@ def _numeric(where: str, value: Any) -> npt.NDArray[np.float64]:
         value, (bool, complex, np.number)
     ):  # an int of any size, a Fraction, a Decimal
         value = _float(where, value)
-    try:
-        array = np.asarray(value)
-    except Exception as problem:  # ragged lists, tensors on a device: whatever the foreign object raises
-        raise WeightError(f"{where} ({type(value).__name__}) could not be read as an array: {problem}") from problem
+    refuse_masked(value, where, WeightError)
+    array = foreign_array(value, where, WeightError)
     if array.dtype.kind == "c":
         raise WeightError(f"{where} is complex; weights are real")
     if array.dtype.kind not in "fiu":
@@ -278,6 +297,7 @@ class _Edges:
     array: dict[int, Any]
     frozen: npt.NDArray[np.bool_]
     tie: dict[int, str]
+    extra: dict[int, dict[str, Any]]
 
 
 def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
@@ -310,13 +330,15 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
         raise WeightError(f"{describe_edge(u, v)}: weight is {weight[bad[0]]}; weights must be finite")
     frozen = np.zeros(len(src), bool)
     tie: dict[int, str] = {}
+    extra: dict[int, dict[str, Any]] = {}
     for e, attributes in columns.extra.items():
+        where = describe_edge(names[src[e]], names[dst[e]])
+        extra[e] = _plain_attributes(where, attributes, EDGE_ATTRIBUTES, "weight")
         if "trainable" in attributes or "tie" in attributes:
-            where = describe_edge(names[src[e]], names[dst[e]])
             frozen[e] = not _trainable(where, attributes)
             if attributes.get("tie") is not None:
                 tie[e] = _tie(where, attributes["tie"])
-    return _Edges(weight, array, frozen, tie)
+    return _Edges(weight, array, frozen, tie, extra)
 
 
 def _odd_weight(u: Node, v: Node, value: Any, shape: tuple[int, int]) -> Any:
@@ -325,10 +347,7 @@ def _odd_weight(u: Node, v: Node, value: Any, shape: tuple[int, int]) -> Any:
     if value is None:
         raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
     if hasattr(value, "tocsr"):
-        value = value.tocsr().copy()
-        if value.nnz and not 0 <= value.indices.min() <= value.indices.max() < value.shape[-1]:
-            raise WeightError(f"{where} is a damaged sparse matrix: it has column indices outside 0 to {value.shape[-1] - 1}")
-        value.sum_duplicates()  # also sorts the indices
+        value = summed_csr(value, where, WeightError)
         value.data = _numeric(f"{where} (stored entries)", value.data)
     else:
         value = _numeric(where, value)
