@@ -44,6 +44,7 @@ from graphbp.schedule import Schedule
 
 if TYPE_CHECKING:
     from graphbp.builders import from_adjacency, from_edges, layered, random_dag
+    from graphbp.edges import merge_parallel_edges, prune
     from graphbp.files import load
     from graphbp.training import train
     from graphbp.uncertainty import laplace
@@ -56,6 +57,8 @@ _LAZY = {
     "laplace": "graphbp.uncertainty",
     "layered": "graphbp.builders",
     "load": "graphbp.files",
+    "merge_parallel_edges": "graphbp.edges",
+    "prune": "graphbp.edges",
     "random_dag": "graphbp.builders",
     "train": "graphbp.training",
 }
@@ -87,6 +90,8 @@ __all__ = [
     "laplace",
     "layered",
     "load",
+    "merge_parallel_edges",
+    "prune",
     "random_dag",
     "register_activation",
     "register_error_function",

@@ -20,8 +20,10 @@ Softmax couples units, so it is the one row that is not elementwise: its functio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import numbers
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,16 @@ import numpy.typing as npt
 
 from graphbp.exceptions import RegistryError, unknown_name
 
-__all__ = ["SOFTMAX", "Activation", "Function", "activation_table", "get_activation", "register_activation"]
+__all__ = [
+    "SOFTMAX",
+    "Activation",
+    "Function",
+    "activation_table",
+    "get_activation",
+    "plain_values",
+    "register_activation",
+    "sampled_range",
+]
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
@@ -49,6 +60,7 @@ class Activation:
     lower, upper : f is defined for lower < a < upper.
     elementwise : false only for softmax.
     builtin : true for the rows of this file; a backend may have its own kernel for those, and only for those.
+    range : the least interval that holds every z; None where a registered row does not say (`sampled_range` looks).
     """
 
     name: str
@@ -62,10 +74,32 @@ class Activation:
     upper: float = math.inf
     elementwise: bool = True
     builtin: bool = False
+    range: tuple[float, float] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name: functions of a table stay in the table."""
         return get_activation, (self.name,)
+
+    def evaluate(self, a: Array, order: int = 0) -> Array:
+        """f(a), f'(a) or f''(a); raises `RegistryError` where a registered function gives something else than real numbers of a's shape."""
+        value = (self.f, self.df, self.d2f)[order](a)
+        return value if self.builtin else plain_values(value, a, f"activation {self.name!r}: {_LABELS[order]}")
+
+
+_LABELS = ("f", "df", "d2f")
+
+
+def plain_values(value: Any, a: Array, what: str) -> Array:
+    """`value` as an array of real numbers (complex ones for complex `a`) of a's shape."""
+    try:
+        array = np.asarray(value)
+    except Exception as problem:
+        raise RegistryError(f"{what} returns {type(value).__name__}, which is no array: {problem}") from problem
+    if array.shape != a.shape:
+        raise RegistryError(f"{what} must return an array of the shape it is given; for {a.shape} it gave {array.shape}")
+    if array.dtype.kind not in ("fiubc" if a.dtype.kind == "c" else "fiub"):
+        raise RegistryError(f"{what} must return real numbers for real numbers; for {a.dtype} it gave {array.dtype}")
+    return array
 
 
 def _fold(a: Array) -> tuple[Array, Array]:
@@ -172,15 +206,15 @@ def _times(a: Array, factor: Array) -> Array:
 
 
 def _row(name: str, formula: str, f: Function, df: Function, d2f: Function, **more: Any) -> Activation:
-    return Activation(name, f, df, d2f, formula, builtin=True, **more)
+    return Activation(name, f, df, d2f, formula, builtin=True, **{"range": (-math.inf, math.inf), **more})
 
 
-SOFTMAX = _row("softmax", "exp(a_k) / Σ_c exp(a_c)", _softmax, _not_elementwise, _not_elementwise, elementwise=False)
+SOFTMAX = _row("softmax", "exp(a_k) / Σ_c exp(a_c)", _softmax, _not_elementwise, _not_elementwise, elementwise=False, range=(0, 1))
 
 _ROWS = [
     _row("identity", "a", lambda a: a + 0, lambda a: 1 + _zero(a), _zero),
-    _row("tanh", "tanh(a)", np.tanh, _dtanh, lambda a: -2 * np.tanh(a) * _dtanh(a)),
-    _row("sigmoid", "1 / (1 + exp(-a))", _sigmoid, _dsigmoid, _d2sigmoid),
+    _row("tanh", "tanh(a)", np.tanh, _dtanh, lambda a: -2 * np.tanh(a) * _dtanh(a), range=(-1, 1)),
+    _row("sigmoid", "1 / (1 + exp(-a))", _sigmoid, _dsigmoid, _d2sigmoid, range=(0, 1)),
     _row(
         "relu",
         "max(a, 0)",
@@ -189,6 +223,7 @@ _ROWS = [
         _zero,
         analytic=False,
         kinks=(0.0,),
+        range=(0, math.inf),
     ),
     _row(
         "leaky_relu",
@@ -207,6 +242,7 @@ _ROWS = [
         lambda a: np.where(a > 0, 0, _exp_neg(a)) + _zero(a),
         analytic=False,
         kinks=(0.0,),
+        range=(-1, math.inf),
     ),
     _row(
         "selu",
@@ -216,6 +252,7 @@ _ROWS = [
         lambda a: np.where(a > 0, 0, _SELU_SA * _exp_neg(a)) + _zero(a),
         analytic=False,
         kinks=(0.0,),
+        range=(-_SELU_SA, math.inf),
     ),
     _row(
         "gelu",
@@ -223,9 +260,10 @@ _ROWS = [
         lambda a: _times(a, _normal_cdf(a)),
         lambda a: _normal_cdf(a) + _times(a, _normal_pdf(a)),
         lambda a: _times(2 - a * a, _normal_pdf(a)),
+        range=(-0.17, math.inf),
     ),
-    _row("silu", "a / (1 + exp(-a))", lambda a: _times(a, _sigmoid(a)), _silu_d, _silu_d2),
-    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid),
+    _row("silu", "a / (1 + exp(-a))", lambda a: _times(a, _sigmoid(a)), _silu_d, _silu_d2, range=(-0.2785, math.inf)),
+    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid, range=(0, math.inf)),
     _row(
         "softsign",
         "a / (1 + |a|)",
@@ -234,17 +272,40 @@ _ROWS = [
         lambda a: -2 * np.sign(a) * (1 / (1 + np.abs(a))) ** 3,
         analytic=False,
         kinks=(0.0,),
+        range=(-1, 1),
     ),
-    _row("exp", "exp(a)", np.exp, np.exp, np.exp),
-    _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp),
+    _row("exp", "exp(a)", np.exp, np.exp, np.exp, range=(0, math.inf)),
+    _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp, range=(-1, math.inf)),
     _row("log", "log(a), a > 0", np.log, lambda a: 1 / a, lambda a: -((1 / a) ** 2), lower=0.0),
-    _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a)),
-    _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a)),
-    _row("arctan", "arctan(a)", np.arctan, lambda a: 1 / (1 + a * a), lambda a: _times(-2 * a, (1 / (1 + a * a)) ** 2)),
-    _row("gaussian", "exp(-a²)", _gauss, lambda a: _times(-2 * a, _gauss(a)), lambda a: _times(4 * a * a - 2, _gauss(a))),
+    _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a), range=(-1, 1)),
+    _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a), range=(-1, 1)),
+    _row(
+        "arctan",
+        "arctan(a)",
+        np.arctan,
+        lambda a: 1 / (1 + a * a),
+        lambda a: _times(-2 * a, (1 / (1 + a * a)) ** 2),
+        range=(-math.pi / 2, math.pi / 2),
+    ),
+    _row(
+        "gaussian",
+        "exp(-a²)",
+        _gauss,
+        lambda a: _times(-2 * a, _gauss(a)),
+        lambda a: _times(4 * a * a - 2, _gauss(a)),
+        range=(0, 1),
+    ),
     _row("reciprocal", "1 / a", lambda a: 1 / a, lambda a: -1 / (a * a), lambda a: 2 / (a * a * a), kinks=(0.0,)),
-    _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a)),
-    _row("sqrt", "√a, a > 0", np.sqrt, lambda a: 0.5 / np.sqrt(a), lambda a: -0.25 * (1 / np.sqrt(a)) ** 3, lower=0.0),
+    _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a), range=(0, math.inf)),
+    _row(
+        "sqrt",
+        "√a, a > 0",
+        np.sqrt,
+        lambda a: 0.5 / np.sqrt(a),
+        lambda a: -0.25 * (1 / np.sqrt(a)) ** 3,
+        lower=0.0,
+        range=(0, math.inf),
+    ),
     _row(
         "rsqrt",
         "1 / √a, a > 0",
@@ -252,8 +313,9 @@ _ROWS = [
         lambda a: -0.5 / (a * np.sqrt(a)),
         lambda a: 0.75 / (a * a * np.sqrt(a)),
         lower=0.0,
+        range=(0, math.inf),
     ),
-    _row("abs", "|a|", np.abs, np.sign, _zero, analytic=False, kinks=(0.0,)),
+    _row("abs", "|a|", np.abs, np.sign, _zero, analytic=False, kinks=(0.0,), range=(0, math.inf)),
     _row(
         "step",
         "1 if a > 0 else 0",
@@ -262,6 +324,7 @@ _ROWS = [
         _zero,
         analytic=False,
         kinks=(0.0,),
+        range=(0, 1),
     ),
     SOFTMAX,
 ]
@@ -292,7 +355,10 @@ def get_activation(name: str) -> Activation:
         load_plugins("activations")
         if name in _TABLE:
             return _TABLE[name]
-    raise unknown_name("activation", name, _TABLE, "Add your own with gb.register_activation(name, f, df, d2f).")
+    from graphbp.registry import unregistered
+
+    hint = "Add your own with gb.register_activation(name, f, df, d2f)."
+    raise unknown_name("activation", name, _TABLE, unregistered("activations", hint))
 
 
 def register_activation(
@@ -306,6 +372,7 @@ def register_activation(
     kinks: tuple[float, ...] = (),
     lower: float = -math.inf,
     upper: float = math.inf,
+    range: tuple[float, float] | None = None,
 ) -> Activation:
     """Add z = f(a), with f' and f'', to the table; every backend can then run it.
 
@@ -318,24 +385,92 @@ def register_activation(
         sign is refused at once.
     analytic : set it where f accepts complex input and continues analytically: `complex_step` then applies.
     kinks, lower, upper : where f is not smooth, and the open interval on which it is defined.
+    range : the least and the greatest value that f can take, ±inf where there is none: an output is refused under an error that cannot
+        judge them (an output under "binary_cross_entropy" must lie from 0 to 1).  Not given, f is sampled for it.
 
     Raises
     ------
-    RegistryError : a name that is taken, a function that is not callable or not elementwise, a derivative that is not one.
+    RegistryError : a name that is taken, a function that is not callable or not elementwise, values that are not real numbers, a
+        derivative that is not one, a range that f leaves.
     """
     if not isinstance(name, str) or not name:
         raise RegistryError(f"an activation's name is a non-empty string, not {name!r}")
     for label, function in (("f", f), ("df", df), ("d2f", d2f)):
         if not callable(function):
             raise RegistryError(f"activation {name!r}: {label} must be a function of an array, not {type(function).__name__}")
-    row = Activation(name, f, df, d2f, formula or name, analytic, tuple(kinks), lower, upper)
+    if not isinstance(formula, str):
+        raise RegistryError(f"activation {name!r}: formula={formula!r}; it must be text for people")
+    lower, upper = (_bound(name, label, value) for label, value in (("lower", lower), ("upper", upper)))
+    if not lower < upper:
+        raise RegistryError(f"activation {name!r}: lower={lower} and upper={upper} leave no interval to be defined on")
+    kinks = tuple(_bound(name, "kinks", kink) for kink in _listed(name, "kinks", kinks))
+    if range is not None:
+        range = tuple(_bound(name, "range", end) for end in _listed(name, "range", range))  # type: ignore[assignment]  # two of them, or refused
+        if len(range) != 2 or not range[0] <= range[1]:
+            raise RegistryError(f"activation {name!r}: range={range}; give the least and the greatest value of f")
+    row = Activation(name, f, df, d2f, formula or name, bool(analytic), kinks, lower, upper, range=range)
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.f, old.df, old.d2f) != (f, df, d2f)):
         owner = "built in" if old.builtin else "registered already"
         raise RegistryError(f"activation {name!r} is {owner}; choose another name")
+    _check_values(row)
     _check_derivatives(row)
     _TABLE[name] = row
     return row
+
+
+def _bound(name: str, label: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
+        raise RegistryError(f"activation {name!r}: {label}={value!r}; it must be a number (or ±inf)")
+    return float(value)
+
+
+def _listed(name: str, label: str, values: Any) -> list[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise RegistryError(f"activation {name!r}: {label}={values!r}; give a tuple of numbers")
+    return list(values)
+
+
+def _samples(row: Activation) -> Array:
+    """Pre-activations near and far, inside the open interval on which f is defined."""
+    far = np.logspace(-8, 6, 57)
+    grid = np.concatenate([-far[::-1], [0.0], far, np.linspace(-50, 50, 2001)])
+    if math.isfinite(row.lower):
+        grid = np.concatenate([grid, row.lower + far])
+    if math.isfinite(row.upper):
+        grid = np.concatenate([grid, row.upper - far])
+    return np.unique(grid[(grid > row.lower) & (grid < row.upper)])
+
+
+@lru_cache(maxsize=256)
+def sampled_range(row: Activation) -> tuple[float, float]:
+    """The least and the greatest finite value that f takes among sampled pre-activations: inside its range, and near its ends."""
+    with np.errstate(all="ignore"):
+        z = row.evaluate(_samples(row))
+    z = z[np.isfinite(z)]
+    return (float(z.min()), float(z.max())) if len(z) else (-math.inf, math.inf)
+
+
+def _check_values(row: Activation) -> None:
+    """Refuse functions that give something else than real numbers of the shape they are given, and an f that leaves its range."""
+    grid = _samples(row)
+    inside = grid[len(grid) // 2 :][:6]
+    with np.errstate(all="ignore"):
+        for a in (grid, grid.astype(np.float32), grid[:0], inside.reshape(2, 3), inside[:1]):
+            for order in (0, 1, 2):
+                try:
+                    row.evaluate(a, order)
+                except RegistryError:
+                    raise
+                except Exception as problem:
+                    raise RegistryError(
+                        f"activation {row.name!r}: {_LABELS[order]} failed on an array of {a.dtype}, shape {a.shape}: {problem}"
+                    ) from problem
+    if row.range is not None:
+        low, high = sampled_range(row)
+        slack = 1e-9 * max(1.0, abs(low), abs(high))
+        if low < row.range[0] - slack or high > row.range[1] + slack:
+            raise RegistryError(f"activation {row.name!r}: f takes values from {low:g} to {high:g}, outside range={row.range}")
 
 
 def _check_derivatives(row: Activation) -> None:

@@ -43,7 +43,7 @@ def _is_numeric(value: Any) -> bool:
     """A number, an array, a matrix, or a list of numbers."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(_is_numeric, value))
-    return (isinstance(value, numbers.Number) and not isinstance(value, bool)) or hasattr(value, "dtype")
+    return type(value) is not bool and (isinstance(value, numbers.Number) or hasattr(value, "dtype"))
 
 
 def _is_switch(value: Any) -> bool:
@@ -111,7 +111,7 @@ def _distance(a: str, b: str) -> int:
     """Letters to swap, put in, leave out or change (optimal string alignment)."""
     if abs(len(a) - len(b)) > 2:
         return 3
-    before, last = list(range(len(b) + 1)), []
+    before, last = list(range(len(b) + 1)), list[int]()
     for i, x in enumerate(a, 1):
         row = [i]
         for j, y in enumerate(b, 1):

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from graphbp.activations import get_activation
 from graphbp.data import as_count, generator, host_array, refuse_masked, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
+from graphbp.links import fitting_activation
 from graphbp.memory import check_memory
 
 __all__ = ["from_adjacency", "from_edges", "layered", "random_dag"]
@@ -68,7 +69,8 @@ def layered(
     sizes: Sequence[int],
     *,
     activation: str = "tanh",
-    output_activation: str = "identity",
+    output_activation: str | None = None,
+    error: str | None = None,
     skips: bool = False,
     units: Literal["layers", "units"] = "layers",
     bias: bool = True,
@@ -80,7 +82,9 @@ def layered(
     Parameters
     ----------
     sizes : units in each layer, inputs first, outputs last; two or more.
-    activation, output_activation : of the hidden layers, and of the last one.
+    activation, output_activation : of the hidden layers, and of the last one ("identity", or what `error` takes).
+    error : the error function that the network will have; the last layer then gets its canonical activation: the identity for
+        "sum_of_squares", sigmoid for "binary_cross_entropy", softmax for "cross_entropy", exp for "poisson".
     skips : every layer feeds all later ones, the inputs feed the outputs too.
     units : "layers" gives one node a layer ("x", "h1", "h2", ..., "y") with matrices on the edges; "units" one node a unit
         ("x1", ..., "h1.1", ..., "y1", ...) with scalars.  Both carry the same numbers for the same seed.
@@ -116,7 +120,7 @@ def layered(
     weights = sum(n * below for n, below in zip(counts, fan_in, strict=True))
     _check_room("gb.layered", sum(counts), weights, units == "units")
     names = ["x", *(f"h{layer}" for layer in range(1, last)), "y"]
-    kinds = _check_names([activation] * (last - 1) + [output_activation])
+    kinds = _check_names([activation] * (last - 1) + [_output_kind(output_activation, error)])
     members = [
         [f"{name}{'.' if 0 < k < last else ''}{i}" for i in range(1, n + 1)]
         for k, (name, n) in enumerate(zip(names, counts, strict=True))
@@ -142,6 +146,12 @@ def layered(
     return g
 
 
+def _output_kind(given: str | None, error: str | None) -> str:
+    """The outputs' activation: the one given, else the canonical one of the error."""
+    fitting = "identity" if error is None else fitting_activation(error)
+    return fitting if given is None else given
+
+
 def _check_names(kinds: list[str]) -> list[str]:
     for kind in dict.fromkeys(kinds):
         get_activation(kind)
@@ -159,7 +169,8 @@ def random_dag(
     window: int | None = None,
     rewire: float = 0.1,
     activation: str | Sequence[str] = "tanh",
-    output_activation: str = "identity",
+    output_activation: str | None = None,
+    error: str | None = None,
     bias: bool = True,
     seed: int = 0,
     init: Init = "glorot",
@@ -184,7 +195,7 @@ def random_dag(
     window : a unit's candidates are the last `window` inputs and hidden units before it (all, if None): a deep, narrow network.
         An input that no window reaches feeds one of the first `window` units.
     activation : of the hidden units: one for all, or several that are drawn from uniformly.
-    output_activation, bias, seed, init : as in `layered`.
+    output_activation, error, bias, seed, init : as in `layered`.
 
     Raises
     ------
@@ -215,7 +226,8 @@ def random_dag(
     kinds = _check_names([activation] if isinstance(activation, str) else list(activation))
     if not kinds:
         raise GraphError("activation=[]; give at least one activation")
-    _check_names([output_activation])
+    output_kind = _output_kind(output_activation, error)
+    _check_names([output_kind])
 
     rng = generator(seed)
     each = k if density is None else density * min(w, D + H) / 2
@@ -239,7 +251,7 @@ def random_dag(
     g = nx.DiGraph()
     g.add_nodes_from(names[:D], role="input")
     g.add_nodes_from((name, {"activation": kind, **extra}) for name, kind in zip(names[D : D + H], hidden, strict=True))
-    g.add_nodes_from(names[D + H :], activation=output_activation, role="output", **extra)
+    g.add_nodes_from(names[D + H :], activation=output_kind, role="output", **extra)
     _add_edges(g, [names[i] for i in src.tolist()], [names[j] for j in dst.tolist()], weight)
     return g
 
@@ -323,7 +335,8 @@ def from_edges(
     *,
     bias: npt.ArrayLike | Mapping[Hashable, float] | None = None,
     activation: str | Sequence[str] | Mapping[Hashable, str] = "tanh",
-    output_activation: str = "identity",
+    output_activation: str | None = None,
+    error: str | None = None,
     n_nodes: int | None = None,
     names: Sequence[Hashable] | None = None,
     inputs: Iterable[Hashable] | None = None,
@@ -340,7 +353,7 @@ def from_edges(
         0), or a mapping from node to bias.
     activation : one name for all hidden units, one for each node (a sequence; entries at inputs and at outputs count too), or a
         mapping from node to name, which may name any unit.
-    output_activation : of units that feed nothing, where `activation` is one name, or does not mention them.
+    output_activation, error : of units that feed nothing, where `activation` is one name, or does not mention them; as in `layered`.
     n_nodes : how many nodes there are, with numbers 0 ... n_nodes − 1; by default, those that an edge mentions.
     names : a name for each number 0, 1, ..., which then stands in the graph in place of the number.
     inputs, outputs : the nodes with these roles (after naming), where sources and sinks are not what you mean.
@@ -369,7 +382,7 @@ def from_edges(
     sink[source] = False
     fed[target] = True
     biases = _per_node_bias(bias, labels, fed)
-    kinds = _per_node_activation(activation, output_activation, labels, fed, sink)
+    kinds = _per_node_activation(activation, _output_kind(output_activation, error), labels, fed, sink)
     roles = _roles(inputs, outputs, labels)
     attributes: list[dict[str, Any]] = [{} for _ in range(n)]
     for i in range(n):
@@ -393,7 +406,8 @@ def from_adjacency(
     *,
     bias: npt.ArrayLike | Mapping[Hashable, float] | None = None,
     activation: str | Sequence[str] | Mapping[Hashable, str] = "tanh",
-    output_activation: str = "identity",
+    output_activation: str | None = None,
+    error: str | None = None,
     names: Sequence[Hashable] | None = None,
     inputs: Iterable[Hashable] | None = None,
     outputs: Iterable[Hashable] | None = None,
@@ -417,7 +431,7 @@ def from_adjacency(
             weight = dense[src, dst]
     if len(shape) != 2 or shape[0] != shape[1]:
         raise DataError(f"the matrix has shape {shape}; an adjacency matrix is square, with A[i, j] the weight of the edge i -> j")
-    more = {"bias": bias, "activation": activation, "output_activation": output_activation}
+    more = {"bias": bias, "activation": activation, "output_activation": output_activation, "error": error}
     return from_edges(src, dst, weight, n_nodes=shape[0], names=names, inputs=inputs, outputs=outputs, **more)  # type: ignore[arg-type]  # mypy widens the values of `more`
 
 

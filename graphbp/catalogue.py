@@ -7,9 +7,9 @@ from typing import Any
 
 from graphbp.activations import Activation, activation_table
 from graphbp.error_functions import ErrorFunction, error_table
-from graphbp.exceptions import GraphbpError
+from graphbp.exceptions import GraphbpError, printable
 from graphbp.protocols import Availability
-from graphbp.registry import backend_names, get_backend, load_plugins
+from graphbp.registry import availability, backend_names, get_backend, plugin_failures
 
 __all__ = ["Catalogue", "activations", "backends", "error_functions"]
 
@@ -17,13 +17,15 @@ __all__ = ["Catalogue", "activations", "backends", "error_functions"]
 class Catalogue(UserDict[str, Any]):
     """A dict from name to row that prints as a table."""
 
-    def __init__(self, rows: dict[str, Any], lines: dict[str, str]) -> None:
+    def __init__(self, rows: dict[str, Any], lines: dict[str, str], missing: list[str] | None = None) -> None:
         super().__init__(rows)
         self._lines = lines
+        self._missing = missing or []
 
     def __repr__(self) -> str:
         width = max((len(name) for name in self), default=0)
-        return "\n".join(f"{name:{width}s}  {self._lines[name]}" for name in self)
+        lines = [f"{name:{width}s}  {self._lines[name]}" for name in self]
+        return "\n".join(map(printable, [*lines, *(f"not here: {why}" for why in self._missing)]))
 
 
 def backends() -> Catalogue:
@@ -31,11 +33,9 @@ def backends() -> Catalogue:
     rows: dict[str, Availability] = {}
     for name in backend_names():
         try:
-            rows[name] = get_backend(name).availability()
-        except GraphbpError as problem:
+            rows[name] = availability(get_backend(name))
+        except GraphbpError as problem:  # someone's package is broken; the table of all backends is not lost for it
             rows[name] = Availability(False, reason=str(problem))
-        except Exception as problem:  # someone's probe failed; the table of all backends is not lost for it
-            rows[name] = Availability(False, reason=f"its availability() failed: {type(problem).__name__}: {problem}")
     return Catalogue(rows, {name: _line(row) for name, row in rows.items()})
 
 
@@ -47,14 +47,14 @@ def _line(row: Availability) -> str:
 
 def activations() -> Catalogue:
     """Every activation, plugins' included, and its row in the table."""
-    load_plugins("activations")
+    failures = plugin_failures("activations")
     rows: dict[str, Activation] = {row.name: row for row in activation_table}
-    return Catalogue(rows, {name: row.formula for name, row in rows.items()})
+    return Catalogue(rows, {name: row.formula for name, row in rows.items()}, failures)
 
 
 def error_functions() -> Catalogue:
     """Every error function, plugins' included, and its row in the table."""
-    load_plugins("error_functions")
+    failures = plugin_failures("error_functions")
     rows: dict[str, ErrorFunction] = {row.name: row for row in error_table}
     lines = {name: row.formula + (f"   (canonical with {row.canonical})" if row.canonical else "") for name, row in rows.items()}
-    return Catalogue(rows, lines)
+    return Catalogue(rows, lines, failures)

@@ -19,7 +19,10 @@ not change under way because somebody edits a file; `gb.config.reload()` reads i
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
+import re
 import threading
 import tomllib
 import weakref
@@ -49,24 +52,35 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     """
     try:
         dtype: np.dtype[Any] = np.dtype(value)
-    except TypeError as problem:
+    except Exception as problem:  # NumPy evaluates parts of a string, so that nearly anything may come out
         raise DataError(f"dtype={value!r} is not a dtype; use 'float64' or 'float32'") from problem
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise DataError(f"dtype={dtype}; graphbp computes in float64 or float32 (integer and float16 data are converted)")
     return dtype
 
 
+_MOST = {"threads": 4096, "memory": 2**63 - 1}
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, which may be written as a float or, in an environment variable, as text; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,20}", text) else None
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, float, np.floating)):
+        return None
+    return int(value) if math.isfinite(value) and int(value) == value else None
+
+
 def _checked(name: str, value: Any, source: str) -> Any:
     if name not in OPTIONS:
         raise ConfigError(str(unknown_name(f"option in {source}", name, OPTIONS)))
     if name in ("threads", "memory"):
-        wanted = f"{source}: {name}={value!r} must be a whole number{' of bytes' if name == 'memory' else ''}, 0 or more"
-        try:
-            number = int(value)
-        except (TypeError, ValueError, OverflowError) as problem:
-            raise ConfigError(wanted) from problem
-        if number < 0 or isinstance(value, bool) or (isinstance(value, float) and value != number):
-            raise ConfigError(wanted)
+        number = _whole(value)
+        if number is None or not 0 <= number <= _MOST[name]:
+            unit = " of bytes" if name == "memory" else ""
+            shown = repr(value) if not isinstance(value, int) or abs(value) <= _MOST["memory"] else "a larger number"
+            raise ConfigError(f"{source}: {name}={shown} must be a whole number{unit}, 0 or more (at most {_MOST[name]})")
         return number
     if name == "dtype":
         try:
@@ -175,23 +189,38 @@ def _file_options(working_folder: str) -> tuple[Mapping[str, Any], str]:
     folder = Path(working_folder)
     for parent in (folder, *folder.parents):
         path = parent / "pyproject.toml"
-        if path.is_file():
-            table = _read(path).get("tool", {}).get("graphbp")
-            if table is not None:
+        if _is_file(path):
+            tool = _table(_read(path).get("tool", {}), "tool", path)
+            if "graphbp" in tool:
+                table = _table(tool["graphbp"], "tool.graphbp", path)
                 return _known(table, f"[tool.graphbp] in {path}"), f"[tool.graphbp] in {path}"
             break
     import platformdirs
 
     path = Path(platformdirs.user_config_dir("graphbp")) / "graphbp.toml"
-    if path.is_file():
+    if _is_file(path):
         return _known(_read(path), str(path)), str(path)
     return {}, ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
+
+
+def _table(value: Any, name: str, path: Path) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    kind = "an array of tables" if isinstance(value, list) else f"{value!r}"
+    raise ConfigError(f"{path}: {name} is {kind}; it must be one table, [{name}]")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+    except (ValueError, OSError, RecursionError) as problem:  # ValueError: no TOML, no UTF-8, an integer of too many digits
         raise ConfigError(f"{path} cannot be read as TOML: {problem}") from problem
 
 

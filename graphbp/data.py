@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.error_functions import ErrorFunction
-from graphbp.exceptions import DataError, GraphbpError
+from graphbp.exceptions import DataError, GraphbpError, shown
 from graphbp.protocols import Backend
 
 if TYPE_CHECKING:
@@ -32,15 +32,38 @@ def generator(seed: Any) -> np.random.Generator:
     """The random numbers that a seed stands for."""
     try:
         return np.random.default_rng(seed)
-    except (TypeError, ValueError) as problem:
-        raise DataError(f"seed={seed!r}; it must be a whole number, 0 or more") from problem
+    except Exception as problem:
+        raise DataError(f"seed={shown(seed)}; it must be a whole number, 0 or more") from problem
 
 
 def as_count(name: str, value: Any, least: int, why: str = "", error: type[GraphbpError] = DataError) -> int:
     """A whole number of at least `least`, or `error`; `why` ends the message."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise error(f"{name}={value!r}; it must be a whole number of at least {least}{why}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= int(value) < 2**63:
+        raise error(f"{name}={shown(value)}; it must be a whole number of at least {least}{why}")
     return int(value)
+
+
+def as_number(
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    error: type[GraphbpError] = DataError,
+) -> float:
+    """A finite real number in [least, most] and larger than `above`, as a float, or `error`; a truth value is none."""
+    number = math.nan
+    if type(value) is not bool and isinstance(value, numbers.Real):
+        try:
+            number = float(value)
+        except (OverflowError, ValueError):  # an int beyond float64
+            number = math.nan
+    if math.isfinite(number) and least <= number <= most and number > above:
+        return number
+    bounds = [f"above {above:g}"] if above > -math.inf else [f"{least:g} or more"] if least > -math.inf else []
+    bounds += [f"at most {most:g}"] if most < math.inf else []
+    raise error(f"{name}={shown(value)}; it must be a finite number{', ' if bounds else ''}{' and '.join(bounds)}")
 
 
 def host_array(value: Any, what: str, error: type[GraphbpError] = DataError) -> Array:
@@ -116,9 +139,7 @@ def _first_stranger(array: Array) -> str:
         return ""
     for at, entry in np.ndenumerate(array):
         if not isinstance(entry, numbers.Real):
-            shown = repr(entry)
-            where = f"entry {at} is" if at else "it is"
-            return f": {where} {shown if len(shown) <= 60 else shown[:57] + '...'} ({type(entry).__name__})"
+            return f": {f'entry {at} is' if at else 'it is'} {shown(entry)} ({type(entry).__name__})"
     return " (numbers of several kinds as Python objects; .astype(float) makes one of them)"
 
 

@@ -17,14 +17,16 @@ How an error and the output activations meet is the business of `graphbp.heads`.
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.activations import get_activation
+from graphbp.activations import get_activation, plain_values
 from graphbp.exceptions import RegistryError, unknown_name
 
 __all__ = ["ErrorFunction", "Pairwise", "error_table", "get_error_function", "register_error_function"]
@@ -43,6 +45,7 @@ class ErrorFunction:
     value, dy, d2y : functions of y and t, arrays of one shape.
     canonical : the activation h with ∂e/∂a = y − t, or None.
     value_at_a : for the canonical activation, e as a function of a and t without forming y (for softmax: summed over axis 0).
+    domain : the interval, ends included, of the y that e is made for; an output whose activation leaves it is refused (`graphbp.links`).
     targets : what T may hold: any real, probabilities in [0, 1], a distribution over each softmax group, or numbers ≥ 0.
     classes : T may also be integer class labels.
     """
@@ -57,6 +60,7 @@ class ErrorFunction:
     targets: Targets = "real"
     classes: bool = False
     builtin: bool = False
+    domain: tuple[float, float] = (-math.inf, math.inf)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name: functions of a table stay in the table."""
@@ -108,6 +112,7 @@ _ROWS = [
         formula="−Σ_k [t_k ln y_k + (1 − t_k) ln(1 − y_k)]",
         targets="probability",
         builtin=True,
+        domain=(0, 1),
     ),
     ErrorFunction(
         "cross_entropy",
@@ -120,6 +125,7 @@ _ROWS = [
         targets="distribution",
         classes=True,
         builtin=True,
+        domain=(0, math.inf),
     ),
     ErrorFunction(
         "poisson",
@@ -131,6 +137,7 @@ _ROWS = [
         formula="Σ_k y_k − t_k ln y_k   (ln t_k! left out)",
         targets="nonnegative",
         builtin=True,
+        domain=(0, math.inf),
     ),
 ]
 
@@ -160,37 +167,53 @@ def get_error_function(name: str) -> ErrorFunction:
         load_plugins("error_functions")
         if name in _TABLE:
             return _TABLE[name]
-    raise unknown_name("error function", name, _TABLE, "Add your own with gb.register_error_function(name, value, dy, d2y).")
+    from graphbp.registry import unregistered
+
+    hint = "Add your own with gb.register_error_function(name, value, dy, d2y)."
+    raise unknown_name("error function", name, _TABLE, unregistered("error_functions", hint))
 
 
 def register_error_function(
-    name: str, value: Pairwise, dy: Pairwise, d2y: Pairwise, *, formula: str = "", targets: Targets = "real"
+    name: str,
+    value: Pairwise,
+    dy: Pairwise,
+    d2y: Pairwise,
+    *,
+    formula: str = "",
+    targets: Targets = "real",
+    domain: tuple[float, float] = (-math.inf, math.inf),
 ) -> ErrorFunction:
     """Add E_n = Σ_k value(y_k, t_k), with its first and second derivative by y, to the table; every backend can then run it.
 
-    The derivatives are compared with differences here.  Its pairing with any activation goes through the chain rule.
+    The derivatives are compared with differences here.  Its pairing with any activation whose values lie in `domain` goes through the
+    chain rule; another one is refused for an output.
 
     Raises
     ------
-    RegistryError : a name that is taken, or a derivative that differencing contradicts.
+    RegistryError : a name that is taken, values that are not real numbers, or a derivative that differencing contradicts.
     """
     if not isinstance(name, str) or not name:
         raise RegistryError(f"an error function's name is a non-empty string, not {name!r}")
     for label, function in (("value", value), ("dy", dy), ("d2y", d2y)):
         if not callable(function):
             raise RegistryError(f"error function {name!r}: {label} must be a function of (y, t), not {type(function).__name__}")
-    row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets)
+    if targets not in get_args(Targets):
+        raise RegistryError(f"error function {name!r}: targets={targets!r}; it must be one of {', '.join(get_args(Targets))}")
+    row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets, domain=_domain(name, domain))
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.value, old.dy, old.d2y) != (value, dy, d2y)):
         raise RegistryError(
             f"error function {name!r} is {'built in' if old.builtin else 'registered already'}; choose another name"
         )
     y, t = (part.ravel() for part in np.meshgrid(np.linspace(0.13, 0.87, 6), np.linspace(0.21, 0.83, 4)))
+    for dtype in (np.float64, np.float32):
+        for shape in ((24,), (2, 12), (0, 3)):
+            some = [part.astype(dtype)[: math.prod(shape)].reshape(shape) for part in (y, t)]
+            for label, function in (("value", value), ("dy", dy), ("d2y", d2y)):
+                _values(name, label, function, *some)
     h = 1e-6
     for label, low, high in (("dy", value, dy), ("d2y", dy, d2y)):
         exact, difference = np.asarray(high(y, t)), (np.asarray(low(y + h, t)) - np.asarray(low(y - h, t))) / (2 * h)
-        if exact.shape != y.shape or difference.shape != y.shape:
-            raise RegistryError(f"error function {name!r}: {label} must return an array of the shape it is given")
         error = np.abs(exact - difference) - 1e-5 * (1 + np.abs(difference))
         worst = int(np.argmax(error))
         if not error[worst] <= 0:
@@ -200,3 +223,23 @@ def register_error_function(
             )
     _TABLE[name] = row
     return row
+
+
+def _values(name: str, label: str, function: Pairwise, y: Array, t: Array) -> Array:
+    what = f"error function {name!r}: {label}"
+    try:
+        found = function(y, t)
+    except Exception as problem:
+        raise RegistryError(f"{what} failed on arrays of {y.dtype}, shape {y.shape}: {problem}") from problem
+    return plain_values(found, y, what)
+
+
+def _domain(name: str, domain: Any) -> tuple[float, float]:
+    try:
+        low, high = domain
+        fits = all(isinstance(end, numbers.Real) and not isinstance(end, bool) for end in (low, high)) and low < high
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise RegistryError(f"error function {name!r}: domain={domain!r}; give the least and the greatest y that it is made for")
+    return float(low), float(high)

@@ -24,6 +24,7 @@ __all__ = [
     "UnknownNameError",
     "WeightError",
     "printable",
+    "shown",
 ]
 
 
@@ -94,6 +95,19 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """The value's repr for a message, cut at `limit`; an object whose repr fails is shown by its type.
+
+    >>> shown("x" * 99)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    try:
+        text = printable(repr(value))
+    except Exception:  # an int of more than 4,300 digits has none either
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
 
 
@@ -103,11 +117,11 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     >>> str(unknown_name("activation", "tahn", ["tanh", "relu"]))
     "unknown activation 'tahn'; did you mean 'tanh'? Known: relu, tanh"
     """
-    names = sorted(known)
+    names, given = sorted(known), shown(name, 200)
     folded = {n.lower(): n for n in names[:_MATCHED]}
-    near = [folded[n] for n in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.6)]
+    near = [folded[n] for n in difflib.get_close_matches(given.strip("'").lower(), folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     listed = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
     tail = f"{'.' if listed else ''} {hint}" if hint else ""
-    return UnknownNameError(f"unknown {kind} {name!r}{guess}{listed}{more}{tail}")
+    return UnknownNameError(f"unknown {kind} {given}{guess}{listed}{more}{tail}")

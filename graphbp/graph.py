@@ -6,8 +6,10 @@ changed; attributes that graphbp does not know are carried along for `to_network
 
 Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
 Edge attributes: `weight` (required), `trainable`, `tie`.  A name that is nearly one of these is refused (`graphbp.attributes`); every
-other one is the user's.  A unit without an activation has the identity's: it is linear.  Roles default to: sources are inputs, sinks are outputs; as soon as one
-node names the role "input" (or "output"), only nodes that name it have it.
+other one is the user's.  A unit without an activation has the identity's: it is linear.
+
+Roles default to: sources are inputs, sinks are outputs; as soon as one node names the role "input" (or "output"), only nodes that name
+it have it.
 """
 
 from __future__ import annotations

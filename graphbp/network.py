@@ -10,6 +10,7 @@ executable, and hands the result back in the kind of array the caller used.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Hashable
 from functools import cached_property
 from os import PathLike
@@ -24,8 +25,17 @@ from graphbp.columns import Columns, to_digraph
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
 from graphbp.error_functions import ErrorFunction, get_error_function
-from graphbp.exceptions import BackendNotAvailableError, DataError, NotSupportedError, UnknownNameError, WeightError, unknown_name
-from graphbp.graph import GraphSpec, describe_edge, read_graph
+from graphbp.exceptions import (
+    BackendNotAvailableError,
+    DataError,
+    NotSupportedError,
+    UnknownNameError,
+    WeightError,
+    shown,
+    unknown_name,
+)
+from graphbp.graph import HIDDEN, GraphSpec, describe_edge, read_graph
+from graphbp.links import refuse_unfit_outputs
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
 from graphbp.protocols import Backend
@@ -75,8 +85,10 @@ class Network:
     Parameters
     ----------
     graph : networkx.DiGraph. Node attributes `units`, `activation`, `bias`, `role`; edge attribute `weight`; on biases (nodes) and
-        edges `trainable=False` and `tie="name"`.  The graph is read once and never changed.
-    error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.
+        edges `trainable=False` and `tie="name"`.  The graph is read once and never changed.  A hidden unit without an activation is
+        linear (`describe` says which are); a name that is nearly one of these is refused, every other attribute is the user's.
+    error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.  An
+        output whose activation takes values that the error is not defined for is refused.
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
@@ -113,6 +125,7 @@ class Network:
         self._schedule: Schedule
         self._layout: Layout
         self._schedule, self._layout = lower(self._spec)
+        refuse_unfit_outputs(self._schedule, self._error)
         self._compile()
         self._set_theta(self._layout.theta)
 
@@ -164,7 +177,17 @@ class Network:
         """The schedule, and which path the backend takes for `n_samples` samples."""
         n_samples = data.as_count("n_samples", n_samples, 0)
         program = describe_schedule(self._schedule, n_samples, self._dtype.itemsize)
-        return f"{program}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
+        return f"{program}{self._linear_units()}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
+
+    def _linear_units(self) -> str:
+        """A line on hidden nodes that were given no activation, or nothing."""
+        spec = self._spec
+        hidden = zip(spec.role.tolist(), spec.node_extra, spec.names, strict=True)
+        linear = [name for role, extra, name in hidden if role == HIDDEN and "activation" not in extra]
+        if not linear:
+            return ""
+        shown = ", ".join(map(repr, linear[:3])) + (", ..." if len(linear) > 3 else "")
+        return f"\n  {len(linear):,} hidden node{'s' * (len(linear) > 1)} without an activation, so linear: {shown}"
 
     def __repr__(self) -> str:
         s = self._schedule
@@ -214,7 +237,7 @@ class Network:
             raise WeightError(f"{what} is frozen (trainable=False), so it is not among the free parameters")
         return slice(int(first), int(first) + count)
 
-    def parameter_name(self, index: int) -> str:
+    def parameter_name(self, index: Any) -> str:
         """The edge or bias that position `index` of `weights` belongs to, for messages (of tied ones, the first).
 
         >>> import networkx as nx, graphbp as gb
@@ -222,6 +245,9 @@ class Network:
         "edge 'x' -> 'y'"
         """
         layout, spec = self._layout, self._spec
+        if isinstance(index, bool) or not isinstance(index, numbers.Integral):
+            raise DataError(f"index={shown(index)}; it must be a whole number, a position in net.weights")
+        index = int(index)
         entry = int(np.argmax(layout.entry_parameter == index)) if 0 <= index < self.n_parameters else -1
         if entry < 0:
             raise unknown_name("parameter", index, [], f"There are {self.n_parameters} free parameters, numbered from 0.")

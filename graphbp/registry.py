@@ -8,45 +8,73 @@ with no change here; `register_backend` does the same from inside a program.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from graphbp.exceptions import BackendNotAvailableError, RegistryError, unknown_name
-from graphbp.protocols import Backend
+from graphbp.exceptions import BackendNotAvailableError, GraphbpError, RegistryError, unknown_name
+from graphbp.protocols import Availability, Backend
 
 __all__ = [
     "BACKENDS",
+    "BROKEN",
+    "availability",
     "backend_names",
+    "describe_failure",
     "get_backend",
     "load_plugins",
     "plugin_entries",
+    "plugin_failures",
     "register_backend",
     "unregister_backend",
+    "unregistered",
     "usable_backend",
 ]
 
 BACKENDS = "graphbp.backends"
 _added: dict[str, Backend] = {}
 _loaded_groups: set[str] = set()
+_failures: dict[str, dict[str, str]] = {}
 _lock = threading.RLock()  # reentrant: a plugin that registers may look names up
 
 
+BROKEN = (Exception, SystemExit)
+"""What a foreign module may raise when it is imported; a Ctrl-C meanwhile is the user's."""
+
+
+@dataclass(frozen=True)
+class Disputed:
+    """Stands for an entry point that several packages claim under one name: loading it says so, and nothing else suffers."""
+
+    name: str
+    group: str
+    values: tuple[str, ...]
+
+    @property
+    def value(self) -> str:
+        """What they offer."""
+        return " and ".join(self.values)
+
+    def load(self) -> Any:
+        raise RegistryError(
+            f"{len(self.values)} packages offer {self.name!r} in {self.group}: {self.value}; uninstall all but one of them"
+        )
+
+
 @cache
-def plugin_entries(group: str) -> dict[str, EntryPoint]:
-    """Entry points of a group by name; two packages that claim one name are refused."""
-    found: dict[str, EntryPoint] = {}
+def plugin_entries(group: str) -> dict[str, EntryPoint | Disputed]:
+    """Entry points of a group by name; one that several packages claim is refused when it is loaded, by name."""
+    values: dict[str, dict[str, EntryPoint]] = {}
     for entry in entry_points(group=group):
-        if entry.name in found and found[entry.name].value != entry.value:
-            raise RegistryError(
-                f"two packages offer {entry.name!r} in {group}: {found[entry.name].value} and {entry.value}; uninstall one of them"
-            )
-        found[entry.name] = entry
-    return found
+        values.setdefault(entry.name, {}).setdefault(entry.value, entry)
+    return {
+        name: next(iter(each.values())) if len(each) == 1 else Disputed(name, group, tuple(each)) for name, each in values.items()
+    }
 
 
 def load_plugins(kind: str) -> None:
-    """Run every registering callable of the group `graphbp.<kind>` once."""
+    """Run every registering callable of the group `graphbp.<kind>` once; one that fails is noted, and keeps no other from its names."""
     group = f"graphbp.{kind}"
     with _lock:  # a second thread waits until the rows are there
         if group in _loaded_groups:
@@ -55,9 +83,29 @@ def load_plugins(kind: str) -> None:
         for name, entry in plugin_entries(group).items():
             try:
                 entry.load()()
-            except Exception as problem:
-                _loaded_groups.discard(group)  # so that it is said again
-                raise RegistryError(f"plugin {name!r} ({entry.value}) failed to register its {kind}: {problem}") from problem
+            except BROKEN as problem:
+                _failures.setdefault(kind, {})[name] = (
+                    f"plugin {name!r} ({entry.value}) failed to register its {kind}: {describe_failure(problem)}"
+                )
+
+
+def plugin_failures(kind: str) -> list[str]:
+    """What kept plugins of a kind ("activations", "error_functions") from registering, a line each."""
+    load_plugins(kind)
+    return list(_failures.get(kind, {}).values())
+
+
+def unregistered(kind: str, hint: str) -> str:
+    """The hint for a name that is not there, with what failed: the name may be a broken plugin's."""
+    return " ".join([hint, *(f"({failure})" for failure in plugin_failures(kind))])
+
+
+def describe_failure(problem: BaseException) -> str:
+    """A foreign exception in a line."""
+    if isinstance(problem, GraphbpError):
+        return str(problem)
+    text = str(problem)
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
 def register_backend(backend: Any) -> None:
@@ -95,10 +143,14 @@ def _load_backend(name: str) -> Backend:
     entry = plugin_entries(BACKENDS)[name]
     try:
         backend = entry.load()
+    except RegistryError:
+        raise
     except AttributeError as problem:
         raise RegistryError(f"entry point {entry.value} of backend {name!r} names nothing: {problem}") from problem
-    except Exception as problem:  # a library that is missing, or that fails in its own way when it is loaded
-        raise BackendNotAvailableError(f"backend {name!r} ({entry.value}) could not be imported: {problem}") from problem
+    except BROKEN as problem:  # a library that is missing, or that fails in its own way when it is loaded
+        raise BackendNotAvailableError(
+            f"backend {name!r} ({entry.value}) could not be imported: {describe_failure(problem)}"
+        ) from problem
     if not isinstance(backend, Backend):
         raise RegistryError(f"entry point {entry.value} of backend {name!r} is not a backend (see graphbp.extend.Backend)")
     if backend.name != name:
@@ -108,11 +160,24 @@ def _load_backend(name: str) -> Backend:
 
 def get_backend(name: str) -> Backend:
     """The backend called `name`, whether or not it can run here.  Raises `UnknownNameError`, near matches offered."""
+    if not isinstance(name, str):
+        raise unknown_name("backend", name, [*backend_names(), "auto"])
     if name in _added:
         return _added[name]
     if name not in plugin_entries(BACKENDS):
         raise unknown_name("backend", name, [*backend_names(), "auto"])
     return _load_backend(name)
+
+
+def availability(backend: Backend) -> Availability:
+    """What the backend says of itself; a probe that fails says that it cannot run."""
+    try:
+        found: Any = backend.availability()
+    except BROKEN as problem:
+        return Availability(False, reason=f"its availability() failed: {describe_failure(problem)}")
+    if not isinstance(found, Availability):
+        return Availability(False, reason=f"its availability() returns {type(found).__name__}, not graphbp.extend.Availability")
+    return found
 
 
 def usable_backend(name: str) -> Backend:
@@ -127,13 +192,13 @@ def usable_backend(name: str) -> Backend:
             if candidate in plugin_entries(BACKENDS):
                 try:
                     backend = get_backend(candidate)
-                except BackendNotAvailableError:  # `gb.backends()` says why
+                    if availability(backend).available:
+                        return backend
+                except (BackendNotAvailableError, RegistryError):  # `gb.backends()` says why
                     continue
-                if backend.availability().available:
-                    return backend
         raise BackendNotAvailableError("no backend is installed; reinstall graphbp: pip install graphbp")
     backend = get_backend(name)
-    state: Any = backend.availability()
+    state = availability(backend)
     if not state.available:
         cure = f"; install it: {state.install}" if state.install else ""
         raise BackendNotAvailableError(f"backend {name!r} cannot run here: {state.reason}{cure}")

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.exceptions import GraphError
+from graphbp.exceptions import GraphError, printable
 from graphbp.graph import INPUT, OUTPUT, GraphSpec, cycle_message
 from graphbp.parameters import Layout, ParameterMap, lay_out
 
@@ -176,10 +176,15 @@ class Schedule:
 
     def describe_row(self, row: int) -> str:
         """The node (and the unit inside it) that a row belongs to, for messages."""
+        node, unit = self.node_of_row(row)
+        name = printable(repr(self.names[node]))
+        return name if self.units[node] == 1 else f"{name} unit {unit}"
+
+    def node_of_row(self, row: int) -> tuple[int, int]:
+        """(node, unit inside it) that a row belongs to."""
         order = self._nodes_by_row
         node = int(order[np.searchsorted(self.node_row[order], row, side="right") - 1])
-        name = repr(self.names[node])
-        return name if self.units[node] == 1 else f"{name} unit {row - int(self.node_row[node])}"
+        return node, row - int(self.node_row[node])
 
     @cached_property
     def _nodes_by_row(self) -> Indices:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import unknown_name
+from graphbp.exceptions import DataError, printable, shown, unknown_name
 from graphbp.graph import GraphSpec
 from graphbp.schedule import Schedule
 
@@ -17,11 +17,21 @@ __all__ = ["Trace"]
 Array = npt.NDArray[Any]
 
 
-class _ByNode(Mapping[Hashable, Array]):
-    """node → (N,) for a unit, (N, units) for a layer."""
+SHOWN = 40
+"""Rows that a printed table has; the middle of a larger network is left out."""
 
-    def __init__(self, spec: GraphSpec, schedule: Schedule, rows: Array) -> None:
-        self._spec, self._schedule, self._rows = spec, schedule, rows
+
+class _ByNode(Mapping[Hashable, Array]):
+    """node → (N,) for a unit, (N, units) for a layer.  Printed, it is a table of the first samples."""
+
+    def __init__(self, spec: GraphSpec, schedule: Schedule, rows: Array, what: str = "value") -> None:
+        self._spec, self._schedule, self._rows, self._what = spec, schedule, rows, what
+
+    def __repr__(self) -> str:
+        n = self._rows.shape[1]
+        heads = [f"sample {k}" for k in range(min(n, 4))]
+        more = [f"... {n - 4} more samples"] if n > 4 else []
+        return _table(self._spec, self._schedule, [*heads, *more], self._rows[:, :4].T, self._what)
 
     def __getitem__(self, node: Hashable) -> Array:
         try:
@@ -48,16 +58,51 @@ class Trace:
     """
 
     def __init__(self, spec: GraphSpec, schedule: Schedule, a: Array, z: Array, delta: Array) -> None:
-        self.a = _ByNode(spec, schedule, a)
-        self.z = _ByNode(spec, schedule, z)
-        self.delta = _ByNode(spec, schedule, delta)
-        self._order = [spec.names[i] for i in np.argsort(schedule.node_row, kind="stable")]
+        self.a = _ByNode(spec, schedule, a, "a")
+        self.z = _ByNode(spec, schedule, z, "z")
+        self.delta = _ByNode(spec, schedule, delta, "delta")
+        self._spec, self._schedule, self._parts = spec, schedule, (a, z, delta)
+
+    def sample(self, n: Any) -> str:
+        """A table of a, z and δ of sample n (−1 is the last), in the order of the forward sweep.  Raises `DataError`: no such sample.
+
+        >>> import networkx as nx, graphbp as gb
+        >>> net = gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy")
+        >>> net.trace([[1.0], [3.0]], [[0.5], [7.0]]).sample(1).splitlines()[-1].split()
+        ['y', '6', '6', '-1']
+        """
+        count = self._parts[0].shape[1]
+        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not -count <= int(n) < count:
+            raise DataError(f"sample {shown(n)}; the trace has {count} samples, numbered from 0")
+        at = int(n) % count
+        return _table(
+            self._spec, self._schedule, ["a", "z", "delta"], [part[:, at] for part in self._parts], f"(sample {at})", last=True
+        )
 
     def __str__(self) -> str:
-        """A table of the first sample, in the order of the forward sweep."""
-        lines = [f"{'node':>16s} {'a':>12s} {'z':>12s} {'delta':>12s}   (sample 0)"]
-        for node in self._order:
-            for u, triple in enumerate(zip(*(np.atleast_1d(part[node][0]) for part in (self.a, self.z, self.delta)), strict=True)):
-                name = str(node) if np.ndim(self.a[node]) == 1 else f"{node}[{u}]"
-                lines.append(f"{name:>16s} " + " ".join(f"{v:12.6g}" for v in triple))
-        return "\n".join(lines)
+        """A table of the first sample, in the order of the forward sweep; `sample(n)` has the others'."""
+        return self.sample(0)
+
+    __repr__ = __str__
+
+
+def _table(spec: GraphSpec, schedule: Schedule, heads: list[str], columns: Any, what: str, last: bool = False) -> str:
+    """A line a row of the schedule; `what` stands at the end of the head where it is a remark, else before it."""
+    total = schedule.n_rows
+    rows = range(total) if total <= SHOWN else [*range(SHOWN // 2), *range(total - SHOWN // 2, total)]
+    names = [_row_name(spec, schedule, row) for row in rows]
+    width = max(16, *(len(name) for name in names))
+    head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in heads)
+    lines = [head + (f"   {what}" if last else "")]
+    for k, (row, name) in enumerate(zip(rows, names, strict=True)):
+        if total > SHOWN and k == SHOWN // 2:
+            lines.append(f"{'...':>{width}s} {total - SHOWN:,} more units")
+        lines.append(f"{name:>{width}s} " + " ".join(f"{column[row]:12.6g}" for column in columns))
+    return "\n".join(lines)
+
+
+def _row_name(spec: GraphSpec, schedule: Schedule, row: int) -> str:
+    """The node's name, and [u] behind it inside a layer."""
+    node, unit = schedule.node_of_row(row)
+    name = printable(spec.names[node])
+    return name if spec.units[node] == 1 else f"{name}[{unit}]"

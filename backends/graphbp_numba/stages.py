@@ -104,7 +104,8 @@ def _waists(plan: Plan) -> list[tuple[int, int, int]]:
 def _dying(s: Schedule) -> npt.NDArray[np.bool_]:
     """Rows whose activation is 0 for negative a."""
     probe = np.array([-3.0, -1.0, -0.25])
-    zero = [bool(h.elementwise and not np.any(h.f(probe))) for h in s.activations]
+    with np.errstate(all="ignore"):  # sqrt and log have no value there, which is not 0
+        zero = [bool(h.elementwise and not np.any(h.f(probe))) for h in s.activations]
     made = np.array([*zero, False])[s.row_activation]
     made[: s.n_inputs] = False
     return np.asarray(made)

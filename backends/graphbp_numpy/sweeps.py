@@ -84,7 +84,7 @@ class Program:
             for segment in level.segments:
                 run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
                 if h.elementwise:
-                    z[run] = h.f(a[run])
+                    z[run] = h.evaluate(a[run])
         for group in self.softmax_rows:
             z[group] = s.activations[s.row_activation[group[0]]].f(a[group])
         return a, z
@@ -98,7 +98,7 @@ class Program:
                 h = s.activations[segment.activation]
                 if h.elementwise:
                     run = slice(segment.start, segment.stop)
-                    out[run] = (h.df if order == 1 else h.d2f)(a[run])
+                    out[run] = h.evaluate(a[run], order)
         return out
 
     def reverse(self, w: Array, slope: Array, delta: Array) -> Array:

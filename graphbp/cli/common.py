@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from graphbp.exceptions import printable
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -15,12 +19,14 @@ __all__ = [
     "CheckFailed",
     "Loaded",
     "Session",
+    "any_encoding",
     "debug_option",
     "key_values",
     "load_network",
     "network_options",
     "runtime_options",
     "say",
+    "tell",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +54,27 @@ class Loaded:
 
 def say(message: str) -> None:
     """A remark, on stderr: stdout holds only the result."""
-    click.echo(message, err=True)
+    tell(message, err=True)
+
+
+def tell(message: object, *, err: bool = False) -> None:
+    """Lines for people: what a file called its nodes may hold, such as a terminal's control sequences, is shown, not obeyed."""
+    click.echo("\n".join(map(printable, str(message).split("\n"))), err=err)
+
+
+@contextmanager
+def any_encoding() -> Iterator[None]:
+    """stdout and stderr escape what their encoding lacks (δ in cp1252, é in ASCII) instead of failing, until the block ends."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            if not stream.closed:
+                stream.reconfigure(errors=errors)
 
 
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:

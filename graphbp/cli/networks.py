@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from graphbp.cli.common import CheckFailed, debug_option, key_values, load_network, network_options, runtime_options, say
+from graphbp.cli.common import CheckFailed, debug_option, key_values, load_network, network_options, runtime_options, say, tell
+from graphbp.exceptions import printable
 
 __all__ = ["COMMANDS"]
 
@@ -36,17 +37,17 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     found = gb.backends()
     if backend is not None and backend != "auto" and backend not in found:
         raise unknown_name("backend", backend, found)
-    click.echo(repr(found))
+    tell(repr(found))
     for name, (value, source) in describe_config().items():
-        click.echo(f"{name} = {value} ({source})")
+        tell(f"{name} = {value} ({source})")
     if network is not None:
         net = load_network(network, backend="numpy", dtype=dtype, options=options).net
         for name, row in found.items():
             if row.available:
                 try:
-                    click.echo(f"{name} takes {network}: {net.to(backend=name, dtype=dtype)._run.describe(1024)}")
+                    tell(f"{name} takes {network}: {net.to(backend=name, dtype=dtype)._run.describe(1024)}")
                 except gb.GraphbpError as problem:
-                    click.echo(f"{name} refuses {network}: {problem}")
+                    tell(f"{name} refuses {network}: {problem}")
     if backend not in (None, "auto") and not found[backend].available:
         raise CheckFailed(f"backend {backend!r} is not available")
 
@@ -66,16 +67,16 @@ def info(network: str, samples: int, **given: Any) -> None:
     """
     loaded = load_network(network, **given)
     net = loaded.net
-    click.echo(f"{network}\n{net!r}")
-    click.echo(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
-    click.echo(net.describe(samples))
+    tell(f"{network}\n{net!r}")
+    tell(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
+    tell(net.describe(samples))
     for key, value in loaded.metadata.items():
         text = repr(value)
-        click.echo(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
+        tell(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
 
 
 def _listed(names: tuple[Any, ...], limit: int = 12) -> str:
-    shown = ", ".join(str(name) for name in names[:limit])
+    shown = ", ".join(map(printable, names[:limit]))
     return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
 
@@ -199,7 +200,7 @@ def parity(
     table = run_parity(names or None, chosen, quantities or None, dtypes, progress=progress)
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
-    click.echo(str(table) if by == "quantity" else table.table(by))
+    tell(str(table) if by == "quantity" else table.table(by))
     if not table.ok:
         raise CheckFailed(f"{len(table.failures)} of {len(table.cells)} comparisons")
 

@@ -12,8 +12,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import F, say
-from graphbp.exceptions import DataError
+from graphbp.cli.common import F, say, tell
+from graphbp.exceptions import DataError, printable
 from graphbp.files.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def output_option(function: F) -> F:
 def emit(name: str, array: Array, output: str | None, axes: Sequence[Sequence[str]]) -> None:
     """Print `array`, or write it; `axes` has a label for each position along each axis."""
     if output is None:
-        click.echo(f"{name} {array.shape}, {array.dtype}")
-        click.echo(_table(array, axes))
+        tell(f"{name} {array.shape}, {array.dtype}")
+        tell(_table(array, [[printable(label) for label in axis] for axis in axes]))
         return
     suffix = Path(output).suffix.lower()
     buffer = io.BytesIO()

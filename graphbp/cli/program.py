@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from graphbp.cli import networks, quantities, training
-from graphbp.cli.common import CheckFailed, Session
+from graphbp.cli.common import CheckFailed, Session, any_encoding, say
 from graphbp.exceptions import GraphbpError
 
 __all__ = ["program", "run"]
@@ -42,24 +42,24 @@ for command in (*networks.COMMANDS, *quantities.COMMANDS, *training.COMMANDS):
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    say(f"Warning: {message}")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; every exception ends as one message on stderr, with its traceback where --debug was given."""
     session = Session()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), any_encoding():
         warnings.showwarning = _show_warning
         try:
             program.main(None if arguments is None else list(arguments), prog_name="graphbp", obj=session, standalone_mode=False)
         except CheckFailed as problem:
-            click.echo(f"Failed: {problem}", err=True)
+            say(f"Failed: {problem}")
             return FAILED
         except click.ClickException as problem:
             problem.show()
             return USAGE
         except (KeyboardInterrupt, click.Abort):
-            click.echo("Interrupted", err=True)
+            say("Interrupted")
             return INTERRUPTED
         except BrokenPipeError:  # `graphbp info ... | head`
             sys.stderr.close()
@@ -67,13 +67,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except (GraphbpError, OSError, MemoryError) as problem:
             if session.debug:
                 raise
-            click.echo(f"Error: {problem}" if str(problem) else f"Error: {type(problem).__name__}", err=True)
+            say(f"Error: {problem}" if str(problem) else f"Error: {type(problem).__name__}")
             return USAGE
         except Exception as problem:
             if session.debug:
                 raise
-            click.echo(
-                f"Unexpected {type(problem).__name__}: {problem}\nThis should not happen; --debug shows where it did.", err=True
-            )
+            say(f"Unexpected {type(problem).__name__}: {problem}\nThis should not happen; --debug shows where it did.")
             return UNEXPECTED
     return OK

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from graphbp.cli.common import CheckFailed, load_network, network_options, say
+from graphbp.cli.common import CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
 from graphbp.cli.output import emit, output_option, parameter_names, unit_names
 
@@ -65,9 +65,7 @@ def gradient(network: str, data: str, output: str | None, per_sample: bool, **gi
         emit("gradient", net.per_sample_gradient(batch.X, T), output, [_samples(batch.X), names])
         return
     error, values = net.error_and_gradient(batch.X, T)
-    (click.echo if output is None else say)(
-        f"E = {error:.10g} over {len(batch.X)} samples; |gradient| = {np.linalg.norm(values):.6g}"
-    )
+    (tell if output is None else say)(f"E = {error:.10g} over {len(batch.X)} samples; |gradient| = {np.linalg.norm(values):.6g}")
     emit("gradient", values, output, [names])
 
 
@@ -134,7 +132,7 @@ def check(network: str, data: str, **given: Any) -> None:
     """
     net, batch = _read(network, data, given)
     report = net.check(batch.X, batch.targets())
-    click.echo(str(report))
+    tell(str(report))
     if not report.ok:
         raise CheckFailed("the derivatives disagree; the report says where")
 

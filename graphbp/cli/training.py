@@ -12,7 +12,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import key_values, load_network, network_options, say
+from graphbp.cli.common import key_values, load_network, network_options, say, tell
 from graphbp.cli.data import data_options, read_batch
 from graphbp.cli.drawing import PICTURES
 from graphbp.exceptions import DataError, GraphbpError
@@ -113,7 +113,7 @@ def train(
         **settings,
     )
     _save(net, output, kept)
-    click.echo(str(history))
+    tell(str(history))
     if validation is not None:
         _report("held out", net, *validation)
     if history_file is not None:
@@ -160,7 +160,7 @@ def _report(what: str, net: Network, X: Any, T: Any) -> None:
     if net.error_function.classes:
         labels = T if T.ndim == 1 else T.argmax(axis=1)
         line += f", accuracy {np.mean(net.forward(X).argmax(axis=1) == labels):.4f}"
-    click.echo(line)
+    tell(line)
 
 
 COMMANDS = (train,)

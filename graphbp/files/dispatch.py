@@ -23,7 +23,7 @@ from graphbp.exceptions import DataError, FileFormatError, RegistryError, unknow
 from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_columns, write_graph
 from graphbp.graph import check_columns, read_graph
 from graphbp.protocols import Exporter, Importer
-from graphbp.registry import plugin_entries
+from graphbp.registry import BROKEN, describe_failure, plugin_entries
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
@@ -89,8 +89,12 @@ def _get(direction: Literal["read", "write"], name: str) -> Any:
         raise unknown_name(f"format to {direction}", name, [OWN, *entries])
     try:
         found = entries[name].load()
-    except Exception as problem:
-        raise RegistryError(f"format {name!r} ({entries[name].value}) could not be imported: {problem}") from problem
+    except RegistryError:  # two packages have this name
+        raise
+    except BROKEN as problem:
+        raise RegistryError(
+            f"format {name!r} ({entries[name].value}) could not be imported: {describe_failure(problem)}"
+        ) from problem
     if not isinstance(found, _KINDS[direction]):
         raise RegistryError(
             f"entry point {entries[name].value} of format {name!r} is no {_KINDS[direction].__name__} (see graphbp.extend)"
@@ -108,6 +112,17 @@ def _available(direction: Literal["read", "write"]) -> dict[str, Any]:
             except RegistryError:
                 continue
     return found
+
+
+def _broken(direction: Literal["read", "write"]) -> str:
+    """What could not be imported, for the message that a format is missing."""
+    problems = []
+    for name in plugin_entries(_GROUPS[direction]):
+        try:
+            _get(direction, name)
+        except RegistryError as problem:
+            problems.append(str(problem))
+    return f" ({'; '.join(problems)})" if problems else ""
 
 
 def _options(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -137,7 +152,7 @@ def _reader(path: Path, name: str | None) -> tuple[str, Any]:
     candidates = {n: each for n, each in importers.items() if path.suffix.lower() in each.suffixes}
     if not candidates:
         raise FileFormatError(
-            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; format= names one"
+            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; format= names one{_broken('read')}"
         )
     if len(candidates) > 1:
         shared, candidates = candidates, {n: each for n, each in candidates.items() if each.sniff(path)}
@@ -195,7 +210,7 @@ def save_graph(
             what = "several formats have" if candidates else "no format has"
             hint = "; for weights beside a model.json, weights='npz'" if file.suffix in (".npz", ".safetensors") else ""
             raise FileFormatError(
-                f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}"
+                f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}{_broken('write')}"
             )
         name, writer = next(iter(candidates.items()))
     _check_options(name, writer.write, options)

@@ -121,7 +121,7 @@ def test_registering():
         ("test.b", (cube, lambda a: -dcube(a), d2cube), r"df\(.*differencing gives"),
         ("test.c", (cube, dcube, lambda a: 5 * a), r"d2f\(.*differencing gives"),
         ("test.d", (np.sum, dcube, d2cube), "must return an array of the shape"),
-        ("test.e", (lambda a: a.nothing, dcube, d2cube), "df failed on an array of floats"),
+        ("test.e", (lambda a: a.nothing, dcube, d2cube), "f failed on an array of float64"),
     ],
 )
 def test_what_cannot_be_registered(name, functions, message):

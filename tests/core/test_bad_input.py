@@ -223,6 +223,10 @@ def net(**options: Any) -> gb.Network:
     return gb.Network(drawing(), backend="numpy", **options)
 
 
+def counts() -> gb.Network:
+    return gb.Network(drawing(y={"activation": "exp"}), error="poisson", backend="numpy")
+
+
 def classes(k: int = 3) -> gb.Network:
     g = nx.DiGraph()
     g.add_nodes_from(["x1", "x2"])
@@ -298,7 +302,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     ),
     "distribution": (lambda: classes().error(X[:1], [[0.5, 0.2, 0.2]]), gb.DataError, ("T row 0", "sums to 0.9", "1")),
     "probability": (lambda: classes().error(X[:1], [[1.5, -0.5, 0]]), gb.DataError, ("T row 0", "from 0 to 1")),
-    "count": (lambda: net(error="poisson").error(X[:1], [[-1.0]]), gb.DataError, ("T row 0", "-1", "0 or more")),
+    "count": (lambda: counts().error(X[:1], [[-1.0]]), gb.DataError, ("T row 0", "-1", "0 or more")),
     "sample_weight shape": (lambda: net().error(X, T, [1.0, 2.0]), gb.DataError, ("sample_weight", "(2,)", "3 rows", "(3,)")),
     "sample_weight column": (lambda: net().gradient(X, T, np.ones((3, 1))), gb.DataError, ("sample_weight", "(3, 1)")),
     "sample_weight negative": (lambda: net().error(X, T, [1.0, -2.0, 1.0]), gb.DataError, ("sample_weight row 1", "-2.0")),

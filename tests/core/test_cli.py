@@ -245,11 +245,11 @@ def test_parity_of_one_network(folder, capsys):
 
 
 def test_convert_keeps_weights_error_and_metadata(folder):
-    net(error="poisson").save("own.json", metadata={"about": "mine"})
+    gb.Network(gb.layered([2, 3, 1], error="poisson"), error="poisson").save("own.json", metadata={"about": "mine"})
     assert main(["convert", "own.json", "npz.json", "--to-option", "weights=npz"]) == 0
     back = gb.load("npz.json")
     assert back.error_function.name == "poisson"
-    np.testing.assert_array_equal(back.weights, net().weights)
+    np.testing.assert_array_equal(back.weights, gb.load("own.json").weights)
     assert json.loads(Path("npz.json").read_text(encoding="utf-8"))["metadata"]["about"] == "mine"
     assert list(folder.glob("npz.*.npz"))
 

@@ -212,7 +212,6 @@ class Opaque:
         (lambda g: g.nodes["h"].update(f=len), "builtin_function_or_method"),
         (lambda g: nx.relabel_nodes(g, {"h": frozenset([1])}, copy=False), "type frozenset"),
         (lambda g: nx.relabel_nodes(g, {"h": Opaque()}, copy=False), "type Opaque"),
-        (lambda g: nx.relabel_nodes(g, {"h": float("nan")}, copy=False), "called nan"),
         (lambda g: g.nodes["h"].update(loop=endless()), "contains itself"),
     ],
 )
@@ -423,7 +422,9 @@ def test_formats_that_share_a_suffix_are_told_apart_by_what_is_in_the_file(tmp_p
     path.write_text('["first", "second"]')
     with pytest.raises(gb.FileFormatError, match=r"may be any of several formats: first \(.json\); second"):
         load_graph(path)
-    with pytest.raises(gb.RegistryError, match=r"'broken' \(broken:thing\) could not be imported: no module named thing"):
+    with pytest.raises(
+        gb.RegistryError, match=r"'broken' \(broken:thing\) could not be imported: ImportError: no module named thing"
+    ):
         load_graph(path, "broken")
     with pytest.raises(gb.RegistryError, match="is no Importer"):
         load_graph(path, "wrong")

@@ -98,8 +98,8 @@ def test_units_with_sparse_weights_are_no_dense_block() -> None:
 def test_units_of_one_softmax_stand_in_one_level() -> None:
     g = nx.DiGraph()
     g.add_weighted_edges_from([("x", "h", 0.5), ("h", "late", 2.0), ("x", "early", 1.0), ("x", "h2", 1.0), ("h2", "y", 1.0)])
-    for name in ("late", "early"):
-        g.nodes[name]["activation"] = "softmax"
+    for name, kind in (("late", "softmax"), ("early", "softmax"), ("y", "sigmoid")):
+        g.nodes[name]["activation"] = kind
     net = gb.Network(g, error="cross_entropy", backend="numpy")
     level = dict(zip(net.schedule.names, net.schedule.row_level[net.schedule.node_row].tolist(), strict=True))
     assert level == {"x": 0, "h": 1, "late": 2, "early": 2, "h2": 1, "y": 2}

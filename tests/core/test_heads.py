@@ -60,7 +60,7 @@ def test_heads_cover_every_output_once():
         ("s1", "softmax", 1),
         ("r", "sigmoid", 2),
         ("s2", "softmax", 1),
-        ("q", "tanh", 1),
+        ("q", "softplus", 1),
     ]:
         g.add_node(name, units=units, activation=kind)
         g.add_edge("x", name, weight=np.ones((units, 1)) if units > 1 else 1.0)
@@ -71,5 +71,5 @@ def test_heads_cover_every_output_once():
         ("softmax", [0, 1, 2], True),
         ("softmax", [3, 6], True),
         ("sigmoid", [4, 5], False),
-        ("tanh", [7], False),
+        ("softplus", [7], False),
     ]

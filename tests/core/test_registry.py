@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
@@ -113,39 +114,78 @@ def test_no_cure_is_offered_where_there_is_none() -> None:
 
 
 class Plugin:
-    """Stands for an entry point: counts how often it registers, and fails as often as it is told to."""
+    """Stands for an entry point: counts how often it registers, and fails with what it is told to."""
 
     value = "a_plugin:register"
 
-    def __init__(self, failures: int) -> None:
-        self.failures, self.calls = failures, 0
+    def __init__(self, failure: BaseException | None = None) -> None:
+        self.failure, self.calls = failure, 0
 
     def load(self) -> Callable[[], None]:
         return self.register
 
     def register(self) -> None:
         self.calls += 1
-        if self.calls <= self.failures:
-            raise ValueError("not today")
+        if self.failure is not None:
+            raise self.failure
 
 
-def test_plugins_register_once_and_a_failure_is_said_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = Plugin(failures=2)
-    monkeypatch.setattr(registry, "plugin_entries", lambda group: {"mine": plugin})
-    monkeypatch.setattr(registry, "_loaded_groups", set())
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that installs these plugins of activations, and forgets what was loaded before."""
+
+    def install(**each: Any) -> None:
+        entries = registry.plugin_entries
+        monkeypatch.setattr(registry, "plugin_entries", lambda group: each if group == "graphbp.activations" else entries(group))
+        monkeypatch.setattr(registry, "_loaded_groups", set())
+        monkeypatch.setattr(registry, "_failures", {})
+
+    return install
+
+
+@pytest.mark.parametrize("failure", [ValueError("not today"), SystemExit(3), ImportError("no such library")])
+def test_a_plugin_that_fails_takes_no_other_with_it(failure: BaseException, plugins: Callable[..., None]) -> None:
+    good, bad = Plugin(), Plugin(failure)
+    plugins(bad=bad, good=good)
     for _ in range(2):
-        with pytest.raises(gb.RegistryError, match=r"'mine' \(a_plugin:register\) failed to register its formulas: not today"):
-            registry.load_plugins("formulas")
-    for _ in range(2):
-        registry.load_plugins("formulas")
-    assert plugin.calls == 3
+        registry.load_plugins("activations")
+        assert gb.Network(gb.layered([1, 1]), backend="numpy").n_parameters == 2
+    assert (good.calls, bad.calls) == (1, 1)
+    said = f"plugin 'bad' (a_plugin:register) failed to register its activations: {type(failure).__name__}: {failure}"
+    assert said in repr(gb.activations())
+    with pytest.raises(gb.UnknownNameError, match="unknown activation 'theirs'") as caught:
+        gb.layered([1, 1], activation="tanh", output_activation="theirs")
+    assert said in str(caught.value)
 
 
-def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = [EntryPoint("twice", f"{module}:backend", "some.group") for module in ("one", "other")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: pair)
-    with pytest.raises(gb.RegistryError, match=r"'twice'.*one:backend and other:backend; uninstall one"):
-        registry.plugin_entries("some.group")
+def test_a_keyboard_interrupt_is_the_users(plugins: Callable[..., None]) -> None:
+    plugins(slow=Plugin(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        registry.load_plugins("activations")
+
+
+def test_two_packages_with_one_name_block_that_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [("twice", "one"), ("twice", "other"), ("numpy", "graphbp_numpy")]
+    entries = [EntryPoint(name, f"{module}:backend", registry.BACKENDS) for name, module in names]
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == registry.BACKENDS else [])
+    registry.plugin_entries.cache_clear()
+    try:
+        assert registry.usable_backend("auto").name == "numpy"
+        said = "2 packages offer 'twice' in graphbp.backends: one:backend and other:backend; uninstall all but one"
+        with pytest.raises(gb.RegistryError, match=said):
+            registry.usable_backend("twice")
+        assert said in repr(gb.backends())
+    finally:
+        registry.plugin_entries.cache_clear()
+
+
+def test_a_backend_whose_probe_fails_cannot_run() -> None:
+    backend = Absent()
+    backend.availability = lambda: 1 / 0  # type: ignore[assignment, method-assign]
+    registry.register_backend(backend)
+    with pytest.raises(gb.BackendNotAvailableError, match=r"its availability\(\) failed: ZeroDivisionError"):
+        registry.usable_backend("absent")
+    assert "ZeroDivisionError" in repr(gb.backends())
 
 
 def test_one_package_found_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
