@@ -3,36 +3,35 @@
 NumPy releases the GIL in matrix products and elementwise loops, so plain Python threads serve; they are kept between calls.  The
 caller works too, and tasks may start tasks.  While tasks run, every matrix product is computed by the thread that asks for it: the
 bits of a product then do not depend on how many threads BLAS has, and two products run side by side.
+
+The gate (`single_threaded_blas`) is no counter under a lock, since Ctrl-C may come between any two lines of Python, those of an
+`__exit__` included.  A `_Limit` stands for "BLAS has one thread now"; everybody inside has a reference to it, through a memoryview,
+whose `__exit__` is written in C; and when the last reference goes, by whatever way, a `__del__` of C functions alone puts BLAS back.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial, wraps
+from operator import call
+from typing import Any, ParamSpec, TypeVar
 
 from graphbp.config import option
 
-__all__ = ["n_threads", "run_tasks", "single_threaded_blas"]
+__all__ = ["blas_on_one_thread", "n_threads", "run_tasks", "single_threaded_blas"]
 
-_pool: ThreadPoolExecutor | None = None
-_gate = threading.Lock()
-_inside = 0
-
-
-def _forget() -> None:
-    """A forked child has none of its parent's threads."""
-    global _pool, _gate, _inside, _limited
-    _pool, _gate, _inside, _limited = None, threading.Lock(), 0, None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def _cores() -> int:
@@ -46,86 +45,154 @@ def n_threads() -> int:
     return int(option("threads")) or _cores()
 
 
-class _BlasThreads:
-    """The BLAS libraries of this process: those with one pool of threads for everybody, and those where each thread has its own.
+# -- the gate ----------------------------------------------------------------------------------------------------------------
 
-    threadpoolctl looks them up; from its version 3.8 on only one Python thread at a time may change OpenBLAS's shared pool, the
-    first that did, and others are ignored in silence.  Here whoever comes first limits the pool and whoever leaves last restores
-    it, mostly different threads, so each takes that right and gives it up again.
-    """
+_CALLS = {
+    "openblas": ("openblas_set_num_threads", "openblas_get_num_threads"),
+    "mkl": ("MKL_Set_Num_Threads", "MKL_Get_Max_Threads"),
+    "blis": ("bli_thread_set_num_threads", "bli_thread_get_num_threads"),
+    "flexiblas": ("flexiblas_set_num_threads", "flexiblas_get_num_threads"),
+}
+_AFFIXES = [(before, after) for before in ("", "scipy_") for after in ("", "64_", "_64")]
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True)
+class _Pool:
+    """A BLAS's pool of threads.  own: each thread that calls BLAS has one of its own, as under OpenMP."""
+
+    set: Callable[[int], object]
+    get: Callable[[], int]
+    own: bool
+
+
+def _pool_of(library: Any) -> _Pool:
+    """Its C functions, called with the GIL held: threadpoolctl's own are Python, and heed only the first thread that comes."""
+    own = getattr(library, "threading_layer", None) == "openmp"
+    names = ("omp_set_num_threads", "omp_get_max_threads") if own else _CALLS.get(library.internal_api)
+    if names is not None:
+        functions = ctypes.PyDLL(library.filepath, handle=library.dynlib._handle)
+        for before, after in _AFFIXES:
+            setter, getter = (getattr(functions, f"{before}{name}{after}", None) for name in names)
+            if setter is not None and getter is not None:
+                setter.argtypes, setter.restype = [ctypes.c_int], None
+                return _Pool(setter, getter, own)
+    return _Pool(library.set_num_threads, library.get_num_threads, own)
+
+
+_known: tuple[int, list[_Pool]] = (-1, [])
+
+
+def _pools() -> list[_Pool]:
+    """Looked up again when modules have been imported since: they may have brought a BLAS with them."""
+    global _known
+    count, pools = _known
+    if count != len(sys.modules):
         import threadpoolctl
 
+        count = len(sys.modules)
         found = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-        own = [library for library in found if getattr(library, "threading_layer", None) == "openmp"]
-        self.shared = [library for library in found if library not in own]
-        self.own = own
-        self._openblas: Any = threadpoolctl.OpenBLASController
-
-    def set_shared(self, counts: list[int]) -> list[int]:
-        """Give each shared pool its number of threads; returns what they had."""
-        before = [int(library.num_threads) for library in self.shared]
-        self._let_go()
-        for library, count in zip(self.shared, counts, strict=True):
-            library.set_num_threads(count)
-        self._let_go()
-        return before
-
-    def set_own(self, counts: list[int]) -> list[int]:
-        """The same for this thread's own pools."""
-        before = [int(library.num_threads) for library in self.own]
-        for library, count in zip(self.own, counts, strict=True):
-            library.set_num_threads(count)
-        return before
-
-    def _let_go(self) -> None:
-        if hasattr(self._openblas, "clear_controlling_thread"):
-            self._openblas.clear_controlling_thread(force=True)
+        pools = [_pool_of(library) for library in found]
+        _known = count, pools
+    return pools
 
 
-_blas: tuple[int, _BlasThreads] | None = None
-_limited: tuple[_BlasThreads, list[int]] | None = None
+class _Limit(bytearray):
+    """One thread for some pools from `impose` on; what they had comes back when the last reference to this goes."""
+
+    __slots__ = ("__del__", "__weakref__", "outer", "pools")  # __del__ as a slot may hold a function in C
+
+    def __init__(self, pools: list[_Pool], outer: _Limit | None = None) -> None:
+        self.outer, self.pools = outer, pools
+        before = [max(1, pool.get() or 1) for pool in pools]  # BLIS says −1 for one that nobody has set
+        # deque(..., 0) runs an iterator to its end
+        self.__del__: Callable[[], object] = partial(deque, map(call, [pool.set for pool in pools], before), 0)
+
+    def impose(self) -> None:
+        for pool in self.pools:
+            pool.set(1)
 
 
-def _blas_threads() -> _BlasThreads:
-    """Looked up again when modules have been imported since: they may have brought a BLAS with them."""
-    global _blas
-    if _blas is None or _blas[0] != len(sys.modules):
-        found = _BlasThreads()
-        _blas = len(sys.modules), found
-    return _blas[1]
+_limits: dict[int, weakref.ref[_Limit]] = {}
+"""The last limit of the shared pools that was imposed, by its number; the numbers grow."""
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
+def single_threaded_blas() -> AbstractContextManager[object]:
     """BLAS on one thread while anybody is inside; what it was before comes back when the last one leaves."""
-    global _inside, _limited
-    with _gate:
-        if _inside == 0:
-            blas = _blas_threads()
-            _limited = blas, blas.set_shared([1] * len(blas.shared))
-        _inside += 1
-        assert _limited is not None  # for mypy
-        blas = _limited[0]
-    own = blas.set_own([1] * len(blas.own))
     try:
-        yield
-    finally:
-        blas.set_own(own)
-        with _gate:
-            _inside -= 1
-            if _inside == 0 and _limited is not None:
-                blas.set_shared(_limited[1])
-                _limited = None
+        return memoryview(_limit())
+    except BaseException as interrupt:
+        interrupt.__traceback__ = None  # whoever keeps the exception would keep its frames, and the limit in them
+        raise
+
+
+def _limit() -> _Limit:
+    pools = _pools()
+    limit = _shared_limit([pool for pool in pools if not pool.own])
+    own = [pool for pool in pools if pool.own]
+    if own:
+        limit = _Limit(own, limit)
+        limit.impose()
+    return limit
+
+
+def _shared_limit(pools: list[_Pool]) -> _Limit:
+    """The limit that others have, or a new one.
+
+    No lock, which an interrupt might leave locked: whoever sets the next number first has seen the pools while nobody was inside.
+    """
+    while True:
+        number = max(_limits, default=0)
+        last = _limits.get(number)
+        limit = last() if last is not None else None
+        if limit is None or limit.pools != pools:
+            limit = _Limit(pools, limit)
+            mine = weakref.ref(limit)
+            if _limits.setdefault(number + 1, mine) is not mine:
+                limit.__del__ = int  # somebody was faster; there is nothing to give back
+                continue
+            _limits.pop(number, None)
+        limit.impose()  # by everybody: the first may have come no further than its number
+        return limit
+
+
+def blas_on_one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function` inside the gate."""
+
+    @wraps(function)
+    def inside(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with single_threaded_blas():
+            return function(*args, **kwargs)
+
+    return inside
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------------
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads, neither those of the pool nor those inside the gate."""
+    global _pool
+    _pool = None
+    for last in _limits.values():
+        limit = last()
+        if limit is not None:
+            limit.__del__()
+    _limits.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _executor() -> ThreadPoolExecutor:
+    """No lock here either: where two threads come first together, one of the two pools ends with its tasks."""
     global _pool
-    with _gate:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(2 * _cores(), 8), thread_name_prefix="graphbp-core")
-        return _pool
+    pool = _pool
+    if pool is None:
+        pool = _pool = ThreadPoolExecutor(max(2 * _cores(), 8), thread_name_prefix="graphbp-core")
+    return pool
 
 
 def run_tasks(task: Callable[[int], object], count: int, *, blas: bool = True) -> None:
@@ -165,9 +232,13 @@ def _run(task: Callable[[int], object], count: int, *, blas: bool = False) -> No
     try:
         work()
     finally:
-        for other in others:
-            if not other.cancel():  # one that has not started finds nothing left to do
-                other.exception()
+        try:
+            for other in others:
+                if not other.cancel():  # one that has not started finds nothing left to do
+                    other.exception()
+        except BaseException:  # Ctrl-C while the others are at their last tasks: they start no more
+            stopped.set()
+            raise
     for other in others:
         if not other.cancelled():
             other.result()

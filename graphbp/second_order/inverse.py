@@ -1,177 +1,164 @@
 r"""The inverse of the outer-product Hessian with a prior: (αI + Σ_n s_n J_nᵀ Λ_n J_n)⁻¹.
 
-With b the rows √Λ ∂a/∂θ of all samples and outputs, H = αI + Σ b bᵀ, three ways lead to H⁻¹:
+With B the rows √Λ ∂a/∂θ of all samples and outputs, H = αI + BᵀB, two ways lead to H⁻¹, neither of which forms BᵀB (see `graphbp.second_order.roots`):
 
-==============  ===========================================================================  ==================================
-"sequential"    H⁻¹ ← H⁻¹ − H⁻¹b bᵀH⁻¹ / (1 + bᵀH⁻¹b), row by row (Bishop & Bishop, 8.1.6)    streaming; W² a row
-"cholesky"      H = L Lᵀ, from the outer-product Hessian                                       W³/3, the default
-"low_rank"      (I − Vᵀ diag(d/(d + α)) V)/α, BᵀB = Vᵀ diag(d) V, B the (N·K, W) stack of rows    few rows, N·K < W; never W × W
-==============  ===========================================================================  ==================================
+==============  ==============================================================================  =====================================
+"cholesky"      H = L Lᵀ, Lᵀ the triangle of the stacked rows [B; √α I]                            2 N K W², the default
+"sequential"    the same, and later rows can join: H ← H + b bᵀ (Bishop & Bishop, 8.1.6)             streaming; some W² a row
+"low_rank"      H = α + TTᵀ in the directions of B's rows and α across: Bᵀ = Q [T; 0]                few rows, N·K < W; never W × W
+==============  ==============================================================================  =====================================
 
-The rows need only ∂y/∂θ.  With f² the curvature of the error at y, b = f ∂y_k/∂θ: f² = e''(y, t) in general, and e''(y, y), its value
-where t = y, for a canonical pair, whose Λ does not depend on t (1 for sum of squares, 1/y(1−y), 1/y_k for softmax and for Poisson).
+Everything is float64, whatever the dtype of the network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import DataError, NumericalError
-from graphbp.heads import output_heads
+from graphbp.exceptions import DataError
 from graphbp.memory import check_memory
+from graphbp.second_order.roots import Root, RowStack, Span
+from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "eigenpairs", "outer_product_inverse", "outer_product_rows"]
+__all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "outer_product_inverse", "outer_product_rows"]
 
 Array = npt.NDArray[Any]
 Method = Literal["auto", "sequential", "cholesky", "low_rank"]
 
-_ROWS = 64
-"""Rows that `SequentialInverse.update` folds in with one matrix product each way (a rank-64 Woodbury step)."""
-
-
-def outer_product_rows(net: Network, X: Any, T: Any, sample_weight: Any = None) -> Array:
-    """(N·K, W): rows b with Σ b bᵀ the outer-product Hessian, sample by sample; a factor of it."""
-    y = np.asarray(net.forward(X), np.float64)
-    t = net._batch(X, T, sample_weight)[1]
-    t = np.asarray(net._backend.to_numpy(t), np.float64)
-    factor = np.empty_like(y)
-    for head in output_heads(net.schedule, net.error_function):
-        at = head.positions
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor[:, at] = head.error.d2y(y[:, at], y[:, at] if head.canonical else t[:, at])
-    factor[~np.isfinite(factor)] = 0.0  # a saturated output: ∂y/∂θ is 0 there
-    if (factor < 0).any():
-        n, k = (int(i) for i in np.argwhere(factor < 0)[0])
-        raise NumericalError(
-            f"the error {net.error_function.name!r} curves downwards at sample {n}, output {k}, so the outer-product Hessian has no "
-            "real factor; use the exact Hessian"
-        )
-    if sample_weight is not None:
-        factor *= np.asarray(sample_weight, np.float64)[:, None]
-    jacobian = np.asarray(net._backend.to_numpy(net.weight_jacobian(X)))
-    rows = jacobian * np.sqrt(factor)[:, :, None].astype(jacobian.dtype)
-    return np.ascontiguousarray(rows.reshape(-1, rows.shape[2]))
-
-
-class SequentialInverse:
-    """H⁻¹ of H = αI + Σ b bᵀ, kept up to date while rows b arrive; starts as I/α."""
-
-    def __init__(self, size: int, alpha: float, dtype: npt.DTypeLike = np.float64) -> None:
-        _check_alpha(alpha)
-        check_memory(
-            size * size * np.dtype(dtype).itemsize, f"the inverse of a Hessian of {size:,} parameters", 'method="low_rank"'
-        )
-        self.matrix: Array = np.eye(size, dtype=dtype)
-        self.matrix /= alpha
-
-    def update(self, rows: Array) -> None:
-        """Add the rows b (n, W): the Woodbury identity, for up to 64 of them at a time."""
-        for start in range(0, len(rows), _ROWS):
-            b = rows[start : start + _ROWS]
-            hb = self.matrix @ b.T
-            small = np.eye(len(b), dtype=hb.dtype) + b @ hb
-            half = np.linalg.solve(np.linalg.cholesky(small), hb.T)  # H⁻¹b small⁻¹ bᵀH⁻¹ = halfᵀ half
-            self.matrix -= half.T @ half
-
-    def solve(self, v: Array) -> Array:
-        """H⁻¹ v."""
-        return np.asarray(self.matrix @ v)
-
-    def quadratic(self, rows: Array) -> Array:
-        """(n, m) = rows H⁻¹ rowsᵀ."""
-        return np.asarray(rows @ self.matrix @ rows.T)
-
-    def diagonal(self) -> Array:
-        """diag H⁻¹."""
-        return np.array(self.matrix.diagonal())
-
-    def dense(self) -> Array:
-        """H⁻¹ (W, W)."""
-        return self.matrix
+DENSE_SQUARES = 8
+"""Arrays of W × W numbers that are there at once while a dense root is found: rows, [B; √α I], and its triangle."""
 
 
 class DenseInverse:
-    """H⁻¹ of a dense positive definite H, through its Cholesky factor."""
+    """H⁻¹ of H = αI + BᵀB, through its triangle."""
 
-    def __init__(self, hessian: Array) -> None:
-        from scipy.linalg import LinAlgError, cho_factor
+    def __init__(self, rows: RowStack, alpha: float) -> None:
+        self._rows, self._alpha = rows, _positive(alpha)
+        self._root: Root | None = None
 
-        try:
-            self.factor = cho_factor(hessian, lower=True)
-        except LinAlgError as problem:
-            raise NumericalError(f"the Hessian plus αI is not positive definite: {problem}; take a larger alpha") from problem
+    @property
+    def root(self) -> Root:
+        """U with UᵀU = H."""
+        if self._root is None:
+            self._root = Root.of(self._rows.rows, self._alpha)
+        return self._root
 
     def solve(self, v: Array) -> Array:
-        """H⁻¹ v."""
-        from scipy.linalg import cho_solve
+        """H⁻¹ v, v of shape (W,) or (W, m)."""
+        v = np.asarray(v, np.float64)
+        rows = _rows(v.T, self._rows.size, "v")
+        return np.asarray(self.root.other_half(self.root.half(rows)).T.reshape(v.shape))
 
-        return np.asarray(cho_solve(self.factor, v))
-
+    @blas_on_one_thread
     def quadratic(self, rows: Array) -> Array:
-        """(n, m) = rows H⁻¹ rowsᵀ."""
-        half = self._half(rows)
+        """(n, n) = rows H⁻¹ rowsᵀ of rows (n, W)."""
+        half = self.root.half(_rows(rows, self._rows.size, "rows"))
         return np.asarray(half.T @ half)
-
-    def _half(self, rows: Array) -> Array:
-        from scipy.linalg import solve_triangular
-
-        return np.asarray(solve_triangular(self.factor[0], rows.T, lower=True))
 
     def diagonal(self) -> Array:
-        """diag H⁻¹."""
-        half = self._half(np.eye(len(self.factor[0]), dtype=self.factor[0].dtype))
-        return np.asarray((half * half).sum(axis=0))
+        """diag H⁻¹, (W,)."""
+        half = self._half_of_identity()
+        return np.asarray(np.einsum("ij,ij->j", half, half))
 
+    @blas_on_one_thread
     def dense(self) -> Array:
         """H⁻¹ (W, W)."""
-        half = self._half(np.eye(len(self.factor[0]), dtype=self.factor[0].dtype))
+        half = self._half_of_identity()
         return np.asarray(half.T @ half)
 
+    def _half_of_identity(self) -> Array:
+        size = self._rows.size
+        check_memory(3 * 8 * size**2, f"the inverse of a Hessian of {size:,} parameters", "inverse.solve(v)")
+        return self.root.half(np.eye(size))
 
-def eigenpairs(rows: Array) -> tuple[Array, Array]:
-    """(d (r,), V (r, W)) with BᵀB = Vᵀ diag(d) V and VVᵀ = I, for a stack B of fewer rows than parameters: r ≤ rows.
 
-    BBᵀ has the same eigenvalues; those below rounding would only be noise in its eigenvectors, as they are in BᵀB's.
-    """
-    values, left = np.linalg.eigh(rows @ rows.T)
-    sound = values > np.finfo(values.dtype).eps * len(rows) * max(float(values[-1]), 0.0)
-    return values[sound], (left[:, sound] / np.sqrt(values[sound])).T @ rows
+class SequentialInverse(DenseInverse):
+    """H⁻¹ of H = αI + Σ b bᵀ while rows b arrive; starts as I/α.  The first question after an update costs W³."""
+
+    def __init__(self, size: int, alpha: float) -> None:
+        check_memory(DENSE_SQUARES * 8 * size**2, f"the inverse of a Hessian of {size:,} parameters", 'method="low_rank"')
+        super().__init__(RowStack(size), alpha)
+
+    def update(self, rows: Array) -> None:
+        """Add the rows b (n, W)."""
+        self._rows.add(np.array(_rows(rows, self._rows.size, "rows")))
+        self._root = None
 
 
 class LowRankInverse:
-    """H⁻¹ = (I − Vᵀ diag(d/(d + α)) V)/α of H = αI + Vᵀ diag(d) V with few, orthonormal rows V, without W × W storage."""
+    """H⁻¹ of H = αI + β BᵀB from the span of B's few rows, without W × W storage."""
 
-    def __init__(self, d: Array, vectors: Array, alpha: float) -> None:
-        _check_alpha(alpha)
-        self.vectors, self.alpha, self.share = vectors, alpha, d / (d + alpha)
+    def __init__(self, span: Span, alpha: float, beta: float = 1.0) -> None:
+        self._span, self._alpha = span, _positive(alpha)
+        self._core = Root.of(np.sqrt(beta) * span.rows, alpha)
+        self.log_determinant = self._core.log_determinant + (span.size - span.rank) * float(np.log(alpha))
+
+    def half(self, v: Array) -> Array:
+        """(W, m) of rows v (m, W): halfᵀ half = v H⁻¹ vᵀ."""
+        u, r = self._span.rotate(v), self._span.rank
+        u[:r] = self._core.half(u[:r].T)
+        u[r:] /= np.sqrt(self._alpha)
+        return u
+
+    def other_half(self, u: Array) -> Array:
+        """The rows (m, W) of u (W, m): H⁻¹ v for u = half(v), and covariance H⁻¹ for standard normal u."""
+        r = self._span.rank
+        return self._span.rotate_back(np.vstack([self._core.other_half(u[:r]).T, u[r:] / np.sqrt(self._alpha)]))
 
     def solve(self, v: Array) -> Array:
-        """H⁻¹ v."""
-        return np.asarray((v - self.vectors.T @ (self.share * (self.vectors @ v).T).T) / self.alpha)
+        """H⁻¹ v, v of shape (W,) or (W, m)."""
+        v = np.asarray(v, np.float64)
+        return np.asarray(self.other_half(self.half(_rows(v.T, self._span.size, "v"))).T.reshape(v.shape))
 
+    @blas_on_one_thread
     def quadratic(self, rows: Array) -> Array:
         """(..., m, m) = rows H⁻¹ rowsᵀ of rows (..., m, W)."""
-        across = rows @ self.vectors.T
-        return np.asarray((rows @ np.swapaxes(rows, -1, -2) - (across * self.share) @ np.swapaxes(across, -1, -2)) / self.alpha)
+        rows = np.asarray(rows, np.float64)
+        half = self.half(_rows(rows.reshape(-1, rows.shape[-1]), self._span.size, "rows")).T.reshape(rows.shape)
+        return np.asarray(half @ np.swapaxes(half, -1, -2))
 
     def diagonal(self) -> Array:
-        """diag H⁻¹."""
-        return np.asarray((1 - np.einsum("rw,r->w", self.vectors**2, self.share)) / self.alpha)
+        """diag H⁻¹, (W,): along the span, and (1 − ‖Qᵀe_j‖²)/α across it."""
+        q = self._span.directions()
+        along = self._core.half(q)
+        share = np.einsum("wr,wr->w", q, q)
+        across = np.maximum(1 - share, 0.0)
+        near = np.flatnonzero(share > 0.5)  # fewer than 2 r of them: all shares add up to r
+        for part in np.array_split(near, -(-len(near) // 64) or 1):
+            units = np.zeros((len(part), len(share)))
+            units[np.arange(len(part)), part] = 1.0
+            rest = self._span.rotate(units)[self._span.rank :]
+            across[part] = np.einsum("wj,wj->j", rest, rest)
+        return np.asarray(np.einsum("rw,rw->w", along, along) + across / self._alpha)
 
+    @blas_on_one_thread
     def dense(self) -> Array:
         """H⁻¹ (W, W); refused where it would not fit."""
-        size = self.vectors.shape[1]
-        check_memory(size * size * self.vectors.itemsize, f"the inverse of a Hessian of {size:,} parameters", "its diagonal")
-        out = -(self.vectors.T * self.share) @ self.vectors
-        out.flat[:: size + 1] += 1
-        out /= self.alpha
-        return np.asarray(out)
+        size = self._span.size
+        check_memory(4 * 8 * size * size, f"the inverse of a Hessian of {size:,} parameters", "its diagonal")
+        half = self.half(np.eye(size))
+        return np.asarray(half.T @ half)
+
+
+def outer_product_rows(net: Network, X: Any, T: Any, sample_weight: Any = None) -> Array:
+    """(N·K, W): rows b with Σ b bᵀ the outer-product Hessian, sample by sample; a factor of it, in float64."""
+    return np.concatenate([np.empty((0, net.n_parameters)), *_chunks(net, X, T, sample_weight)])
+
+
+def _chunks(net: Network, X: Any, T: Any, sample_weight: Any) -> Iterator[Array]:
+    """The same, some samples at a time; samples of weight 0 are left out."""
+    from graphbp.uncertainty.outputs import Outputs
+
+    net = net.to(dtype="float64") if net.dtype != np.float64 else net
+    x, t, s = net._batch(X, T, sample_weight)
+    yield from Outputs(net).rows(x, t, s)
 
 
 def outer_product_inverse(
@@ -187,31 +174,59 @@ def outer_product_inverse(
     Raises
     ------
     DataError : alpha is not positive, or the method is unknown.
+    NumericalError : the error curves downwards at some output, so that BᵀB has no real factor B.
     MemoryLimitError : W × W, or the N·K × W rows, would not fit.
     """
-    _check_alpha(alpha)
-    n, w = len(X), net.n_parameters
-    count = n * net.schedule.n_outputs
+    alpha = _positive(alpha)
+    count, w = len(X) * net.schedule.n_outputs, net.n_parameters
     if method == "auto":
         method = "low_rank" if count < w else "cholesky"
     if method == "low_rank":
-        check_memory(count * w * net.dtype.itemsize, f"the {count:,} × {w:,} rows of the outer product", 'method="cholesky"')
-        return LowRankInverse(*eigenpairs(outer_product_rows(net, X, T, sample_weight)), alpha)
-    if method == "cholesky":
-        hessian = np.asarray(net._backend.to_numpy(net.outer_product_hessian(X, T, sample_weight)))
-        hessian[np.diag_indices_from(hessian)] += net.dtype.type(alpha)
-        return DenseInverse(hessian)
-    if method != "sequential":
+        check_low_rank(count, w, 'method="cholesky"')
+        return LowRankInverse(Span(outer_product_rows(net, X, T, sample_weight)), alpha)
+    if method not in ("cholesky", "sequential"):
         raise DataError(f'method={method!r}; use "auto", "sequential", "cholesky" or "low_rank"')
-    inverse = SequentialInverse(w, alpha, net.dtype)
-    step = max(1, _ROWS // net.schedule.n_outputs)
-    for start in range(0, n, step):
-        part = slice(start, start + step)
-        weight = None if sample_weight is None else sample_weight[part]
-        inverse.update(outer_product_rows(net, X[part], T[part], weight))
-    return inverse
+    if method == "sequential":
+        inverse = SequentialInverse(w, alpha)
+        for rows in _chunks(net, X, T, sample_weight):
+            inverse.update(rows)
+        return inverse
+    check_memory(DENSE_SQUARES * 8 * w**2, f"the inverse of a Hessian of {w:,} parameters", 'method="low_rank"')
+    stack = RowStack(w)
+    for rows in _chunks(net, X, T, sample_weight):
+        stack.add(rows)
+    return DenseInverse(stack, alpha)
 
 
-def _check_alpha(alpha: float) -> None:
-    if not (np.isfinite(alpha) and alpha > 0):
-        raise DataError(f"alpha={alpha!r}; the prior's precision must be a positive number")
+def check_low_rank(count: int, w: int, instead: str) -> None:
+    """The rows, their copy in chunks, the reflectors, and r × r numbers of the core: refused where they would not fit."""
+    r = min(count, w)
+    check_memory(
+        8 * (3 * count * w + 2 * count * r + 4 * r * r),
+        f"the {count:,} × {w:,} rows of the outer product and their factors",
+        instead,
+    )
+
+
+def _rows(rows: Any, size: int, name: str) -> Array:
+    """(n, W) in float64."""
+    rows = np.asarray(rows, np.float64)
+    rows = rows[None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise DataError(
+            f"{name} has {rows.shape[-1] if rows.ndim else 0} numbers for each of {size} parameters, in shape {rows.shape}"
+        )
+    if not np.isfinite(rows).all():
+        raise DataError(f"{name} must be finite")
+    return np.asarray(rows)
+
+
+def _positive(alpha: Any) -> float:
+    """alpha as a float: positive, finite, and so that 1/α is finite too."""
+    try:
+        number = np.nan if isinstance(alpha, str | bytes) else float(alpha)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not (0 < number < np.inf and 1 / number < np.inf):
+        raise DataError(f"alpha={alpha!r}; the prior's precision must be a positive number, with 1/alpha within float64")
+    return number

@@ -1,7 +1,8 @@
-"""H in four forms behind one face: whole, in blocks of the weights that lead into one unit, its diagonal, or as a product BᵀB.
+"""H in four forms behind one face: whole, in blocks of the weights that lead into one unit, its diagonal, or the span of few rows.
 
-A whole Hessian is one block of all parameters.  The product serves where N·K is far below W: W × W is never formed.  `Precision` is
-A = β H + α I with what a Gaussian needs of it.  No jitter is ever added: an A that is not positive definite is refused.
+The outer product is never formed: it is BᵀB with a row of B for each sample and output, and a block of it is that of some columns of B
+(see `graphbp.second_order.roots`).  Only "exact" is a matrix.  `Precision` is A = β H + α I with what a Gaussian needs of it.  No jitter
+is ever added: an A that is not positive definite is refused.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError, unknown_name
 from graphbp.memory import check_memory
-from graphbp.second_order.inverse import LowRankInverse, eigenpairs
-from graphbp.uncertainty.outputs import Outputs
+from graphbp.second_order.inverse import DENSE_SQUARES, LowRankInverse, check_low_rank
+from graphbp.second_order.roots import RAW, Root, RowStack, Span, singular_values
+from graphbp.threads import blas_on_one_thread
+from graphbp.uncertainty.outputs import CurvesDownError, Outputs
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -31,8 +34,8 @@ HESSIANS = ("outer_product", "exact", "low_rank", "blocks", "diagonal")
 
 
 @dataclass(frozen=True)
-class Block:
-    """H restricted to the parameters `index`."""
+class MatrixBlock:
+    """H restricted to the parameters `index`, as a matrix."""
 
     index: Indices
     matrix: Array
@@ -40,14 +43,53 @@ class Block:
     @cached_property
     def eigenvalues(self) -> Array:
         """Ascending."""
-        return np.asarray(np.linalg.eigvalsh(self.matrix))
+        return _eigenvalues(self.matrix)
+
+    @blas_on_one_thread
+    def root(self, alpha: float, beta: float) -> Root:
+        """Of βH + αI."""
+        a = beta * self.matrix
+        a.flat[:: len(a) + 1] += alpha
+        try:
+            return Root(np.linalg.cholesky(a).T)
+        except np.linalg.LinAlgError:
+            lowest = beta * self.eigenvalues[0]
+            below = int(np.count_nonzero(beta * self.eigenvalues + alpha <= 0))
+            raise NumericalError(
+                f"the posterior precision is not positive definite: {below} eigenvalue(s) of the Hessian are below −prior_precision = "
+                f"{-alpha:.4g} (the lowest, {lowest:.4g}), so the weights are no minimum of E + prior. Train further, or use "
+                "hessian='outer_product', which has no negative eigenvalues"
+            ) from None
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """H = BᵀB restricted to the parameters `index`, as rows of B."""
+
+    index: Indices
+    rows: Array
+
+    @cached_property
+    def eigenvalues(self) -> Array:
+        """(W,), ascending."""
+        values = singular_values(self.rows) ** 2
+        return np.concatenate([np.zeros(len(self.index) - len(values)), values[::-1]])
+
+    def root(self, alpha: float, beta: float) -> Root:
+        """Of βH + αI."""
+        return Root.of(np.sqrt(beta) * self.rows, alpha)
+
+
+@blas_on_one_thread
+def _eigenvalues(matrix: Array) -> Array:
+    return np.asarray(np.linalg.eigvalsh(matrix))
 
 
 @dataclass(frozen=True)
 class Blocks:
     """H as blocks that share no parameter and cover all of them."""
 
-    blocks: Sequence[Block]
+    blocks: Sequence[MatrixBlock | RowBlock]
 
     @property
     def eigenvalues(self) -> Array:
@@ -56,7 +98,7 @@ class Blocks:
 
     def precision(self, alpha: float, beta: float) -> Precision:
         """A = βH + αI, factored.  Raises `NumericalError` where it is not positive definite."""
-        return BlockPrecision([(block.index, _factor(block, alpha, beta)) for block in self.blocks])
+        return BlockPrecision([(block.index, block.root(alpha, beta)) for block in self.blocks])
 
 
 @dataclass(frozen=True)
@@ -72,38 +114,22 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class LowRank:
-    """H = Vᵀ diag(values) V, the rows of V (r, W) orthonormal, r ≤ N·K; its other W − r eigenvalues are 0."""
+    """H = BᵀB by the span of B's rows; its other W − r eigenvalues are 0."""
 
-    values: Array
-    vectors: Array
+    span: Span
 
     @property
     def eigenvalues(self) -> Array:
         """(W,)."""
-        return np.concatenate([self.values, np.zeros(self.vectors.shape[1] - len(self.values))])
+        values = singular_values(self.span.rows) ** 2
+        return np.concatenate([values, np.zeros(self.span.size - len(values))])
 
     def precision(self, alpha: float, beta: float) -> Precision:
         """A = βH + αI."""
-        return LowRankPrecision(self.vectors, beta * self.values, alpha)
+        return LowRankPrecision(self.span, alpha, beta)
 
 
 Curvature = Blocks | Diagonal | LowRank
-
-
-def _factor(block: Block, alpha: float, beta: float) -> Array:
-    """L of A = L Lᵀ."""
-    a = beta * block.matrix
-    a.flat[:: len(a) + 1] += alpha
-    try:
-        return np.asarray(np.linalg.cholesky(a))
-    except np.linalg.LinAlgError:
-        lowest = beta * block.eigenvalues[0]
-        below = int(np.count_nonzero(beta * block.eigenvalues + alpha <= 0))
-        raise NumericalError(
-            f"the posterior precision is not positive definite: {below} eigenvalue(s) of the Hessian are below −prior_precision = "
-            f"{-alpha:.4g} (the lowest, {lowest:.4g}), so the weights are no minimum of E + prior. Train further, or use "
-            "hessian='outer_product', which has no negative eigenvalues"
-        ) from None
 
 
 class Precision:
@@ -129,48 +155,49 @@ class Precision:
 
 
 class BlockPrecision(Precision):
-    """Of blocks: (their parameters, L)."""
+    """Of blocks: (their parameters, the root of each)."""
 
-    def __init__(self, factors: Sequence[tuple[Indices, Array]]) -> None:
-        self._factors = factors
-        self._size = sum(len(index) for index, _ in factors)
-        self.log_determinant = 2 * float(sum(np.log(half.diagonal()).sum() for _, half in factors))
+    def __init__(self, roots: Sequence[tuple[Indices, Root]]) -> None:
+        self._roots = roots
+        self._size = sum(len(index) for index, _ in roots)
+        self.log_determinant = float(sum(root.log_determinant for _, root in roots))
 
+    @blas_on_one_thread
     def spread(self, jacobian: Array) -> Array:
-        """Σ_b (L⁻¹ J_bᵀ)ᵀ (L⁻¹ J_bᵀ)."""
+        """Σ_b (U⁻ᵀ J_bᵀ)ᵀ (U⁻ᵀ J_bᵀ)."""
         n, k, _ = jacobian.shape
         total = np.zeros((n, k, k))
-        for index, half in self._factors:
-            part = jacobian if len(index) == self._size else jacobian[:, :, index]
-            u = _solve(half, part.reshape(n * k, -1).T).T.reshape(n, k, -1)
+        for index, root in self._roots:
+            u = root.half(jacobian[:, :, index].reshape(n * k, -1)).T.reshape(n, k, -1)
             total += u @ u.transpose(0, 2, 1)
         return total
 
     def colour(self, white: Array) -> Array:
-        """L⁻ᵀ ε."""
+        """U⁻¹ ε."""
         out = np.empty_like(white)
-        for index, half in self._factors:
-            out[:, index] = _solve(half, white[:, index].T, transposed=True).T
+        for index, root in self._roots:
+            out[:, index] = root.other_half(white[:, index].T)
         return out
 
-    def _roots(self) -> Iterator[tuple[Indices, Array]]:
-        """L⁻¹ of each block: A⁻¹ = L⁻ᵀ L⁻¹."""
-        for index, half in self._factors:
-            yield index, _solve(half, np.eye(len(half)))
+    def _halves(self) -> Iterator[tuple[Indices, Array]]:
+        """U⁻ᵀ of each block: A⁻¹ = (U⁻ᵀ)ᵀ U⁻ᵀ."""
+        for index, root in self._roots:
+            yield index, root.half(np.eye(len(index)))
 
+    @blas_on_one_thread
     def covariance(self) -> Array:
         """Zero between blocks."""
         _check_square(self._size)
         out = np.zeros((self._size, self._size))
-        for index, root in self._roots():
-            out[np.ix_(index, index)] = root.T @ root
+        for index, half in self._halves():
+            out[np.ix_(index, index)] = half.T @ half
         return out
 
     def variances(self) -> Array:
         """Block by block."""
         out = np.empty(self._size)
-        for index, root in self._roots():
-            out[index] = np.einsum("ij,ij->j", root, root)
+        for index, half in self._halves():
+            out[index] = np.einsum("ij,ij->j", half, half)
         return out
 
 
@@ -183,9 +210,11 @@ class DiagonalPrecision(Precision):
         self._diagonal = diagonal
         self.log_determinant = float(np.log(diagonal).sum())
 
+    @blas_on_one_thread
     def spread(self, jacobian: Array) -> Array:
         """J diag(1/A) Jᵀ."""
-        return np.asarray((jacobian / self._diagonal) @ jacobian.transpose(0, 2, 1))
+        half = jacobian / np.sqrt(self._diagonal)
+        return np.asarray(half @ half.transpose(0, 2, 1))
 
     def colour(self, white: Array) -> Array:
         """ε / √A."""
@@ -202,25 +231,24 @@ class DiagonalPrecision(Precision):
 
 
 class LowRankPrecision(Precision):
-    """Of αI + Vᵀ diag(d) V."""
+    """Of αI + β BᵀB by the span of B's rows."""
 
-    def __init__(self, vectors: Array, d: Array, alpha: float) -> None:
-        self._inverse = LowRankInverse(d, vectors, alpha)
-        self.log_determinant = float(np.log(d + alpha).sum()) + (vectors.shape[1] - len(d)) * float(np.log(alpha))
+    def __init__(self, span: Span, alpha: float, beta: float) -> None:
+        self._size = span.size
+        self._inverse = LowRankInverse(span, alpha, beta)
+        self.log_determinant = self._inverse.log_determinant
 
     def spread(self, jacobian: Array) -> Array:
         """J A⁻¹ Jᵀ."""
         return self._inverse.quadratic(jacobian)
 
     def colour(self, white: Array) -> Array:
-        """(ε − Vᵀ diag(1 − √(1 − share)) V ε) / √α."""
-        vectors = self._inverse.vectors
-        inside = (white @ vectors.T) * (1 - np.sqrt(1 - self._inverse.share))
-        return np.asarray((white - inside @ vectors) / np.sqrt(self._inverse.alpha))
+        """Along the span by the root of its core, across it ε / √α."""
+        return self._inverse.other_half(white.T)
 
     def covariance(self) -> Array:
         """Whole."""
-        _check_square(self._inverse.vectors.shape[1])
+        _check_square(self._size)
         return self._inverse.dense()
 
     def variances(self) -> Array:
@@ -229,14 +257,7 @@ class LowRankPrecision(Precision):
 
 
 def _check_square(w: int) -> None:
-    check_memory(8 * w * w, f"the posterior covariance of shape {(w, w)}", "posterior.variances or posterior.sample(n)")
-
-
-def _solve(half: Array, b: Array, *, transposed: bool = False) -> Array:
-    from scipy import linalg
-
-    solve: Any = linalg.solve_triangular
-    return np.asarray(solve(half, b, lower=True, trans=int(transposed), check_finite=False))
+    check_memory(3 * 8 * w * w, f"the posterior covariance of shape {(w, w)}", "posterior.variances or posterior.sample(n)")
 
 
 # -- finding it --------------------------------------------------------------------------------------------------------------
@@ -247,50 +268,52 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
     if kind not in HESSIANS:
         raise unknown_name("hessian", kind, HESSIANS)
     w = net.n_parameters
-    to_numpy = net._backend.to_numpy
-    if kind in ("outer_product", "exact"):
-        net._check_square(f"laplace(hessian={kind!r})", "hessian='low_rank' (few samples), hessian='blocks' or hessian='diagonal'")
-        matrix = net._run.hessian if kind == "exact" else net._run.outer_product_hessian
-        h = np.array(to_numpy(matrix(net._theta, x, t, s)), np.float64)
-        return Blocks([Block(np.arange(w), _finite(h))])
-    if kind == "blocks":
-        return _unit_blocks(net, x, t, s)
-    targets = np.asarray(to_numpy(t), np.float64)
-    weight = None if s is None else np.asarray(to_numpy(s), np.float64)
-    a = outputs.values(x)
+    if kind == "diagonal":
+        return _diagonal(outputs, x, t, s, w)
     if kind == "low_rank":
-        return _low_rank(net, outputs, x, a, targets, weight)
+        check_low_rank(len(x) * net.schedule.n_outputs, w, "hessian='outer_product' or hessian='diagonal'")
+        return LowRank(Span(_finite(np.concatenate([np.empty((0, w)), *outputs.rows(x, t, s)]))))
+    if kind == "blocks":
+        return _unit_blocks(net, outputs, x, t, s)
+    what, instead = (
+        f"laplace(hessian={kind!r}) of {w:,} parameters",
+        "hessian='low_rank' (few samples), hessian='blocks' or hessian='diagonal'",
+    )
+    check_memory((DENSE_SQUARES if kind == "outer_product" else 4) * 8 * w * w, what, f"gb.laplace with {instead}")
+    if kind == "outer_product":
+        try:
+            return Blocks([_stacked(outputs.rows(x, t, s), [np.arange(w)])[0]])
+        except CurvesDownError:  # no factor, but a matrix that α may outweigh
+            pass
+    matrix = net._run.hessian if kind == "exact" else net._run.outer_product_hessian
+    return Blocks([MatrixBlock(np.arange(w), _finite(np.array(net._backend.to_numpy(matrix(net._theta, x, t, s)), np.float64)))])
+
+
+@blas_on_one_thread
+def _diagonal(outputs: Outputs, x: Any, t: Any, s: Any, w: int) -> Diagonal:
     diagonal = np.zeros(w)
-    for part, j in outputs.chunks(x):
-        diagonal += np.einsum("nkw,nkw->w", j, outputs.curved(a[part], targets[part], None if weight is None else weight[part], j))
+    for factor, b in outputs.factors(x, t, s):
+        diagonal += np.einsum("nk,nkw,nkw->w", factor, b, b)
     return Diagonal(_finite(diagonal))
 
 
-def _low_rank(net: Network, outputs: Outputs, x: Any, a: Array, t: Array, s: Array | None) -> LowRank:
-    w, rows = net.n_parameters, a.size
-    what = f"the {rows:,} rows of the outer product with {w:,} parameters"
-    check_memory(3 * 8 * rows * w, what, "hessian='outer_product' or hessian='diagonal'")
-    stack = np.empty((rows, w))
-    k = a.shape[1]
-    for part, j in outputs.chunks(x):
-        piece = outputs.roots(a[part], t[part], None if s is None else s[part], j)
-        stack[part.start * k : part.stop * k] = piece.reshape(-1, w)
-    return LowRank(*eigenpairs(_finite(stack)))
+def _stacked(chunks: Iterator[Array], indices: list[Indices]) -> list[RowBlock]:
+    """BᵀB of each set of columns."""
+    stacks = [RowStack(len(index), RAW // len(indices)) for index in indices]
+    for rows in chunks:
+        _finite(rows)
+        for index, stack in zip(indices, stacks, strict=True):
+            stack.add(rows[:, index])
+    return [RowBlock(index, stack.rows) for index, stack in zip(indices, stacks, strict=True)]
 
 
-def _unit_blocks(net: Network, x: Any, t: Any, s: Any) -> Blocks:
+def _unit_blocks(net: Network, outputs: Outputs, x: Any, t: Any, s: Any) -> Blocks:
     """The outer product's parts of single units; a tied parameter stands with the first unit that has it."""
     unit = unit_of_parameter(net)
-    counts = np.bincount(unit).astype(object)  # Python's integers: no overflow
-    check_memory(8 * int((counts**2).sum()), f"the {np.count_nonzero(counts)} unit blocks of the Hessian", "hessian='diagonal'")
-    first = dict(zip(net._spec.names, np.cumsum([0, *net._spec.units]).tolist(), strict=False))
-    found = []
-    for node, parts in net.hessian_blocks(x, t, s, kind="outer_product").items():
-        for j, (index, block) in enumerate(zip(parts.index, np.asarray(parts.block, np.float64), strict=True)):
-            own = np.flatnonzero((index >= 0) & (unit[index] == first[node] + j))
-            if len(own):
-                found.append(Block(index[own], _finite(block[np.ix_(own, own)])))
-    return Blocks(found)
+    found, counts = np.unique(unit, return_counts=True)
+    needed = sum(DENSE_SQUARES * 8 * int(count) ** 2 for count in counts.tolist())
+    check_memory(needed, f"the {len(found)} unit blocks of the Hessian", "hessian='diagonal'")
+    return Blocks(_stacked(outputs.rows(x, t, s), [np.flatnonzero(unit == each) for each in found]))
 
 
 def _finite(h: Array) -> Array:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.exceptions import ConfigError, DataError, NumericalError, unknown_name
+from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, unknown_name
 from graphbp.network import require_network
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
-from graphbp.uncertainty.outputs import Outputs
+from graphbp.uncertainty.outputs import Outputs, weighed
 from graphbp.uncertainty.posterior import Posterior
 from graphbp.uncertainty.subset import PARAMETERS, last_layer
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from graphbp.network import Network
 
 __all__ = ["laplace"]
+
+ROUNDINGS = 4
+"""Residuals of no more than so many roundings of t are none."""
 
 
 def laplace(
@@ -46,6 +50,7 @@ def laplace(
     noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
+    Weights farther from it than √W standard deviations, where the posterior's own draws lie, are warned of.
     Everything is computed in float64, whatever the network's dtype.
 
     Raises
@@ -80,18 +85,27 @@ def laplace(
         raise DataError(f"the network has no {what}: every one is frozen (trainable=False)")
     if net.dtype != np.float64:  # rounded in float32, an outer product may have eigenvalues below −α
         net = net.to(dtype="float64")
-    x, t, s = net._batch(X, T, sample_weight)
+    x, t, s = weighed(*net._batch(X, T, sample_weight))
     outputs = Outputs(net)
+    if outputs.feeding:
+        raise NotSupportedError(
+            f"gb.laplace needs the pre-activations of the outputs, and output {outputs.feeding[0]!r} also feeds other units through its "
+            "activation; give the graph an identity unit fed by it as the output instead"
+        )
     curvature = find_curvature(hessian, net, outputs, x, t, s)
     error, gradient = net._run.error_and_gradient(net._theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(f"E = {error} at these weights; the Laplace approximation needs a trained network")
     to_numpy = net._backend.to_numpy
-    count, constant = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
-    evidence = Evidence(len(index), float(error), float(theta[index] @ theta[index]), count, constant, regression)
+    count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
+    evidence = Evidence(len(index), float(error), float((theta[index] ** 2).sum()), count, constant, regression, resolution)
     alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
     precision = curvature.precision(alpha, beta)
     g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
+    distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
+    if distance > math.sqrt(len(index)):
+        total = float(len(x) if s is None else to_numpy(s).sum())
+        warnings.warn(_far(distance, len(index), alpha / (beta * total or 1.0)), UserWarning, stacklevel=2)
     return Posterior(
         net.to(),
         outputs,
@@ -102,7 +116,15 @@ def laplace(
         prior_precision=alpha,
         noise=1 / math.sqrt(beta) if regression else None,
         log_marginal_likelihood=evidence.log(alpha, beta, precision.log_determinant),
-        distance_from_mode=math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0)),
+        distance_from_mode=distance,
+    )
+
+
+def _far(distance: float, size: int, l2: float) -> str:
+    return (
+        f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, farther than its own draws (√W = "
+        f"{math.sqrt(size):.3g}), and the approximation belongs to that maximum: train further, with this prior, "
+        f"gb.train(net, X, T, l2={l2:.4g})"
     )
 
 
@@ -118,30 +140,36 @@ def _prior(value: float | str) -> float | None:
 def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:
     """β, or None where it is to be chosen."""
     if regression:
-        return None if noise is None else _positive("noise", noise) ** -2
+        return None if noise is None else _positive("noise", noise, power=2) ** -2
     if noise is not None:
         raise ConfigError(f"noise={noise!r} is the σ of a regression; error={error!r} is a log likelihood without one")
     return 1.0
 
 
-def _positive(name: str, value: Any) -> float:
+def _positive(name: str, value: Any, power: int = 1) -> float:
+    """A float whose power, and one over it, float64 can hold."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 < number < math.inf:
         raise ConfigError(f"{name}={value!r}; it must be a positive number")
+    limit = 1e300 ** (1 / power)
+    if not 1 / limit < number < limit:
+        raise ConfigError(f"{name}={value!r} is beyond what float64 can square or divide by; change the units")
     return number
 
 
-def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float]:
-    """(N K, the part of ln p(T) that depends on the data alone), samples of weight 0 left out."""
+def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float, float]:
+    """(N K, the part of ln p(T) that depends on the data alone, E from rounding alone), samples of weight 0 left out."""
     k = t.shape[1]
+    t = np.asarray(t, np.float64)
     weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
     counted = weight > 0
-    constant = 0.0
+    constant = resolution = 0.0
     if regression:
         constant = 0.5 * k * float(np.log(weight[counted]).sum())
+        resolution = 0.5 * float((weight[:, None] * (ROUNDINGS * np.finfo(np.float64).eps * t) ** 2).sum())
     elif net.error_function.name == "poisson":
         constant = -float(sum(w * math.lgamma(v + 1) for w, row in zip(weight, t, strict=True) for v in row))
-    return int(np.count_nonzero(counted)) * k, constant
+    return int(np.count_nonzero(counted)) * k, constant, resolution

@@ -1,106 +1,167 @@
 """The outputs' pre-activations a, their Jacobian ∂a/∂θ, and the curvature Λ of the error there: what every Laplace quantity is made of.
 
 a and ∂a/∂θ come from a second network with the same weights whose outputs are identities, so nothing is divided by a derivative that
-may vanish.  Formulas at the outputs are those of `graphbp.heads`.
+may vanish.  The outer product is Σ c b bᵀ with a factor c and a row b for each sample and output:
+
+    elementwise   c = s Λ               b = ∂a_k/∂θ
+    softmax       c = s y_k             b = ∂a_k/∂θ − Σ_c y_c ∂a_c/∂θ          Λ = diag(y) − y yᵀ = (I − 1yᵀ)ᵀ diag(y) (I − 1yᵀ)
+                  c = s e''_k y_k²      the same b, for an error that is not the canonical one
+
+The differences are taken from the most probable class, so that b keeps its digits where y has reached 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import NotSupportedError, NumericalError
+from graphbp.exceptions import NumericalError
 from graphbp.heads import Head, output_heads
+from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Outputs"]
+__all__ = ["CurvesDownError", "Outputs", "weighed"]
 
 Array = npt.NDArray[Any]
 CHUNK_BYTES = 1 << 26
 """Bytes of ∂a/∂θ held at once (one sample's rows at the least)."""
 
 
+class CurvesDownError(NumericalError):
+    """Λ < 0 at some output: the outer product has no real factor."""
+
+
 class Outputs:
-    """a (N, K), ∂a/∂θ (n, K, W) by chunks of samples, in float64 on the host, at the weights the network has now."""
+    """a (N, K), ∂a/∂θ (n, K, W) by chunks of samples, in float64 on the host, at the weights the network has now.
+
+    feeding : the outputs that also feed other units through their activation; their ∂a/∂θ is ∂y/∂θ / h', and 0 where h' = 0.
+    """
 
     def __init__(self, net: Network) -> None:
         self.heads: tuple[Head, ...] = output_heads(net.schedule, net.error_function)
-        self._linear = _with_identity_outputs(net)
+        self._linear, self.feeding = _with_identity_outputs(net)
         self._to_numpy = net._backend.to_numpy
 
     def values(self, x: Any) -> Array:
         """A (N, K)."""
-        return np.asarray(self._to_numpy(self._linear._run.forward(self._linear._theta, x)), np.float64)
+        net = self._linear
+        y = net._run.forward(net._theta, x)
+        if not self.feeding:
+            return np.asarray(self._to_numpy(y), np.float64)
+        return np.asarray(self._to_numpy(net._run.trace(net._theta, x, y, None).a), np.float64)[net.schedule.output_rows].T
 
     def chunks(self, x: Any) -> Iterator[tuple[slice, Array]]:
         """(samples, ∂a/∂θ (n, K, W) of these samples), in order."""
         net = self._linear
         size = max(1, CHUNK_BYTES // (8 * net.schedule.n_outputs * max(1, net.n_parameters)))
+        heads = output_heads(net.schedule, net.error_function)
         for start in range(0, len(x), size):
             part = slice(start, min(start + size, len(x)))
-            yield part, np.asarray(self._to_numpy(net._run.weight_jacobian(net._theta, x[part])), np.float64)
+            jacobian = np.asarray(self._to_numpy(net._run.weight_jacobian(net._theta, x[part])), np.float64)
+            if self.feeding:
+                jacobian = _through(heads, self.values(x[part]), jacobian)
+            yield part, jacobian
 
-    def activate(self, a: Array) -> Array:
-        """Y (N, K) = h(a)."""
-        y = np.empty_like(a)
-        for head in self.heads:
-            y[:, head.positions] = head.activation.f(a[:, head.positions].T).T
-        return y
+    def rows(self, x: Any, t: Any, s: Any) -> Iterator[Array]:
+        """√c b of samples and outputs, (n K, W) at a time: the stack of these rows, B, has BᵀB = Σ c b bᵀ.
 
-    def curved(self, a: Array, t: Array, s: Array | None, jacobian: Array) -> Array:
-        """s_n Λ_n ∂a_n/∂θ, (n, K, W)."""
-        out = np.empty_like(jacobian)
-        y = self.activate(a)
+        Raises
+        ------
+        CurvesDownError : a negative c.
+        """
+        for factor, b in self.factors(x, t, s):
+            if (factor < 0).any():
+                n, k = (int(i) for i in np.argwhere(factor < 0)[0])
+                raise CurvesDownError(
+                    f"the error curves downwards at output {k} of a sample (row {n} of those with a weight), so the outer product has no "
+                    "real factor; use the exact Hessian, or hessian='outer_product' of gb.laplace"
+                )
+            b *= np.sqrt(factor)[:, :, None]
+            yield b.reshape(-1, b.shape[2])
+
+    def factors(self, x: Any, t: Any, s: Any) -> Iterator[tuple[Array, Array]]:
+        """(c (n, K), b (n, K, W)), some samples at a time; those of weight 0 are left out, whatever they overflow to."""
+        x, t, s = weighed(x, t, s)
+        a, t = self.values(x), np.asarray(self._to_numpy(t), np.float64)
+        weight = np.ones(len(a)) if s is None else np.asarray(self._to_numpy(s), np.float64)
+        for part, jacobian in self.chunks(x):
+            factor = self._factor(a[part], t[part]) * weight[part, None]
+            for head in self.heads:
+                if head.coupled:
+                    jacobian[:, head.positions] = _from_their_mean(jacobian[:, head.positions], self._activated(head, a[part]))
+            yield factor, jacobian
+
+    def _factor(self, a: Array, t: Array) -> Array:
+        out = np.empty_like(a)
         for head in self.heads:
             p = head.positions
-            curvature = head.gauss_newton(a[:, p].T, y[:, p].T, t[:, p].T)
-            part = jacobian[:, p]
-            out[:, p] = np.moveaxis(curvature, -1, 0) @ part if head.coupled else curvature.T[:, :, None] * part
-        return out if s is None else s[:, None, None] * out
-
-    def roots(self, a: Array, t: Array, s: Array | None, jacobian: Array) -> Array:
-        """√s_n Λ_n^½ ∂a_n/∂θ, (n, K, W): the stack of these rows, B, has BᵀB = H."""
-        out = np.empty_like(jacobian)
-        y = self.activate(a)
-        for head in self.heads:
-            p = head.positions
-            curvature = head.gauss_newton(a[:, p].T, y[:, p].T, t[:, p].T)
-            if head.coupled:
-                values, vectors = np.linalg.eigh(np.moveaxis(curvature, -1, 0))
-                root = np.sqrt(np.maximum(values, 0.0))[:, :, None] * vectors.transpose(0, 2, 1)
-                out[:, p] = root @ jacobian[:, p]
+            y = self._activated(head, a)
+            if not head.coupled:
+                with np.errstate(all="ignore"):  # e'' of a saturated y may be infinite; h' is 0 there
+                    curvature = head.gauss_newton(a[:, p].T, y.T, t[:, p].T).T
+                    out[:, p] = np.where(head.activation.df(a[:, p].T).T == 0, 0.0, curvature)
+            elif head.canonical:
+                out[:, p] = y
             else:
-                out[:, p] = np.sqrt(_not_negative(curvature)).T[:, :, None] * jacobian[:, p]
-        return out if s is None else np.sqrt(s)[:, None, None] * out
+                with np.errstate(all="ignore"):
+                    out[:, p] = np.where(y == 0, 0.0, head.error.d2y(y, t[:, p]) * y * y)
+        return out
+
+    @staticmethod
+    def _activated(head: Head, a: Array) -> Array:
+        """Y (n, k) = h(a) of one head."""
+        return np.asarray(head.activation.f(a[:, head.positions].T).T)
 
 
-def _not_negative(curvature: Array) -> Array:
-    if (curvature < 0).any():
-        raise NumericalError(
-            "the error curves downwards at some output, so the outer product has no factor; use hessian='outer_product'"
-        )
-    return curvature
+def weighed(x: Any, t: Any, s: Any) -> tuple[Any, Any, Any]:
+    """The samples of a weight that is not 0, or one where all are: the others have no part in anything."""
+    if s is None:
+        return x, t, s
+    keep = s != 0
+    if bool(keep.all()):
+        return x, t, s
+    if not bool(keep.any()):
+        keep[0] = True
+    return x[keep], t[keep], s[keep]
 
 
-def _with_identity_outputs(net: Network) -> Network:
-    """The network that computes a where `net` computes y = h(a), with the same θ."""
+@blas_on_one_thread
+def _from_their_mean(jacobian: Array, y: Array) -> Array:
+    """J_k − Σ_c y_c J_c, (n, k, W)."""
+    n = np.arange(len(y))
+    top = y.argmax(axis=1)
+    difference = jacobian - jacobian[n, top][:, None, :]
+    return np.asarray(difference - (y[:, None, :] @ difference))
+
+
+def _through(heads: tuple[Head, ...], a: Array, jacobian: Array) -> Array:
+    """∂a/∂θ from ∂y/∂θ = h' ∂a/∂θ."""
+    for head in heads:
+        slope = head.activation.df(a[:, head.positions].T).T[:, :, None]
+        part = jacobian[:, head.positions]
+        jacobian[:, head.positions] = np.divide(part, slope, out=np.zeros_like(part), where=slope != 0)
+    return jacobian
+
+
+def _with_identity_outputs(net: Network) -> tuple[Network, tuple[Hashable, ...]]:
+    """The network that computes a where `net` computes y = h(a), with the same θ, but for the outputs that feed others through h."""
     from graphbp.network import Network
 
     schedule = net.schedule
     kinds = {schedule.activations[k].name for k in schedule.row_activation[schedule.output_rows].tolist()}
     if kinds == {"identity"}:
-        return net.to()
-    graph = net.to_networkx()
+        return net.to(), ()
+    graph, feeding = net.to_networkx(), []
     for node in net.outputs:
-        if graph.nodes[node].get("activation", "identity") != "identity" and graph.out_degree(node):
-            raise NotSupportedError(
-                f"gb.laplace needs the pre-activations of the outputs, and output {node!r} also feeds other units through its activation; "
-                "give the graph an identity unit fed by it as the output instead"
-            )
-        graph.nodes[node]["activation"] = "identity"
-    return Network(graph, error="sum_of_squares", backend=net.backend, dtype=net.dtype)
+        if graph.nodes[node].get("activation", "identity") == "identity":
+            continue
+        if graph.out_degree(node):
+            feeding.append(node)
+        else:
+            graph.nodes[node]["activation"] = "identity"
+    return Network(graph, error="sum_of_squares", backend=net.backend, dtype=net.dtype), tuple(feeding)

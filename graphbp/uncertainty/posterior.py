@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import generator
 from graphbp.exceptions import unknown_name
 from graphbp.heads import Head
 from graphbp.uncertainty.curvature import Precision
+from graphbp.uncertainty.moments import against_the_others, as_count, first_order, largest_variance, log_normal, monte_carlo
 from graphbp.uncertainty.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Posterior:
     @cached_property
     def determined_parameters(self) -> float:
         """γ = W' − α tr A⁻¹, how many of the parameters in `index` the data determine; found when it is first asked for."""
-        return len(self.index) - self.prior_precision * float(self.variances.sum())
+        return max(0.0, len(self.index) - self.prior_precision * float(self.variances.sum()))
 
     @property
     def covariance(self) -> Array:
@@ -105,7 +107,7 @@ class Posterior:
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """(n, W) draws of θ."""
-        white = np.random.default_rng(seed).standard_normal((n, len(self.index)))
+        white = generator(seed).standard_normal((as_count(n, "n"), len(self.index)))
         draws = np.tile(self.weights, (n, 1))
         draws[:, self.index] += self._precision.colour(white)
         return draws
@@ -127,39 +129,47 @@ class Posterior:
         (method="probit"; MacKay 1992), or both by `n_samples` seeded draws of a (method="monte_carlo").  A softmax does not see what
         its logits have in common, so a* is then taken around their mean, and Var(a_k) is that of a_k against the mean of the others:
         for two classes, exactly what a sigmoid of the difference gives.
-        exp under "poisson": mean and variance of the log-normal y.
+        exp under "poisson": mean and variance of the log-normal y; inf where float64 cannot hold them.
+
+        What lies between two bounds, as probabilities and tanh do, varies by at most (mean − lower)(upper − mean), p(1 − p) of a
+        probability: where Var(a) is so large that the first order exceeds it, the variance is this bound.
         """
         if method not in ("probit", "monte_carlo"):
             raise unknown_name("method", method, ["probit", "monte_carlo"])
         a, covariance = self.output_distribution(X)
         out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a))
-        rng = np.random.default_rng(seed)
+        draws = as_count(n_samples, "n_samples") if method == "monte_carlo" else 0
+        rng = generator(seed)
         for head in self._outputs.heads:
             p = head.positions
-            mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], method, n_samples, rng)
+            mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], draws, rng)
             out.mean[:, p], out.variance[:, p], out.noise_variance[:, p] = mean, variance, noise
         return out
 
     def _head(
-        self, head: Head, a: Array, covariance: Array, method: str, n_samples: int, rng: np.random.Generator
+        self, head: Head, a: Array, covariance: Array, draws: int, rng: np.random.Generator
     ) -> tuple[Array, Array, Array | float]:
+        """(mean, variance, noise variance) of one head's outputs."""
         v = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
         name = head.activation.name if head.canonical else ""
-        if name in ("sigmoid", "softmax"):
-            if method == "monte_carlo":
-                mean, variance = _monte_carlo(head, a, covariance, n_samples, rng)
-            else:
-                if head.coupled:
-                    a, v = _against_the_others(a, covariance)
-                mean = head.activation.f((a / np.sqrt(1 + math.pi / 8 * v)).T).T
-                variance = _first_order(head, a, covariance)
-            # the variance of a class label is p (1 − p) in all, whatever share of it comes from θ
-            return mean, variance, mean * (1 - mean) - variance
         if name == "exp":
-            mean = np.exp(a + v / 2)
-            return mean, np.expm1(v) * mean**2, mean
-        noise = 0.0 if self.noise is None else self.noise**2
-        return head.activation.f(a.T).T, _first_order(head, a, covariance), noise
+            return log_normal(a, v)
+        if draws and name in ("sigmoid", "softmax"):
+            return monte_carlo(head, a, covariance, draws, rng)
+        variance = first_order(head, a, covariance)
+        if name in ("sigmoid", "softmax"):
+            if head.coupled:
+                a, v = against_the_others(a, covariance)
+            a = a / np.sqrt(1 + math.pi / 8 * v)
+        mean = head.activation.f(a.T).T
+        most = largest_variance(head, a, mean)
+        variance = np.minimum(variance, most)
+        if head.error.targets in ("probability", "distribution"):
+            # the variance of a class label is p (1 − p) in all, whatever share of it comes from θ
+            return mean, variance, np.maximum(most - variance, 0.0)
+        if head.error.name == "poisson":
+            return mean, variance, mean
+        return mean, variance, 0.0 if self.noise is None else self.noise**2
 
     @property
     def _parameters(self) -> str:
@@ -176,34 +186,9 @@ class Posterior:
             f"  weights {self.distance_from_mode:.3g} standard deviations from the mode"
         )
 
-
-def _against_the_others(a: Array, covariance: Array) -> tuple[Array, Array]:
-    """(a_k − mean of all, Var(a_k − mean of the others)), (N, K): what of logits and covariance a softmax can see."""
-    k = a.shape[1]
-    each = covariance.diagonal(axis1=1, axis2=2) - 2 * covariance.mean(axis=2) + covariance.mean(axis=(1, 2))[:, None]
-    return a - a.mean(axis=1, keepdims=True), np.maximum(each, 0.0) * (k / (k - 1)) ** 2
-
-
-def _first_order(head: Head, a: Array, covariance: Array) -> Array:
-    """The diagonal of H' C H'ᵀ with H' = ∂y/∂a, (N, k)."""
-    y = head.activation.f(a.T)
-    if not head.coupled:
-        slope = head.activation.df(a.T).T
-        return np.asarray(slope**2 * np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
-    y = y.T
-    centred = covariance - np.einsum("nk,nkc->nc", y, covariance)[:, None, :]
-    twice = centred - np.einsum("nck,nk->nc", centred, y)[:, :, None]
-    return np.asarray(y**2 * np.maximum(np.diagonal(twice, axis1=1, axis2=2), 0.0))
-
-
-def _monte_carlo(head: Head, a: Array, covariance: Array, n_samples: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Mean and variance of h(a + root ε) over draws of ε."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    mean, square = np.zeros_like(a), np.zeros_like(a)
-    for _ in range(n_samples):
-        y = head.activation.f((a + (root @ rng.standard_normal((*a.shape, 1)))[:, :, 0]).T).T
-        mean += y
-        square += y * y
-    mean /= n_samples
-    return mean, np.maximum(square / n_samples - mean**2, 0.0)
+    def __repr__(self) -> str:
+        noise = "" if self.noise is None else f", σ={self.noise:.4g}"
+        return (
+            f"<Posterior: N(θ*, A⁻¹) over {self._parameters}, {self.hessian} Hessian, α={self.prior_precision:.4g}{noise}, "
+            f"ln p(T | X)={self.log_marginal_likelihood:.6g}, {self.distance_from_mode:.3g} standard deviations from the mode>"
+        )

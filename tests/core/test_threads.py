@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ import pytest
 import threadpoolctl
 
 import graphbp as gb
-from graphbp.threads import n_threads, run_tasks, single_threaded_blas
+from graphbp.threads import _pools, n_threads, run_tasks, single_threaded_blas
 
 
 def blas_threads() -> list[int]:
@@ -108,6 +109,123 @@ def test_the_last_one_out_restores_blas(two_blas_threads):
         waiting.result()
     assert [set(threads) for threads in seen] == [{1}, {1}]
     assert blas_threads() == two_blas_threads
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def at_opcode(number: int, function) -> BaseException | None:
+    """What `function` raises when it is interrupted before the opcode of this number in it or in `graphbp.threads`, None past its end."""
+    left = [number]
+
+    def trace(frame, event, _):
+        if frame.f_code is not function.__code__ and frame.f_globals.get("__name__") != "graphbp.threads":
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left[0] -= 1
+            if left[0] < 0:
+                sys.settrace(None)
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except Interrupt as interrupt:
+        return interrupt
+    finally:
+        sys.settrace(before)
+    return None
+
+
+def enter_twice():
+    with single_threaded_blas(), single_threaded_blas():
+        pass
+
+
+def two_tasks():
+    run_tasks(int, 2)
+
+
+@pytest.mark.parametrize("function", [enter_twice, two_tasks])
+def test_an_interrupt_before_any_opcode_leaves_blas_as_it_was(function, two_blas_threads):
+    kept = []  # with its traceback, as the interactive interpreter keeps the last exception
+    while (interrupt := at_opcode(len(kept), function)) is not None:
+        kept.append(interrupt)
+        for _ in range(1000):  # the other task may be at its end
+            if blas_threads() == two_blas_threads:
+                break
+        assert blas_threads() == two_blas_threads, len(kept) - 1
+    assert len(kept) > 100
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_signals_at_any_time_leave_blas_as_it_was(two_blas_threads):
+    def stop(*_):
+        raise Interrupt
+
+    old, stopped = signal.signal(signal.SIGALRM, stop), 0
+    try:
+        for i in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + i % 50))
+                for _ in range(100):
+                    enter_twice()
+                threading.Event().wait(10)
+            except Interrupt:
+                stopped += 1
+            assert blas_threads() == two_blas_threads
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert stopped == 300
+
+
+def test_threads_that_come_and_go_agree_on_what_was_before(two_blas_threads):
+    wrong = []
+
+    def work() -> None:
+        for _ in range(2000):
+            with single_threaded_blas():
+                if {pool.get() for pool in _pools()} != {1}:
+                    wrong.append(1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(work) for _ in range(4)]:
+                future.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+    assert blas_threads() == two_blas_threads
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_another_thread_is_inside_has_its_blas_back(two_blas_threads):
+    code = textwrap.dedent("""
+        import os, sys, threading, numpy, threadpoolctl
+        from graphbp.threads import _pools, single_threaded_blas
+        [pool.set(2) for pool in _pools()]
+        entered, leave = threading.Event(), threading.Event()
+        def other():
+            with single_threaded_blas():
+                entered.set()
+                leave.wait(30)
+        threading.Thread(target=other).start()
+        entered.wait(30)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if all(pool.get() == 2 for pool in _pools()) else 1)
+        leave.set()
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_products_have_the_same_bits_from_any_python_thread(two_blas_threads):
