@@ -64,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state after `epoch` epochs: θ, the optimizer's own arrays, and the best epoch so far."""
+    """The state after `epoch` epochs: θ, the optimizer's own arrays (in any dtype and memory), and the best epoch so far."""
 
     epoch: int
     theta: Array
@@ -100,8 +100,8 @@ class Run:
         """No epoch is left to run."""
         return self.finished or self.now.epoch >= self.settings.epochs
 
-    def end_epoch(self, theta: Array, error: float, state: Mapping[str, Array], *, save: bool = True) -> bool:
-        """Record an epoch; True where the run must stop.  `save=False`: the state is not one to resume from."""
+    def end_epoch(self, theta: Array, error: float, state: Mapping[str, Array]) -> bool:
+        """Record an epoch; True where the run must stop.  `state` is kept as it is: arrays that nobody writes to again."""
         epoch = self.now.epoch + 1
         theta = theta.copy()
         if not bool(np.isfinite(self.net._backend.to_numpy(theta)).all()) or not np.isfinite(error):
@@ -114,10 +114,10 @@ class Run:
         if value < best[1] - self.settings.min_improvement:
             best = epoch, value, theta
         self._append(epoch, error, held_out, measured)
-        self.now = Snapshot(epoch, theta, {name: array.copy() for name, array in state.items()}, *best)
+        self.now = Snapshot(epoch, theta, dict(state), *best)
         self.history.best_epoch = best[0]
         self.net.weights = theta
-        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history), save)
+        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history))
 
     def _append(self, epoch: int, error: float, held_out: float | None, measured: Mapping[str, float]) -> None:
         history = self.history
@@ -129,11 +129,11 @@ class Run:
         history.seconds.append(self._earlier + time.perf_counter() - self._began)
         history.epoch.append(epoch)
 
-    def _after_epoch(self, event: EpochEnd, save: bool) -> bool:
+    def _after_epoch(self, event: EpochEnd) -> bool:
         patience, epoch = self.settings.patience, event.epoch
         if patience is not None and epoch - self.now.best_epoch >= patience:
             self.end(f"no improvement for {patience} epochs")
-        if save and (self.finished or epoch % self.settings.checkpoint_every == 0 or epoch == self.settings.epochs):
+        if self.finished or epoch % self.settings.checkpoint_every == 0 or epoch == self.settings.epochs:
             self.save()
         held_out = "" if event.validation_error is None else f"  validation {event.validation_error:.4g}"
         shown = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
@@ -194,7 +194,7 @@ class Run:
         def to_backend(array: Any) -> Array:
             return self.net._backend.asarray(array, self.net.dtype)
 
-        state = {name.removeprefix("state."): to_backend(a) for name, a in arrays.items() if name.startswith("state.")}
+        state = {name.removeprefix("state."): a for name, a in arrays.items() if name.startswith("state.")}
         best = to_backend(arrays["best_theta"]) if "best_theta" in arrays else None
         epoch, best_epoch = int(record["epoch"]), int(record["best_epoch"])
         self.now = Snapshot(epoch, to_backend(arrays["theta"]), state, best_epoch, float(arrays["best_value"]), best)
