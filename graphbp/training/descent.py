@@ -82,7 +82,7 @@ def _batch_gradient(
     """(Σ_n s_n E_n, ∇F) of a batch, ∇F scaled so that its expectation over batches is the gradient of the mean error."""
     value, g = run.net._run.error_and_gradient(theta, batch.x, batch.t, batch.s)
     if not math.isfinite(value):
-        raise diverged(run, epoch, f"E became {value} in batch {k + 1} of {steps}", _advice(options))
+        raise diverged(run, epoch, f"E became {value} in batch {k + 1} of {steps}", _advice(options), at=(theta, batch))
     g = g * (len(part) / (len(batch) * part.total))
     if options.l2:
         g += options.l2 * theta

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from graphbp.threads import single_threaded_blas
-from graphbp.training.least_squares_fit import parameter_names
 from graphbp.training.line_search import search
 from graphbp.training.loop import Run, diverged
 from graphbp.training.newton import DAMPINGS, NewtonModel, newton_model
 from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.options import LBFGS
-from graphbp.training.separable import in_words, separable
+from graphbp.training.places import no_minimum
+from graphbp.training.separable import separable
 
 __all__ = ["lbfgs"]
 
@@ -80,8 +80,15 @@ class _Descent:
 
     def state(self) -> dict[str, Any]:
         """Arrays that are never written to again."""
-        pairs = {f"step.{i}": s for i, (s, _) in enumerate(self._pairs)} | {f"change.{i}": y for i, (_, y) in enumerate(self._pairs)}
-        return {"units": self._units, "widest": self._widest, "numbers": np.array([self._hidden, self._small, self._newton_works]), **pairs}
+        pairs = {f"step.{i}": s for i, (s, _) in enumerate(self._pairs)} | {
+            f"change.{i}": y for i, (_, y) in enumerate(self._pairs)
+        }
+        return {
+            "units": self._units,
+            "widest": self._widest,
+            "numbers": np.array([self._hidden, self._small, self._newton_works]),
+            **pairs,
+        }
 
     def _restore(self) -> None:
         held = self._run.now.state
@@ -110,12 +117,16 @@ class _Descent:
             self._point = point
         return point
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str) -> Point | None:
+        """End the run: there is no next point."""
         self._run.end(reason)
+        return None
 
-    def _at_rest(self) -> None:
+    def _at_rest(self) -> Point | None:
         model = newton_model(self.objective, self._point) if self.objective.has_hessian else None
-        self._end("converged: the gradient is zero") if model is None else self._verdict(model, "the gradient is zero")
+        if model is not None:
+            return self._verdict(model, "the gradient is zero")
+        return self._end(self._place(None) or "converged: the gradient is zero")
 
     def _look_up_units(self) -> None:
         """D at this point; the pairs are expressed in it."""
@@ -169,7 +180,7 @@ class _Descent:
             if point is not None or self._run.finished:
                 return point
         found = self._separable([self._point.theta])
-        return self._end(f"stopped at F = {self._point.value:.6g}: {found}" if found else reason)
+        return self._end(f"stopped at F = {self._point.value:.6g}: {found}" if found else self._place(None) or reason)
 
     # -- Newton ------------------------------------------------------------------------------------------------------------
 
@@ -209,18 +220,18 @@ class _Descent:
                 return new
         return None
 
-    def _verdict(self, model: NewtonModel, why: str) -> None:
+    def _verdict(self, model: NewtonModel, why: str) -> Point | None:
         """End the run where no Newton step leads on, and say what this place is."""
-        names = parameter_names(self._run.net)
         flat = model.flat()
         directions = [model.step(self._point.gradient), *(flat / model.scale[:, None]).T[:FLAT_TRIED]]
         if found := self._separable(directions):
             return self._end(f"stopped at F = {self._point.value:.6g}: {found}")
-        if model.is_saddle:
-            along = in_words(names, model.v[:, 0] / model.scale)
-            return self._end(f"stopped at a saddle point: {why}, but F curves downwards along {along}; start from other weights")
-        more = f"; F is flat in {flat.shape[1]} of {len(names)} directions" if flat.shape[1] else ""
-        return self._end(f"converged: {why}{more}")
+        more = f"; F is flat in {flat.shape[1]} of {len(flat)} directions" if flat.shape[1] else ""
+        return self._end(self._place(model) or f"converged: {why}{more}")
+
+    def _place(self, model: NewtonModel | None) -> str:
+        place = no_minimum(self._run, self.objective, self._point.theta, model)
+        return f"stopped {place}" if place else ""
 
     # -- words -------------------------------------------------------------------------------------------------------------
 
@@ -260,14 +271,11 @@ def _product(pairs: list[tuple[Vector, Vector]], g: Vector) -> Vector:
 
 def _require_representable(run: Run, point: Point) -> None:
     """Refuse a start where E or its gradient leaves float64."""
-    first = run.now.epoch + 1
+    first, training = run.now.epoch + 1, run.problem.training
     if not point.finite:
-        raise diverged(run, first, "E or its gradient is not finite at the starting weights", "Start from smaller weights, or scale X and T")
+        what = "E or its gradient is not finite at the starting weights"
+        raise diverged(run, first, what, "Start from smaller weights, or scale X and T", at=(run.now.theta, training))
     if abs(point.value) < SMALLEST and point.gradient.any() and not run.now.epoch:
-        largest = float(np.abs(run.net._backend.to_numpy(run.problem.training.t)).max())
-        raise diverged(
-            run,
-            first,
-            f"E = {point.value:.3g} is so small that its digits underflow (the largest target is {largest:.3g})",
-            "Give T in larger units",
-        )
+        largest = float(np.abs(run.net._backend.to_numpy(training.t)).max())
+        what = f"E = {point.value:.3g} is so small that its digits underflow (the largest target is {largest:.3g})"
+        raise diverged(run, first, what, "Give T in larger units")

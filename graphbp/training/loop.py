@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import NumericalError
-from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, write_checkpoint
+from graphbp.training.cause import cause
+from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, require_replaceable, write_checkpoint
 from graphbp.training.history import History
-from graphbp.training.problem import Problem
+from graphbp.training.problem import Part, Problem
 from graphbp.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -87,8 +88,11 @@ class Run:
         self.now = Snapshot(0, net._theta.copy())
         for name in problem.metrics:
             history.metrics[name] = []
-        if settings.checkpoint is not None and settings.resume and Path(settings.checkpoint).exists():
+        if settings.checkpoint is None:
+            return
+        if settings.resume and Path(settings.checkpoint).exists():
             self._restore(settings.checkpoint)
+        require_replaceable(settings.checkpoint)
 
     @property
     def net(self) -> Network:
@@ -105,7 +109,8 @@ class Run:
         epoch = self.now.epoch + 1
         theta = theta.copy()
         if not bool(np.isfinite(self.net._backend.to_numpy(theta)).all()) or not np.isfinite(error):
-            raise diverged(self, epoch, f"the {'error' if not np.isfinite(error) else 'weights'} became infinite or NaN")
+            what = f"the {'error' if not np.isfinite(error) else 'weights'} became infinite or NaN"
+            raise diverged(self, epoch, what, at=(theta, self.problem.training))
         validation = self.problem.validation
         held_out = None if validation is None else self.problem.mean_error(theta, validation)
         measured = self.problem.measure(theta)
@@ -164,7 +169,8 @@ class Run:
         for column in (history.error, history.validation_error, history.seconds, *history.metrics.values()):
             del column[epoch:]
         history.best_epoch = self.now.best_epoch
-        history.reason = "interrupted; the network has the weights of the last finished epoch"
+        if not self.finished:
+            history.reason = "interrupted; the network has the weights of the last finished epoch"
 
     # -- checkpoint ------------------------------------------------------------------------------------------------------
 
@@ -209,9 +215,14 @@ class Run:
         self.net.weights = self.now.theta
 
 
-def diverged(run: Run, epoch: int, what: str, advice: str = "") -> NumericalError:
-    """The error of a run whose numbers left the finite; the network keeps the last finished epoch's weights."""
+def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Array, Part] | None = None) -> NumericalError:
+    """The error of a run whose numbers left the finite; the network keeps the last finished epoch's weights.
+
+    `at` is (θ, the samples) where that happened: the unit and the sample are then named.
+    """
     kept = f"epoch {epoch - 1}" if epoch > 1 else "the start"
+    found = "" if at is None else cause(run.net, *at)
     return NumericalError(
-        f"epoch {epoch} of {run.history.optimizer}: {what}; the network keeps the weights of {kept}. {advice}".rstrip()
+        f"epoch {epoch} of {run.history.optimizer}: {what}{f' ({found})' if found else ''}; the network keeps the weights of "
+        f"{kept}. {advice}".rstrip()
     )

@@ -53,7 +53,9 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
         for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
             if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
                 along = in_words(parameter_names(net), d)
-                return f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
+                return (
+                    f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
+                )
     return ""
 
 
