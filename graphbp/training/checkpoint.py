@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import ConfigError, FileFormatError
+from graphbp.exceptions import ConfigError, DataError, FileFormatError
 from graphbp.files.atomic import write_atomically
 
-__all__ = ["Saved", "check_fingerprint", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Saved", "check_fingerprint", "read_checkpoint", "require_replaceable", "write_checkpoint"]
 
 Array = npt.NDArray[Any]
 VERSION = 1
@@ -59,12 +59,49 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
         arrays = {name.removeprefix("array."): array for name, array in raw.items()}
         saved = Saved(arrays, dict(header["fingerprint"]), dict(header["record"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
+        if not _looks_like_one(Path(path)):
+            raise FileFormatError(
+                f"{path} holds something else than a training checkpoint ({problem}); give another checkpoint="
+            ) from problem
         raise FileFormatError(f"{path} is not a whole training checkpoint ({problem}); delete it to start afresh") from problem
     if version != VERSION:
         raise FileFormatError(f"{path} is a checkpoint of version {version}; this graphbp reads version {VERSION}")
     if claimed != _sum(header, arrays):
         raise FileFormatError(f"{path} is damaged: its checksum does not match its contents; delete it to start afresh")
     return saved
+
+
+def require_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise, before the first epoch, where a checkpoint could not be written at `path`, or would replace something else.
+
+    Raises
+    ------
+    DataError : the folder is missing or refuses (a file of the same length of name is written beside it, and taken away again).
+    FileFormatError : a file that is no checkpoint.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"checkpoint={str(path)!r} is a folder; name the file that the state goes to")
+    if target.exists() and target.stat().st_size and not _looks_like_one(target):
+        raise FileFormatError(
+            f"{path} holds something else than a training checkpoint, and is not overwritten; give another checkpoint="
+        )
+    beside = next(p for c in "~0123456789abcdef" if not (p := target.with_name(target.name[:-1] + c)).exists())
+    try:
+        write_atomically(beside, b"")
+    except DataError as problem:
+        raise DataError(str(problem).replace(str(beside), str(target))) from problem
+    beside.unlink(missing_ok=True)
+
+
+def _looks_like_one(path: Path) -> bool:
+    """Whether the file is a checkpoint, or may be what is left of one: a ZIP archive whose first member is the header."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return start.startswith(b"PK") and b"header.npy" in start
 
 
 def check_fingerprint(path: str | os.PathLike[str], saved: Mapping[str, str], now: Mapping[str, str]) -> None:

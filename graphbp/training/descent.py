@@ -56,7 +56,7 @@ def descend(run: Run, options: MiniBatch) -> None:
     size = len(part) if options.batch_size is None else min(options.batch_size, len(part))
     steps = math.ceil(len(part) / size)
     theta = run.now.theta.copy()
-    state = {name: run.now.state[name].copy() if run.now.state else theta * 0 for name in rule.names}
+    state = {name: _to_backend(run, run.now.state[name]) if run.now.state else theta * 0 for name in rule.names}
     while not run.done:
         epoch = run.now.epoch + 1
         total = 0.0
@@ -68,8 +68,12 @@ def descend(run: Run, options: MiniBatch) -> None:
             if options.weight_decay:
                 theta *= 1 - options.learning_rate * options.weight_decay
             theta -= rule.step(g, state, (epoch - 1) * steps + k + 1)
-        if run.end_epoch(theta, total / part.total, state):
+        if run.end_epoch(theta, total / part.total, {name: array.copy() for name, array in state.items()}):
             return
+
+
+def _to_backend(run: Run, array: Array) -> Array:
+    return run.net._backend.asarray(array, run.net.dtype).copy()
 
 
 def _batch_gradient(
@@ -78,12 +82,12 @@ def _batch_gradient(
     """(Σ_n s_n E_n, ∇F) of a batch, ∇F scaled so that its expectation over batches is the gradient of the mean error."""
     value, g = run.net._run.error_and_gradient(theta, batch.x, batch.t, batch.s)
     if not math.isfinite(value):
-        raise diverged(run, epoch, f"E became {value} in batch {k + 1} of {steps}", _advice(options))
+        raise diverged(run, epoch, f"E became {value} in batch {k + 1} of {steps}", _advice(options), at=(theta, batch))
     g = g * (len(part) / (len(batch) * part.total))
     if options.l2:
         g += options.l2 * theta
     if options.clip_norm is not None:
-        norm = math.sqrt((g @ g).item())
+        norm = math.sqrt((g * g).sum().item())  # no product of BLAS, whose bits depend on its threads
         if norm > options.clip_norm:
             g *= options.clip_norm / norm
     return value, g

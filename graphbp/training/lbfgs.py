@@ -1,8 +1,19 @@
-"""L-BFGS by SciPy's L-BFGS-B, in segments of a fixed number of iterations.
+r"""L-BFGS that does not notice units, with exact Newton steps where they are affordable.
 
-SciPy keeps its memory of steps to itself, so a run could not be resumed in the middle of one call.  Every `restart_every` iterations
-the call is ended and a new one starts from the weights alone; checkpoints are written there only, and so a resumed run passes
-through the same segments, to the same bits, as one that was never stopped (and as one without checkpoints).
+    p = −D⁻¹ Ĥ D⁻¹ g,     Ĥ from the last `memory` pairs ŝ = D s, ŷ = D⁻¹ y  (Nocedal & Wright 2006, algorithm 7.4)
+
+D is the diagonal of `Objective.units`, looked up again after 1, 2, 4, 8, ... iterations (the pairs are then rescaled, nothing is
+forgotten), so θ, X and T may be given in any units.  Diagonal scaling does not help where columns are nearly dependent.  There, and to
+know where the minimum is, W ≤ 500 parameters have `newton`: tried after 1, 2, 4, 8, ... iterations, kept while it does well, and asked
+before a run is called converged.
+
+What ends a run, and what it is called:
+
+* converged: the decrement (L-BFGS's own ½ gᵀĤg, or Newton's) is below `tolerance` of F, or below what rounding hides;
+* stopped at a saddle point; stopped, since the classes are separable and F has no minimum (`separable`);
+* stalled: no step length lowers F, and there is no Hessian to say that it is a minimum.
+
+Invariant: everything that the next iteration depends on is in `_state`, so a run resumes at any iteration to the same bits.
 """
 
 from __future__ import annotations
@@ -11,82 +22,260 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from graphbp.threads import single_threaded_blas
+from graphbp.training.line_search import search
 from graphbp.training.loop import Run, diverged
+from graphbp.training.newton import DAMPINGS, NewtonModel, newton_model
+from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.options import LBFGS
+from graphbp.training.places import no_minimum
+from graphbp.training.separable import separable
 
 __all__ = ["lbfgs"]
 
-Vector = npt.NDArray[np.float64]
+IN_A_ROW = 3
+"""Iterations that must promise little before L-BFGS's own estimate is believed."""
+FLAT_TRIED = 4
+REACH = 4.0
+"""A line search begins within this many times |D θ| (anywhere from θ = 0)."""
+SMALLEST = 1e-290
+"""F below this has lost digits to underflow."""
 
 
 def lbfgs(run: Run, options: LBFGS) -> None:
-    """Run segments until the run is done or converged."""
+    """Run iterations until the run is done or converged."""
+    with single_threaded_blas():
+        descent = _Descent(run, options)
     while not run.done:
-        if _segment(run, options):
+        with single_threaded_blas():
+            point = descent.next()
+        if point is None:
+            run.save()
             return
+        if run.end_epoch(descent.objective.backend_theta(point.theta), point.error, descent.state()):
+            break
+    if not run.history.reason:
+        run.history.reason = descent.budget_used()
 
 
-def _segment(run: Run, options: LBFGS) -> bool:
-    """Up to `restart_every` iterations; True where the run must stop."""
-    from scipy import optimize
+class _Descent:
+    """The point where a run stands, and what it remembers."""
 
-    objective = _Objective(run, options.l2)
-    first = run.now.epoch
-    stop = min(options.restart_every * (first // options.restart_every + 1), run.settings.epochs)
-    must_stop = False
+    def __init__(self, run: Run, options: LBFGS) -> None:
+        self._run, self._o = run, options
+        self.objective = Objective(run, options.l2)
+        self._point = self.objective(np.asarray(run.net._backend.to_numpy(run.now.theta), np.float64))
+        _require_representable(run, self._point)
+        self._units = np.zeros(len(self._point.theta))
+        self._pairs: list[tuple[Vector, Vector]] = []
+        self._widest = np.zeros(len(self._point.theta))
+        """The largest that D has been: what a saturated unit has forgotten of its units."""
+        self._hidden = 0.0
+        self._small = 0
+        """Iterations in a row after which so little was left to fall that the run may end."""
+        self._newton_works = False
+        if run.now.state:
+            self._restore()
 
-    def after_iteration(intermediate_result: Any) -> None:
-        nonlocal must_stop
-        theta = objective.to_backend(intermediate_result.x)
-        error = float(intermediate_result.fun) - objective.penalty(np.asarray(intermediate_result.x))
-        must_stop = run.end_epoch(theta, error, {}, save=(run.now.epoch + 1) % options.restart_every == 0)
-        if must_stop or run.now.epoch >= stop:
-            raise StopIteration
+    def state(self) -> dict[str, Any]:
+        """Arrays that are never written to again."""
+        pairs = {f"step.{i}": s for i, (s, _) in enumerate(self._pairs)} | {
+            f"change.{i}": y for i, (_, y) in enumerate(self._pairs)
+        }
+        return {
+            "units": self._units,
+            "widest": self._widest,
+            "numbers": np.array([self._hidden, self._small, self._newton_works]),
+            **pairs,
+        }
 
-    start = np.asarray(run.net._backend.to_numpy(run.now.theta), np.float64)
-    if not math.isfinite(objective(start)[0]):
-        raise diverged(run, first + 1, "E is not finite at the starting weights", "Start from smaller weights, or scale X")
-    limits = {"maxcor": options.memory, "ftol": options.tolerance, "gtol": options.gradient_tolerance}
-    limits |= {"maxiter": options.restart_every + 1, "maxfun": 100 * options.restart_every}
-    minimize: Any = optimize.minimize
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", callback=after_iteration, options=limits)
-    if must_stop or run.now.epoch >= stop:
-        return must_stop
-    converged = bool(result.success)
-    if not converged and run.now.epoch > first:
-        return False  # the line search failed with an old memory: try again from here with a fresh one
-    if not converged:
-        why = f"no further progress: {result.message}"
-    elif float(np.abs(result.jac).max()) <= options.gradient_tolerance:
-        why = "converged: the gradient vanishes within gradient_tolerance"
-    else:
-        why = "converged: F falls by less than tolerance in an iteration"
-    run.end(why)
-    run.save()
-    return True
+    def _restore(self) -> None:
+        held = self._run.now.state
+        self._units, self._widest = held["units"], held["widest"]
+        self._hidden, self._small, self._newton_works = float(held["numbers"][0]), int(held["numbers"][1]), bool(held["numbers"][2])
+        self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range((len(held) - 3) // 2)]
+
+    # -- one iteration -----------------------------------------------------------------------------------------------------
+
+    def next(self) -> Point | None:
+        """The next point; None where the run has ended, and why is said."""
+        k, g = self._run.now.epoch, self._point.gradient
+        if _doubled(k) or bool(((self._units == 0) & (g != 0)).any()):
+            self._look_up_units()
+        if self._o.restart_every and k % self._o.restart_every == 0:
+            self._pairs = []
+        if not g.any():
+            return self._at_rest()
+        if self._point.error <= self.objective.eps and (found := self._separable([])):
+            return self._end(f"stopped at F = {self._point.value:.3g}: {found}")
+        asked = self._newton_due(k)
+        point = self._newton() if asked else None
+        if point is None and not self._run.finished:
+            point = self._quasi_newton(asked)
+        if point is not None:
+            self._point = point
+        return point
+
+    def _end(self, reason: str) -> Point | None:
+        """End the run: there is no next point."""
+        self._run.end(reason)
+        return None
+
+    def _at_rest(self) -> Point | None:
+        model = newton_model(self.objective, self._point) if self.objective.has_hessian else None
+        if model is not None:
+            return self._verdict(model, "the gradient is zero")
+        return self._end(self._place(None) or "converged: the gradient is zero")
+
+    def _look_up_units(self) -> None:
+        """D at this point; the pairs are expressed in it."""
+        before, g = self._units, self._point.gradient
+        units = self.objective.units(self._point)
+        least = np.abs(g) / math.sqrt(2 * self.objective.magnitude(self._point) or 1.0)
+        units = np.where((units == 0) & (g != 0), least, units)
+        kept = (before > 0) & (units > 0)
+        ratio = np.where(kept, units, 0.0) / np.where(kept, before, 1.0)
+        back = np.where(kept, before, 0.0) / np.where(kept, units, 1.0)
+        self._pairs = [pair for s, y in self._pairs if _curved(*(pair := (s * ratio, y * back)))]
+        self._units, self._widest = units, np.maximum(self._widest, units)
+        self._hidden = self.objective.resolution(self._point)
+
+    def _scaled(self, gradient: Vector) -> Vector:
+        return np.asarray(np.divide(gradient, self._units, out=np.zeros_like(gradient), where=self._units > 0))
+
+    def _quasi_newton(self, asked: bool) -> Point | None:
+        g = self._scaled(self._point.gradient)
+        p = -_product(self._pairs, g)
+        level = self.objective.magnitude(self._point)
+        flat = float(np.abs(g).max()) <= self._o.gradient_tolerance * math.sqrt(2 * level)
+        low = -0.5 * float(p @ g) <= max(self._o.tolerance * level, self._hidden)
+        self._small = self._small + 1 if flat or low else 0
+        if self._small >= IN_A_ROW or (self._small and self.objective.has_hessian and not asked):
+            why = "the gradient vanishes within gradient_tolerance" if flat else "F is expected to fall by less than tolerance"
+            return self._settle(f"converged: {why}", asked)
+        point = self._along(p, g) or (self._along(-g, g) if self._pairs else None)
+        if point is None:
+            return self._settle("stalled: no step, however short, lowers F by more than rounding hides", asked)
+        s, y = (point.theta - self._point.theta) * self._units, self._scaled(point.gradient - self._point.gradient)
+        if _curved(s, y):
+            self._pairs = [*self._pairs, (s, y)][-self._o.memory :]
+        return point
+
+    def _along(self, p: Vector, g: Vector) -> Point | None:
+        """The line search from here along D⁻¹ p."""
+        start, direction = self._point, self._scaled(p)
+        reach = REACH * float(np.linalg.norm(self._widest * start.theta)) or math.inf
+        first = min(1.0, reach / float(np.linalg.norm(self._widest * direction)))
+
+        def slope(point: Point) -> float:
+            return float(self._scaled(point.gradient) @ p)
+
+        return search(lambda a: self.objective(start.theta + a * direction), slope, start, first, self._hidden)
+
+    def _settle(self, reason: str, asked: bool) -> Point | None:
+        """Ask Newton before the run ends, where it can be and was not just now."""
+        if self.objective.has_hessian and not asked:
+            point = self._newton()
+            if point is not None or self._run.finished:
+                return point
+        found = self._separable([self._point.theta])
+        return self._end(f"stopped at F = {self._point.value:.6g}: {found}" if found else self._place(None) or reason)
+
+    # -- Newton ------------------------------------------------------------------------------------------------------------
+
+    def _newton_due(self, epoch: int) -> bool:
+        return self.objective.has_hessian and (self._newton_works or (epoch > 0 and _doubled(epoch)))
+
+    def _newton(self) -> Point | None:
+        """A Newton step.  None where none lowers F: either the run has then ended, or L-BFGS goes on."""
+        near, self._newton_works = self._small > 0 and self._newton_works, False
+        model = newton_model(self.objective, self._point)
+        if model is None:
+            return None
+        self._hidden = self.objective.resolution(self._point)
+        decrement = model.decrement(self._point.gradient)
+        small = decrement <= max(self._o.tolerance * self.objective.magnitude(self._point), self._hidden)
+        point = None if small and near else self._damped(model, decrement)
+        if point is None:
+            return self._verdict(model, "the Newton step promises less than tolerance or rounding") if small else None
+        self._small = int(small)
+        return point
+
+    def _damped(self, model: NewtonModel, decrement: float) -> Point | None:
+        """The first of ever more damped steps that lowers F, or, where rounding hides that, the gradient."""
+        start = self._point
+        for damping in DAMPINGS if decrement > self._hidden else DAMPINGS[:1]:
+            p = model.step(start.gradient, damping)
+            new = self.objective(start.theta + p)
+            promised = -0.5 * float(start.gradient @ p)
+            if not new.finite:
+                continue
+            fallen = start.value - new.value
+            if fallen >= 1e-4 * promised > 0 and fallen > self._hidden:
+                self._newton_works = fallen >= 0.25 * promised
+                return new
+            if -fallen <= self._hidden and model.decrement(new.gradient) <= 0.25 * decrement:
+                self._newton_works = True
+                return new
+        return None
+
+    def _verdict(self, model: NewtonModel, why: str) -> Point | None:
+        """End the run where no Newton step leads on, and say what this place is."""
+        flat = model.flat()
+        directions = [model.step(self._point.gradient), *(flat / model.scale[:, None]).T[:FLAT_TRIED]]
+        if found := self._separable(directions):
+            return self._end(f"stopped at F = {self._point.value:.6g}: {found}")
+        more = f"; F is flat in {flat.shape[1]} of {len(flat)} directions" if flat.shape[1] else ""
+        return self._end(self._place(model) or f"converged: {why}{more}")
+
+    def _place(self, model: NewtonModel | None) -> str:
+        place = no_minimum(self._run, self.objective, self._point.theta, model)
+        return f"stopped {place}" if place else ""
+
+    # -- words -------------------------------------------------------------------------------------------------------------
+
+    def _separable(self, directions: list[Vector]) -> str:
+        return "" if self._o.l2 else separable(self._run.problem, self.objective.backend_theta, self._point.theta, directions)
+
+    def budget_used(self) -> str:
+        """What to say where the epochs have run out."""
+        found = self._separable([])
+        return f"all {self._run.settings.epochs} epochs done" + (f"; {found}" if found else ", not converged")
 
 
-class _Objective:
-    """θ ↦ (F, ∇F) in float64, with a wall where F is not finite, so that the line search turns back."""
+def _doubled(epoch: int) -> bool:
+    """0, 1, 2, 4, 8, ..."""
+    return epoch & (epoch - 1) == 0
 
-    def __init__(self, run: Run, l2: float) -> None:
-        self._run, self._l2 = run, l2
-        self._last: tuple[float, Vector] | None = None
 
-    def to_backend(self, theta: npt.ArrayLike) -> Any:
-        return self._run.net._backend.asarray(np.array(theta, self._run.net.dtype), self._run.net.dtype)
+def _curved(s: Vector, y: Vector) -> bool:
+    return bool(float(s @ y) > 1e-12 * float(np.linalg.norm(s)) * float(np.linalg.norm(y)) > 0)
 
-    def penalty(self, theta: Vector) -> float:
-        return 0.5 * self._l2 * float(theta @ theta)
 
-    def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        problem = self._run.problem
-        error, gradient = problem.mean_error_and_gradient(self.to_backend(theta), problem.training)
-        value = error + self.penalty(theta)
-        g = np.asarray(self._run.net._backend.to_numpy(gradient), np.float64) + self._l2 * theta
-        if self._last is not None and not (math.isfinite(value) and np.isfinite(g).all()):
-            return self._last[0] + 1e6 * (1 + abs(self._last[0])), -self._last[1]
-        self._last = value, g
-        return value, g
+def _product(pairs: list[tuple[Vector, Vector]], g: Vector) -> Vector:
+    """Ĥ g by the two loops, from γ I with γ of the newest pair."""
+    q, steps = g.copy(), []
+    for s, y in reversed(pairs):
+        rho = 1 / float(s @ y)
+        alpha = rho * float(s @ q)
+        q -= alpha * y
+        steps.append((s, y, rho, alpha))
+    if pairs:
+        s, y = pairs[-1]
+        q *= float(s @ y) / float(y @ y)
+    for s, y, rho, alpha in reversed(steps):
+        q += (alpha - rho * float(y @ q)) * s
+    return q
+
+
+def _require_representable(run: Run, point: Point) -> None:
+    """Refuse a start where E or its gradient leaves float64."""
+    first, training = run.now.epoch + 1, run.problem.training
+    if not point.finite:
+        what = "E or its gradient is not finite at the starting weights"
+        raise diverged(run, first, what, "Start from smaller weights, or scale X and T", at=(run.now.theta, training))
+    if abs(point.value) < SMALLEST and point.gradient.any() and not run.now.epoch:
+        largest = float(np.abs(run.net._backend.to_numpy(training.t)).max())
+        what = f"E = {point.value:.3g} is so small that its digits underflow (the largest target is {largest:.3g})"
+        raise diverged(run, first, what, "Give T in larger units")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.threads import single_threaded_blas
 from graphbp.training.history import History
 from graphbp.training.problem import Problem
-from graphbp.training.tangent import Residuals, Tangent, tangent
+from graphbp.training.tangent import Residuals, Tangent, safe, tangent
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -72,29 +73,38 @@ class LeastSquaresFit(History):
 
     def describe(self, problem: Problem, method: str) -> None:
         """Fill in parameters, errors and residuals from the network as it stands."""
+        with single_threaded_blas():
+            self._describe(problem, method)
+
+    def _describe(self, problem: Problem, method: str) -> None:
         residuals = Residuals(problem)
         theta = np.array(problem.net.weights, np.float64)
         r = residuals(theta)
         self.names = parameter_names(problem.net)
         self.parameters = theta
-        self.residual_sum_of_squares = float(r @ r)
+        self.residual_sum_of_squares = float(r @ r) * residuals.unit * residuals.unit
         self.degrees_of_freedom = residuals.count - len(theta)
-        model = tangent(method, residuals, theta, r) if np.isfinite(r).all() else None
-        inverse = self._inverse(model)
-        self.covariance = np.full((len(theta),) * 2, math.nan) if inverse is None else self.residual_standard_deviation**2 * inverse
-        self.standard_errors = np.sqrt(self.covariance.diagonal())
+        half = self._half(tangent(method, residuals, theta, r) if np.isfinite(r).all() else None)
+        self.covariance, self.standard_errors = np.full((len(theta),) * 2, math.nan), np.full(len(theta), math.nan)
+        if half is not None:
+            # r and J are in the same units, so the product of s² and (JᵀJ)⁻¹ is in those of θ alone
+            half = half * math.sqrt(float(r @ r) / self.degrees_of_freedom)
+            size = safe(np.abs(half).max(axis=1))
+            self.standard_errors = size * np.linalg.norm(half / size[:, None], axis=1)
+            self.covariance = half @ half.T
 
-    def _inverse(self, model: Tangent | None) -> Vector | None:
+    def _half(self, model: Tangent | None) -> Vector | None:
+        """L with L Lᵀ = (JᵀJ)⁻¹, or None, with a note that says why."""
         if self.degrees_of_freedom <= 0:
             self.note = f"no standard errors: {len(self.parameters)} parameters leave no degrees of freedom"
             return None
         if model is None:
             self.note = "no standard errors: ∂y/∂θ is not finite"
             return None
-        inverse = model.inverse()
-        if inverse is None:
+        half = model.half()
+        if half is None:
             self.note = f"no standard errors: the data do not {self._undetermined(model)}"
-        return inverse
+        return half
 
     def _undetermined(self, model: Tangent) -> str:
         """What is wrong with the columns of J, by the parameters' names."""
@@ -127,7 +137,9 @@ class LeastSquaresFit(History):
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = self.standard_errors / np.abs(self.parameters)
         rows = zip(self.names, self.parameters, self.standard_errors, relative, strict=True)
-        lines += [f"  {n:{width}s} {v:18.10g} {e:16.8g} {q:10.2%}" for n, v, e, q in list(rows)[:_ROWS]]
+        for n, v, e, q in list(rows)[:_ROWS]:
+            known = f"{e:16.8g} {q:10.2%}" if math.isfinite(e) else f"{'-':>16s} {'-':>10s}"
+            lines.append(f"  {n:{width}s} {v:18.10g} {known}")
         if len(self.names) > _ROWS:
             lines.append(f"  ... {len(self.names) - _ROWS} more")
         lines.append(

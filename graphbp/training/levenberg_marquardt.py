@@ -10,7 +10,8 @@ It ends where r is orthogonal to the tangent plane, measured in standard errors 
     (|Qᵀr| / √W) / (|r| / √(N K − W)) ≤ tolerance
 
 means that the parameters are within about `tolerance` standard errors of the minimum.  Where rounding hides the fall of |r|² before
-that, Gauss-Newton steps go on for as long as the offset still falls.
+that, Gauss-Newton steps go on for as long as the offset still falls.  The tangent plane says nothing of units that every sample
+saturates, nor of saddle points, so a place is asked for both (`places`) before it is called converged.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from typing import Any
 import numpy as np
 
 from graphbp.exceptions import NotSupportedError
+from graphbp.threads import single_threaded_blas
 from graphbp.training.loop import Run, diverged
+from graphbp.training.objective import Objective
 from graphbp.training.options import LevenbergMarquardt
-from graphbp.training.tangent import Residuals, Tangent, Vector, tangent
+from graphbp.training.places import no_minimum
+from graphbp.training.tangent import Residuals, Tangent, Vector, safe, tangent
 
 __all__ = ["levenberg_marquardt", "relative_offset", "require_least_squares"]
 
-UNRESOLVED = 1e-13
-"""A fall of |r|² relatively below this is rounding."""
+UNRESOLVED = 450.0
+"""A fall of |r|² relatively below this many roundings is rounding."""
+HIDDEN_OFFSET = 1e-6
+"""Standard errors that a run may stop short of the minimum, where rounding lets no step be seen, and still be called converged."""
 
 
 def require_least_squares(net: Any) -> None:
@@ -50,43 +56,123 @@ def require_least_squares(net: Any) -> None:
 
 def levenberg_marquardt(run: Run, options: LevenbergMarquardt) -> None:
     """Run accepted steps until the run is done or converged."""
-    residuals = Residuals(run.problem)
-    theta = np.array(run.net._backend.to_numpy(run.now.theta), np.float64)
-    r = residuals(theta)
-    model = tangent(options.method, residuals, theta, r) if np.isfinite(r).all() else None
-    if model is None:
-        raise diverged(run, run.now.epoch + 1, "y or ∂y/∂θ is not finite at the starting weights", "Start from other weights")
-    scale, radius = _state(run, model, theta, options)
+    with single_threaded_blas():
+        search = _Search(run, options)
     while not run.done:
-        if _converged(run, residuals, model, r, options):
-            return
-        moved = _improve(run, residuals, model, theta, r, scale, radius, options.method)
-        if moved is None:
-            run.end("converged: rounding hides any further fall of the residuals")
+        with single_threaded_blas():
+            moved = search.next()
+        if not moved:
             run.save()
             return
-        theta, r, model, radius = moved
-        if radius == 0:
-            run.end("stalled: no step, however short, lowers the residuals")
-            run.save()
+        if run.end_epoch(*search.epoch()):
             return
-        dtype = run.net.dtype
-        scale = np.maximum(scale, model.norms).astype(dtype)
-        radius = float(np.asarray(radius, dtype))
-        error = 0.5 * float(r @ r) / run.problem.training.total
-        state = {"scale": scale, "radius": np.array([radius], dtype)}
-        if run.end_epoch(run.net._backend.asarray(theta.astype(dtype), dtype), error, state):
-            return
-        scale = np.asarray(scale, np.float64)
 
 
-def _state(run: Run, model: Tangent, theta: Vector, options: LevenbergMarquardt) -> tuple[Vector, float]:
-    """D and Δ, of the snapshot or to begin with."""
-    if run.now.state:
-        held = {name: np.asarray(run.net._backend.to_numpy(a), np.float64) for name, a in run.now.state.items()}
-        return held["scale"], float(held["radius"][0])
-    scale = np.where(model.norms > 0, model.norms, 1.0)
-    return scale, options.initial_radius * (float(np.linalg.norm(scale * theta)) or 1.0)
+class _Search:
+    """Where a run stands: θ, r, the tangent there, D and Δ."""
+
+    def __init__(self, run: Run, options: LevenbergMarquardt) -> None:
+        self._run, self._o = run, options
+        self._residuals = Residuals(run.problem)
+        self._theta = np.array(run.net._backend.to_numpy(run.now.theta), np.float64)
+        self._r = self._residuals(self._theta)
+        self._unresolved = UNRESOLVED * float(np.finfo(run.net.dtype).eps)
+        if not math.isfinite(self._error()):
+            what = "y or E is not finite at the starting weights"
+            at = run.now.theta, run.problem.training
+            raise diverged(run, run.now.epoch + 1, what, "Start from other weights, or scale X and T", at=at)
+        model = tangent(options.method, self._residuals, self._theta, self._r)
+        if model is None:
+            raise diverged(run, run.now.epoch + 1, "∂y/∂θ is not finite at the starting weights", "Start from other weights")
+        self._model, self._scale = model, model.norms
+        here = float(np.linalg.norm(self._scale * self._theta)) or float(np.linalg.norm(self._r))
+        self._radius = options.initial_radius * (here or 1.0)
+        if run.now.state:
+            self._scale, self._radius = run.now.state["scale"], float(run.now.state["radius"][0])
+
+    def _error(self) -> float:
+        """The mean error: ½ |r|² / Σ_n s_n, r in the units that it was divided by."""
+        unit = self._residuals.unit
+        return 0.5 * float(self._r @ self._r) * unit / self._run.problem.training.total * unit
+
+    def epoch(self) -> tuple[Any, float, dict[str, Any]]:
+        """What `Run.end_epoch` takes: θ, the mean error and the state."""
+        dtype = self._run.net.dtype
+        state = {"scale": self._scale, "radius": np.array([self._radius])}
+        return self._run.net._backend.asarray(self._theta.astype(dtype), dtype), self._error(), state
+
+    def next(self) -> bool:
+        """Take a step; False where the run has ended, and why is said."""
+        if self._vanishes():
+            self._run.end("converged: the residuals vanish within rounding")
+        elif relative_offset(self._model, self._r, self._residuals.count) <= self._o.tolerance:
+            self._stop("the residuals are orthogonal to the tangent plane")
+        else:
+            self._improve()
+        return not self._run.finished
+
+    def _vanishes(self) -> bool:
+        length = float(np.linalg.norm(self._r))
+        return length == 0 or length <= self._residuals.rounding(self._theta, self._r)
+
+    def _stop(self, why: str) -> None:
+        """End the run, and say whether this place is a minimum."""
+        objective = Objective(self._run, 0.0)
+        place = no_minimum(self._run, objective, self._theta)
+        self._run.end(f"stopped {place}" if place else f"converged: {why}")
+
+    def _improve(self) -> None:
+        """Find the next θ, r, tangent and Δ, or end the run where rounding hides any gain or steps shrink to nothing."""
+        theta, r, scale = self._theta, self._r, safe(self._scale)
+        least = np.finfo(np.float64).eps * float(np.linalg.norm(scale * theta))
+        hidden, shrunk, damping = self._unresolved * float(r @ r), False, 0.0
+        while True:
+            step = self._model.step(scale, self._radius, damping)
+            damping = step.damping
+            if step.predicted <= hidden and damping and not shrunk:
+                self._radius *= 10  # it is the radius that makes the gain small, not rounding
+                continue
+            new_theta = (theta + step.p).astype(self._run.net.dtype).astype(np.float64)
+            new_r = self._residuals(new_theta)
+            finite = bool(np.isfinite(new_r).all())
+            if step.predicted <= hidden:
+                if not (finite and self._polished(new_theta, new_r)):
+                    self._unresolvable(shrunk)
+                return
+            gain = float((r - new_r) @ (r + new_r)) / step.predicted if finite else -math.inf
+            new_model = tangent(self._o.method, self._residuals, new_theta, new_r) if gain > 1e-4 else None
+            gain = min(gain, 0.0) if new_model is None else gain
+            self._radius = _new_radius(self._radius, step.length, damping, gain)
+            if new_model is not None:
+                self._move(new_theta, new_r, new_model)
+                return
+            shrunk = True
+            if self._radius <= least:
+                self._unresolvable(shrunk)
+                return
+
+    def _move(self, theta: Vector, r: Vector, model: Tangent) -> None:
+        self._theta, self._r, self._model = theta, r, model
+        self._scale = np.maximum(self._scale, model.norms)
+
+    def _polished(self, theta: Vector, r: Vector) -> bool:
+        """Take a step whose gain is rounding if the offset falls by a tenth or more."""
+        model, count = tangent(self._o.method, self._residuals, theta, r), self._residuals.count
+        if model is None or relative_offset(model, r, count) > 0.9 * relative_offset(self._model, self._r, count):
+            return False
+        self._move(theta, r, model)
+        return True
+
+    def _unresolvable(self, shrunk: bool) -> None:
+        """No step's gain can be seen.  After a Gauss-Newton step this is the minimum; after shorter and shorter ones it need not be."""
+        offset = relative_offset(self._model, self._r, self._residuals.count)
+        if not shrunk or offset <= HIDDEN_OFFSET:
+            self._stop("rounding hides any further fall of the residuals")
+        else:
+            self._run.end(
+                "stalled: no step, however short, lowers the residuals by more than rounding hides, though a step of about "
+                f"{offset:.1g} standard errors is left"
+            )
 
 
 def relative_offset(model: Tangent, r: Vector, count: int) -> float:
@@ -97,41 +183,6 @@ def relative_offset(model: Tangent, r: Vector, count: int) -> float:
     return model.explained() / length * math.sqrt(max(count - w, 1) / w)
 
 
-def _converged(run: Run, residuals: Residuals, model: Tangent, r: Vector, options: LevenbergMarquardt) -> bool:
-    if float(np.linalg.norm(r)) <= residuals.rounding():
-        run.end("converged: the residuals vanish within rounding")
-    elif relative_offset(model, r, residuals.count) <= options.tolerance:
-        run.end("converged: the residuals are orthogonal to the tangent plane")
-    if run.finished:
-        run.save()
-    return run.finished
-
-
-def _improve(
-    run: Run, residuals: Residuals, model: Tangent, theta: Vector, r: Vector, scale: Vector, radius: float, method: str
-) -> tuple[Vector, Vector, Tangent, float] | None:
-    """The next θ, r, tangent and Δ; None where rounding hides any gain; Δ = 0 where steps shrink to nothing."""
-    least = np.finfo(np.float64).eps * float(np.linalg.norm(scale * theta))
-    damping = 0.0
-    while True:
-        step = model.step(scale, radius, damping)
-        damping = step.damping
-        new_theta = (theta + step.p).astype(run.net.dtype).astype(np.float64)
-        new_r = residuals(new_theta)
-        finite = bool(np.isfinite(new_r).all())
-        if step.predicted <= UNRESOLVED * float(r @ r):
-            return _polish(residuals, model, new_theta, r, new_r, radius, method) if finite else None
-        gain = float((r - new_r) @ (r + new_r)) / step.predicted if finite else -math.inf
-        new_model = tangent(method, residuals, new_theta, new_r) if gain > 1e-4 else None
-        if new_model is None:
-            gain = min(gain, 0.0)
-        radius = _new_radius(radius, step.length, step.damping, gain)
-        if new_model is not None:
-            return new_theta, new_r, new_model, radius
-        if radius <= least:
-            return theta, r, model, 0.0
-
-
 def _new_radius(radius: float, length: float, damping: float, gain: float) -> float:
     """Shrink after a poor step, grow after a good one."""
     if gain < 0.25:
@@ -139,13 +190,3 @@ def _new_radius(radius: float, length: float, damping: float, gain: float) -> fl
     if gain > 0.75 or damping == 0:
         return max(radius, 2 * length)
     return radius
-
-
-def _polish(
-    residuals: Residuals, model: Tangent, new_theta: Vector, r: Vector, new_r: Vector, radius: float, method: str
-) -> tuple[Vector, Vector, Tangent, float] | None:
-    """Take a step whose gain is rounding if the offset falls by a tenth or more."""
-    new_model = tangent(method, residuals, new_theta, new_r)
-    if new_model is None or relative_offset(new_model, new_r, residuals.count) > 0.9 * relative_offset(model, r, residuals.count):
-        return None
-    return new_theta, new_r, new_model, radius

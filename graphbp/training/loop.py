@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import NumericalError
-from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, write_checkpoint
+from graphbp.training.cause import cause
+from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, require_replaceable, write_checkpoint
 from graphbp.training.history import History
-from graphbp.training.problem import Problem
+from graphbp.training.problem import Part, Problem
 from graphbp.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state after `epoch` epochs: θ, the optimizer's own arrays, and the best epoch so far."""
+    """The state after `epoch` epochs: θ, the optimizer's own arrays (in any dtype and memory), and the best epoch so far."""
 
     epoch: int
     theta: Array
@@ -87,8 +88,11 @@ class Run:
         self.now = Snapshot(0, net._theta.copy())
         for name in problem.metrics:
             history.metrics[name] = []
-        if settings.checkpoint is not None and settings.resume and Path(settings.checkpoint).exists():
+        if settings.checkpoint is None:
+            return
+        if settings.resume and Path(settings.checkpoint).exists():
             self._restore(settings.checkpoint)
+        require_replaceable(settings.checkpoint)
 
     @property
     def net(self) -> Network:
@@ -100,12 +104,13 @@ class Run:
         """No epoch is left to run."""
         return self.finished or self.now.epoch >= self.settings.epochs
 
-    def end_epoch(self, theta: Array, error: float, state: Mapping[str, Array], *, save: bool = True) -> bool:
-        """Record an epoch; True where the run must stop.  `save=False`: the state is not one to resume from."""
+    def end_epoch(self, theta: Array, error: float, state: Mapping[str, Array]) -> bool:
+        """Record an epoch; True where the run must stop.  `state` is kept as it is: arrays that nobody writes to again."""
         epoch = self.now.epoch + 1
         theta = theta.copy()
         if not bool(np.isfinite(self.net._backend.to_numpy(theta)).all()) or not np.isfinite(error):
-            raise diverged(self, epoch, f"the {'error' if not np.isfinite(error) else 'weights'} became infinite or NaN")
+            what = f"the {'error' if not np.isfinite(error) else 'weights'} became infinite or NaN"
+            raise diverged(self, epoch, what, at=(theta, self.problem.training))
         validation = self.problem.validation
         held_out = None if validation is None else self.problem.mean_error(theta, validation)
         measured = self.problem.measure(theta)
@@ -114,10 +119,10 @@ class Run:
         if value < best[1] - self.settings.min_improvement:
             best = epoch, value, theta
         self._append(epoch, error, held_out, measured)
-        self.now = Snapshot(epoch, theta, {name: array.copy() for name, array in state.items()}, *best)
+        self.now = Snapshot(epoch, theta, dict(state), *best)
         self.history.best_epoch = best[0]
         self.net.weights = theta
-        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history), save)
+        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history))
 
     def _append(self, epoch: int, error: float, held_out: float | None, measured: Mapping[str, float]) -> None:
         history = self.history
@@ -129,11 +134,11 @@ class Run:
         history.seconds.append(self._earlier + time.perf_counter() - self._began)
         history.epoch.append(epoch)
 
-    def _after_epoch(self, event: EpochEnd, save: bool) -> bool:
+    def _after_epoch(self, event: EpochEnd) -> bool:
         patience, epoch = self.settings.patience, event.epoch
         if patience is not None and epoch - self.now.best_epoch >= patience:
             self.end(f"no improvement for {patience} epochs")
-        if save and (self.finished or epoch % self.settings.checkpoint_every == 0 or epoch == self.settings.epochs):
+        if self.finished or epoch % self.settings.checkpoint_every == 0 or epoch == self.settings.epochs:
             self.save()
         held_out = "" if event.validation_error is None else f"  validation {event.validation_error:.4g}"
         shown = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
@@ -164,7 +169,8 @@ class Run:
         for column in (history.error, history.validation_error, history.seconds, *history.metrics.values()):
             del column[epoch:]
         history.best_epoch = self.now.best_epoch
-        history.reason = "interrupted; the network has the weights of the last finished epoch"
+        if not self.finished:
+            history.reason = "interrupted; the network has the weights of the last finished epoch"
 
     # -- checkpoint ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +200,7 @@ class Run:
         def to_backend(array: Any) -> Array:
             return self.net._backend.asarray(array, self.net.dtype)
 
-        state = {name.removeprefix("state."): to_backend(a) for name, a in arrays.items() if name.startswith("state.")}
+        state = {name.removeprefix("state."): a for name, a in arrays.items() if name.startswith("state.")}
         best = to_backend(arrays["best_theta"]) if "best_theta" in arrays else None
         epoch, best_epoch = int(record["epoch"]), int(record["best_epoch"])
         self.now = Snapshot(epoch, to_backend(arrays["theta"]), state, best_epoch, float(arrays["best_value"]), best)
@@ -209,9 +215,14 @@ class Run:
         self.net.weights = self.now.theta
 
 
-def diverged(run: Run, epoch: int, what: str, advice: str = "") -> NumericalError:
-    """The error of a run whose numbers left the finite; the network keeps the last finished epoch's weights."""
+def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Array, Part] | None = None) -> NumericalError:
+    """The error of a run whose numbers left the finite; the network keeps the last finished epoch's weights.
+
+    `at` is (θ, the samples) where that happened: the unit and the sample are then named.
+    """
     kept = f"epoch {epoch - 1}" if epoch > 1 else "the start"
+    found = "" if at is None else cause(run.net, *at)
     return NumericalError(
-        f"epoch {epoch} of {run.history.optimizer}: {what}; the network keeps the weights of {kept}. {advice}".rstrip()
+        f"epoch {epoch} of {run.history.optimizer}: {what}{f' ({found})' if found else ''}; the network keeps the weights of "
+        f"{kept}. {advice}".rstrip()
     )

@@ -110,26 +110,29 @@ class Adam(MiniBatch):
 
 @dataclass(frozen=True, kw_only=True)
 class LBFGS(Options):
-    """SciPy's L-BFGS-B on the whole training set; an epoch is an iteration.
+    """L-BFGS on the whole training set, with exact Newton steps where W ≤ 500; an epoch is an iteration.
+
+    Both tolerances are relative, so units of X, T and θ change nothing.  Where a Hessian is affordable a Newton step has the last word.
 
     l2 : the penalty ½ l2 |θ|².
     memory : pairs of steps and gradient changes kept.
-    restart_every : iterations after which the memory is dropped and, with `checkpoint`, the state is saved.
-    tolerance : stop where F falls by less than tolerance · max(|F|, 1) in an iteration.
-    gradient_tolerance : stop where no component of ∇F is larger.
+    restart_every : iterations after which the memory is dropped; None never.
+    tolerance : stop where F is expected to fall by less than this share of it (of its terms' sizes, where they may be negative).
+    gradient_tolerance : stop where no |∂F/∂θ_i| exceeds this share of √(2 F d_i), d_i the outer-product Hessian's diagonal.
     """
 
     default_epochs: ClassVar[int] = 500
     l2: float = 0.0
     memory: int = 20
-    restart_every: int = 100
+    restart_every: int | None = None
     tolerance: float = 1e-10
-    gradient_tolerance: float = 1e-7
+    gradient_tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
         self._real("l2", 0)
         self._whole("memory", 1)
-        self._whole("restart_every", 2)
+        if self.restart_every is not None:
+            self._whole("restart_every", 1)
         self._real("tolerance", 0)
         self._real("gradient_tolerance", 0)
 

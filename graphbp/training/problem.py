@@ -24,23 +24,32 @@ Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
 
 @dataclass(frozen=True)
 class Part:
-    """Checked X (N, D), T (N, K) and s (N,) or None, in the backend's memory; `total` is Σ_n s_n."""
+    """Checked X (N, D), T (N, K) and s (N,) or None, in the backend's memory; `total` is Σ_n s_n.
+
+    `rows` (N,) says which rows of the caller's X these are; None: all of them, in order.
+    """
 
     x: Array
     t: Array
     s: Array | None
     total: float
+    rows: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, index: Any) -> Part:
         """The samples of `index` (an integer array or a slice)."""
-        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index])
+        rows = np.arange(len(self))[index] if self.rows is None else self.rows[index]
+        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index], rows)
+
+    def row(self, n: int) -> int:
+        """Sample n's row in the caller's X."""
+        return n if self.rows is None else int(self.rows[n])
 
 
-def _part(x: Array, t: Array, s: Array | None) -> Part:
-    return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()))
+def _part(x: Array, t: Array, s: Array | None, rows: npt.NDArray[np.int64] | None = None) -> Part:
+    return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()), rows)
 
 
 @dataclass(frozen=True)

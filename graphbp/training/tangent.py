@@ -8,7 +8,8 @@ The minimum is p = −(JᵀJ + λ D²)⁻¹ Jᵀr with the λ ≥ 0 that makes |
 * `QRTangent` keeps the triangle of [J r], found chunk by chunk, and the singular values of R D⁻¹.  Its error grows with cond(J D⁻¹).
 * `NormalTangent` keeps JᵀJ, and factors JᵀJ + λ D² by Cholesky: much faster for many parameters, its error grows with the square.
 
-Each product and factor is computed on one thread (JᵀJ by panels of columns, side by side), so the bits do not depend on BLAS's threads.
+Who calls these stands inside `single_threaded_blas` (JᵀJ is computed by panels of columns, side by side), so that no bit depends on
+BLAS's threads.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError
 from graphbp.memory import check_memory
-from graphbp.threads import run_tasks, single_threaded_blas
+from graphbp.threads import run_tasks
 from graphbp.training.problem import Problem
 
-__all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "tangent"]
+__all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "safe", "tangent"]
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -39,13 +40,18 @@ PANEL = 256
 
 
 class Residuals:
-    """r(θ) (N·K,) and chunks of J(θ), in float64 on the host, whatever the backend and dtype."""
+    """r(θ) (N·K,) and chunks of J(θ), in float64 on the host, whatever the backend and dtype.
+
+    Both are divided by `unit`, a power of two near the largest |√s t|: no bit changes, and squares stay in float64's range.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self._net, part = problem.net, problem.training
         to_numpy = self._net._backend.to_numpy
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
         self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
+        largest = np.abs(self._t if self._root is None else self._root * self._t).max(initial=0.0)
+        self.unit = float(_power_of_two(largest))
         counted = len(part) if self._root is None else int(np.count_nonzero(self._root))
         self.count = counted * self._t.shape[1]
         """Residuals that carry weight."""
@@ -59,7 +65,7 @@ class Residuals:
         """r(θ); not finite where the network is not."""
         y = self._net._backend.to_numpy(self._net._run.forward(self._theta(theta), self._x))
         r = np.asarray(y, np.float64) - self._t
-        return np.asarray(r if self._root is None else self._root * r).ravel()
+        return np.asarray(r if self._root is None else self._root * r).ravel() / self.unit
 
     def jacobian_chunks(self, theta: Vector) -> Iterator[tuple[slice, Matrix]]:
         """(rows of r, J of these rows), in order."""
@@ -69,12 +75,15 @@ class Residuals:
             j = np.asarray(self._net._backend.to_numpy(self._net._run.weight_jacobian(at, self._x[start:stop])), np.float64)
             if self._root is not None:
                 j = j * self._root[start:stop, :, None]
-            yield slice(start * k, stop * k), j.reshape((stop - start) * k, -1)
+            yield slice(start * k, stop * k), j.reshape((stop - start) * k, -1) / self.unit
 
-    def rounding(self) -> float:
-        """|r| below which nothing is left but the rounding of y and t."""
+    def rounding(self, theta: Vector, r: Vector) -> float:
+        """|r| below which nothing is left but rounding: of y and t, and of θ (its last bits moved)."""
         root = 1.0 if self._root is None else self._root
-        return float(np.finfo(self._net.dtype).eps) * float(np.linalg.norm(root * self._t))
+        eps = float(np.finfo(self._net.dtype).eps)
+        signs = np.where(np.arange(len(theta)) % 2, 1.0, -1.0)
+        moved = [float(np.linalg.norm(self(theta * (1 + 2 * eps * k * signs)) - r)) for k in (1, -1)]
+        return max(eps * float(np.linalg.norm(root * self._t / self.unit)), *(m for m in moved if math.isfinite(m)), 0.0)
 
 
 class Step:
@@ -85,12 +94,12 @@ class Step:
 
 
 class Tangent:
-    """What both forms share: the columns' norms and Jᵀr."""
+    """What both forms share: the columns' norms, and what the columns are divided by."""
 
     norms: Vector
     """|J_i|, (W,)."""
-    slope: Vector
-    """Jᵀr, (W,)."""
+    _column: Vector
+    """Powers of two, near each column's largest component, that columns are divided by: their squares neither over- nor underflow."""
 
     def explained(self) -> float:
         """|Q ᵀ r|: how much of r lies in the tangent plane; 0 at a minimum."""
@@ -100,8 +109,8 @@ class Tangent:
         """The minimum of the model within |D p| ≤ Δ (to a tenth of Δ); `guess` is a λ to begin the search at."""
         raise NotImplementedError
 
-    def inverse(self) -> Matrix | None:
-        """(JᵀJ)⁻¹, or None where the columns of J are dependent to working precision."""
+    def half(self) -> Matrix | None:
+        """L with L Lᵀ = (JᵀJ)⁻¹, or None where the columns of J are dependent to working precision."""
         raise NotImplementedError
 
     def weakest(self) -> Vector:
@@ -109,7 +118,15 @@ class Tangent:
         raise NotImplementedError
 
 
-def _safe(norms: Vector) -> Vector:
+def _power_of_two(size: npt.ArrayLike) -> Any:
+    """The power of two below each size; 1 for 0 and for what is not finite."""
+    size = np.asarray(size, np.float64)
+    usable = np.isfinite(size) & (size > 0)
+    exponent = np.frexp(np.where(usable, size, 1.0))[1] - 1
+    return np.where(usable, np.ldexp(1.0, np.maximum(exponent, -1000)), 1.0)
+
+
+def safe(norms: Vector) -> Vector:
     """Norms to divide by: 1 for a column of zeros."""
     return np.where(norms > 0, norms, 1.0)
 
@@ -119,55 +136,56 @@ class QRTangent(Tangent):
 
     def __init__(self, residuals: Residuals, theta: Vector, r: Vector) -> None:
         w = len(theta)
-        triangle = np.empty((0, w + 1))
+        triangle, largest = np.empty((0, w + 1)), np.zeros(w)
+        self._column = np.ones(w)
         for rows, j in residuals.jacobian_chunks(theta):
-            stacked = np.vstack([triangle, np.column_stack([j, r[rows]])])
-            _require_finite(stacked)
-            with single_threaded_blas():
-                triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > w + 1 else stacked
-        self._r, self._c = triangle[:, :w], triangle[:, w]
-        if len(triangle) == w + 1:  # the last row is [0 ρ]
-            self._r, self._c = self._r[:w], self._c[:w]
-        self.norms = np.linalg.norm(self._r, axis=0)
-        self.slope = self._r.T @ self._c
-        self._decompose(_safe(self.norms))
+            _require_finite(j)
+            largest = np.maximum(largest, np.abs(j).max(axis=0, initial=0.0))
+            column = _power_of_two(largest)
+            triangle[:, :w] *= self._column / column
+            self._column = column
+            stacked = np.vstack([triangle, np.column_stack([j / column, r[rows]])])
+            triangle = np.asarray(np.linalg.qr(stacked, mode="r")) if len(stacked) > w else stacked
+        self._r, self._c = triangle[:w, :w], triangle[:w, w]  # a row below is [0 ρ]
+        self._norms = np.linalg.norm(self._r, axis=0)
+        self.norms = self._norms * self._column
+        self._decompose(safe(self._norms))
+        self._explained = float(np.linalg.norm(self._uc[self._sound]))
 
     def _decompose(self, scale: Vector) -> None:
         self._scale = scale
-        with single_threaded_blas():
-            u, self._s, self._vt = np.linalg.svd(self._r / scale, full_matrices=False)
+        u, self._s, self._vt = np.linalg.svd(self._r / scale, full_matrices=False)
         self._uc = u.T @ self._c
         floor = np.finfo(np.float64).eps * max(self._r.shape) * self._s[0]
         self._sound = self._s > floor
 
     def explained(self) -> float:
         """|c|, its sound part."""
-        return float(np.linalg.norm(self._uc[self._sound]))
+        return self._explained
 
     def step(self, scale: Vector, radius: float, guess: float = 0.0) -> Step:
         """By the singular values: every λ costs O(W)."""
-        if not np.array_equal(scale, self._scale):
-            self._decompose(scale)
+        if not np.array_equal(scale / self._column, self._scale):
+            self._decompose(scale / self._column)
         s, c = self._s[self._sound], self._uc[self._sound]
         q = c / s
         damping = _secular(s * s, s * c, radius) if np.linalg.norm(q) > radius else 0.0
         if damping:
             q = s * c / (s * s + damping)
         length = float(np.linalg.norm(q))
-        p = -(self._vt[self._sound].T @ q) / scale
+        p = -(self._vt[self._sound].T @ q) / self._scale / self._column
         return Step(p, damping, length, float(np.sum((s * q) ** 2)) + 2 * damping * length**2)
 
-    def inverse(self) -> Matrix | None:
+    def half(self) -> Matrix | None:
         """From the factor, columns scaled to length 1."""
-        self._decompose(_safe(self.norms))
+        self._decompose(safe(self._norms))
         if len(self._s) < len(self.norms) or not self._sound.all():
             return None
-        half = self._vt.T / self._s / self._scale[:, None]
-        return np.asarray(half @ half.T)
+        return np.asarray(self._vt.T / self._s / self._scale[:, None] / self._column[:, None])
 
     def weakest(self) -> Vector:
         """The last right singular vector, or the first eigenvector."""
-        _, _, vt = np.linalg.svd(self._r / _safe(self.norms), full_matrices=True)
+        _, _, vt = np.linalg.svd(self._r / safe(self._norms), full_matrices=True)
         return np.asarray(vt[-1])
 
 
@@ -191,14 +209,20 @@ class NormalTangent(Tangent):
 
     def __init__(self, residuals: Residuals, theta: Vector, r: Vector) -> None:
         w = len(theta)
-        self._a, self.slope = np.zeros((w, w)), np.zeros(w)
+        self._a, self._slope, largest = np.zeros((w, w)), np.zeros(w), np.zeros(w)
+        self._column = np.ones(w)
         for rows, j in residuals.jacobian_chunks(theta):
             _require_finite(j)
-            self._add(j)
-            self.slope += j.T @ r[rows]
+            seen, largest = largest, np.maximum(largest, np.abs(j).max(axis=0, initial=0.0))
+            column = _power_of_two(largest)
+            ratio, self._column = np.where(seen > 0, self._column / column, 0.0), column
+            self._a *= ratio * ratio[:, None]
+            self._slope *= ratio
+            self._add(j / column)
+            self._slope += (j / column).T @ r[rows]
         self._a = np.triu(self._a) + np.triu(self._a, 1).T
-        self.norms = np.sqrt(self._a.diagonal())
-        self._length = float(np.linalg.norm(r))
+        self._norms = np.sqrt(self._a.diagonal())
+        self.norms = self._norms * self._column
 
     def _add(self, j: Matrix) -> None:
         """The upper triangle of A += jᵀj."""
@@ -211,11 +235,12 @@ class NormalTangent(Tangent):
 
     def explained(self) -> float:
         """|Jᵀr| with columns of unit length: no more than √W times |Qᵀr|, and 0 with it."""
-        return float(np.linalg.norm(self.slope / _safe(self.norms)))
+        return float(np.linalg.norm(self._slope / safe(self._norms)))
 
     def step(self, scale: Vector, radius: float, guess: float = 0.0) -> Step:
         """By Cholesky factors of A + λI, one for every λ tried; `guess` saves some."""
-        a, g = self._a / scale / scale[:, None], self.slope / scale
+        scale = scale / self._column
+        a, g = self._a / scale / scale[:, None], self._slope / scale
         least = 1e-14 * float(np.trace(a))  # Cholesky needs this much to see a singular A as positive
         low, high = -1.0, max(float(np.linalg.norm(g)) / radius, guess, least)  # low < 0: λ = 0 has not been tried
         damping = guess
@@ -234,20 +259,19 @@ class NormalTangent(Tangent):
             damping = max(newton, 0.0) if low < newton < high else inside
         else:
             raise NumericalError("levenberg_marquardt: no damping makes JᵀJ + λD² positive definite; use method='qr'")
-        return Step(-q / scale, damping, length, float(q @ (a @ q)) + 2 * damping * length**2)
+        return Step(-q / scale / self._column, damping, length, float(q @ (a @ q)) + 2 * damping * length**2)
 
-    def inverse(self) -> Matrix | None:
+    def half(self) -> Matrix | None:
         """From the factor, columns scaled to length 1."""
-        scale = _safe(self.norms)
+        scale = safe(self._norms)
         half = _cholesky(self._a / scale / scale[:, None], 0.0)
         if half is None or half.diagonal().min() ** 2 < np.finfo(np.float64).eps * len(half):
             return None
-        root = _solve(half, np.diag(1 / scale))
-        return np.asarray(root.T @ root)
+        return np.asarray(_solve(half, np.diag(1 / scale)).T / self._column[:, None])
 
     def weakest(self) -> Vector:
         """The last right singular vector, or the first eigenvector."""
-        scale = _safe(self.norms)
+        scale = safe(self._norms)
         return np.asarray(np.linalg.eigh(self._a / scale / scale[:, None])[1][:, 0])
 
 
@@ -256,8 +280,7 @@ def _cholesky(a: Matrix, damping: float) -> Matrix | None:
     damped = a.copy()
     damped.flat[:: len(a) + 1] += damping
     try:
-        with single_threaded_blas():
-            return np.asarray(np.linalg.cholesky(damped), np.float64)
+        return np.asarray(np.linalg.cholesky(damped), np.float64)
     except np.linalg.LinAlgError:
         return None
 

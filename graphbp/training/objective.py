@@ -1,0 +1,161 @@
+r"""F(θ) and all that L-BFGS asks about it: gradient, units of the parameters, Hessian, and what rounding hides.
+
+    F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²
+
+Everything here is float64 on the host, whatever backend and dtype the network has; θ is rounded to the network's dtype first.
+
+*Units.*  `units(θ)` is d_i = √(Σ_nk s_n e''_nk (∂y_nk/∂θ_i)² / Σ_n s_n + l2), the root of the outer-product Hessian's diagonal, or
+√(Σ_n s_n (∂E_n/∂θ_i)² / (2 F Σ_n s_n)) where that is more (wrong and saturated outputs have no curvature).  Where θ_i is given in
+other units (or a column of X is), d_i θ_i stays what it is, so an algorithm that sees only dθ and g/d does not notice.
+
+*Rounding.*  `resolution(θ)` moves every θ_i by its last bit, in several patterns of signs, and sees what F does beyond its slope: no
+smaller fall of F can be told from rounding here, however F was summed and whatever cancels inside the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.training.loop import Run
+
+__all__ = ["Objective", "Point", "Vector"]
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+JACOBIAN_ENTRIES = 1 << 22
+"""N·K·W up to which ∂y/∂θ is formed for the units; above, random signs give them to some 20 %."""
+SIGNS = 12
+"""Reverse sweeps with random signs."""
+HESSIAN_PARAMETERS, HESSIAN_WORK = 500, 2e9
+"""W and N·W·(M + W) up to which Newton steps are taken."""
+_NEVER_NEGATIVE = ("sum_of_squares", "binary_cross_entropy", "cross_entropy")
+JITTERS = 3
+"""Patterns of signs that θ's last bits are moved by."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """θ as the network holds it, with the mean error, F and ∇F there."""
+
+    theta: Vector
+    error: float
+    value: float
+    gradient: Vector
+
+    @property
+    def finite(self) -> bool:
+        """F and ∇F are."""
+        return math.isfinite(self.value) and bool(np.isfinite(self.gradient).all())
+
+
+class Objective:
+    """F of a run's training set."""
+
+    def __init__(self, run: Run, l2: float) -> None:
+        self._run, self.l2 = run, l2
+        self._net, self._problem, self._part = run.net, run.problem, run.problem.training
+        self.eps = float(np.finfo(self._net.dtype).eps)
+
+    def backend_theta(self, theta: Vector) -> Any:
+        """θ as the backend's array."""
+        return self._net._backend.asarray(theta.astype(self._net.dtype), self._net.dtype)
+
+    def _host(self, array: Any) -> npt.NDArray[Any]:
+        return np.asarray(self._net._backend.to_numpy(array), np.float64)
+
+    def __call__(self, theta: Vector) -> Point:
+        """F and ∇F at θ."""
+        theta = theta.astype(self._net.dtype).astype(np.float64)
+        error, gradient = self._problem.mean_error_and_gradient(self.backend_theta(theta), self._part)
+        g = self._host(gradient)
+        if not self.l2:  # where |θ|² may overflow
+            return Point(theta, error, error, g)
+        return Point(theta, error, error + 0.5 * self.l2 * float(theta @ theta), g + self.l2 * theta)
+
+    def units(self, point: Point) -> Vector:
+        """d (W,), 0 where no output depends on a parameter."""
+        level = math.sqrt(2 * self.magnitude(point)) or 1.0
+        by_output, by_error = self._output_rows(point.theta), self._error_rows(point.theta)
+        norms = np.maximum(_column_norms(by_output), _column_norms(by_error) / level) / math.sqrt(self._part.total)
+        return np.hypot(norms, math.sqrt(self.l2))
+
+    def _output_rows(self, theta: Vector) -> Matrix:
+        """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""
+        weigh, at, run = self._root_curvature(theta), self.backend_theta(theta), self._net._run
+        if self._is_small(weigh.size) and "weight_jacobian" not in run.composed:
+            return self._host(run.weight_jacobian(at, self._part.x)).reshape(weigh.size, -1) * weigh.reshape(-1, 1)
+        return self._signed(weigh.shape, lambda sign: run.vjp(at, self._part.x, self._array(weigh * sign))[1])
+
+    def _error_rows(self, theta: Vector) -> Matrix:
+        """The same of √s_n ∂E_n/∂θ_i."""
+        part, at, run = self._part, self.backend_theta(theta), self._net._run
+        root = np.ones(len(part)) if part.s is None else np.sqrt(self._host(part.s))
+        if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
+            return self._host(run.per_sample_gradient(at, part.x, part.t, self._array(root)))
+        return self._signed(root.shape, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
+
+    def _is_small(self, rows: int) -> bool:
+        return rows * self._net.n_parameters <= JACOBIAN_ENTRIES
+
+    def _array(self, values: Vector) -> Any:
+        return self._net._backend.asarray(values.astype(self._net.dtype), self._net.dtype)
+
+    def _signed(self, shape: tuple[int, ...], sweep: Callable[[Vector], Any]) -> Matrix:
+        draw = np.random.default_rng(0)
+        rows = [self._host(sweep(draw.choice([-1.0, 1.0], shape))) for _ in range(SIGNS)]
+        return np.asarray(rows) / math.sqrt(SIGNS)
+
+    def _root_curvature(self, theta: Vector) -> Vector:
+        """√(s_n |∂²e/∂y²|) (N, K), 0 where y is rounded to where that is infinite."""
+        y, t = self._host(self._net._run.forward(self.backend_theta(theta), self._part.x)), self._host(self._part.t)
+        root = np.sqrt(np.abs(self._net.error_function.d2y(y, t)))
+        if self._part.s is not None:
+            root = root * np.sqrt(self._host(self._part.s))[:, None]
+        return np.where(np.isfinite(root), root, 0.0)
+
+    def resolution(self, point: Point) -> float:
+        """What rounding hides of F."""
+        hidden = 4 * self.eps * abs(point.value)
+        draw = np.random.default_rng(0)
+        for _ in range(JITTERS):
+            near = self(point.theta * (1 + 2 * self.eps * draw.choice([-1.0, 1.0], len(point.theta))))
+            if near.finite:
+                hidden = max(hidden, abs(near.value - point.value - float(point.gradient @ (near.theta - point.theta))))
+        return hidden
+
+    def magnitude(self, point: Point) -> float:
+        """Σ_nk s_n |e_nk| / Σ_n s_n with the penalty: what "small" is relative to; F itself where no term is negative."""
+        if self._net.error_function.name in _NEVER_NEGATIVE:
+            return point.value
+        y, t = self._host(self._net._run.forward(self.backend_theta(point.theta), self._part.x)), self._host(self._part.t)
+        terms = np.abs(self._net.error_function.value(y, t)).sum(axis=1)
+        weighted = terms if self._part.s is None else terms * self._host(self._part.s)
+        size = float(weighted.sum()) / self._part.total + point.value - point.error
+        return max(size, abs(point.value)) if math.isfinite(size) else abs(point.value)
+
+    @property
+    def has_hessian(self) -> bool:
+        """W × W is cheap enough to take Newton steps."""
+        w, units = self._net.n_parameters, self._net.schedule.n_units
+        cheap = w <= HESSIAN_PARAMETERS and len(self._part) * w * (units + w) <= HESSIAN_WORK
+        return cheap and "hessian" not in self._net._run.composed
+
+    def hessian(self, point: Point) -> Matrix:
+        """∂²F/∂θ∂θ, exact."""
+        h = self._host(self._net._run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
+        return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
+
+
+def _column_norms(rows: Matrix) -> Vector:
+    """|column|, also where its square leaves float64's range; what is not finite does not count."""
+    rows = np.where(np.isfinite(rows), rows, 0.0)
+    top = np.abs(rows).max(axis=0, initial=0.0)
+    safe = np.where(top > 0, top, 1.0)
+    return np.asarray(top * np.sqrt(np.sum((rows / safe) ** 2, axis=0)))
