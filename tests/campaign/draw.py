@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .formulas import ACTIVATIONS, DOMAIN
-from .reference import roles
+from .reference import layout, roles
 
 __all__ = ["Case", "draw", "kinds_of", "targets"]
 
@@ -184,9 +184,9 @@ def _mend_softmax(g):
 def _tie(rng, g):
     """Some weights of equal shape, or biases, shared; sparse ones with the pattern copied."""
     slots = [("edge", e) for e in g.edges] + [("node", n) for n in g if "bias" in g.nodes[n]]
+    if not slots:
+        return
     for number in range(int(rng.integers(1, 3))):
-        if not slots:
-            return
         first = slots[int(rng.integers(len(slots)))]
         d0, key0 = _slot(g, first)
         alike = [slot for slot in slots if slot != first and _alike(d0[key0], *_value(g, slot), first, slot, g)]
@@ -219,18 +219,16 @@ def _alike(a, b, first, second, g):
 
 def _within(rng, g, most):
     """At most so many free parameters: edges, and then biases, are frozen until they are few."""
-    from .reference import layout
-
-    def tied(d):
-        return d.get("tie") is not None
-
-    free = [e for e in g.edges if g.edges[e].get("trainable", True) and not tied(g.edges[e])]
-    free += [n for n in g if "bias" in g.nodes[n] and g.nodes[n].get("trainable", True) and not tied(g.nodes[n])]
-    for i in rng.permutation(len(free)):
-        if layout(g)[0] <= most:
+    left, slots = layout(g)[0], [*g.edges, *(node for node in g if "bias" in g.nodes[node])]
+    for i in rng.permutation(len(slots)):
+        if left <= most:
             break
-        slot = free[i]
-        (g.edges[slot] if isinstance(slot, tuple) else g.nodes[slot])["trainable"] = False
+        edge = isinstance(slots[i], tuple)
+        d = g.edges[slots[i]] if edge else g.nodes[slots[i]]
+        if d.get("trainable", True) and "tie" not in d:
+            d["trainable"] = False
+            weight = d["weight"] if edge else np.ones(d.get("units", 1))
+            left -= weight.nnz if hasattr(weight, "tocsr") else np.size(weight)
     return g
 
 

@@ -107,12 +107,12 @@ def _entries(weight):
         csr.sum_duplicates()
         return np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr)), csr.indices.astype(int), csr.data
     array = np.atleast_2d(np.asarray(weight, float))
-    r, c = np.indices(array.shape)
-    return r.ravel(), c.ravel(), array.ravel()
+    rows, columns = array.shape
+    return np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows), array.ravel()
 
 
 def layout(g):
-    """(W, θ, edge → positions, node → positions of the bias): destinations in graph order, predecessors in theirs, then the bias."""
+    """(W, θ, edge → (rows, columns, values, positions), node → positions of the bias): destinations in graph order, predecessors in theirs, then the bias."""
     tied, edges, biases, theta = {}, {}, {}, []
 
     def place(values, attributes):
@@ -130,7 +130,8 @@ def layout(g):
     for node in g:
         for source in g.pred[node]:
             d = g.edges[source, node]
-            edges[source, node] = place(_entries(d["weight"])[2], d)
+            entries = _entries(d["weight"])
+            edges[source, node] = (*entries, place(entries[2], d))
         d = g.nodes[node]
         if d.get("bias") is not None:
             biases[node] = place(np.broadcast_to(np.asarray(d["bias"], float), (d.get("units", 1),)), d)
@@ -188,14 +189,13 @@ class Reference:
         if self.second and live:
             ha = zeros((k, self.n, self.w, self.w))
         for source in self.g.pred[node]:
-            rows, columns, values = _entries(self.g.edges[source, node]["weight"])
-            at = self.edge_at[source, node]
+            rows, columns, values, at = self.edge_at[source, node]
             values = np.asarray(values, self.dtype).astype(float)
             weight, size = np.zeros((2, k, self.units[source]))
             weight[rows, columns] = values
             size[rows, columns] = np.maximum(np.abs(values), 1e-60)  # 0 · UNKNOWN is unknown
             fan += self.units[source]
-            mix = lambda part, w=weight, z=size: Triple(*(np.tensordot(q, r, 1) for q, r in zip((w, z, z), _planes(part), strict=True)))  # noqa: E731
+            mix = lambda part, w=weight, z=size: Triple(*((q @ r.reshape(len(r), -1)).reshape(len(q), *r.shape[1:]) for q, r in zip((w, z, z), _planes(part), strict=True)))  # noqa: E731
             a += mix(self.z[source])
             if not live:
                 continue
@@ -466,7 +466,8 @@ class Reference:
         """For each unit of a node, the ascending positions in θ of its own free weights and bias."""
         out = []
         for k in range(self.units[node]):
-            at = [self.edge_at[s, node][_entries(self.g.edges[s, node]["weight"])[0] == k] for s in self.g.pred[node]]
+            edges = [self.edge_at[source, node] for source in self.g.pred[node]]
+            at = [places[rows == k] for rows, _, _, places in edges]
             if node in self.bias_at:
                 at.append(self.bias_at[node][k : k + 1])
             index = np.unique(np.concatenate([np.empty(0, int), *at]))
