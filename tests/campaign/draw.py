@@ -165,7 +165,7 @@ def _mend_roles(rng, g, named):
         sinks = [node for node in g if not g.out_degree(node) and node[0] in "hyb" and g.in_degree(node)]
         if sinks and all(g.nodes[node]["activation"] in ("identity", *_fitting(g)) for node in sinks if "activation" in g.nodes[node]):
             for node in g:
-                if node[0] != "x" and (node in sinks or g.nodes[node].get("role") != "hidden"):
+                if node[0] != "x" and g.in_degree(node) and (node in sinks or g.nodes[node].get("role") != "hidden"):
                     g.nodes[node].pop("role", None)
 
 

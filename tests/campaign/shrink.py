@@ -8,10 +8,12 @@ none does.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Iterator
 
 import numpy as np
+from scipy import sparse
 
 from .compare import examine
 from .reference import roles
@@ -29,6 +31,8 @@ def shrink(case, finding, seconds=20.0):
         except Exception:  # what the reference cannot take is no smaller case
             return None
         same = [f for f in found if (f.quantity, f.kind) == (finding.quantity, finding.kind)]
+        if "Error" in finding.kind:  # and the same message, whatever names it has
+            same = [f for f in same if _words(f.detail) == _words(finding.detail)]
         return same[0] if same else None
 
     progress = True
@@ -45,6 +49,11 @@ def shrink(case, finding, seconds=20.0):
                         case, finding, again, progress = candidate, better, True, True
                         break
     return case, finding
+
+
+def _words(message):
+    """A message without what it quotes, its numbers and shapes."""
+    return re.sub(r"'[^']*'|[\d(),. ]+", " ", message)
 
 
 def _with(case, graph=None, **changes):
@@ -118,7 +127,7 @@ def _units(case) -> Iterator:
             if np.ndim(new.get("bias", 0.0)) == 1:
                 new["bias"] = np.delete(new["bias"], k)
             for u, v in [*g.in_edges(node), *g.out_edges(node)]:
-                g.edges[u, v]["weight"] = np.delete(_dense(g.edges[u, v]["weight"]), k, 0 if v == node else 1)
+                g.edges[u, v]["weight"] = _without(g.edges[u, v]["weight"], k, 0 if v == node else 1)
             if new["units"] == 1:
                 del new["units"]
             candidate = _with(case, g)
@@ -129,8 +138,10 @@ def _units(case) -> Iterator:
             yield candidate
 
 
-def _dense(weight):
-    return weight.toarray() if hasattr(weight, "tocsr") else np.atleast_2d(np.asarray(weight))
+def _without(weight, k, axis):
+    """The weight without a row or column, sparse where it was."""
+    array = np.delete(weight.toarray() if hasattr(weight, "tocsr") else np.atleast_2d(np.asarray(weight)), k, axis)
+    return sparse.csr_array(array) if hasattr(weight, "tocsr") else array
 
 
 def _plain(case) -> Iterator:
@@ -169,7 +180,8 @@ def _weights(case) -> Iterator:
 
 def _simpler(value):
     if hasattr(value, "tocsr"):
-        yield value.toarray()
+        if value.nnz:
+            yield value.toarray()
         return
     array = np.asarray(value)
     if array.shape == (1, 1):
