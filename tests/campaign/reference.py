@@ -1,0 +1,498 @@
+"""What every quantity of the face should be, from the DiGraph itself, with a bound on what rounding may do to it.
+
+Derivatives are carried forward: every unit has, for each sample, a and z, their gradients by (θ, x, ε) and their Hessians by θ; ε_j is
+added to a_j, so that ∂E/∂ε_j is δ_j.  Nothing here is swept backwards, and no line is graphbp's.
+
+Each number is three: its value v, the sum m of the magnitudes of the paths' products that make it up, and a bound e on its error.  Sums of
+path products are the same in whatever order a sweep brackets them, so e bounds the reverse sweep's rounding too:
+
+    a = Σ w z           e_a = Σ |w| e_z + c u Σ |w z|
+    z = h(a)            e_z = max |h(a ± e_a) − h(a)| + c u |h|           (so a kink, a pole or a steep flank within a ± e_a shows)
+    ∇z = h' ∇a          e = |h'| e_∇a + e_h' m_∇a + c u |h'| m_∇a
+
+with u the spacing of the dtype.  A number that is tiny because a unit is saturated has a bound that is tiny too.  What overflows, or is
+undetermined, has the bound `UNKNOWN` and is compared with nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+import numpy as np
+
+from .formulas import CANONICAL, CLAMPED, ERRORS, PIECEWISE, activate
+
+__all__ = ["UNKNOWN", "Reference", "Triple", "layout", "roles"]
+
+UNKNOWN = 1e200
+_HUGE = 1e300
+_LARGEST = {"float32": 1e36, "float64": 1e150}
+_ROUGH = 0.05  # an a less certain than this says nothing about a curved activation
+
+
+@dataclass
+class Triple:
+    """Value, sum of magnitudes, bound on the error: three arrays of one shape."""
+
+    v: np.ndarray
+    m: np.ndarray
+    e: np.ndarray
+
+    def __getitem__(self, key):
+        return Triple(self.v[key], self.m[key], self.e[key])
+
+    def each(self, function):
+        return Triple(function(self.v), function(self.m), function(self.e))
+
+    def __iadd__(self, other):
+        self.v += other.v
+        self.m += other.m
+        self.e += other.e
+        return self
+
+    def __add__(self, other):
+        return Triple(self.v + other.v, self.m + other.m, self.e + other.e)
+
+    def grown(self, u):
+        """With the rounding of one operation more."""
+        return Triple(self.v, self.m, self.e + u * self.m)
+
+    def settled(self, largest):
+        """What is not finite or beyond `largest` becomes 0 ± UNKNOWN, so that it spoils only what it feeds."""
+        bad = ~(np.isfinite(self.v) & (self.m <= largest) & (self.e <= UNKNOWN))
+        if bad.any():
+            return Triple(np.where(bad, 0, self.v), np.where(bad, 0, self.m), np.where(bad, _HUGE, self.e))
+        return self
+
+
+def zeros(shape):
+    return Triple(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+
+def times(a, b, u):
+    """The product, elementwise with broadcasting."""
+    m = a.m * b.m
+    e = a.e * b.m + a.m * b.e + a.e * b.e + u * m
+    for one, other in ((a, b), (b, a)):
+        if one.e.size and one.e.max() >= UNKNOWN:  # only a true 0 makes the unknown 0
+            e = np.where((one.e >= UNKNOWN) & ((other.m > 0) | (other.e > 0)), _HUGE, e)
+    return Triple(a.v * b.v, m, e)
+
+
+def scaled(a, c):
+    """c · a for an exact array c."""
+    return Triple(a.v * c, a.m * np.abs(c), a.e * np.abs(c))
+
+
+def total(a, axis, u):
+    """Σ over an axis."""
+    m = a.m.sum(axis)
+    return Triple(a.v.sum(axis), m, a.e.sum(axis) + u * (2 + a.v.shape[axis] / 4) * m)
+
+
+def roles(g):
+    """(inputs, outputs): nodes by their role, else sources and sinks; a role that anybody names is nobody's by default."""
+    said = {n: d.get("role") for n, d in g.nodes(data=True)}
+    inputs = [n for n in g if said[n] == "input"] or [n for n in g if said[n] is None and not g.in_degree(n)]
+    outputs = [n for n in g if said[n] == "output"]
+    return inputs, outputs or [n for n in g if said[n] is None and not g.out_degree(n) and n not in inputs]
+
+
+def _entries(weight):
+    """(rows, columns, values) of a weight's entries in the order of θ."""
+    if hasattr(weight, "tocsr"):
+        csr = weight.tocsr().copy()
+        csr.sum_duplicates()
+        return np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr)), csr.indices.astype(int), csr.data
+    array = np.atleast_2d(np.asarray(weight, float))
+    rows, columns = array.shape
+    return np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows), array.ravel()
+
+
+def layout(g):
+    """(W, θ, edge → (rows, columns, values, positions), node → positions of the bias): destinations in graph order, predecessors in theirs, then the bias."""
+    tied, edges, biases, theta = {}, {}, {}, []
+
+    def place(values, attributes):
+        if not attributes.get("trainable", True):
+            return np.full(len(values), -1)
+        tie = attributes.get("tie")
+        if tie is not None and tie in tied:
+            return tied[tie]
+        at = np.arange(len(theta), len(theta) + len(values))
+        theta.extend(values)
+        if tie is not None:
+            tied[tie] = at
+        return at
+
+    for node in g:
+        for source in g.pred[node]:
+            d = g.edges[source, node]
+            entries = _entries(d["weight"])
+            edges[source, node] = (*entries, place(entries[2], d))
+        d = g.nodes[node]
+        if d.get("bias") is not None:
+            biases[node] = place(np.broadcast_to(np.asarray(d["bias"], float), (d.get("units", 1),)), d)
+    return len(theta), np.array(theta, float), edges, biases
+
+
+class Reference:
+    """The network of `g` on one batch; `second` is needed for Hessians only and costs most."""
+
+    def __init__(self, g, error, dtype, X, T, s=None, second=True):
+        self.g, self.error, self.dtype, self.second = g, error, dtype, second
+        self.u = float(np.finfo(dtype).eps)
+        self.tiny, self.largest = float(np.finfo(dtype).tiny), _LARGEST[dtype]
+        self.X, self.T = np.asarray(X, float), np.asarray(T, float)
+        self.n = len(self.X)
+        self.s = np.ones(self.n) if s is None else np.asarray(s, float)
+        self.inputs, self.outputs = roles(g)
+        self.w, self.theta, self.edge_at, self.bias_at = layout(g)
+        self.d = self.X.shape[1]
+        self.live = set(self.outputs).union(*(nx.ancestors(g, o) for o in self.outputs))
+        self.order = list(nx.topological_sort(g))
+        self.units = {node: g.nodes[node].get("units", 1) for node in g}
+        self.place, row = {}, self.w + self.d
+        for node in self.order:
+            if node not in self.inputs:
+                self.place[node] = row
+                row += self.units[node]
+        self.p = row
+        self.a, self.z, self.ga, self.gz, self.ha, self.hz = {}, {}, {}, {}, {}, {}
+        with np.errstate(all="ignore"):
+            self._forward()
+            self._heads()
+
+    # -- units ----------------------------------------------------------------------------------------------------------------
+
+    def _forward(self):
+        column = 0
+        for node in self.inputs:
+            k = self.units[node]
+            x = self.X[:, column : column + k].T.copy()
+            self.a[node] = self.z[node] = Triple(x, np.abs(x), np.zeros_like(x))
+            gz = zeros((k, self.n, self.p))
+            at = np.arange(k), slice(None), self.w + column + np.arange(k)
+            gz.v[at] = gz.m[at] = 1
+            self.ga[node] = self.gz[node] = gz
+            column += k
+        for node in self.order:
+            if node not in self.z:
+                self._unit(node)
+
+    def _unit(self, node):
+        d, k, u = self.g.nodes[node], self.units[node], self.u
+        live = node in self.live
+        a, ga, ha, fan = zeros((k, self.n)), zeros((k, self.n, self.p)), None, 1
+        if self.second and live:
+            ha = zeros((k, self.n, self.w, self.w))
+        for source in self.g.pred[node]:
+            rows, columns, values, at = self.edge_at[source, node]
+            values = np.asarray(values, self.dtype).astype(float)
+            weight, size = np.zeros((2, k, self.units[source]))
+            weight[rows, columns] = values
+            size[rows, columns] = np.maximum(np.abs(values), 1e-60)  # 0 · UNKNOWN is unknown
+            fan += self.units[source]
+            mix = lambda part, w=weight, z=size: Triple(*((q @ r.reshape(len(r), -1)).reshape(len(q), *r.shape[1:]) for q, r in zip((w, z, z), _planes(part), strict=True)))  # noqa: E731
+            a += mix(self.z[source])
+            if not live:
+                continue
+            ga += mix(self.gz[source])
+            free = at >= 0
+            r, c, at = rows[free], columns[free], at[free]
+            z = self.z[source][c].grown(u)
+            _add(ga, (r, slice(None), at), z)
+            if ha is not None and len(at):
+                _add(ha, (r, slice(None), at), self.gz[source][c][..., : self.w])
+                _add(ha, (r, slice(None), slice(None), at), self.gz[source][c][..., : self.w])
+            if ha is not None and source in self.hz:
+                ha += mix(self.hz[source])
+        if d.get("bias") is not None:
+            bias = np.broadcast_to(np.asarray(d["bias"], self.dtype).astype(float), (k,))[:, None]
+            a += Triple(bias, np.abs(bias), 0 * bias)
+        if live:
+            self._own(ga, node, k)
+        c = u * (2 + fan / 4)
+        self.a[node] = a = a.grown(c).settled(self.largest)
+        self.ga[node] = ga = ga.grown(c).settled(self.largest)
+        if ha is not None:
+            self.ha[node] = ha = ha.grown(c).settled(self.largest)
+        if d.get("activation") == "softmax":
+            return
+        self.z[node], h1, h2 = self._activation(d.get("activation", "identity"), a)
+        if live:
+            self.gz[node] = times(h1[..., None], ga, 2 * u).settled(self.largest)
+        if ha is not None:
+            g = ga[..., : self.w]
+            curved = times(h2[..., None, None], times(g[..., None], g[..., None, :], u), 2 * u)
+            self.hz[node] = (curved + times(h1[..., None, None], ha, 2 * u)).settled(self.largest)
+
+    def _own(self, ga, node, k):
+        at = self.bias_at.get(node, np.empty(0, int))
+        r = np.flatnonzero(at >= 0)
+        for rows, columns in ((r, at[r]), (np.arange(k), self.place[node] + np.arange(k))):
+            ga.v[rows, :, columns] += 1
+            ga.m[rows, :, columns] += 1
+
+    def _activation(self, name, a):
+        """z, h', h'' at an uncertain a."""
+        at = np.stack([a.v, a.v - a.e, a.v + a.e])
+        f, f1, f2, s1, s2 = activate(name, at)
+        rough = a.e > (1e100 if name in PIECEWISE else _ROUGH)
+        tiny = 0.0 if name in PIECEWISE else self.tiny
+        argument = 16 if name in CLAMPED else 1  # at a clamp the rounding of its limit, up to 60 in an exponent, shows in no a ± e
+        return [
+            self._uncertain(value, size, rough, argument * noise, tiny)
+            for value, size, noise in ((f, np.abs(f), 4), (f1, s1, 6), (f2, s2, 8))
+        ]
+
+    def _uncertain(self, value, size, rough, noise, tiny=0.0):
+        e = np.abs(value[1:] - value[0]).max(0) + noise * self.u * size[0] + tiny
+        return Triple(value[0], np.abs(value[0]), np.where(rough, _HUGE, e)).settled(self.largest)
+
+    # -- outputs --------------------------------------------------------------------------------------------------------------
+
+    def _heads(self):
+        """y and its gradient, E_n and its first two derivatives, the outer product: arrays with the samples first."""
+        n, w, u = self.n, self.w, self.u
+        self.y, self.gy = zeros((n, 0)), zeros((n, 0, self.p))
+        self.en, self.gn = zeros(n), zeros((n, self.p))
+        self.hn, self.on = (zeros((n, w, w)), zeros((n, w, w))) if self.second else (None, None)
+        columns, groups, column = {}, [], 0
+        for node in self.outputs:
+            columns[node] = np.arange(column, column + self.units[node])
+            column += self.units[node]
+        soft = [node for node in self.outputs if self.g.nodes[node].get("activation") == "softmax"]
+        groups = [[node] for node in soft if self.units[node] > 1]
+        if len(singles := [node for node in soft if self.units[node] == 1]):
+            groups.append(singles)
+        y, gy = {}, {}
+        for node in self.outputs:
+            if node not in soft:
+                y[node], gy[node] = self.z[node], self.gz[node]
+                self._elementwise(node, self.T[:, columns[node]].T)
+        for group in groups:
+            at = np.concatenate([columns[node] for node in group])
+            values, slopes = self._softmax(group, self.T[:, at].T)
+            start = 0
+            for node in group:
+                y[node], gy[node] = values[start : start + self.units[node]], slopes[start : start + self.units[node]]
+                start += self.units[node]
+        join = lambda parts: Triple(*(np.concatenate([q.swapaxes(0, 1) for q in planes], 1) for planes in zip(*map(_planes, parts), strict=True)))  # noqa: E731
+        self.y, self.gy = join([y[node] for node in self.outputs]), join([gy[node] for node in self.outputs])
+        self.gy.e[self.y.e >= UNKNOWN] = _HUGE
+        for name in ("en", "gn", *(("hn", "on") if self.second else ())):
+            setattr(self, name, getattr(self, name).grown(2 * u).settled(self.largest))
+
+    def _spoil(self, *parts):
+        """Where E, or a derivative of it by an output's a, is unknown, every derivative of that sample is."""
+        bad = np.any([(part.e >= UNKNOWN).any(tuple(range(part.e.ndim - 1))) for part in parts], 0)
+        for each in (self.en, self.gn, self.hn, self.on):
+            if each is not None:
+                each.e[bad] = _HUGE
+
+    def _collect(self, d1, ga, ha):
+        """E's derivatives from ∂E/∂a (k, N)."""
+        self.gn += total(times(d1[..., None], ga, 2 * self.u), 0, self.u)
+        if self.second:
+            self.hn += total(times(d1[..., None, None], ha, 2 * self.u), 0, self.u)
+
+    def _square(self, curvature, left, right, exact):
+        """Σ c g gᵀ into the outer product, and into the Hessian too."""
+        part = times(curvature[..., None, None], times(left[..., None], right[..., None, :], self.u), 2 * self.u)
+        for total_, wanted in ((self.hn, exact != "outer"), (self.on, exact != "hessian")):
+            if wanted:
+                total_ += part
+
+    def _elementwise(self, node, t):
+        name, a, ga, u = self.g.nodes[node].get("activation", "identity"), self.a[node], self.ga[node], self.u
+        ha = self.ha.get(node)
+        if (self.error, name) in CANONICAL:
+            at = np.stack([a.v, a.v - a.e, a.v + a.e])
+            e, d1, d2, m, m1, m2 = CANONICAL[self.error, name](at, t)
+            rough = a.e > (1e100 if name == "identity" else _ROUGH)
+            e, d1, d2 = (self._uncertain(p, q, rough, 6, self.tiny) for p, q in ((e, m), (d1, m1), (d2, m2)))
+            d1.e += u * _soft(t) * t
+            lam = d2
+        else:
+            y, h1, h2 = self._activation(name, a)
+            e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
+            rough = y.e > UNKNOWN
+            e, e1, e2 = (self._uncertain_sum(p, q, rough) for p, q in ((e, m), (e1, m1), (e2, m2)))
+            d1 = times(e1, h1, u)
+            lam = times(e2, times(h1, h1, u), u)
+            d2 = lam + times(e1, h2, u)
+        self.en += total(e, 0, u)
+        self._collect(d1, ga, ha)
+        self._spoil(e, d1, d2, lam)
+        if self.second:
+            g = ga[..., : self.w]
+            for k in range(len(g.v)):
+                self._square(lam[k], g[k], g[k], "outer")
+                self._square(d2[k], g[k], g[k], "hessian")
+
+    def _uncertain_sum(self, value, size, rough):
+        """As `_uncertain`, for a sum whose terms' magnitudes add up to `size`."""
+        part = self._uncertain(value, size, rough, 6)
+        return Triple(part.v, np.where(part.e > UNKNOWN, 0, size[0]), part.e)
+
+    def _softmax(self, group, t):
+        """y (k, N) and ∂y; E_n and its derivatives are added up.  1 − y_k is Σ of the other y_c, so that it keeps its digits."""
+        u = self.u
+        join = lambda parts: Triple(*(np.concatenate(planes) for planes in zip(*map(_planes, parts), strict=True)))  # noqa: E731
+        a, ga = join([self.a[node] for node in group]), join([self.ga[node] for node in group])
+        k = len(a.v)
+        top = a.v.argmax(0)
+        each = np.exp(a.v - a.v.max(0))
+        y = each / each.sum(0)
+        others = np.array([np.delete(y, i, 0).sum(0) for i in range(k)])
+        bound = np.minimum(np.expm1(np.minimum(a.e + (y * a.e).sum(0) + 6 * u, 50)), 1 / y)
+        y = Triple(y, y, np.where((a.e > UNKNOWN).any(0), _HUGE, y * bound + self.tiny))
+        q = Triple(others, others, np.array([np.delete(y.e, i, 0).sum(0) for i in range(k)]) + k * u * others)
+        p = Triple(*(np.zeros((k, k, self.n)) for _ in range(3)))
+        for i in range(k):
+            for j in range(k):
+                part = times(y[i], q[i] if i == j else y[j], 2 * u)
+                p.v[i, j], p.m[i, j], p.e[i, j] = part.v if i == j else -part.v, part.m, part.e
+        p = p.settled(self.largest)
+        slopes = zeros(ga.v.shape)
+        for j in range(k):
+            slopes += times(p[:, j][..., None], ga[j], 2 * u)
+        if self.error == "cross_entropy":
+            t = t / t.sum(0)
+            gap = a.v[top, np.arange(self.n)] - a.v
+            rest = np.exp(np.where(np.arange(k)[:, None] == top, -np.inf, a.v - a.v.max(0))).sum(0)
+            cost = np.where(t == 0, 0, gap + np.log1p(rest))
+            spread = np.array([(np.delete(y.m, i, 0) * (np.delete(a.e, i, 0) + a.e[i])).sum(0) for i in range(k)])
+            self.en += total(Triple(t * cost, t * cost, t * (spread + 6 * u * cost + self.tiny)), 0, u)
+            d1 = Triple(y.v * (1 - t) - t * q.v, y.v * (1 - t) + t * q.v, y.e * (1 - t) + t * q.e)
+            d1, d2, lam = d1.grown(4 * u), p, p
+            d1.e += u * _soft(t) * y.v
+        else:
+            e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
+            rough = y.e > UNKNOWN
+            e, e1, e2 = (self._uncertain_sum(r, z, rough) for r, z in ((e, m), (e1, m1), (e2, m2)))
+            self.en += total(e, 0, u)
+            d1 = zeros((k, self.n))
+            for j in range(k):
+                d1 += times(p[:, j], e1[j], 2 * u)
+            lam, d2 = Triple(*(np.zeros((k, k, self.n)) for _ in range(3))), None
+            for c in range(k):
+                lam += times(times(p[:, c][:, None], p[c][None], u), e2[c], 2 * u)
+            d2 = Triple(lam.v.copy(), lam.m.copy(), lam.e.copy())
+            for i in range(k):
+                for j in range(k):
+                    cross = times(d1[i], y[j], 2 * u) + times(y[i], d1[j], 2 * u)
+                    _add(d2, (i, j), Triple(-cross.v, cross.m, cross.e))
+                _add(d2, (i, i), d1[i])
+        self._collect(d1, ga, join([self.ha[node] for node in group]) if self.second else None)
+        self._spoil(d1, d2, lam)
+        if self.second:
+            g = ga[..., : self.w]
+            for i in range(k):
+                for j in range(k):
+                    self._square(lam[i, j], g[i], g[j], "outer")
+                    self._square(d2[i, j], g[i], g[j], "hessian")
+        return y, slopes.settled(self.largest)
+
+    # -- quantities -----------------------------------------------------------------------------------------------------------
+
+    def _summed(self, part):
+        kept = self.s > 0
+        s = self.s[kept].reshape(-1, *(1,) * (part.v.ndim - 1))
+        return total(scaled(part[kept], s), 0, self.u)
+
+    def forward(self):
+        return self.y
+
+    def error_value(self):
+        return self._summed(self.en)
+
+    def gradient(self):
+        return self._summed(self.gn[:, : self.w])
+
+    def per_sample_gradient(self):
+        return self._weighted(self.gn[:, : self.w])
+
+    def _weighted(self, part):
+        out = scaled(part, self.s.reshape(-1, *(1,) * (part.v.ndim - 1)))
+        out.e[self.s == 0] = 0
+        return out
+
+    def jacobian(self):
+        return self.gy[..., self.w : self.w + self.d]
+
+    def weight_jacobian(self):
+        return self.gy[..., : self.w]
+
+    def vjp(self, V):
+        return total(scaled(self.jacobian(), V[:, :, None]), 1, self.u)
+
+    def jvp(self, U):
+        return total(scaled(self.jacobian(), U[:, None, :]), 2, self.u)
+
+    def weight_vjp(self, V):
+        return total(total(scaled(self.weight_jacobian(), V[:, :, None]), 1, self.u), 0, self.u)
+
+    def weight_jvp(self, v):
+        return total(scaled(self.weight_jacobian(), v), 2, self.u)
+
+    @cached_property
+    def _hessian(self):
+        return self._summed(self.hn)
+
+    @cached_property
+    def _outer(self):
+        return self._summed(self.on)
+
+    def hessian(self):
+        return self._hessian
+
+    def outer_product_hessian(self):
+        return self._outer
+
+    def hessian_diagonal(self):
+        return self._hessian.each(np.diagonal)
+
+    def hessian_product(self, v):
+        return total(scaled(self._hessian, v), 1, self.u)
+
+    def outer_product_product(self, v):
+        return total(scaled(self._outer, v), 1, self.u)
+
+    def unit_index(self, node):
+        """For each unit of a node, the ascending positions in θ of its own free weights and bias."""
+        out = []
+        for k in range(self.units[node]):
+            edges = [self.edge_at[source, node] for source in self.g.pred[node]]
+            at = [places[rows == k] for rows, _, _, places in edges]
+            if node in self.bias_at:
+                at.append(self.bias_at[node][k : k + 1])
+            index = np.unique(np.concatenate([np.empty(0, int), *at]))
+            out.append(index[index >= 0])
+        return out
+
+    def delta(self, node):
+        """(N, units): s ∂E_n/∂a_j; of an input ∂E_n/∂x."""
+        if node in self.place:
+            at = self.place[node]
+        else:
+            at = self.w + sum(self.units[i] for i in self.inputs[: self.inputs.index(node)])
+        return self._weighted(self.gn[:, at : at + self.units[node]])
+
+
+def _soft(t):
+    """Where a target is neither 0 nor 1: y − t is then right to the rounding of y, which is no loss but in a corner."""
+    return (t > 0) & (t < 1)
+
+
+def _planes(part):
+    return part.v, part.m, part.e
+
+
+def _add(whole, at, part):
+    whole.v[at] += part.v
+    whole.m[at] += part.m
+    whole.e[at] += part.e
