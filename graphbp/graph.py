@@ -4,7 +4,8 @@
 `graphbp.columns`), checks what it says, and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never
 changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
-Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
+Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
+and outputs what X and Y mean outside: `shift`, `scale`, `columns`, `classes` (`graphbp.scaling`, `graphbp.classes`).
 Edge attributes: `weight` (required), `trainable`, `tie`.  Roles default to: sources are inputs, sinks are outputs; as soon as one
 node names the role "input" (or "output"), only nodes that name it have it.
 """
@@ -25,6 +26,7 @@ from graphbp.activations import Activation, get_activation
 from graphbp.columns import Columns, columns_of
 from graphbp.exceptions import GraphError, UnknownNameError, WeightError
 from graphbp.memory import check_memory
+from graphbp.scaling import check_meaning
 
 __all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "check_columns", "cycle_message", "describe_edge", "read_graph"]
 
@@ -179,6 +181,7 @@ def check_columns(columns: Columns) -> GraphSpec:
         frozenset(bias_scalar),
     )
     _check_softmax(spec)
+    check_meaning(spec)
     return spec
 
 
