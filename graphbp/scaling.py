@@ -14,7 +14,8 @@ which has no unit; E, its gradient and its Hessians by θ are the engine's own n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +250,7 @@ def fold_scaling(graph: nx.DiGraph) -> nx.DiGraph:
     scaled = [i for i, extra in enumerate(spec.node_extra) if any(extra.get(key) is not None for key in ATTRIBUTES)]
     if not scaled:
         return graph
-    out = graph.copy()
+    out = deepcopy(graph)  # networkx's own copy has the edges in another order
     for i in (i for i in scaled if spec.role[i] == INPUT):
         _fold_input(out, spec, i)
     for i in (i for i in scaled if spec.role[i] != INPUT):
