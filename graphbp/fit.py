@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import math
+import warnings
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +13,15 @@ import numpy.typing as npt
 
 from graphbp import classes as labels
 from graphbp import data
-from graphbp.exceptions import NotSupportedError
+from graphbp.exceptions import DataWarning, NotSupportedError
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
+from graphbp.tables import callers_level
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["adopt", "fit_scaling"]
+__all__ = ["adopt", "fit_scaling", "scale_to", "undone_on_error", "warn_of_raw_columns"]
 
 Array = npt.NDArray[Any]
 WIDE = np.dtype(np.float64)
@@ -25,10 +29,17 @@ WIDE = np.dtype(np.float64)
 
 def fit_scaling(net: Network, X: Any, T: Any = None, sample_weight: Any = None) -> None:
     """See `Network.fit_scaling`."""
-    before = net._spec
-    try:
+    with undone_on_error(net):
         adopt(net, X, T)
         scale_to(net, X, T, sample_weight)
+
+
+@contextmanager
+def undone_on_error(net: Network) -> Iterator[None]:
+    """What the nodes say about X and Y stays as it was where the data are refused after all."""
+    before = net._spec
+    try:
+        yield
     except Exception:
         net._set_meaning(before)
         raise
@@ -81,3 +92,39 @@ def _only_identities(net: Network, affine: Affine) -> Affine:
             f"output {min(feeding, key=str)!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
         )
     return Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
+
+
+ORDERS = 2.0
+"""Columns that differ by so many orders of magnitude, or stand so many above 1, keep steps of one size from learning."""
+
+
+def warn_of_raw_columns(net: Network, x: Any, t: Any, optimizer: str) -> None:
+    """One line where the columns of X, or the targets of a regression, have sizes with which gradient descent gets nowhere."""
+    said = [_apart(net._backend.to_numpy(x), [str(names[0]) for names in net._meaning.input_columns], "X")]
+    if net.error_function.targets == "real":
+        said.append(_apart(net._backend.to_numpy(t), [str(names[0]) for names in net._meaning.output_columns], "T"))
+    said = [text for text in said if text]
+    if said:
+        warnings.warn(
+            f"{'; '.join(said)}: {optimizer} will hardly train on numbers of such sizes; standardize=True scales them (on the command "
+            "line, --standardize), and the network keeps the scale",
+            DataWarning,
+            stacklevel=callers_level(),
+        )
+
+
+def _apart(values: Array, names: list[str], what: str) -> str:
+    largest = np.abs(values).max(axis=0)
+    used = np.flatnonzero((largest > 0) & (values != values[0]).any(axis=0))
+    if not len(used):
+        return ""
+    low, high = (int(used[pick(largest[used])]) for pick in (np.argmin, np.argmax))
+    orders = math.log10(float(largest[high]) / float(largest[low]))
+    if orders >= ORDERS:
+        return (
+            f"columns of {what} differ by {orders:.0f} orders of magnitude ({names[high]!r} reaches {largest[high]:.3g}, {names[low]!r} "
+            f"{largest[low]:.3g})"
+        )
+    if abs(math.log10(float(largest[high]))) >= ORDERS:
+        return f"column {names[high]!r} of {what} reaches {largest[high]:.3g}"
+    return ""
