@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,12 @@ from graphbp import data
 from graphbp.exceptions import DataWarning, NotSupportedError
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
-from graphbp.tables import callers_level
+from graphbp.tables import callers_level, table_of
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["adopt", "fit_scaling", "scale_to", "undone_on_error", "warn_of_raw_columns"]
+__all__ = ["adopt", "adopt_metadata", "fit_scaling", "scale_to", "undone_on_error", "warn_of_raw_columns"]
 
 Array = npt.NDArray[Any]
 WIDE = np.dtype(np.float64)
@@ -46,22 +46,30 @@ def undone_on_error(net: Network) -> Iterator[None]:
 
 
 def adopt(net: Network, X: Any, T: Any) -> None:
-    """Names that the data bring: of X's columns where they were taken by position, of the classes where T holds labels."""
+    """Names that the data bring: X's columns where they were taken by position, T's columns, the classes where T holds labels."""
     changed: dict[Hashable, dict[str, Any]] = {}
     _, names = net._meaning.read_inputs(X, told=True)
     if names is not None:
         at = 0
         for node in net.inputs:
             n = int(net._spec.units[net._spec.index[node]])
-            part = [name if isinstance(name, str | int | float) else str(name) for name in names[at : at + n]]
+            part = [_plain(name) for name in names[at : at + n]]
             changed[node] = {"columns": part[0] if n == 1 else part}
             at += n
     net._read(X)  # says once that they are taken by position
+    table = None if T is None else table_of(T, "T")
+    if table is not None and table.names is not None:
+        changed[net.outputs[0]] = {"target": [_plain(name) for name in table.names]}
     if T is not None and (found := net._meaning.new_classes(T)) is not None:
         for node, attributes in labels.attributes_for(found, net._spec, net.outputs).items():
             changed.setdefault(node, {}).update(attributes)
     if changed:
         net._set_meaning(with_attributes(net._spec, changed))
+
+
+def _plain(name: Hashable) -> str | int | float:
+    """A column's name as a file can carry it."""
+    return name if isinstance(name, str | int | float) else str(name)
 
 
 def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray[np.int64] | None = None) -> None:
@@ -92,6 +100,27 @@ def _only_identities(net: Network, affine: Affine) -> Affine:
             f"output {min(feeding, key=str)!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
         )
     return Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
+
+
+def adopt_metadata(net: Network, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Scaling and classes where files of the first versions have them, in `standardize` and `classes` of the metadata; the rest of it."""
+    kept = dict(metadata)
+    told, names = kept.get("standardize"), kept.get("classes")
+    changed: dict[Hashable, dict[str, Any]] = {}
+    if not net._meaning.scaling and isinstance(told, dict) and told.keys() == {"mean", "deviation"}:
+        mean, deviation = (np.asarray(told[key], np.float64) for key in ("mean", "deviation"))
+        if mean.shape == deviation.shape == (net.schedule.n_inputs,):
+            changed.update(attributes_of(Affine(mean, deviation), net._spec, net.inputs))
+            del kept["standardize"]
+    k = net.schedule.n_outputs
+    if net.classes is None and net.error_function.targets == "distribution" and isinstance(names, list) and 0 < len(names) <= k:
+        whole = [*names, *(f"class {i}" for i in range(len(names), k))]  # outputs that no label of the training data had
+        for node, attributes in labels.attributes_for(whole, net._spec, net.outputs).items():
+            changed.setdefault(node, {}).update(attributes)
+        del kept["classes"]
+    if changed:
+        net._set_meaning(with_attributes(net._spec, changed))
+    return kept
 
 
 ORDERS = 2.0

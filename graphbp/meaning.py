@@ -57,6 +57,17 @@ class Meaning:
         named = self.classes if self.classes is not None and len(self.classes) == len(names) else None
         return names if named is None else [(*each, label) for each, label in zip(names, named, strict=True)]
 
+    @cached_property
+    def known(self) -> list[Hashable]:
+        """What may stand in a table beside X's columns: the outputs by name, and what the network was trained on."""
+        return [*(name for each in self.output_columns for name in each), *self.targets]
+
+    @cached_property
+    def targets(self) -> list[Hashable]:
+        """The columns of T that the network was trained on (`target=` on its first output)."""
+        told = self.spec.node_extra[self.spec.index[self.outputs[0]]].get("target")
+        return [] if told is None else told_names(told)
+
     def read_inputs(self, X: Any, told: bool = False) -> tuple[Any, tuple[Hashable, ...] | None]:
         """(X as an array where it was a table, the columns' names where they were taken by position)."""
         table = table_of(X, "X") or loose_table(X, "X")
@@ -64,7 +75,7 @@ class Meaning:
             return X, None
         if table.names is None and np.ndim(X) == 1:
             return stacked(table)[:, 0], None
-        place = match(table, self.input_columns, "input", known=[name for each in self.output_columns for name in each])
+        place = match(table, self.input_columns, "input", known=self.known)
         if place is None:
             by_position(table, self.input_columns, "input", told)
             return stacked(table), table.names

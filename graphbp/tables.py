@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError, DataWarning
 
-__all__ = ["Column", "Table", "by_position", "callers_level", "labels_of", "like_frame", "loose_table", "match", "numbers_of", "stacked", "table_of"]
+__all__ = ["Column", "Table", "by_position", "callers_level", "cells", "labels_of", "like_frame", "loose_table", "match", "numbers_of", "stacked", "table_of"]
 
 Array = npt.NDArray[Any]
 Row = Callable[[int], str]
@@ -36,11 +36,20 @@ Row = Callable[[int], str]
 
 @dataclass(frozen=True)
 class Column:
-    """One column as it came: a numeric array, or an array of objects; where values are missing; the categories of a categorical."""
+    """One column as it came.
+
+    Attributes
+    ----------
+    values : a numeric array, or one of objects or text.
+    missing : where values are missing.
+    categories : of a categorical column.
+    written : the values are cells of a text file, some of which hold numbers.
+    """
 
     values: Array
     missing: npt.NDArray[np.bool_] | None = None
     categories: tuple[Any, ...] | None = None
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -264,10 +273,13 @@ def match(
     return [at for at in found if at is not None]
 
 
+_INDEX = ("", "Unnamed: 0", "__index_level_0__")  # what an index is called after a trip through a file
+
+
 def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     """The message for columns that nothing reads."""
     one = len(extra) == 1
-    unnamed = [name for name in extra if str(name) in ("", "Unnamed: 0", "__index_level_0__")]
+    unnamed = [name for name in extra if str(name).strip() in _INDEX]
     index = "; a column without a name is the index that to_csv wrote: to_csv(index=False)" if unnamed else ""
     remedy = f"; select them: {table.source}[list(net.{what}s)]" if table.source.isidentifier() else "; --ignore-extra leaves them out"
     return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
@@ -280,6 +292,8 @@ def _listed(names: Sequence[str], limit: int = 8) -> str:
 def by_position(table: Table, wanted: Sequence[Sequence[Hashable]], what: str, told: bool = False) -> None:
     """Warn (unless `told`) that names play no part; refuse where the count does not agree."""
     named = [str(names[0]) for names in wanted]
+    if unnamed := [name for name in table.names or () if str(name).strip() in _INDEX]:
+        raise DataError(extra_columns(table, unnamed, what))
     if table.n_columns != len(named):
         came = "" if table.names is None else f" ({_listed([repr(n) for n in table.names])})"
         raise DataError(
@@ -326,7 +340,7 @@ def numbers_of(table: Table, i: int) -> Array:
             infinite = f"{table.source}: {table.name(i)} is {values[n]} in {table.row(n)}; drop such rows or clip them first"
             raise DataError(_missing(table, i, n) if np.isnan(values[n]) else infinite)
         return values
-    listed = values.tolist()
+    listed = [_read(value) for value in values.tolist()] if column.written else values.tolist()
     for n, value in enumerate(listed):
         if not isinstance(value, numbers.Real | Decimal | np.bool_) or value != value:
             raise DataError(_no_number(table, i, n, value))
@@ -335,6 +349,30 @@ def numbers_of(table: Table, i: int) -> Array:
         return np.array(listed, np.int64 if whole else np.float64)
     except OverflowError as problem:
         raise DataError(f"{table.source}: {table.name(i)} holds a number too large for float64: {problem}") from problem
+
+
+_WORDS = {"true": True, "false": False}
+
+
+def _read(cell: str) -> Any:
+    """The number in a cell, or the cell."""
+    try:
+        return float(cell)
+    except ValueError:
+        return _WORDS.get(cell.strip().lower(), cell)
+
+
+def cells(values: Sequence[str]) -> Column:
+    """A column of a text file: whole numbers, numbers, booleans, or text."""
+    text = np.array(values, dtype=np.str_)
+    for kind in (np.int64, np.float64):
+        try:
+            return Column(text.astype(kind))
+        except (ValueError, OverflowError):
+            continue
+    if all(value.lower() in _WORDS for value in values):
+        return Column(np.array([_WORDS[value.lower()] for value in values]))
+    return Column(text, written=True)
 
 
 def _missing(table: Table, i: int, n: int, shown: str = "") -> str:
@@ -356,7 +394,7 @@ def _no_number(table: Table, i: int, n: int, value: Any) -> str:
     return f"{where} holds a {type(value).__name__} in {table.row(n)}; it must hold numbers"
 
 
-_MISSING = frozenset(("na", "n/a", "nan", "null", "none", "?", "-", "."))
+_MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
 
 
 def labels_of(table: Table, i: int) -> Column | None:
@@ -365,6 +403,9 @@ def labels_of(table: Table, i: int) -> Column | None:
     if column.missing is not None:
         raise DataError(_missing(table, i, int(np.argmax(column.missing))))
     if column.values.dtype.kind in "bU":
+        for n, value in enumerate(column.values.tolist() if column.written else ()):
+            if value.strip().lower() in _MISSING or not value.strip():
+                raise DataError(_no_number(table, i, n, value))
         return column
     if column.values.dtype.kind in "iuf":
         return column if column.categories is not None else None
