@@ -113,14 +113,11 @@ class Meaning:
         if column.values.dtype.kind == "b" and (self.classes is None or bool not in map(type, self.classes)):
             return column.values.astype(np.int64)
         if not self.n_classes:
-            if column.values.dtype.kind in "iuf":
-                return column.values
-            first = next((v for v in column.values.tolist() if isinstance(v, str)), column.values[0])
-            n = column.values.tolist().index(first)
-            raise DataError(
-                f"{table.source} holds text ({first!r} in {table.row(n)}); error={self.error.name!r} takes numbers "
-                "(cross_entropy takes class labels, and binary_cross_entropy with one output)"
-            )
+            try:
+                return numbers_of(table, 0)
+            except DataError as problem:
+                takes = "cross_entropy takes labels of classes, binary_cross_entropy with one output too"
+                raise DataError(f"{problem} (error={self.error.name!r}; {takes})") from problem
         if self.classes is None:
             if column.values.dtype.kind in "iu":
                 return column.values
