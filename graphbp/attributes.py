@@ -46,6 +46,10 @@ def _is_numeric(value: Any) -> bool:
     return type(value) is not bool and (isinstance(value, numbers.Number) or hasattr(value, "dtype"))
 
 
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, (list, tuple, str))
+
+
 def _is_switch(value: Any) -> bool:
     return isinstance(value, (bool, np.bool_)) or value in (0, 1)
 
@@ -57,6 +61,10 @@ NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "role": lambda value: value in ROLES,
     "trainable": _is_switch,
     "tie": _is_name,
+    "shift": _is_numeric,
+    "scale": _is_numeric,
+    "classes": _is_listed,
+    "columns": _is_listed,
 }
 """name → whether a value could be meant for it: nobody's `unit="kg"` is a slip of `units`."""
 

@@ -162,7 +162,29 @@ def check(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ComposedWarning)
-        return _Checker(net, X, T, sample_weight, method, tolerance, seed).run(second_order)
+        x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
+        report = _Checker(net._engine(), x, t, s, method, tolerance, seed).run(second_order)
+        return _with_scaling(report, net, X, x, method, tolerance) if net._meaning.scaling else report
+
+
+def _with_scaling(report: Report, net: Network, X: Any, x: Array, method: str | None, tolerance: float | None) -> Report:
+    """The engine's report, and ∂y/∂x between raw x and y against differences in raw x."""
+    checker = _Checker(net, X, net._meaning.y(net.forward(X) * 0, get_backend("numpy")), None, method, tolerance, 0)
+    kept = np.ones(len(x), bool) if checker.method == "complex_step" else ~near_kinks(net._engine(), x)[0]
+    raw = data.host_array(net._read(X), "X")[kept]
+    if len(raw):
+        checker._row(
+            "jacobian, raw x and y",
+            checker.method,
+            lambda: net.jacobian(raw),
+            lambda: numerical_jacobian(net, raw, method=checker.method),
+            checker._jacobian_entry,
+            differenced=float(np.abs(net.forward(raw)).max()),
+            refined=checker._extrapolated(lambda method: numerical_jacobian(net, raw, method=method)),
+            softmax="y",
+        )
+    notes = [*report.notes, f"{net._meaning}: the rows are of the scaled numbers that the engine computes with, but for the last"]
+    return Report(repr(net), [*report.rows, *checker.rows], notes)
 
 
 class _Checker:

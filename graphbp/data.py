@@ -19,6 +19,7 @@ from graphbp.exceptions import DataError, GraphbpError, shown
 from graphbp.protocols import Backend
 
 if TYPE_CHECKING:
+    from graphbp.scaling import Affine
     from graphbp.schedule import Schedule
 
 __all__ = ["as_count", "as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "generator", "host_array"]
@@ -186,19 +187,29 @@ def _listed(names: list[str], total: int) -> str:
     return ", ".join(names) + (f", ... ({total} in all)" if total > len(names) else "")
 
 
-def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]) -> Any:
-    """(N, D) inputs.  Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity."""
+def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any], scaling: Affine | None = None) -> Any:
+    """(N, D) inputs, scaled in float64 where they are to be.
+
+    Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity.
+    """
     if backend.owns(X):
         _check_input_shape(X.shape, schedule)
-        return backend.asarray(X, dtype)
+        return backend.asarray(X if scaling is None else _scaled_there(X, scaling, backend), dtype)
     if type(X) is not np.ndarray or X.dtype != dtype:
         X = host_array(X, "X")
     _check_input_shape(X.shape, schedule)
-    array = _converted(X, dtype)
+    array = _converted(X if scaling is None else scaling.inward(np.asarray(X, np.float64)), dtype)
     if not _finite(array):
         names = _row_names(schedule, np.arange(schedule.n_inputs), schedule.n_inputs)
         raise DataError(_not_finite(X, array, "X", names) + "; drop or impute such rows first")
     return backend.asarray(array, dtype)
+
+
+def _scaled_there(array: Any, scaling: Affine, backend: Backend) -> Any:
+    """Scaled in the backend's memory, in float64."""
+    wide = np.dtype(np.float64)
+    shift, scale = (backend.asarray(part, wide) for part in (scaling.shift, scaling.scale))
+    return (backend.asarray(array, wide) - shift) / scale
 
 
 def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
@@ -218,8 +229,16 @@ def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
     raise DataError(f"X has shape {shape}: an empty batch; give at least one sample")
 
 
-def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend: Backend, dtype: np.dtype[Any]) -> Any:
-    """(N, K) targets; integer labels become one-hot rows where the error function takes classes.
+def as_targets(
+    T: Any,
+    n: int,
+    schedule: Schedule,
+    error: ErrorFunction,
+    backend: Backend,
+    dtype: np.dtype[Any],
+    scaling: Affine | None = None,
+) -> Any:
+    """(N, K) targets, scaled like the outputs; integer labels become one-hot rows where the error function takes classes.
 
     Raises
     ------
@@ -231,7 +250,7 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
             T = T.reshape(n, 1)
         if T.shape != (n, k):
             raise DataError(f"T has shape {tuple(T.shape)}; it must be {(n, k)} (labels on the device are not expanded)")
-        return backend.asarray(T, dtype)
+        return backend.asarray(T if scaling is None else _scaled_there(T, scaling, backend), dtype)
     T = host_array(T, "T")
     if error.classes and T.dtype.kind in "iu" and T.shape in ((n,), (n, 1)) and (k > 1 or T.ndim == 1):
         T = _one_hot(T.reshape(n), k, schedule, dtype)
@@ -243,7 +262,7 @@ def as_targets(T: Any, n: int, schedule: Schedule, error: ErrorFunction, backend
         raise DataError(
             f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}"
         )
-    array = _converted(T, dtype)
+    array = _converted(T if scaling is None else scaling.inward(np.asarray(T, np.float64)), dtype)
     if not _finite(array):
         raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
     return backend.asarray(_in_range(array, schedule, error), dtype)

@@ -14,6 +14,7 @@ __all__ = [
     "BackendNotAvailableError",
     "ConfigError",
     "DataError",
+    "DataWarning",
     "FileFormatError",
     "GraphError",
     "GraphbpError",
@@ -42,6 +43,10 @@ class WeightError(GraphError):
 
 class DataError(GraphbpError, ValueError):
     """X, T, sample weights or a vector have the wrong shape, type or values."""
+
+
+class DataWarning(UserWarning):
+    """Data that are taken, though perhaps not as they were meant: columns by position, columns whose sizes keep a network from learning."""
 
 
 class UnknownNameError(GraphbpError, KeyError):

@@ -13,7 +13,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
   (`graphbp.activations`, `graphbp.error_functions`) names.
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
   `graphbp.exporters`.  Raise `FileFormatError` for a damaged file and `NotSupportedError` for what the format has and graphbp has
-  not.  For an exporter, `read_graph` gives the checked graph as arrays, `write_atomically` a file whole or not at all.
+  not.  For an exporter, `read_graph` gives the checked graph as arrays, `write_atomically` a file whole or not at all; `fold_scaling`
+  has been applied to the graph, unless the exporter says `scaling = True`: then it finds `shift` and `scale` on input and output nodes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import register_backend, unregister_backend
+from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
@@ -90,6 +92,7 @@ __all__ = [
     "assemble_hessian",
     "assemble_unit_blocks",
     "error_table",
+    "fold_scaling",
     "get_activation",
     "get_error_function",
     "n_threads",

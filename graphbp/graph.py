@@ -4,7 +4,8 @@
 `graphbp.columns`), checks what it says, and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never
 changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
-Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`.
+Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
+and outputs what X and Y mean outside: `shift`, `scale`, `columns`, `classes` (`graphbp.scaling`, `graphbp.classes`).
 Edge attributes: `weight` (required), `trainable`, `tie`.  A name that is nearly one of these is refused (`graphbp.attributes`); every
 other one is the user's.  A unit without an activation has the identity's: it is linear.
 
@@ -30,6 +31,7 @@ from graphbp.columns import Columns, columns_of
 from graphbp.data import foreign_array, refuse_masked, summed_csr
 from graphbp.exceptions import GraphError, UnknownNameError, WeightError
 from graphbp.memory import check_memory
+from graphbp.scaling import check_meaning
 
 __all__ = ["HIDDEN", "INPUT", "MAX_UNITS", "OUTPUT", "GraphSpec", "check_columns", "cycle_message", "describe_edge", "read_graph"]
 
@@ -184,6 +186,7 @@ def check_columns(columns: Columns) -> GraphSpec:
         frozenset(bias_scalar),
     )
     _check_softmax(spec)
+    check_meaning(spec)
     return spec
 
 

@@ -36,13 +36,16 @@ from graphbp.exceptions import (
 )
 from graphbp.graph import HIDDEN, GraphSpec, describe_edge, read_graph
 from graphbp.links import refuse_unfit_outputs
+from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
+from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule, lower
 from graphbp.schedule import describe as describe_schedule
-from graphbp.trace import Trace
+from graphbp.tables import like_frame
+from graphbp.trace import Trace, rescaled
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -126,12 +129,27 @@ class Network:
         self._layout: Layout
         self._schedule, self._layout = lower(self._spec)
         refuse_unfit_outputs(self._schedule, self._error)
+        self._set_meaning(self._spec)
         self._compile()
         self._set_theta(self._layout.theta)
 
     def _compile(self) -> None:
         executable = self._backend.compile(self._schedule, self._error, self._dtype)
         self._run = Composed(executable, self._schedule, self._backend.name)
+
+    def _set_meaning(self, spec: GraphSpec) -> None:
+        """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
+        self._meaning: Meaning = meaning_of(spec, self.inputs, self.outputs, self._error)
+        self._spec = spec
+
+    def _engine(self) -> Network:
+        """The same network, sharing θ, without its scaling: what the backend computes, for code that has scaled X and T already."""
+        if not self._meaning.scaling:
+            return self
+        other = object.__new__(Network)
+        other.__dict__.update(self.__dict__)
+        other._set_meaning(unscaled(self._spec))
+        return other
 
     def _set_theta(self, values: Array) -> None:
         self._theta = self._backend.asarray(np.array(values, self._dtype), self._dtype)
@@ -169,6 +187,11 @@ class Network:
         return self._schedule.output_names
 
     @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The names of the classes in the order of Y's columns ([negative, positive] for one output), or None."""
+        return self._meaning.classes
+
+    @property
     def n_parameters(self) -> int:
         """W."""
         return self._schedule.n_parameters
@@ -177,6 +200,8 @@ class Network:
         """The schedule, and which path the backend takes for `n_samples` samples."""
         n_samples = data.as_count("n_samples", n_samples, 0)
         program = describe_schedule(self._schedule, n_samples, self._dtype.itemsize)
+        if said := str(self._meaning):
+            program += f"\n  {said}"
         return f"{program}{self._linear_units()}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
 
     def _linear_units(self) -> str:
@@ -193,7 +218,9 @@ class Network:
         s = self._schedule
         return (
             f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units} units, {s.n_edges} edges -> {s.n_outputs} outputs; "
-            f"{s.n_parameters} parameters, error={self._error.name!r}, backend={self.backend!r}, dtype={self._dtype.name!r}>"
+            f"{s.n_parameters} parameters, error={self._error.name!r}, backend={self.backend!r}, dtype={self._dtype.name!r}"
+            + "".join(f"; {said}" for said in [str(self._meaning)] if said)
+            + ">"
         )
 
     # -- parameters ------------------------------------------------------------------------------------------------------
@@ -380,13 +407,26 @@ class Network:
 
     # -- first order -----------------------------------------------------------------------------------------------------
 
-    def _inputs(self, X: Any) -> Any:
-        return data.as_inputs(X, self._schedule, self._backend, self._dtype)
+    def _inputs(self, X: Any, backend: Backend | None = None) -> Any:
+        """X as the engine sees it: checked, scaled, in the memory of the backend (or of another one)."""
+        return data.as_inputs(
+            self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs
+        )
 
-    def _batch(self, X: Any, T: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-        x = self._inputs(X)
-        t = data.as_targets(T, len(x), self._schedule, self._error, self._backend, self._dtype)
-        return x, t, data.as_sample_weight(sample_weight, len(x), self._backend, self._dtype)
+    def _read(self, X: Any) -> Any:
+        """X as an array where it is a table; columns are matched by name."""
+        if type(X) is np.ndarray and X.dtype.kind in "fiub":
+            return X
+        array, by_position = self._meaning.read_inputs(X, getattr(self, "_told", False))
+        self._told = getattr(self, "_told", False) or by_position is not None
+        return array
+
+    def _batch(self, X: Any, T: Any, sample_weight: Any, backend: Backend | None = None) -> tuple[Any, Any, Any]:
+        backend = backend or self._backend
+        x = self._inputs(X, backend)
+        t = self._meaning.read_targets(T)
+        t = data.as_targets(t, len(x), self._schedule, self._error, backend, self._dtype, self._meaning.scaling.outputs)
+        return x, t, data.as_sample_weight(sample_weight, len(x), backend, self._dtype)
 
     def _back(self, result: Any, *given: Any) -> Any:
         """The result as the backend's array where the caller gave one, else as a NumPy array."""
@@ -396,10 +436,40 @@ class Network:
 
     def forward(self, X: Any) -> Any:
         """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6)."""
-        return self._back(self._run.forward(self._theta, self._inputs(X)), X)
+        return self._back(self._meaning.y(self._run.forward(self._theta, self._inputs(X)), self._backend), X)
+
+    def predict(self, X: Any, *, as_frame: bool = False) -> Any:
+        """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
+
+        The largest output under cross-entropy; y > ½ under binary cross-entropy, (N, K) of 0 and 1 where it has several outputs.
+        With `as_frame`, a pandas or polars frame X gives a frame of its kind with the outputs' names ("class" for classes), in pandas
+        with X's index.
+        """
+        values = self._meaning.predicted(self._backend.to_numpy(self.forward(X)))
+        if not as_frame:
+            return values
+        return like_frame(X, values, [str(names[0]) for names in self._meaning.output_columns])
+
+    def fit_scaling(self, X: Any, T: Any = None, sample_weight: Any = None) -> None:
+        """Take `shift` (mean) and `scale` (standard deviation) of every input from X; with T, of the outputs too, and `classes`.
+
+        From then on the network takes and gives raw numbers and computes with (x − shift)/scale; they stand on its input and output
+        nodes.  Outputs are scaled under an error of residuals where they are identities that feed nothing: others have a scale of
+        their own.  The weights stay, so the network computes something else than before: train it afterwards.
+
+        Raises
+        ------
+        DataError : X or T; NotSupportedError : an output to be scaled that feeds other units.
+        """
+        from graphbp.fit import fit_scaling
+
+        fit_scaling(self, X, T, sample_weight)
 
     def error(self, X: Any, T: Any, sample_weight: Any = None) -> float:
-        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given."""
+        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given.
+
+        Of a network with scaled outputs, E is that of the scaled residuals (y − t) / scale and has no unit.
+        """
         return self._run.error(self._theta, *self._batch(X, T, sample_weight))  # type: ignore[no-any-return]  # the protocol's float
 
     def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
@@ -422,7 +492,10 @@ class Network:
         batch = self._batch(X, T, sample_weight)
         self._check_size("trace", (3, self._schedule.n_rows, len(batch[0])), "fewer samples")
         arrays = self._run.trace(self._theta, *batch)
-        return Trace(self._spec, self._schedule, *(self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta)))
+        a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
+        if self._meaning.scaling:
+            a, z, delta = rescaled(self._meaning.scaling, self._schedule, a, z, delta)
+        return Trace(self._spec, self._schedule, a, z, delta)
 
     def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
         """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`)."""
@@ -452,11 +525,11 @@ class Network:
             self._check_size("sparse jacobian", (len(x), entries), "vjp() and jvp(), or batches of fewer samples")
             if host is not x:
                 raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
-            return self._jacobian_plan.sparse(self._run, theta, host)
+            return self._meaning.sparse_jacobian(self._jacobian_plan.sparse(self._run, theta, host))
         self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
         if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
-            return self._back(self._run.jacobian(self._theta, x), X)
-        return self._back(self._jacobian_plan.dense(self._run, self._theta, x), X)
+            return self._back(self._meaning.jacobian(self._run.jacobian(self._theta, x), self._backend), X)
+        return self._back(self._meaning.jacobian(self._jacobian_plan.dense(self._run, self._theta, x), self._backend), X)
 
     @cached_property
     def _jacobian_plan(self) -> JacobianPlan:
@@ -469,19 +542,21 @@ class Network:
         x = self._inputs(X)
         shape = (len(x), self._schedule.n_outputs, self.n_parameters)
         self._check_size("weight_jacobian", shape, "weight_vjp() and weight_jvp(), or batches of fewer samples")
-        return self._back(self._run.weight_jacobian(self._theta, x), X)
+        return self._back(self._meaning.by_output(self._run.weight_jacobian(self._theta, x), self._backend), X)
 
     def vjp(self, X: Any, V: Any) -> Any:
         """(N, D): Σ_k V_nk ∂y_k/∂x_i, one reverse sweep; V is (N, K)."""
         x = self._inputs(X)
-        return self._back(self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[0], X, V)
+        by_scaled = self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[0]
+        return self._back(self._meaning.by_input(by_scaled, self._backend), X, V)
 
     def jvp(self, X: Any, U: Any) -> Any:
         """(N, K): Σ_i ∂y_k/∂x_i U_ni, one forward sweep of tangents; U is (N, D)."""
         x = self._inputs(X)
         shape = (len(x), self._schedule.n_inputs)
         u = data.as_directions(U, shape, "U", "a direction for every row of X", self._backend, self._dtype)
-        return self._back(self._run.jvp(self._theta, x, u, None), X, U)
+        moved = self._run.jvp(self._theta, x, self._meaning.by_input(u, self._backend), None)
+        return self._back(self._meaning.by_output(moved, self._backend), X, U)
 
     def weight_vjp(self, X: Any, V: Any) -> Any:
         """(W,): Σ_n Σ_k V_nk ∂y_nk/∂θ."""
@@ -491,11 +566,13 @@ class Network:
     def weight_jvp(self, X: Any, v: Any) -> Any:
         """(N, K): ∂y_k/∂θ v for a direction v (W,)."""
         x = self._inputs(X)
-        return self._back(self._run.jvp(self._theta, x, None, self._parameter_direction(v)), X, v)
+        moved = self._run.jvp(self._theta, x, None, self._parameter_direction(v))
+        return self._back(self._meaning.by_output(moved, self._backend), X, v)
 
     def _output_directions(self, V: Any, n: int) -> Any:
         shape = (n, self._schedule.n_outputs)
-        return data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self._backend, self._dtype)
+        v = data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self._backend, self._dtype)
+        return self._meaning.by_output(v, self._backend)
 
     def _parameter_direction(self, v: Any) -> Any:
         return data.as_directions(v, (self.n_parameters,), "v", "a direction in the free parameters", self._backend, self._dtype)
@@ -533,8 +610,9 @@ class Network:
         """
         from graphbp.second_order.inverse import outer_product_inverse
 
-        self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
-        return outer_product_inverse(self, X, T, alpha, sample_weight, method=method)
+        batch = self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
+        x, t, s = (None if part is None else self._backend.to_numpy(part) for part in batch)
+        return outer_product_inverse(self._engine(), x, t, alpha, s, method=method)
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""

@@ -32,6 +32,7 @@ from graphbp.registry import get_backend
 
 if TYPE_CHECKING:
     from graphbp.network import Network
+    from graphbp.scaling import Scaling
 
 __all__ = [
     "EXTRAPOLATED",
@@ -83,7 +84,7 @@ def numerical_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *
 
 def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
     """∂y_k/∂x_i (N, K, D) by differencing the outputs input by input, all samples at once."""
-    run, theta, x = _outputs(net, X, method)
+    run, theta, x, scale = _outputs(net, X, method)
     columns = []
     for i in range(x.shape[1]):
 
@@ -92,13 +93,13 @@ def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Arra
             moved[:, i] += step
             return np.asarray(run.forward(theta.astype(moved.dtype), moved))
 
-        columns.append(_difference(along, _step(x[:, i], method), method))
+        columns.append(_difference(along, _step(x[:, i] / scale[i], method) * scale[i], method))
     return np.stack(columns, axis=-1)
 
 
 def numerical_weight_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
     """∂y_k/∂θ (N, K, W) by differencing the outputs weight by weight."""
-    run, theta, x = _outputs(net, X, method)
+    run, theta, x, _ = _outputs(net, X, method)
     return differences(lambda w: run.forward(w, x.astype(w.dtype)), theta, method)
 
 
@@ -205,15 +206,29 @@ class _OnHost:
 
 def _problem(net: Network, X: Any, T: Any, sample_weight: Any, method: str) -> tuple[Any, Array, tuple[Any, ...]]:
     run, theta = _executable(net, method)
-    host, wide = get_backend("numpy"), np.dtype(np.float64)
-    # through the network's own dtype first, so that both sides see the same numbers
-    x = data.as_inputs(X, net.schedule, host, net.dtype)
-    t = data.as_targets(T, len(x), net.schedule, net.error_function, host, net.dtype)
-    s = data.as_sample_weight(sample_weight, len(x), host, net.dtype)
-    batch = (x.astype(wide), t.astype(wide), None if s is None else s.astype(wide))
-    return run, theta, batch
+    wide = np.dtype(np.float64)
+    # scaled, and through the network's own dtype first, so that both sides see the same numbers
+    x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
+    return run, theta, (x.astype(wide), t.astype(wide), None if s is None else s.astype(wide))
 
 
-def _outputs(net: Network, X: Any, method: str) -> tuple[Any, Array, Array]:
+class _Raw:
+    """An executable's forward sweep between raw x and raw y."""
+
+    def __init__(self, run: Any, scaling: Scaling) -> None:
+        self._run, self._scaling = run, scaling
+
+    def forward(self, theta: Array, x: Array) -> Array:
+        inputs, outputs = self._scaling.inputs, self._scaling.outputs
+        y = self._run.forward(theta, x if inputs is None else np.ascontiguousarray(inputs.inward(x)))
+        return y if outputs is None else outputs.outward(y, y.dtype)  # type: ignore[no-any-return]
+
+
+def _outputs(net: Network, X: Any, method: str) -> tuple[Any, Array, Array, Array]:
+    """(forward sweep between raw x and y, θ, x, the size of each input)."""
     run, theta = _executable(net, method)
-    return run, theta, data.as_inputs(X, net.schedule, get_backend("numpy"), net.dtype).astype(np.float64)
+    scaling, host = net._meaning.scaling, get_backend("numpy")
+    dtype = net.dtype if scaling.inputs is None else np.dtype(np.float64)  # float32 rounds what the engine sees, after the scaling
+    x = data.as_inputs(net._read(X), net.schedule, host, dtype).astype(np.float64)
+    size = np.ones(x.shape[1]) if scaling.inputs is None else np.exp2(np.round(np.log2(scaling.inputs.scale)))
+    return (_Raw(run, scaling) if scaling else run), theta, x, size

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError, printable, shown, unknown_name
 from graphbp.graph import GraphSpec
+from graphbp.scaling import Scaling
 from graphbp.schedule import Schedule
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "rescaled"]
 
 Array = npt.NDArray[Any]
 
@@ -48,13 +49,27 @@ class _ByNode(Mapping[Hashable, Array]):
         return self._spec.n_nodes
 
 
+def rescaled(scaling: Scaling, schedule: Schedule, a: Array, z: Array, delta: Array) -> tuple[Array, Array, Array]:
+    """(a, z, δ) of all rows with inputs and outputs in the caller's units, in copies."""
+    a, z, delta = a.copy(), z.copy(), delta.copy()
+    inputs, outputs = scaling.inputs, scaling.outputs
+    if inputs is not None:
+        n = schedule.n_inputs
+        a[:n] = inputs.outward(a[:n].T, a.dtype).T
+        delta[:n] /= inputs.scale[:, None].astype(delta.dtype)
+    if outputs is not None:
+        z[schedule.output_rows] = outputs.outward(z[schedule.output_rows].T, z.dtype).T
+    return a, z, delta
+
+
 class Trace:
     """a_j, z_j and δ_j = ∂E_n/∂a_j of every node and sample.
 
     Attributes
     ----------
     a, z, delta : mappings from a node's name to (N,) for a unit or (N, units) for a layer.  For an input, a = z = x and δ is
-        ∂E_n/∂x.
+        ∂E_n/∂x; one with `shift` and `scale` has a = x, passes on z = (x − shift)/scale, and δ is ∂E_n/∂x still.  An output with them
+        has z = y = shift + scale · h(a).  So z is what a node gives away, and δ = ∂E_n/∂a, of every node.
     """
 
     def __init__(self, spec: GraphSpec, schedule: Schedule, a: Array, z: Array, delta: Array) -> None:

@@ -1,17 +1,16 @@
 """X and T of a command: from CSV, .npy, .npz, or a data set that scikit-learn carries.
 
-    columns of a table ──► by the header's names, or by position ──► inputs X, targets T
-    text in a target column ──► class labels 0, 1, ... in sorted order (a trained model keeps the order in its metadata)
-    --standardize ──► x ← (x − mean) / deviation (a trained model keeps both, and they are used again)
+    file ──► Table ──► the target's columns apart ──► `graphbp.tables`: columns by name ──► X; labels by the network's classes ──► T
 
-Everything that is decided here rather than told is said on stderr.
+What columns, labels and missing values mean is decided by `graphbp.tables` and `graphbp.meaning`, which Python's tables go through
+too.  Everything that is decided here rather than told is said on stderr.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ import numpy.typing as npt
 
 from graphbp.cli.common import F, Loaded, say
 from graphbp.exceptions import DataError, unknown_name
+from graphbp.fit import adopt
+from graphbp.tables import Column, Table, cells, match
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -43,41 +44,29 @@ _X_NAMES, _T_NAMES = ("X", "x"), ("T", "t", "Y", "y")
 
 
 @dataclass
-class Table:
-    """The columns of a file: numbers, and text where a column holds any.  `names` are the header's, if it has one."""
-
-    columns: list[Array]
-    names: list[str] | None = None
-
-
-@dataclass
 class Batch:
-    """X (N, D), T or None, and what a model must keep so that new data are treated alike."""
+    """X (N, D) in the network's order of columns, and T as it came, or None."""
 
+    net: Network
     X: Array
-    T: Array | None
-    keep: dict[str, Any] = field(default_factory=dict)
+    T: Any
+    rows: int | None = None
 
     def targets(self) -> Array:
-        """T; raises `DataError` where the data had none."""
+        """T (N, ...), labels as numbers of the network's classes; raises `DataError` where the data had none."""
         if self.T is None:
             raise DataError("this needs targets: --target NAME (or a column number) says which column, --targets FILE which file")
-        return self.T
+        return np.asarray(self.net._meaning.read_targets(self.T))[: self.rows]
 
 
 def data_options(function: F) -> F:
-    """The argument DATA, and --target, --targets, --header, --by-position, --standardize, --rows."""
+    """The argument DATA, and --target, --targets, --header, --by-position, --ignore-extra, --rows."""
     options: Sequence[Callable[[F], F]] = (
         click.option("--rows", type=click.IntRange(1), metavar="N", help="Use the first N rows only."),
-        click.option(
-            "--standardize/--no-standardize",
-            default=None,
-            help="Each input minus its mean, over its standard deviation: those that NETWORK was trained with where its file has "
-            "them (then this is the default), else those of DATA.",
-        ),
+        click.option("--ignore-extra", is_flag=True, help="Leave out columns that the network does not read; else they are refused."),
         click.option("--by-position", is_flag=True, help="Take the inputs by position, whatever the header calls them."),
         click.option(
-            "--header/--no-header", default=None, help="The CSV file has a header; default: where its first line has text."
+            "--header/--no-header", default=None, help="The CSV file has a header; default: where its first line has text only."
         ),
         click.option("--targets", "target_file", metavar="FILE", help="A second file that holds only the targets."),
         click.option(
@@ -101,39 +90,58 @@ def read_batch(
     target_file: str | None = None,
     header: bool | None = None,
     by_position: bool = False,
-    standardize: bool | None = None,
+    ignore_extra: bool = False,
     rows: int | None = None,
-    fit_rows: Callable[[int], Array] | None = None,
+    learn: bool = False,
 ) -> Batch:
-    """X and T for a network.
-
-    Parameters
-    ----------
-    fit_rows : of N rows, those from which --standardize takes mean and deviation (those to train on); default: all.
-    """
+    """X and T for a network; with `learn` the network takes names of columns and classes from them."""
     net = loaded.net
-    X: Array
-    T: Array | None
+    T: Any
     if data.startswith("sklearn:"):
         if target or target_file:
             raise DataError(f"{data} has its own targets; leave --target and --targets out")
-        X, T = _from_sklearn(data.removeprefix("sklearn:"))
+        inputs, T = _from_sklearn(data)
     elif Path(data).suffix.lower() == ".npz":
-        X, T = _from_npz(Path(data), target)
+        inputs, T = _from_npz(Path(data), target)
     else:
-        X, T = _split(net, _read_table(Path(data), header), target, data, by_position)
+        table = _read_table(Path(data), header)
+        inputs, T = _split(net, table if not by_position else _unnamed(table), table, target)
     if target_file is not None:
         if T is not None and target:
             raise DataError("--target and --targets both say what the targets are; give one")
         T = _target_table(Path(target_file), header)
-        if len(T) != len(X):
-            raise DataError(f"{target_file} has {len(T)} rows and {data} has {len(X)}")
-    X, T = X[:rows], None if T is None else T[:rows]
-    batch = Batch(np.ascontiguousarray(X), T)
-    if T is not None:
-        batch.T = _labels(loaded, T, batch.keep)
-    _standardize(loaded, batch, standardize, fit_rows)
-    return batch
+    if T is not None and (n := T.n_rows if isinstance(T, Table) else len(T)) != inputs.n_rows:
+        raise DataError(f"{target_file or data} has {n} rows and {data} has {inputs.n_rows}")
+    inputs = _known_columns(net, inputs, ignore_extra)
+    if learn:
+        adopt(net, inputs, T)
+        if net.classes is not None:
+            say("classes: " + ", ".join(f"{name} = {i}" for i, name in enumerate(net.classes)))
+    return Batch(net, np.ascontiguousarray(net._read(inputs)[:rows]), T, rows)
+
+
+def _unnamed(table: Table) -> Table:
+    return Table(table.n_rows, table.n_columns, None, table.load, table.row, table.source)
+
+
+def _few(names: Sequence[str], limit: int = 8) -> str:
+    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+
+
+def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
+    """The columns that the inputs read by name, said; the table as it is where none is called like an input."""
+    meaning = net._meaning
+    place = match(table, meaning.input_columns, "input", known=meaning.known, ignore_extra=ignore_extra)
+    if place is None or table.names is None:
+        nameless = [i for i, name in enumerate(table.names or ()) if not str(name).strip()]
+        if nameless and ignore_extra:
+            say(f"{table.source}: not read: {_few([f'column {i}, which has no name' for i in nameless])}")
+            return table.select([i for i in range(table.n_columns) if i not in nameless])
+        return table
+    names = [str(name) for name in table.names]
+    left = [name for i, name in enumerate(names) if i not in place]
+    say(f"{table.source}: the columns called {_few([names[i] for i in place])} are the inputs" + (f"; not read: {_few(left)}" if left else ""))
+    return table.select(place)
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------
@@ -149,7 +157,7 @@ def _read_table(path: Path, header: bool | None) -> Table:
             array = array[:, None]
         if array.ndim != 2:
             raise DataError(f"{path} holds an array of shape {array.shape}; a table has two dimensions")
-        return Table(list(array.T))
+        return _array_table(array, str(path))
     if suffix in (".csv", ".txt", ".tsv", ".dat"):
         return _read_csv(path, header)
     raise DataError(f"{path}: data come from .csv, .npy or .npz files, or sklearn:NAME ({', '.join(SKLEARN)})")
@@ -162,30 +170,52 @@ def _load(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as a NumPy file: {problem}") from problem
 
 
+def _array_table(array: Array, source: str, names: Sequence[str] | None = None) -> Table:
+    return Table(len(array), array.shape[1], None if names is None else tuple(names), lambda i: Column(array[:, i]), source=source)
+
+
 def _read_csv(path: Path, header: bool | None) -> Table:
     """Comma, semicolon, tab or blanks between the fields; lines that begin with # are comments."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"{path} cannot be read as text: {problem}") from problem
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        (number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")
+    ]
     if not lines:
         raise DataError(f"{path} has no rows")
-    delimiter = next((mark for mark in ",;\t" if mark in lines[0]), None)
-    if delimiter is None:
-        records = [line.split() for line in lines]
-    else:
-        records = [[cell.strip() for cell in record] for record in csv.reader(lines, delimiter=delimiter)]
+    delimiter = next((mark for mark in ",;\t" if mark in lines[0][1]), None)
+    records, number = _records([line for _, line in lines], delimiter)
+    number = [lines[at][0] for at in number]
     width = len(records[0])
-    for number, record in enumerate(records):
+    for record, at in zip(records, number, strict=True):
         if len(record) != width:
-            raise DataError(f"{path}: row {number} has {len(record)} fields and row 0 has {width}")
+            raise DataError(f"{path}: line {at} has {len(record)} fields and line {number[0]} has {width}")
     if header is None:
-        header = len(records) > 1 and not any(map(_is_number, records[0]))
-    names = records.pop(0) if header else None
+        numeric = [_is_number(cell) for cell in records[0]]
+        header = len(records) > 1 and not any(numeric)
+        if any(numeric) and not all(numeric):
+            say(f"{path}: its first line holds numbers, so it is taken as data, not as a header (--header)")
+    names = tuple(records.pop(0)) if header else None
+    number = number[1:] if header else number
     if not records:
         raise DataError(f"{path} has a header and no rows (--no-header where its first line is data)")
-    return Table([_column(cells) for cells in zip(*records, strict=True)], names)
+    columns = list(zip(*records, strict=True))
+    return Table(len(records), width, names, lambda i: cells(columns[i]), lambda n: f"line {number[n]}", str(path))
+
+
+def _records(lines: list[str], delimiter: str | None) -> tuple[list[list[str]], list[int]]:
+    """The fields of each record, and the position of the line that it begins on: a quoted field may hold a line's end."""
+    if delimiter is None:
+        return [line.split() for line in lines], list(range(len(lines)))
+    reader = csv.reader(lines, delimiter=delimiter)
+    records, starts, start = [], [], 0
+    for record in reader:
+        records.append([cell.strip() for cell in record])
+        starts.append(start)
+        start = reader.line_num
+    return records, starts
 
 
 def _is_number(cell: str) -> bool:
@@ -196,17 +226,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _column(cells: Sequence[str]) -> Array:
-    """Whole numbers, numbers, or text."""
-    for kind in (np.int64, np.float64):
-        try:
-            return np.array(cells, dtype=np.str_).astype(kind)
-        except (ValueError, OverflowError):
-            continue
-    return np.array(cells, dtype=np.str_)
-
-
-def _from_npz(path: Path, target: Sequence[str]) -> tuple[Array, Array | None]:
+def _from_npz(path: Path, target: Sequence[str]) -> tuple[Table, Array | None]:
     """Arrays X and T of an .npz file; --target names another array for T."""
     if not path.is_file():
         raise DataError(f"{path} is not a file that can be read")
@@ -218,135 +238,79 @@ def _from_npz(path: Path, target: Sequence[str]) -> tuple[Array, Array | None]:
             raise DataError(f"{path} holds {', '.join(arrays)}; --target names one of these arrays")
         t = target[0] if target else next((name for name in _T_NAMES if name in arrays), None)
         try:
-            return arrays[x], None if t is None else arrays[t]
+            X, T = arrays[x], None if t is None else arrays[t]
         except ValueError as problem:
             raise DataError(f"{path} cannot be read: {problem}") from problem
+    if X.ndim != 2:
+        raise DataError(f"{path}: {x} has shape {X.shape}; it must have two dimensions, one row a sample")
+    return _array_table(X, str(path)), T
 
 
-def _from_sklearn(name: str) -> tuple[Array, Array]:
+def _from_sklearn(source: str) -> tuple[Table, Array]:
+    name = source.removeprefix("sklearn:")
     if name not in SKLEARN:
         raise unknown_name("data set sklearn:", name, SKLEARN)
     try:
         from sklearn import datasets
     except ImportError as problem:
         raise DataError(f'sklearn:{name} needs scikit-learn, which is not installed: pip install "graphbp[sklearn]"') from problem
-    X, T = getattr(datasets, SKLEARN[name])(return_X_y=True)
-    return X, T
+    bunch = getattr(datasets, SKLEARN[name])()
+    return _array_table(bunch.data, source, [str(feature) for feature in bunch.feature_names]), bunch.target
 
 
-def _target_table(path: Path, header: bool | None) -> Array:
+def _target_table(path: Path, header: bool | None) -> Table:
     if path.suffix.lower() == ".npz":
         raise DataError(f"{path}: --targets takes a .csv or .npy file; in an .npz file X and T stand together")
-    return _stacked(_read_table(path, header).columns)
-
-
-def _stacked(columns: Sequence[Array]) -> Array:
-    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+    return _read_table(path, header)
 
 
 # -- which columns are what ----------------------------------------------------------------------------------------------
 
 
-def _split(net: Network, table: Table, target: Sequence[str], data: str, by_position: bool) -> tuple[Array, Array | None]:
-    left = dict(enumerate(table.columns))
-    T = _stacked([left.pop(_position(table, name, data)) for name in dict.fromkeys(target)]) if target else None
-    d = net.schedule.n_inputs
-    place = {} if by_position or table.names is None else {name: i for i, name in enumerate(table.names)}
-    named = [str(name) for name in net.inputs]
-    if len(named) == d and any(name in place for name in named):
-        lacking = [name for name in named if name not in place]
-        if lacking:
-            raise DataError(
-                f"the header of {data} has no column {lacking[0]!r}, an input; --by-position ignores the header's names"
-            )
-        taken = [name for name in named if place[name] not in left]
+def _split(net: Network, named: Table, table: Table, target: Sequence[str]) -> tuple[Table, Table | None]:
+    """(what the inputs may read, the targets) of a table; `named` is the table, or without names where they are not to be used."""
+    if target:
+        at = list(dict.fromkeys(_position(table, name) for name in target))
+        inputs = {name for each in net._meaning.input_columns for name in map(str, each)}
+        taken = [named.name(i) for i in at if named.names is not None and str(named.names[i]) in inputs]
         if taken:
-            raise DataError(f"column {taken[0]!r} of {data} is an input of the network; it cannot be the target too")
-        inputs = [left.pop(place[name]) for name in named]
-        say(f"{data}: the columns called {', '.join(named[:6])}{', ...' if d > 6 else ''} are the inputs")
-    else:
-        inputs = [left.pop(i) for i in list(left)[:d]]
-    outputs = [str(name) for name in net.outputs]
-    if T is None and place and all(place.get(name) in left for name in outputs):
-        T = _stacked([left.pop(place[name]) for name in outputs])
-        say(f"{data}: the columns called {', '.join(outputs[:6])} are the targets")
-    elif T is None and len(left) in ({1, net.schedule.n_outputs} if net.error_function.classes else {net.schedule.n_outputs}):
-        say(
-            f"{data}: the column{'s' if len(left) > 1 else ''} after the {d} inputs, number {', '.join(map(str, left))}, taken as targets"
-        )
-        T, left = _stacked(list(left.values())), {}
-    elif len(inputs) == d and left and not place:
-        inputs += list(left.values())  # the network's own message says how many columns came and what it wants
-    for column in inputs:
-        if column.dtype.kind == "U":
-            raise DataError(
-                f"{data}: an input column holds {_first_text(column)}; inputs are numbers (--header where it is a header)"
-            )
-    return np.stack(inputs, axis=1) if inputs else np.empty((len(table.columns[0]), 0)), T
+            raise DataError(f"{taken[0]} of {table.source} is an input of the network; it cannot be the target too")
+        return named.select([i for i in range(table.n_columns) if i not in at]), table.select(at)
+    at = _targets_by_name(net, named)
+    if at:
+        say(f"{table.source}: the columns called {_few([str(named.names[i]) for i in at if named.names])} are the targets")
+        return named, table.select(at)
+    d, k = net.schedule.n_inputs, net.schedule.n_outputs
+    after = table.n_columns - d
+    if after in ({1, k} if net.error_function.classes else {k}) and not _any_input(net, named):
+        say(f"{table.source}: the first {d} columns are the inputs, number {_few([str(i) for i in range(d, d + after)])} the targets")
+        return named.select(range(d)), table.select(range(d, d + after))
+    return named, None
 
 
-def _position(table: Table, name: str, data: str) -> int:
+def _any_input(net: Network, table: Table) -> bool:
+    """Some column is called like an input."""
+    names = set(map(str, table.names or ()))
+    return any(str(name) in names for each in net._meaning.input_columns for name in each)
+
+
+def _targets_by_name(net: Network, table: Table) -> list[int]:
+    """The columns that the network was trained on, or those that are called like its outputs."""
+    place = {str(name): i for i, name in enumerate(table.names or ())}
+    for wanted in (net._meaning.targets, net.outputs):
+        if wanted and all(str(name) in place for name in wanted):
+            return [place[str(name)] for name in wanted]
+    return []
+
+
+def _position(table: Table, name: str) -> int:
     if table.names is not None and name in table.names:
         return table.names.index(name)
-    n = len(table.columns)
+    n = table.n_columns
     try:
         number = int(name)
     except ValueError:
-        raise unknown_name(f"column of {data}", name, table.names or [str(i) for i in range(n)]) from None
+        raise unknown_name(f"column of {table.source}", name, map(str, table.names or range(n))) from None
     if not -n <= number < n:
-        raise DataError(f"--target {name}: {data} has {n} columns, 0 to {n - 1}")
+        raise DataError(f"--target {name}: {table.source} has {n} columns, 0 to {n - 1}")
     return number % n
-
-
-# -- labels and scale ----------------------------------------------------------------------------------------------------
-
-
-def _first_text(values: Array) -> str:
-    """The first value that is no number, or is missing, and its row: what spoilt a column of numbers."""
-    for row, value in enumerate(values.reshape(len(values), -1)):
-        for text in value.tolist():
-            try:
-                float(text)
-            except ValueError:
-                return f"text ({text!r} in row {row})" if text else f"an empty cell (in row {row})"
-    return f"text ({values.flat[0].item()!r})"
-
-
-def _labels(loaded: Loaded, T: Array, keep: dict[str, Any]) -> Array:
-    """Text as class labels 0, 1, ...: in the order that the model was trained with, else sorted."""
-    if T.dtype.kind != "U":
-        return T
-    if T.ndim != 1 or not loaded.net.error_function.classes:
-        raise DataError(
-            f"the targets hold {_first_text(T)}; error={loaded.net.error_function.name!r} takes numbers "
-            "(--error cross_entropy takes class labels)"
-        )
-    kept = loaded.metadata.get("classes")
-    classes = np.array(kept if kept is not None else sorted(set(T.tolist())), dtype=np.str_)
-    number = {name: i for i, name in enumerate(classes.tolist())}
-    unknown = next((name for name in T.tolist() if name not in number), None)
-    if unknown is not None:
-        raise DataError(f"class {unknown!r} is not one of those that the network was trained with: {', '.join(number)}")
-    keep["classes"] = list(number)
-    say("classes: " + ", ".join(f"{name} = {i}" for name, i in number.items()))
-    return np.array([number[name] for name in T.tolist()])
-
-
-def _standardize(loaded: Loaded, batch: Batch, wanted: bool | None, fit_rows: Callable[[int], Array] | None) -> None:
-    kept: Mapping[str, Any] | None = loaded.metadata.get("standardize")
-    if wanted is False or (wanted is None and kept is None):
-        if kept is not None:
-            say("inputs as they are, though the network was trained on standardized ones")
-        return
-    d = loaded.net.schedule.n_inputs
-    if kept is not None:
-        mean, deviation = np.asarray(kept["mean"], np.float64), np.asarray(kept["deviation"], np.float64)
-        say("inputs standardized as the network was trained")
-    else:
-        seen = batch.X if fit_rows is None else batch.X[fit_rows(len(batch.X))]
-        mean, deviation = seen.mean(axis=0), seen.std(axis=0)
-        deviation = np.where(deviation > 0, deviation, 1.0)
-        say(f"inputs standardized by mean and standard deviation of {len(seen)} rows")
-    if mean.shape == deviation.shape == (batch.X.shape[1],) == (d,):  # else the network says what is wrong with X
-        batch.X = (batch.X - mean) / deviation
-        batch.keep["standardize"] = {"mean": mean.tolist(), "deviation": deviation.tolist()}

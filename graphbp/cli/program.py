@@ -11,7 +11,7 @@ import click
 
 from graphbp.cli import networks, quantities, training
 from graphbp.cli.common import CheckFailed, Session, any_encoding, say
-from graphbp.exceptions import GraphbpError
+from graphbp.exceptions import DataWarning, GraphbpError
 
 __all__ = ["program", "run"]
 
@@ -50,6 +50,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     with warnings.catch_warnings(), any_encoding():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("always", DataWarning)
         try:
             program.main(None if arguments is None else list(arguments), prog_name="graphbp", obj=session, standalone_mode=False)
         except CheckFailed as problem:

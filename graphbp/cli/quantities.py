@@ -57,7 +57,7 @@ def gradient(network: str, data: str, output: str | None, per_sample: bool, **gi
     \b
     Examples:
       graphbp gradient model.json train.csv --target y
-      graphbp gradient model.json sklearn:iris --standardize -o gradient.npy
+      graphbp gradient model.json sklearn:iris -o gradient.npy
     """
     net, batch = _read(network, data, given)
     T, names = batch.targets(), parameter_names(net)

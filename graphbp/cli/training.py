@@ -28,6 +28,12 @@ _OWN_METADATA = ("error", "dtype")
 @click.command()
 @network_options
 @data_options
+@click.option(
+    "--standardize",
+    is_flag=True,
+    help="Each input, and each target of a regression, minus its mean, over its standard deviation in the rows trained on; both stay "
+    "with the network, which takes and gives raw numbers.",
+)
 @click.option("-o", "--output", required=True, metavar="FILE", help="The trained network, in the format of its suffix.")
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs or levenberg_marquardt.")
 @click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
@@ -55,6 +61,7 @@ _OWN_METADATA = ("error", "dtype")
 def train(
     network: str,
     data: str,
+    standardize: bool,
     output: str,
     optimizer: str,
     epochs: int | None,
@@ -70,8 +77,8 @@ def train(
 ) -> None:
     """Train NETWORK on DATA and write the result.
 
-    The weights in NETWORK's file are where it starts.  What the data needed (--standardize, the names of classes) is kept in a .json
-    model's metadata, so that `graphbp forward` treats new data alike.
+    The weights in NETWORK's file are where it starts.  What the data needed (--standardize, names of columns and classes) stands on
+    the network's nodes: it takes and gives raw numbers ever after, here and in Python.
 
     \b
     Examples:
@@ -89,15 +96,13 @@ def train(
     names = ("backend", "dtype", "error", "file_format", "options")
     loaded = load_network(network, **{name: given.pop(name) for name in names})
     net = loaded.net
-    batch = read_batch(loaded, data, **given, fit_rows=lambda n: _split(n, validation_split, seed)[0])
-    if batch.keep and Path(output).suffix.lower() != ".json":
-        raise DataError(
-            f"{output}: only a .json model keeps {' and '.join(batch.keep)}, without which new data mean something else"
-        )
-    kept = {key: value for key, value in loaded.metadata.items() if key not in _OWN_METADATA} | batch.keep
-    _rehearse(net, output, kept)
+    batch = read_batch(loaded, data, **given, learn=True)
     T = batch.targets()
     rows, held_out = _split(len(batch.X), validation_split, seed)
+    if standardize:
+        _scale(net, batch.X[rows], T[rows])
+    kept = {key: value for key, value in loaded.metadata.items() if key not in _OWN_METADATA}
+    _rehearse(net, output, kept)
     validation = (batch.X[held_out], T[held_out]) if len(held_out) else None
     history = gb.train(
         net,
@@ -114,6 +119,7 @@ def train(
     )
     _save(net, output, kept)
     tell(str(history))
+    _report("trained on", net, batch.X[rows], T[rows])
     if validation is not None:
         _report("held out", net, *validation)
     if history_file is not None:
@@ -121,6 +127,14 @@ def train(
     if plot_file is not None:
         history.plot(plot_file)
     say(f"trained network -> {output}")
+
+
+def _scale(net: Network, X: Any, T: Any) -> None:
+    if net._meaning.scaling:
+        say(f"the network has a scale already ({net._meaning.scaling}), which stays")
+        return
+    net.fit_scaling(X, T)
+    say(f"scaled by mean and standard deviation of {len(X)} rows: {net._meaning.scaling}")
 
 
 def _save(net: Network, path: str | Path, kept: Mapping[str, Any]) -> None:
@@ -155,11 +169,16 @@ def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.
 
 
 def _report(what: str, net: Network, X: Any, T: Any) -> None:
-    """The mean error, and the accuracy of a classifier, on samples that were not trained on."""
+    """The mean error; the accuracy of a classifier, the root mean square error of a regression in the target's own units."""
     line = f"{what}: {len(X)} samples, mean error {net.error(X, T) / len(X):.6g}"
-    if net.error_function.classes:
-        labels = T if T.ndim == 1 else T.argmax(axis=1)
-        line += f", accuracy {np.mean(net.forward(X).argmax(axis=1) == labels):.4f}"
+    Y = np.asarray(net.forward(X))
+    if net._meaning.n_classes:
+        right = T if T.ndim == 1 else T[:, 0] if Y.shape[1] == 1 else T.argmax(axis=1)
+        said = (Y[:, 0] > 0.5) if Y.shape[1] == 1 else Y.argmax(axis=1)
+        line += f", accuracy {np.mean(said == right):.4f}"
+    elif net.error_function.targets == "real":
+        each = np.sqrt(np.mean((Y - T.reshape(Y.shape)) ** 2, axis=0))
+        line += f", root mean square error {', '.join(f'{value:.6g}' for value in each[:8])}{', ...' if len(each) > 8 else ''}"
     tell(line)
 
 

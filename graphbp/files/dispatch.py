@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import networkx as nx
 
 from graphbp.columns import Columns
-from graphbp.exceptions import DataError, FileFormatError, RegistryError, unknown_name
+from graphbp.exceptions import DataError, FileFormatError, NotSupportedError, RegistryError, unknown_name
 from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_columns, write_graph
 from graphbp.graph import check_columns, read_graph
 from graphbp.protocols import Exporter, Importer
 from graphbp.registry import BROKEN, describe_failure, plugin_entries
+from graphbp.scaling import fold_scaling
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
@@ -197,6 +198,8 @@ def save_graph(
     ------
     FileFormatError : the format is unknown, or several have the suffix.
     NotSupportedError : something that the format cannot hold, by name.
+
+    A format without scaling gets `shift` and `scale` of inputs and outputs folded into weights and biases (`fold_scaling`).
     """
     file = Path(path)
     if format is not None:
@@ -216,7 +219,19 @@ def save_graph(
     _check_options(name, writer.write, options)
     if name != OWN:
         check_acyclic(read_graph(graph))
+        graph = _portable(graph, name, writer)
     writer.write(graph, file, **options)
+
+
+def _portable(graph: nx.DiGraph, name: str, writer: Any) -> nx.DiGraph:
+    """The graph with its scaling in weights and biases, where the format has none; names of classes that it cannot hold are refused."""
+    named = next((node for node, data in graph.nodes(data=True) if data.get("classes") is not None), None)
+    if named is not None and not getattr(writer, "classes", False):
+        raise NotSupportedError(
+            f"output {named!r} has classes={graph.nodes[named]['classes']!r}, which a file of format {name!r} cannot hold: .json keeps "
+            "them, or take the attribute off the graph that net.to_networkx() gives"
+        )
+    return graph if getattr(writer, "scaling", False) else fold_scaling(graph)
 
 
 def save(
@@ -290,6 +305,7 @@ def load_with_metadata(
 ) -> tuple[Network, Mapping[str, Any]]:
     """As `load`, and the metadata of a file of graphbp's own format, {} of others."""
     from graphbp.error_functions import get_error_function
+    from graphbp.fit import adopt_metadata
     from graphbp.network import Network
 
     file = Path(path)
@@ -308,4 +324,5 @@ def load_with_metadata(
         error = get_error_function(error)
     error = said.get("error", "sum_of_squares") if error is None else error
     with naming(file):
-        return Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype")), said
+        net = Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))
+        return net, adopt_metadata(net, said)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import ConfigError, DataError
+from graphbp.fit import undone_on_error, warn_of_raw_columns
 from graphbp.network import require_network
 from graphbp.training.descent import descend
 from graphbp.training.history import History
@@ -19,7 +20,7 @@ from graphbp.training.least_squares_fit import LeastSquaresFit
 from graphbp.training.levenberg_marquardt import levenberg_marquardt, require_least_squares
 from graphbp.training.loop import Callback, Run, Settings
 from graphbp.training.options import LBFGS, LevenbergMarquardt, MiniBatch, Options, read_options, whole_number
-from graphbp.training.problem import Metric, Problem, pose
+from graphbp.training.problem import Metric, Problem, pose, prepare
 from graphbp.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def train(
     *,
     optimizer: str = "adam",
     epochs: int | None = None,
+    standardize: bool = False,
     sample_weight: Any = None,
     validation: Any = None,
     validation_split: float = 0.0,
@@ -57,6 +59,8 @@ def train(
     optimizer : "sgd", "adam", "lbfgs" or "levenberg_marquardt"; the other `options` are the fields of its row of
         `graphbp.training.OPTIMIZERS` (`learning_rate`, `batch_size`, `momentum`, `l2`, `weight_decay`, ...), documented there.
     epochs : passes over the data (sgd, adam), iterations (lbfgs) or accepted steps (levenberg_marquardt), at most.
+    standardize : first take `shift` and `scale` of the inputs, and of a regression's outputs, from the samples trained on
+        (`Network.fit_scaling`); they stay with the network.  One that has them already keeps them.  F is that of the scaled numbers.
     sample_weight : (N,), s_n ≥ 0.
     validation, validation_split : (X, T) or (X, T, s) to watch, or the share of the samples to hold out, drawn from `seed`.
     patience : stop after this many epochs without a new lowest validation error (error, where nothing is held out);
@@ -69,6 +73,9 @@ def train(
     checkpoint, checkpoint_every, resume : the file that holds the state, written every so many epochs.  Where it exists, the run
         goes on from it (`resume=False` starts afresh): killed at any moment and called again, it ends with the same bits as if it
         had never stopped.  `epochs`, `callbacks` and `progress` may differ then, nothing else.
+
+    X and T may be tables (`graphbp.tables`): columns are matched by name.  T may hold labels (text, booleans, categories): a network
+    without `classes` gets theirs, sorted, and keeps them.
 
     Returns
     -------
@@ -104,7 +111,11 @@ def train(
         raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
     if isinstance(chosen, LevenbergMarquardt):
         require_least_squares(net)
-    problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
+    with undone_on_error(net):
+        X, T = prepare(net, X, T, sample_weight, bool(standardize), validation_split, seed)
+        problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
+    if isinstance(chosen, MiniBatch):
+        warn_of_raw_columns(net, problem.training.x, problem.training.t, optimizer)
     settings = Settings(
         epochs=settings_epochs,
         seed=seed,

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import ConfigError, DataError
+from graphbp.fit import adopt, scale_to
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Metric", "Part", "Problem", "pose"]
+__all__ = ["Metric", "Part", "Problem", "pose", "prepare"]
 
 Array = Any
 Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
@@ -75,8 +76,8 @@ class Problem:
         if not self.metrics:
             return {}
         part = self.training if self.validation is None else self.validation
-        to_numpy = self.net._backend.to_numpy
-        y, t = to_numpy(self.net._run.forward(theta, part.x)), to_numpy(part.t)
+        to_numpy, meaning, backend = self.net._backend.to_numpy, self.net._meaning, self.net._backend
+        y, t = (to_numpy(meaning.y(scaled, backend)) for scaled in (self.net._run.forward(theta, part.x), part.t))
         return {name: float(metric(y, t)) for name, metric in self.metrics.items()}
 
     def fingerprint(self) -> dict[str, str]:
@@ -115,6 +116,23 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
     return h.hexdigest()
 
 
+def prepare(net: Network, X: Any, T: Any, sample_weight: Any, standardize: bool, share: float, seed: int) -> tuple[Any, Any]:
+    """X and T as arrays, after the network has taken what they say of columns and classes and, where it shall, its scaling."""
+    adopt(net, X, T)
+    X, T = net._read(X), net._meaning.read_targets(T)
+    if standardize and not net._meaning.scaling:
+        rows = None
+        if share and hasattr(X, "__len__"):
+            rows = np.sort(_shuffled(len(X), seed)[_n_held_out(len(X), share) :])
+        scale_to(net, X, T, sample_weight, rows)
+    return X, T
+
+
+def _shuffled(n: int, seed: int) -> npt.NDArray[np.int64]:
+    """The order whose first samples are held out."""
+    return np.random.default_rng([seed, 0]).permutation(n)
+
+
 def pose(
     net: Network,
     X: Any,
@@ -138,7 +156,7 @@ def pose(
         held_out = _whole(net, x, t, s, "validation")
     elif validation_split:
         n_held = _n_held_out(len(training), validation_split)
-        order = np.random.default_rng([seed, 0]).permutation(len(training))
+        order = _shuffled(len(training), seed)
         held_out = _positive(training.take(np.sort(order[:n_held])), "the validation split")
         training = _positive(training.take(np.sort(order[n_held:])), "the training split")
     if metrics is None:

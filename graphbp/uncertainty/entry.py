@@ -73,7 +73,7 @@ def laplace(
     alpha = _prior(prior_precision)
     require_network(net)
     regression = net.error_function.name == "sum_of_squares"
-    beta = _noise_precision(noise, regression, net.error_function.name)
+    beta = _noise_precision(_scaled_noise(net, noise), regression, net.error_function.name)
     if hessian not in HESSIANS:
         raise unknown_name("hessian", hessian, HESSIANS)
     if parameters not in PARAMETERS:
@@ -114,7 +114,7 @@ def laplace(
         index=index,
         hessian=hessian,
         prior_precision=alpha,
-        noise=1 / math.sqrt(beta) if regression else None,
+        noise=_raw_noise(net, 1 / math.sqrt(beta)) if regression else None,
         log_marginal_likelihood=evidence.log(alpha, beta, precision.log_determinant),
         distance_from_mode=distance,
     )
@@ -135,6 +135,27 @@ def _prior(value: float | str) -> float | None:
             raise unknown_name("prior_precision", value, ["marginal_likelihood"], "Or give a number.")
         return None
     return _positive("prior_precision", value)
+
+
+def _raw_noise(net: Network, sigma: float) -> Any:
+    """σ in the targets' units: a number, or (K,) where the outputs have different scales."""
+    affine = net._meaning.scaling.outputs
+    if affine is None:
+        return sigma
+    return sigma * (affine.scale if (affine.scale != affine.scale[0]).any() else float(affine.scale[0]))
+
+
+def _scaled_noise(net: Network, noise: Any) -> Any:
+    """σ in the engine's units; the caller's is in the targets'."""
+    affine = net._meaning.scaling.outputs
+    if noise is None or affine is None:
+        return noise
+    if (affine.scale != affine.scale[0]).any():
+        raise ConfigError(
+            f"noise={noise!r}, and the outputs have different scales ({affine.scale.min():g} to {affine.scale.max():g}), so that one σ "
+            "is not the same for all; leave noise out to have it found"
+        )
+    return _positive("noise", noise) / float(affine.scale[0])
 
 
 def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:

@@ -64,7 +64,7 @@ class Posterior:
     index : positions in θ of the W' parameters that the posterior is over (all, or the last layer's); the others stay at θ*.
     hessian : which H.
     prior_precision : α.
-    noise : σ = 1/√β of a regression, else None.
+    noise : σ of a regression, in the targets' units: (K,) where the outputs have different scales; else None.
     log_marginal_likelihood : ln p(T | X, α, β).
     distance_from_mode : √(gᵀA⁻¹g) with g the gradient of βE + ½α|θ|²: how many standard deviations θ* is from the maximum of the
         posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
@@ -80,7 +80,7 @@ class Posterior:
         index: npt.NDArray[np.int64],
         hessian: str,
         prior_precision: float,
-        noise: float | None,
+        noise: Any,
         log_marginal_likelihood: float,
         distance_from_mode: float,
     ) -> None:
@@ -89,6 +89,9 @@ class Posterior:
         self.log_marginal_likelihood = log_marginal_likelihood
         self.distance_from_mode = distance_from_mode
         self.weights, self.index = weights, index
+        affine = net._meaning.scaling.outputs
+        sigma = noise if noise is None or affine is None else np.atleast_1d(noise / affine.scale)[0]
+        self._sigma: float | None = None if sigma is None else float(sigma)  # of the engine's scaled residuals
 
     @cached_property
     def determined_parameters(self) -> float:
@@ -144,7 +147,15 @@ class Posterior:
             p = head.positions
             mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], draws, rng)
             out.mean[:, p], out.variance[:, p], out.noise_variance[:, p] = mean, variance, noise
-        return out
+        return self._in_own_units(out)
+
+    def _in_own_units(self, out: Prediction) -> Prediction:
+        """Of scaled outputs: y = shift + scale · h(a)."""
+        affine = self._net._meaning.scaling.outputs
+        if affine is None:
+            return out
+        squared = affine.scale**2
+        return Prediction(affine.shift + affine.scale * out.mean, squared * out.variance, squared * out.noise_variance)
 
     def _head(
         self, head: Head, a: Array, covariance: Array, draws: int, rng: np.random.Generator
@@ -169,7 +180,7 @@ class Posterior:
             return mean, variance, np.maximum(most - variance, 0.0)
         if head.error.name == "poisson":
             return mean, variance, mean
-        return mean, variance, 0.0 if self.noise is None else self.noise**2
+        return mean, variance, 0.0 if self._sigma is None else self._sigma**2
 
     @property
     def _parameters(self) -> str:
@@ -177,7 +188,7 @@ class Posterior:
         return f"{w} parameters" if free == w else f"the {free} of {w} parameters that lead into outputs"
 
     def __str__(self) -> str:
-        noise = "" if self.noise is None else f", noise σ = {self.noise:.4g}"
+        noise = "" if self.noise is None else f", noise σ = {np.array2string(np.asarray(self.noise), precision=4)}"
         return (
             f"Laplace posterior over {self._parameters}, {self.hessian} Hessian\n"
             f"  prior precision α = {self.prior_precision:.4g}{noise}\n"
@@ -187,7 +198,7 @@ class Posterior:
         )
 
     def __repr__(self) -> str:
-        noise = "" if self.noise is None else f", σ={self.noise:.4g}"
+        noise = "" if self.noise is None else f", σ={np.array2string(np.asarray(self.noise), precision=4)}"
         return (
             f"<Posterior: N(θ*, A⁻¹) over {self._parameters}, {self.hessian} Hessian, α={self.prior_precision:.4g}{noise}, "
             f"ln p(T | X)={self.log_marginal_likelihood:.6g}, {self.distance_from_mode:.3g} standard deviations from the mode>"

@@ -1,4 +1,4 @@
-"""How the command line reads X and T: columns, headers, labels, standardization."""
+"""How the command line reads X and T: columns, headers, labels, scaling."""
 
 from __future__ import annotations
 
@@ -28,16 +28,21 @@ def read(model, data, text=None, **options):
 
 
 def test_columns_by_name_in_the_networks_order(folder, capsys):
-    batch = read("one.json", "d.csv", "y1,x2,other,x1\n9,2,7,1\n8,4,7,3\n")
+    text = "y1,x2,other,x1\n9,2,7,1\n8,4,7,3\n"
+    batch = read("one.json", "d.csv", text, ignore_extra=True)
     np.testing.assert_array_equal(batch.X, [[1, 2], [3, 4]])
     np.testing.assert_array_equal(batch.targets(), [9, 8])
-    assert "x1, x2" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "x1, x2 are the inputs; not read: y1, other" in said
+    assert "y1 are the targets" in said
+    with pytest.raises(gb.DataError, match="a column that no input reads: 'other'; --ignore-extra"):
+        read("one.json", "d.csv")
 
 
 def test_by_position_ignores_names(folder):
     batch = read("one.json", "d.csv", "y1,x2,x1\n9,2,1\n", by_position=True)
     np.testing.assert_array_equal(batch.X, [[9, 2]])
-    np.testing.assert_array_equal(batch.T, [1])
+    np.testing.assert_array_equal(batch.targets(), [1])
 
 
 def test_a_missing_input_name_is_refused(folder):
@@ -49,18 +54,19 @@ def test_a_missing_input_name_is_refused(folder):
 def test_without_a_header_by_position(text, folder):
     batch = read("one.json", "d.csv", text)
     np.testing.assert_array_equal(batch.X, [[1, 2], [4, 5]])
-    np.testing.assert_array_equal(batch.T, [3, 6])
+    np.testing.assert_array_equal(batch.targets(), [3, 6])
 
 
 @pytest.mark.parametrize("name", ["0", "-3"])
 def test_target_by_number(name, folder):
     batch = read("one.json", "d.csv", "1,2,3\n4,5,6\n", target=[name])
     np.testing.assert_array_equal(batch.X, [[2, 3], [5, 6]])
-    np.testing.assert_array_equal(batch.T, [1, 4])
+    np.testing.assert_array_equal(batch.targets(), [1, 4])
 
 
 def test_header_can_be_told(folder):
-    assert len(read("one.json", "d.csv", "1,2,3\n4,5,6\n", header=True).X) == 1
+    with pytest.warns(gb.DataWarning, match="'1' is x1, '2' is x2"):
+        assert len(read("one.json", "d.csv", "1,2,3\n4,5,6\n", header=True).X) == 1
     with pytest.raises(gb.DataError, match="text"):
         read("one.json", "d.csv", "a,b,c\n4,5,6\n", header=False)
 
@@ -83,9 +89,9 @@ def test_too_many_columns_are_the_networks_message(folder, capsys):
     [
         ("", "no rows"),
         ("a,b,c\n", "text"),
-        ("1,2,3\n4,5\n", "row 1 has 2 fields"),
+        ("1,2,3\n4,5\n", "line 2 has 2 fields"),
         ("x1,x2,y1\n1,two,3\n", "text"),
-        ("x1,x2,y1\n1,nan,3\n", "row 0, column 1"),
+        ("x1,x2,y1\n1,nan,3\n", "column 'x2' is missing in line 2"),
     ],
 )
 def test_a_bad_table_is_refused(text, says, folder, capsys):
@@ -113,9 +119,50 @@ def test_numpy_files(folder):
             read("one.json", "X.npy", target_file="T.npy")
 
 
-def test_an_empty_cell_is_named_with_its_row(folder):
-    with pytest.raises(gb.DataError, match=r"d.csv: an input column holds an empty cell \(in row 1\)"):
-        read("one.json", "d.csv", "x1,x2,y1\n1,2,3\n4,,6\n")
+@pytest.mark.parametrize("cell", ["", "NA", "nan", "NaN", "null"])
+def test_a_missing_cell_is_named_with_its_column_and_line(cell, folder):
+    with pytest.raises(gb.DataError, match=r"d.csv: column 'x2' is missing in line 5.*; drop such rows"):
+        read("one.json", "d.csv", f"x1,x2,y1\n# a comment\n1,2,3\n\n4,{cell},6\n")
+    with pytest.raises(gb.DataError, match="column 'kind' is missing in line 3"):
+        read("classes.json", "d.csv", f"x_0,x_1,kind\n1,2,a\n1,2,{cell}\n", target=["kind"]).targets()
+
+
+def test_a_quoted_line_end_does_not_move_the_count(folder):
+    with pytest.raises(gb.DataError, match="column 'x1' holds text .'two' in line 4."):
+        read("one.json", "d.csv", 'x1,x2,y1\n1,2,"a\nb"\ntwo,2,3\n')
+
+
+def test_booleans_are_numbers(folder):
+    assert read("one.json", "d.csv", "x1,x2,y1\nTrue,2,3\nFalse,1,0\n").X.tolist() == [[1, 2], [0, 1]]
+
+
+def test_a_header_with_one_name_twice_is_refused(folder):
+    with pytest.raises(gb.DataError, match="two columns called 'x1'"):
+        read("one.json", "d.csv", "x1,x2,x1\n1,2,3\n")
+
+
+@pytest.mark.parametrize("header", [",x1,x2,y1", ",a,b,y1"])
+def test_an_index_that_was_written_is_no_input(header, folder, capsys):
+    text = header + "\n0,1,2,3\n1,4,5,6\n"
+    with pytest.raises(gb.DataError, match="the index that to_csv wrote"):
+        read("one.json", "d.csv", text, target=["y1"])
+    if "x1" in header:
+        assert read("one.json", "d.csv", text, ignore_extra=True).X.tolist() == [[1, 2], [4, 5]]
+    else:
+        with pytest.warns(gb.DataWarning, match="by position"):
+            assert read("one.json", "d.csv", text, target=["y1"], ignore_extra=True).X.tolist() == [[1, 2], [4, 5]]
+    assert "not read" in capsys.readouterr().err
+
+
+def test_a_table_of_something_else_is_refused(folder):
+    with pytest.raises(gb.DataError, match="30 columns.*the network has 2 inputs"):
+        read("one.json", "sklearn:breast_cancer")
+
+
+def test_a_first_line_of_words_and_numbers_is_said_to_be_data(folder, capsys):
+    with pytest.raises(gb.DataError, match="'a' in line 1"):
+        read("one.json", "d.csv", "a,1,2\n3,4,5\n")
+    assert "taken as data, not as a header" in capsys.readouterr().err
 
 
 def test_the_first_rows_of_both(folder):
@@ -136,8 +183,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(folder):
 
 
 def test_a_column_that_is_constant_is_only_centred(folder):
-    batch = read("one.json", "d.csv", "5,1,0\n5,3,0\n", standardize=True)
-    assert batch.X.tolist() == [[0, -1], [0, 1]]
+    net = gb.load("one.json")
+    net.fit_scaling([[5.0, 1.0], [5.0, 3.0]])
+    assert net.trace([[5.0, 1.0], [6.0, 3.0]], [0.0, 0.0]).z["x1"].tolist() == [0, 1]
 
 
 def test_pickled_arrays_are_refused(folder):
@@ -152,18 +200,18 @@ def test_text_labels_sorted_then_kept_by_the_model(folder, capsys):
     arguments = ["train", "classes.json", "train.csv", "--target", "kind", "--epochs", "2", "--standardize", "-o", "trained.json"]
     assert main(arguments) == 0
     assert "a = 0, b = 1, c = 2" in capsys.readouterr().err
-    loaded = load_network("trained.json")
-    assert loaded.metadata["classes"] == ["a", "b", "c"]
-    batch = read("trained.json", "new.csv", "u,v,kind\n1,2,c\n3,4,b\n", target=["kind"])
-    np.testing.assert_array_equal(batch.T, [2, 1])  # not 1, 0, as sorting what is here would give
+    net = gb.load("trained.json")
+    assert net.classes == ("a", "b", "c")
+    batch = read("trained.json", "new.csv", "v,kind,u\n2,c,1\n4,b,3\n")  # any order: the names of the columns are kept too
+    np.testing.assert_array_equal(batch.targets(), [2, 1])  # not 1, 0, as sorting what is here would give
+    np.testing.assert_array_equal(batch.X, [[1, 2], [3, 4]])
     train = np.array([[i, i % 3] for i in range(12)], float)
-    np.testing.assert_allclose(batch.X, (np.array([[1, 2], [3, 4]]) - train.mean(axis=0)) / train.std(axis=0))
-    np.testing.assert_array_equal(read("trained.json", "new.csv", target=["kind"], standardize=False).X, [[1, 2], [3, 4]])
-    with pytest.raises(gb.DataError, match="class 'd'"):
-        read("trained.json", "new.csv", "u,v,kind\n1,2,d\n", target=["kind"])
+    np.testing.assert_allclose(net.trace(batch.X, ["c", "b"]).z["x"], (batch.X - train.mean(axis=0)) / train.std(axis=0))
+    with pytest.raises(gb.DataError, match="line 2 is 'd', which is not one of the network's classes: 'a', 'b', 'c'"):
+        read("trained.json", "new.csv", "u,v,kind\n1,2,d\n", target=["kind"]).targets()
 
 
-def test_standardization_is_fitted_without_the_held_out_rows(folder):
+def test_the_scale_is_fitted_without_the_held_out_rows(folder):
     rng = np.random.default_rng(0)
     np.savez("d.npz", X=rng.normal(3, 2, (40, 2)), T=rng.normal(size=40))
     arguments = ["train", "one.json", "d.npz", "--epochs", "1", "--standardize", "--validation-split", "0.5", "-o", "t.json"]
@@ -172,14 +220,18 @@ def test_standardization_is_fitted_without_the_held_out_rows(folder):
 
     rows, held_out = _split(40, 0.5, 0)
     assert sorted([*rows, *held_out]) == list(range(40))
-    X = np.load("d.npz")["X"]
-    np.testing.assert_allclose(load_network("t.json").metadata["standardize"]["mean"], X[rows].mean(axis=0))
+    X, nodes = np.load("d.npz")["X"], gb.load("t.json").to_networkx().nodes
+    np.testing.assert_allclose([nodes["x1"]["shift"], nodes["x2"]["shift"]], X[rows].mean(axis=0))
+    np.testing.assert_allclose(nodes["y1"]["scale"], np.load("d.npz")["T"][rows].std())
+    same = gb.Network(gb.layered([2, 3, 1], units="units"))
+    gb.train(same, X, np.load("d.npz")["T"], epochs=1, validation_split=0.5, standardize=True, progress=False)
+    assert np.array_equal(same.weights, gb.load("t.json").weights)
 
 
 def test_what_a_format_cannot_keep_is_refused(folder, capsys):
-    np.savez("d.npz", X=np.ones((4, 2)), T=np.ones(4))
-    assert main(["train", "one.json", "d.npz", "--standardize", "-o", "t.nnet"]) == 2
-    assert "only a .json model keeps standardize" in capsys.readouterr().err
+    Path("d.csv").write_text("u,v,kind\n1,2,a\n3,1,b\n4,4,c\n", encoding="utf-8")
+    assert main(["train", "classes.json", "d.csv", "--target", "kind", "-o", "t.nnet"]) == 2
+    assert "classes=['a', 'b', 'c'], which a file of format 'nnet' cannot hold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SKLEARN)
@@ -191,10 +243,10 @@ def test_every_bundled_set(name, folder):
     classes = k is None
     g = gb.layered([X.shape[1], 4, k or len(set(T))], output_activation="softmax" if classes else "identity")
     gb.Network(g, error="cross_entropy" if classes else "sum_of_squares").save("net.json")
-    batch = read("net.json", f"sklearn:{name}", standardize=True, rows=50)
-    assert batch.X.shape == (min(50, len(X)), X.shape[1])
+    with pytest.warns(gb.DataWarning, match="by position"):
+        batch = read("net.json", f"sklearn:{name}", rows=50)
+    np.testing.assert_array_equal(batch.X, X[:50])
     assert np.isfinite(gb.load("net.json").error(batch.X, batch.targets()))
-    np.testing.assert_allclose(batch.X.mean(axis=0), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("where", [2, 0])
@@ -205,4 +257,4 @@ def test_the_text_that_spoils_a_column_is_named_with_its_row(where, tmp_path, mo
     rows[1][where] = "oops"
     Path("data.csv").write_text("a,b,c\n" + "\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
     assert main(["gradient", "model.json", "data.csv", "--target", "c"]) == 2
-    assert "'oops' in row 1" in capsys.readouterr().err
+    assert "'oops' in line 3" in capsys.readouterr().err

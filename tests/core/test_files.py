@@ -36,7 +36,7 @@ def rich_graph():
     """Every kind of node, weight and attribute that a file carries."""
     rng = np.random.default_rng(0)
     g = nx.DiGraph(name="all of it", made_by=("us", 3), limits={"low": -1.5, 2: [None, True]}, big=2**70)
-    g.add_node("x", units=4, role="input", scale=np.arange(4, dtype=np.float32), labels=np.array([["a", "bç"]]))
+    g.add_node("x", units=4, role="input", sizes=np.arange(4, dtype=np.float32), labels=np.array([["a", "bç"]]))
     g.add_node(("h", 1), units=3, activation="tanh", bias=rng.normal(size=3), tie="b", colour="red")
     g.add_node(("h", (2, 0.5)), units=3, activation="relu", bias=0.1 + 0.2, trainable=False)
     g.add_node(7, activation="sigmoid", bias=-1e-300, note={"$odd": np.int64(3)}, ratio=np.float32(0.1), nothing=None)

@@ -132,6 +132,7 @@ def test_adam_agrees_with_its_definition():
     assert net.weights == pytest.approx(theta, rel=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*hardly train:graphbp.DataWarning")
 def test_clip_norm_bounds_a_step():
     X, T = curve()
     net = small()
@@ -291,6 +292,7 @@ def test_ctrl_c_inside_an_epoch_goes_back(monkeypatch):
     assert np.array_equal(net.weights, reference.weights)
 
 
+@pytest.mark.filterwarnings("ignore:.*hardly train:graphbp.DataWarning")
 @pytest.mark.parametrize("optimizer", MINI_BATCH)
 def test_divergence_names_the_epoch_and_keeps_good_weights(optimizer):
     g = nx.DiGraph()

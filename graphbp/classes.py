@@ -1,0 +1,105 @@
+"""Class labels: text, booleans or numbers for people, positions among the outputs for the engine.
+
+`classes` on output nodes names them: one name for each unit of a layer node, one for each unit node of a softmax, or two,
+[negative, positive], for a single output under binary cross-entropy.  Labels map to positions by these names alone, so that a table
+with one class only is not renumbered.  A network without names gets them when it is trained: the sorted labels of its targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import DataError, GraphError
+
+if TYPE_CHECKING:
+    from graphbp.error_functions import ErrorFunction
+    from graphbp.graph import GraphSpec
+
+__all__ = ["attributes_for", "classes_of", "found_in", "n_classes", "number"]
+
+Array = npt.NDArray[Any]
+Label = str | bool | int | float
+
+
+def n_classes(error: ErrorFunction, k: int) -> int:
+    """How many classes K outputs tell apart under an error; 0 where targets are no classes."""
+    if error.targets == "distribution":
+        return k if k > 1 else 0
+    return 2 if error.targets == "probability" and k == 1 else 0
+
+
+def classes_of(spec: GraphSpec, outputs: Sequence[Hashable]) -> tuple[Label, ...] | None:
+    """The names of the classes in the order of Y's columns, or None.  Raises `GraphError` naming the node."""
+    given = {name: spec.node_extra[spec.index[name]].get("classes") for name in outputs}
+    if all(value is None for value in given.values()):
+        return None
+    units = {name: int(spec.units[spec.index[name]]) for name in outputs}
+    single = len(outputs) == 1 and units[outputs[0]] == 1
+    classes: list[Label] = []
+    for name, value in given.items():
+        if value is None:
+            raise GraphError(f"output {name!r} has no classes=, and other outputs have; name the classes of all outputs or of none")
+        names = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+        wanted = 2 if single else units[name]
+        if len(names) != wanted:
+            what = "two, [negative, positive]" if single else f"one for each of its {wanted} units"
+            raise GraphError(f"output {name!r}: classes={value!r}; it must be {what}")
+        for label in names:
+            if not isinstance(label, str | bool | int | float | np.generic):
+                raise GraphError(f"output {name!r}: classes={value!r}; the name of a class is text, a number or a boolean")
+        classes += [label.item() if isinstance(label, np.generic) else label for label in names]
+    twice = [label for i, label in enumerate(classes) if _key(label) in map(_key, classes[:i])]
+    if twice:
+        raise GraphError(f"two outputs have the class {twice[0]!r}; every class has a name of its own")
+    return tuple(classes)
+
+
+def attributes_for(classes: Sequence[Label], spec: GraphSpec, outputs: Sequence[Hashable]) -> dict[Hashable, dict[str, Any]]:
+    """`classes=` for each output node."""
+    if len(outputs) == 1:
+        return {outputs[0]: {"classes": list(classes)}}
+    found: dict[Hashable, dict[str, Any]] = {}
+    at = 0
+    for name in outputs:
+        n = int(spec.units[spec.index[name]])
+        found[name] = {"classes": classes[at] if n == 1 else list(classes[at : at + n])}
+        at += n
+    return found
+
+
+def found_in(labels: Array, categories: Sequence[Any] | None = None) -> list[Label]:
+    """The classes of a column of labels: its categories where it has them, else the sorted labels."""
+    values = [label.item() if isinstance(label, np.generic) else label for label in (labels if categories is None else categories)]
+    if categories is None:
+        values = list(dict.fromkeys(values))
+        try:
+            values.sort()
+        except TypeError:
+            kinds = sorted({type(value).__name__ for value in values})
+            raise DataError(f"T holds labels of several types ({', '.join(kinds)}); make them all text, or all numbers") from None
+    return values
+
+
+def number(labels: Array, classes: Sequence[Label], where: str, row: Any) -> npt.NDArray[np.int64]:
+    """Positions of `labels` among `classes`; raises `DataError` naming the first unknown one and `row(n)`, where it stands."""
+    position = {_key(label): i for i, label in enumerate(classes)}
+    listed = labels.tolist()
+    codes = np.fromiter((position.get(_key(label), -1) for label in listed), np.int64, len(listed))
+    if (codes < 0).any():
+        n = int(np.argmax(codes < 0))
+        raise DataError(f"{where} {row(n)} is {listed[n]!r}, which is not one of the network's classes: {shown(classes)}")
+    return codes
+
+
+def shown(classes: Sequence[Label]) -> str:
+    """The classes for a message."""
+    return ", ".join(map(repr, classes[:20])) + (f", ... ({len(classes)} in all)" if len(classes) > 20 else "")
+
+
+def _key(label: Any) -> Any:
+    """True is not 1 here, and "1" is neither; 1.0 is 1."""
+    return (isinstance(label, bool | np.bool_), isinstance(label, str), label)

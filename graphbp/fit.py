@@ -1,0 +1,159 @@
+"""Scaling and class names from data: `net.fit_scaling(X, T)`, and what `gb.train` does before its first epoch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp import classes as labels
+from graphbp import data
+from graphbp.exceptions import DataWarning, NotSupportedError
+from graphbp.registry import get_backend
+from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
+from graphbp.tables import callers_level, table_of
+
+if TYPE_CHECKING:
+    from graphbp.network import Network
+
+__all__ = ["adopt", "adopt_metadata", "fit_scaling", "scale_to", "undone_on_error", "warn_of_raw_columns"]
+
+Array = npt.NDArray[Any]
+WIDE = np.dtype(np.float64)
+
+
+def fit_scaling(net: Network, X: Any, T: Any = None, sample_weight: Any = None) -> None:
+    """See `Network.fit_scaling`."""
+    with undone_on_error(net):
+        adopt(net, X, T)
+        scale_to(net, X, T, sample_weight)
+
+
+@contextmanager
+def undone_on_error(net: Network) -> Iterator[None]:
+    """What the nodes say about X and Y stays as it was where the data are refused after all."""
+    before = net._spec
+    try:
+        yield
+    except Exception:
+        net._set_meaning(before)
+        raise
+
+
+def adopt(net: Network, X: Any, T: Any) -> None:
+    """Names that the data bring: X's columns where they were taken by position, T's columns, the classes where T holds labels."""
+    changed: dict[Hashable, dict[str, Any]] = {}
+    _, names = net._meaning.read_inputs(X, told=True)
+    if names is not None:
+        at = 0
+        for node in net.inputs:
+            n = int(net._spec.units[net._spec.index[node]])
+            part = [_plain(name) for name in names[at : at + n]]
+            changed[node] = {"columns": part[0] if n == 1 else part}
+            at += n
+    net._read(X)  # says once that they are taken by position
+    table = None if T is None else table_of(T, "T")
+    if table is not None and table.names is not None:
+        changed[net.outputs[0]] = {"target": [_plain(name) for name in table.names]}
+    if T is not None and (found := net._meaning.new_classes(T)) is not None:
+        for node, attributes in labels.attributes_for(found, net._spec, net.outputs).items():
+            changed.setdefault(node, {}).update(attributes)
+    if changed:
+        net._set_meaning(with_attributes(net._spec, changed))
+
+
+def _plain(name: Hashable) -> str | int | float:
+    """A column's name as a file can carry it."""
+    return name if isinstance(name, str | int | float) else str(name)
+
+
+def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray[np.int64] | None = None) -> None:
+    """Shift and scale from the given rows (default: all) of X and T."""
+    host = get_backend("numpy")
+    x = data.as_inputs(net._read(X), net.schedule, host, WIDE)
+    s = data.as_sample_weight(sample_weight, len(x), host, WIDE)
+    rows = np.arange(len(x)) if rows is None else rows
+    weight = None if s is None else s[rows]
+    changed = attributes_of(fitted(x[rows], weight), net._spec, net.inputs)
+    if T is not None and net.error_function.targets == "real":
+        t = data.as_targets(net._meaning.read_targets(T), len(x), net.schedule, net.error_function, host, WIDE)
+        affine = _only_identities(net, fitted(t[rows], weight))
+        for node, attributes in attributes_of(affine, net._spec, net.outputs).items():
+            n = slice(None) if np.ndim(attributes["scale"]) else 0
+            if np.any(np.atleast_1d(attributes["scale"])[n] != 1) or np.any(np.atleast_1d(attributes["shift"])[n] != 0):
+                changed[node] = attributes
+    net._set_meaning(with_attributes(net._spec, changed))
+
+
+def _only_identities(net: Network, affine: Affine) -> Affine:
+    """The targets' scaling for outputs that are identities; other activations give values on a scale of their own."""
+    s = net.schedule
+    identity = np.array([s.activations[k].name == "identity" for k in s.row_activation[s.output_rows]])
+    feeding = {net._spec.names[i] for i in np.unique(net._spec.edge_src).tolist()} & set(net.outputs)
+    if feeding and identity.any():
+        raise NotSupportedError(
+            f"output {min(feeding, key=str)!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
+        )
+    return Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
+
+
+def adopt_metadata(net: Network, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Scaling and classes where files of the first versions have them, in `standardize` and `classes` of the metadata; the rest of it."""
+    kept = dict(metadata)
+    told, names = kept.get("standardize"), kept.get("classes")
+    changed: dict[Hashable, dict[str, Any]] = {}
+    if not net._meaning.scaling and isinstance(told, dict) and told.keys() == {"mean", "deviation"}:
+        mean, deviation = (np.asarray(told[key], np.float64) for key in ("mean", "deviation"))
+        if mean.shape == deviation.shape == (net.schedule.n_inputs,):
+            changed.update(attributes_of(Affine(mean, deviation), net._spec, net.inputs))
+            del kept["standardize"]
+    k = net.schedule.n_outputs
+    if net.classes is None and net.error_function.targets == "distribution" and isinstance(names, list) and 0 < len(names) <= k:
+        whole = [*names, *(f"class {i}" for i in range(len(names), k))]  # outputs that no label of the training data had
+        for node, attributes in labels.attributes_for(whole, net._spec, net.outputs).items():
+            changed.setdefault(node, {}).update(attributes)
+        del kept["classes"]
+    if changed:
+        net._set_meaning(with_attributes(net._spec, changed))
+    return kept
+
+
+ORDERS = 2.0
+"""Columns that differ by so many orders of magnitude, or stand so many above 1, keep steps of one size from learning."""
+
+
+def warn_of_raw_columns(net: Network, x: Any, t: Any, optimizer: str) -> None:
+    """One line where the columns of X, or the targets of a regression, have sizes with which gradient descent gets nowhere."""
+    said = [_apart(net._backend.to_numpy(x), [str(names[0]) for names in net._meaning.input_columns], "X")]
+    if net.error_function.targets == "real":
+        said.append(_apart(net._backend.to_numpy(t), [str(names[0]) for names in net._meaning.output_columns], "T"))
+    said = [text for text in said if text]
+    if said:
+        warnings.warn(
+            f"{'; '.join(said)}: {optimizer} will hardly train on numbers of such sizes; standardize=True scales them (on the command "
+            "line, --standardize), and the network keeps the scale",
+            DataWarning,
+            stacklevel=callers_level(),
+        )
+
+
+def _apart(values: Array, names: list[str], what: str) -> str:
+    largest = np.abs(values).max(axis=0)
+    used = np.flatnonzero((largest > 0) & (values != values[0]).any(axis=0))
+    if not len(used):
+        return ""
+    low, high = (int(used[pick(largest[used])]) for pick in (np.argmin, np.argmax))
+    orders = math.log10(float(largest[high]) / float(largest[low]))
+    if orders >= ORDERS:
+        return (
+            f"columns of {what} differ by {orders:.0f} orders of magnitude ({names[high]!r} reaches {largest[high]:.3g}, {names[low]!r} "
+            f"{largest[low]:.3g})"
+        )
+    if abs(math.log10(float(largest[high]))) >= ORDERS:
+        return f"column {names[high]!r} of {what} reaches {largest[high]:.3g}"
+    return ""

@@ -1,0 +1,236 @@
+"""The border between a caller's data and the engine: which columns X and T are, their scaling, and the names of classes.
+
+    X, T as they came ──read_inputs, read_targets──► arrays ──`Scaling`──► what the engine sees
+    what the engine gives ──y, by_output, by_input──► the caller's units
+
+`Meaning` is what a network's input and output nodes say (`graphbp.scaling`, `graphbp.classes`); it never changes, a network gets a new
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp import classes as labels
+from graphbp.error_functions import ErrorFunction
+from graphbp.exceptions import DataError
+from graphbp.scaling import Scaling, check_error, scaling_of, told_names
+from graphbp.tables import Column, Table, by_position, labels_of, loose_table, match, numbers_of, stacked, table_of
+
+if TYPE_CHECKING:
+    from graphbp.graph import GraphSpec
+    from graphbp.protocols import Backend
+
+__all__ = ["Meaning", "meaning_of"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the columns of X and Y are."""
+
+    spec: GraphSpec
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+    error: ErrorFunction
+    scaling: Scaling
+    classes: tuple[labels.Label, ...] | None
+
+    # -- in ----------------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def input_columns(self) -> list[tuple[Hashable, ...]]:
+        """For each column of X the names that it may have in a table: those in `columns=`, the node's, "node_3", "node[3]"."""
+        return _names(self.spec, self.inputs)
+
+    @cached_property
+    def output_columns(self) -> list[tuple[Hashable, ...]]:
+        """For each column of Y the same, and the name of its class."""
+        names = _names(self.spec, self.outputs)
+        named = self.classes if self.classes is not None and len(self.classes) == len(names) else None
+        return names if named is None else [(*each, label) for each, label in zip(names, named, strict=True)]
+
+    @cached_property
+    def known(self) -> list[Hashable]:
+        """What may stand in a table beside X's columns: the outputs by name, and what the network was trained on."""
+        return [*(name for each in self.output_columns for name in each), *self.targets]
+
+    @cached_property
+    def targets(self) -> list[Hashable]:
+        """The columns of T that the network was trained on (`target=` on its first output)."""
+        told = self.spec.node_extra[self.spec.index[self.outputs[0]]].get("target")
+        return [] if told is None else told_names(told)
+
+    def read_inputs(self, X: Any, told: bool = False) -> tuple[Any, tuple[Hashable, ...] | None]:
+        """(X as an array where it was a table, the columns' names where they were taken by position)."""
+        table = table_of(X, "X") or loose_table(X, "X")
+        if table is None or table.n_columns == table.n_rows == 0:
+            return X, None
+        if table.names is None and np.ndim(X) == 1:
+            return stacked(table)[:, 0], None
+        place = match(table, self.input_columns, "input", known=self.known)
+        if place is None:
+            by_position(table, self.input_columns, "input", told)
+            return stacked(table), table.names
+        return stacked(table.select(place)), None
+
+    def read_targets(self, T: Any) -> Any:
+        """T as numbers or positions of classes, where it was a table or held labels."""
+        table = table_of(T, "T") or loose_table(T, "T")
+        if table is None:
+            return self._from_array(T)
+        if table.n_columns == 1:
+            column = labels_of(table, 0)
+            return self._from_array(numbers_of(table, 0)) if column is None else self._from_labels(table, column)
+        place = match(table, self.output_columns, "output")
+        if place is None:
+            by_position(table, self.output_columns, "output")
+            return stacked(table)
+        return stacked(table.select(place))
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes T tells apart, 0 where it holds none."""
+        return labels.n_classes(self.error, len(self.output_columns))
+
+    def _from_array(self, T: Any) -> Any:
+        """Booleans and whole numbers are labels where the classes are such."""
+        if self.classes is None or not isinstance(T, np.ndarray | list | tuple):
+            return T
+        array = np.asarray(T)
+        if array.ndim == 1 and array.dtype.kind in _LABELS and any(type(label) in _LABELS[array.dtype.kind] for label in self.classes):
+            return labels.number(array, self.classes, "T", lambda n: f"row {n}")
+        return T
+
+    def _from_labels(self, table: Table, column: Column) -> Any:
+        if column.values.dtype.kind == "b" and (self.classes is None or bool not in map(type, self.classes)):
+            return column.values.astype(np.int64)
+        if not self.n_classes:
+            try:
+                return numbers_of(table, 0)
+            except DataError as problem:
+                takes = "cross_entropy takes labels of classes, binary_cross_entropy with one output too"
+                raise DataError(f"{problem} (error={self.error.name!r}; {takes})") from problem
+        if self.classes is None:
+            if column.values.dtype.kind in "iu":
+                return column.values
+            raise DataError(
+                f"T holds labels ({column.values[0]!r} in {table.row(0)}), and the network has no classes: gb.train(net, X, T) gives it "
+                "those of T, or say classes=[...] on the output node"
+            )
+        return labels.number(column.values, self.classes, table.source, table.row)
+
+    def new_classes(self, T: Any) -> list[labels.Label] | None:
+        """The classes that training on T gives a network that has none; None where T holds no labels."""
+        table = table_of(T, "T") or loose_table(T, "T")
+        if table is None:
+            array = np.asarray(T) if isinstance(T, np.ndarray | list | tuple) else np.empty(0)
+            if not (array.ndim == 1 and array.dtype.kind == "b" and len(array)):
+                return None
+            column: Column | None = Column(array)
+        else:
+            column = labels_of(table, 0) if table.n_columns == 1 else None
+        if column is None or self.classes is not None or not self.n_classes:
+            return None
+        found: list[labels.Label] = [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
+        if len(found) != self.n_classes:
+            raise DataError(
+                f"T holds {len(found)} classes ({labels.shown(found)}) and the network tells {self.n_classes} apart; build it for the "
+                "classes there are, or name them all: classes=[...] on the output node"
+            )
+        return found
+
+    # -- out ---------------------------------------------------------------------------------------------------------------------
+
+    def y(self, scaled: Any, backend: Backend) -> Any:
+        """shift + scale · z of each output."""
+        affine = self.scaling.outputs
+        if affine is None:
+            return scaled
+        if isinstance(scaled, np.ndarray):
+            return affine.outward(scaled, scaled.dtype)
+        shift, scale = (backend.asarray(part, np.dtype(str(scaled.dtype))) for part in (affine.shift, affine.scale))
+        return shift + scale * scaled
+
+    def by_output(self, array: Any, backend: Backend, axis: int = 1) -> Any:
+        """What is linear in y, times y's scale along `axis`."""
+        affine = self.scaling.outputs
+        return array if affine is None else _aligned(np.multiply, array, affine.scale, backend, axis)
+
+    def by_input(self, array: Any, backend: Backend, axis: int = -1) -> Any:
+        """What is linear in 1/x, over x's scale along `axis`."""
+        affine = self.scaling.inputs
+        return array if affine is None else _aligned(np.divide, array, affine.scale, backend, axis)
+
+    def jacobian(self, scaled: Any, backend: Backend) -> Any:
+        """∂y_k/∂x_i (N, K, D) of the engine's."""
+        return self.by_input(self.by_output(scaled, backend), backend)
+
+    def sparse_jacobian(self, scaled: Any) -> Any:
+        """The same of a CSR array (N K, D)."""
+        if not self.scaling:
+            return scaled
+        if (affine := self.scaling.outputs) is not None:
+            factor = np.tile(affine.scale, scaled.shape[0] // len(affine.scale))
+            scaled.data *= np.repeat(factor, np.diff(scaled.indptr)).astype(scaled.dtype)
+        if (affine := self.scaling.inputs) is not None:
+            scaled.data /= affine.scale[scaled.indices].astype(scaled.dtype)
+        return scaled
+
+    def predicted(self, y: Array) -> Array:
+        """The class of each row where the outputs tell classes apart, else y."""
+        if self.error.targets not in ("distribution", "probability"):
+            return y
+        k = y.shape[1]
+        if self.error.targets == "probability" and k > 1:
+            return (y > 0.5).astype(np.int64)
+        position = (y[:, 0] > 0.5).astype(np.int64) if k == 1 else y.argmax(axis=1)
+        if self.classes is None:
+            return position
+        kinds = set(map(type, self.classes))
+        names = np.array(self.classes) if len(kinds) == 1 or kinds == {int, float} else np.array(self.classes, object)
+        return names[position]
+
+    def __str__(self) -> str:
+        parts = [f"scaled: {self.scaling}"] if self.scaling else []
+        return "; ".join(parts + ([f"classes: {labels.shown(self.classes)}"] if self.classes is not None else []))
+
+
+_LABELS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, float), "u": (int, float)}
+
+
+def meaning_of(spec: GraphSpec, inputs: Sequence[Hashable], outputs: Sequence[Hashable], error: ErrorFunction) -> Meaning:
+    """Read it off the nodes.  Raises `GraphError`, `WeightError` naming the node."""
+    scaling = scaling_of(spec, tuple(inputs), tuple(outputs))
+    check_error(scaling, error, tuple(outputs))
+    return Meaning(spec, tuple(inputs), tuple(outputs), error, scaling, labels.classes_of(spec, outputs))
+
+
+def _names(spec: GraphSpec, nodes: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
+    found: list[tuple[Hashable, ...]] = []
+    for name in nodes:
+        i = spec.index[name]
+        units = int(spec.units[i])
+        told = spec.node_extra[i].get("columns")
+        own: list[tuple[Hashable, ...]] = [(name,)] if units == 1 else [(f"{name}_{k}", f"{name}[{k}]") for k in range(units)]
+        found += own if told is None else [(column, *each) for column, each in zip(told_names(told), own, strict=True)]
+    return found
+
+
+def _aligned(operation: Any, array: Any, factor: Array, backend: Backend, axis: int) -> Any:
+    """`operation` of the array and a factor for each position along `axis`, on whichever side the array lives."""
+    shape = [1] * array.ndim
+    shape[axis] = -1
+    dtype = np.dtype(str(array.dtype))
+    factor = factor.reshape(shape).astype(dtype)
+    if not isinstance(array, np.ndarray):
+        return operation(array, backend.asarray(factor, dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return operation(array, factor)

@@ -1,0 +1,333 @@
+"""What X and Y mean outside of a network: `shift` and `scale` on its input and output nodes, names of classes on its outputs.
+
+    x ──(x − shift) / scale──► the engine: a, z, θ, E, δ ──shift + scale · z──► y
+
+The engine, every backend among it, sees scaled numbers only.  Everything by x or of y is rescaled where it leaves: y itself, ∂y/∂x,
+∂y/∂θ, products with them, and what a trace shows.  Targets are scaled like outputs, so the error is that of the scaled residuals,
+
+    E = ½ Σ_nk ((y_nk − t_nk) / scale_k)²
+
+which has no unit; E, its gradient and its Hessians by θ are the engine's own numbers.  A network without these attributes pays nothing.
+
+`fold` is the same function as a graph without them: constants in weights and biases, for formats that have no scaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.exceptions import GraphError, NotSupportedError, WeightError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from graphbp.error_functions import ErrorFunction
+    from graphbp.graph import GraphSpec
+
+__all__ = ["Affine", "Scaling", "check_meaning", "fitted", "fold_scaling", "scaling_of", "told_names", "unscaled", "with_attributes"]
+
+Array = npt.NDArray[Any]
+ATTRIBUTES = ("shift", "scale")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """raw = shift + scale · scaled, column by column; both (n,) float64, scale > 0."""
+
+    shift: Array
+    scale: Array
+
+    def inward(self, raw: Any) -> Any:
+        """(raw − shift) / scale, in float64 (or complex); what is too large becomes infinite, for the caller to refuse."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (raw - self.shift) / self.scale
+
+    def outward(self, scaled: Any, dtype: np.dtype[Any]) -> Any:
+        """shift + scale · scaled, rounded once to `dtype`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (self.shift + self.scale * scaled).astype(dtype)
+
+    @property
+    def columns(self) -> int:
+        """How many columns it changes."""
+        return int(np.count_nonzero((self.shift != 0) | (self.scale != 1)))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Of X's columns and of Y's; None where every shift is 0 and every scale 1."""
+
+    inputs: Affine | None = None
+    outputs: Affine | None = None
+
+    def __bool__(self) -> bool:
+        return self.inputs is not None or self.outputs is not None
+
+    def __str__(self) -> str:
+        parts = []
+        for affine, what in ((self.inputs, "input"), (self.outputs, "output")):
+            if affine is not None:
+                n = affine.columns
+                parts.append(f"{n} {what}{'s' * (n > 1)}")
+        return ", ".join(parts)
+
+
+# -- from the nodes' attributes --------------------------------------------------------------------------------------------
+
+
+def check_meaning(spec: GraphSpec) -> None:
+    """Refuse a `shift`, `scale`, `classes` or `columns` that is misplaced, misshapen or has no one meaning, naming its node."""
+    from graphbp.graph import HIDDEN, INPUT, OUTPUT  # that module calls this one
+
+    feeds = None
+    for i, extra in enumerate(spec.node_extra):
+        if not extra or _OURS.isdisjoint(extra):
+            continue
+        name, role = spec.names[i], spec.role[i]
+        scaled = [key for key in ATTRIBUTES if extra.get(key) is not None]
+        if scaled and role == HIDDEN:
+            raise GraphError(
+                f"node {name!r} has {scaled[0]}={extra[scaled[0]]!r} and is neither input nor output; only X and Y are scaled: put it "
+                "into weights and bias, or call the attribute something else"
+            )
+        if scaled and role == OUTPUT:
+            feeds = np.unique(spec.edge_src) if feeds is None else feeds
+            if i in feeds:
+                raise GraphError(
+                    f"output {name!r} has {scaled[0]}= and feeds other units, which could mean the scaled value or the raw one: make "
+                    "a new identity unit, fed by it alone, the output, and scale that"
+                )
+        _constants(spec, i)
+        if extra.get("classes") is not None and role != OUTPUT:
+            raise GraphError(f"node {name!r} has classes= and is no output; the names of classes stand on the outputs")
+        if extra.get("columns") is not None and role == INPUT:
+            _check_columns(name, int(spec.units[i]), extra["columns"])
+
+
+_OURS = frozenset((*ATTRIBUTES, "classes", "columns"))
+
+
+def _check_columns(name: Hashable, units: int, value: Any) -> None:
+    names = told_names(value)
+    if len(names) != units or len(set(map(str, names))) != units:
+        raise GraphError(f"node {name!r}: columns={value!r}; it must be {units} different name{'s' * (units > 1)}, one a unit")
+
+
+def told_names(columns: Any) -> list[Hashable]:
+    """What `columns=` on an input node says: a name, or a list of them."""
+    return list(columns) if isinstance(columns, list | tuple | np.ndarray) else [columns]
+
+
+def _constants(spec: GraphSpec, i: int) -> tuple[Array, Array]:
+    """(shift, scale) of node i, each (units,)."""
+    extra, units = spec.node_extra[i], int(spec.units[i])
+    found = []
+    for key, default in (("shift", 0.0), ("scale", 1.0)):
+        value = extra.get(key)
+        where = f"node {spec.names[i]!r}: {key}"
+        array = np.asarray(default) if value is None else _numbers(where, value)
+        if array.shape not in ((), (units,)):
+            raise WeightError(f"{where} has shape {array.shape}; the node has units={units}, so give a scalar or shape ({units},)")
+        found.append(np.broadcast_to(array, (units,)))
+    shift, scale = found
+    if not (scale > 0).all():
+        raise WeightError(f"node {spec.names[i]!r}: scale is {scale[~(scale > 0)][0]}; it must be above 0")
+    return shift, scale
+
+
+def _numbers(where: str, value: Any) -> Array:
+    try:
+        array = np.asarray(value)
+    except Exception as problem:  # ragged lists, tensors on a device: whatever the foreign object raises
+        raise WeightError(f"{where} ({type(value).__name__}) could not be read as an array: {problem}") from problem
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+        raise WeightError(f"{where} is {shown}; it must be a finite number, or one for each unit")
+    return np.asarray(array, np.float64)
+
+
+def scaling_of(spec: GraphSpec, inputs: tuple[Hashable, ...], outputs: tuple[Hashable, ...]) -> Scaling:
+    """The scaling that a graph's attributes say, in the order of X's and Y's columns."""
+    return Scaling(_affine(spec, inputs), _affine(spec, outputs))
+
+
+def _affine(spec: GraphSpec, nodes: tuple[Hashable, ...]) -> Affine | None:
+    if not any(spec.node_extra[spec.index[name]].get(key) is not None for name in nodes for key in ATTRIBUTES):
+        return None
+    parts = [_constants(spec, spec.index[name]) for name in nodes]
+    affine = Affine(*(np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)))
+    return affine if affine.columns else None
+
+
+def check_error(scaling: Scaling, error: ErrorFunction, outputs: tuple[Hashable, ...]) -> None:
+    """Outputs are scaled under an error of residuals only: a probability or a count has a scale of its own."""
+    if scaling.outputs is not None and error.targets != "real":
+        raise GraphError(
+            f"an output ({', '.join(map(repr, outputs[:4]))}) has shift= or scale=, and error={error.name!r} takes "
+            f"{_TARGETS[error.targets]}, which have a scale of their own: remove the attributes"
+        )
+
+
+_TARGETS = {"probability": "probabilities", "distribution": "classes", "nonnegative": "counts", "real": "numbers"}
+
+
+# -- from data ---------------------------------------------------------------------------------------------------------------
+
+
+def fitted(values: Array, weight: Array | None = None) -> Affine:
+    """Mean and standard deviation of each column, weighted; a constant column is only centred.
+
+    Columns are divided by their largest magnitude first, so that no square overflows or vanishes.
+
+    >>> a = fitted(np.array([[1.0, 7.0], [3.0, 7.0]]))
+    >>> a.shift, a.scale
+    (array([2., 7.]), array([1., 1.]))
+    """
+    values = np.asarray(values, np.float64)
+    if weight is not None and (counted := weight > 0).any():
+        values, weight = values[counted], weight[counted] / weight[counted].max()
+    largest = np.abs(values).max(axis=0)
+    size = np.where(largest > 0, largest, 1.0)
+    unit = values / size
+    mean = np.average(unit, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((unit - mean) ** 2, axis=0, weights=weight))
+    constant = (values == values[0]).all(axis=0) | ~(size * deviation > 0)
+    return Affine(np.where(constant, values[0], size * mean), np.where(constant, 1.0, size * deviation))
+
+
+def with_attributes(spec: GraphSpec, changed: Mapping[Hashable, Mapping[str, Any]]) -> GraphSpec:
+    """The spec with other attributes on some nodes."""
+    extra = list(spec.node_extra)
+    for name, attributes in changed.items():
+        extra[spec.index[name]] = {**extra[spec.index[name]], **attributes}
+    return replace(spec, node_extra=tuple(extra))
+
+
+def unscaled(spec: GraphSpec) -> GraphSpec:
+    """The spec without any `shift` and `scale`."""
+    kept = ({k: v for k, v in extra.items() if k not in ATTRIBUTES} if extra else extra for extra in spec.node_extra)
+    return replace(spec, node_extra=tuple(kept))
+
+
+def attributes_of(affine: Affine, spec: GraphSpec, nodes: tuple[Hashable, ...]) -> dict[Hashable, dict[str, Any]]:
+    """`shift` and `scale` for each node: numbers for a unit, arrays for a layer."""
+    found: dict[Hashable, dict[str, Any]] = {}
+    at = 0
+    for name in nodes:
+        n = int(spec.units[spec.index[name]])
+        part = [values[at : at + n] for values in (affine.shift, affine.scale)]
+        found[name] = {
+            key: float(values[0]) if n == 1 else values.copy() for key, values in zip(ATTRIBUTES, part, strict=True)
+        }
+        at += n
+    return found
+
+
+# -- out of the graph --------------------------------------------------------------------------------------------------------
+
+
+def fold_scaling(graph: nx.DiGraph) -> nx.DiGraph:
+    """The same function of raw x, as a graph without `shift` and `scale`: the constants stand in weights and biases.
+
+        w ← w / scale_x,  b ← b − Σ_i w_i shift_i / scale_i,  and at an output  w ← scale_y w,  b ← shift_y + scale_y b
+
+    A graph without them is returned as it is.
+
+    Raises
+    ------
+    NotSupportedError : an output that is scaled behind an activation, a weight that is tied (its uses would need different values),
+        or a sum that leaves the range of numbers; each by name.
+    """
+    from graphbp.graph import INPUT, read_graph
+
+    spec = read_graph(graph)
+    scaled = [i for i, extra in enumerate(spec.node_extra) if any(extra.get(key) is not None for key in ATTRIBUTES)]
+    if not scaled:
+        return graph
+    out = deepcopy(graph)  # networkx's own copy has the edges in another order
+    for i in (i for i in scaled if spec.role[i] == INPUT):
+        _fold_input(out, spec, i)
+    for i in (i for i in scaled if spec.role[i] != INPUT):
+        _fold_output(out, spec, i)
+    for i in scaled:
+        for key in ATTRIBUTES:
+            out.nodes[spec.names[i]].pop(key, None)
+    return out
+
+
+def _fold_input(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
+    shift, scale = _constants(spec, i)
+    name = spec.names[i]
+    for _, to, data in out.out_edges(name, data=True):
+        _refuse_tie(f"the weight of edge {name!r} -> {to!r}", data)
+        units, weight = int(spec.units[spec.index[to]]), _divided(data["weight"], scale)
+        data["weight"] = weight
+        if (moved := _applied(weight, shift, units)).any():
+            node = out.nodes[to]
+            _refuse_tie(f"the bias of node {to!r}", node if node.get("bias") is not None else {})
+            bias = node.get("bias")
+            node["bias"] = _like(bias, np.broadcast_to(0.0 if bias is None else bias, (units,)) - moved, units)
+
+
+def _fold_output(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
+    shift, scale = _constants(spec, i)
+    name = spec.names[i]
+    kind = spec.activations[spec.activation[i]].name
+    if kind != "identity":
+        raise NotSupportedError(
+            f"output {name!r} is scaled behind its activation {kind!r}, which no weight can express; add an identity unit as the output"
+        )
+    units, node = int(spec.units[i]), out.nodes[name]
+    if (scale != 1).any():
+        for u, _, data in out.in_edges(name, data=True):
+            _refuse_tie(f"the weight of edge {u!r} -> {name!r}", data)
+            data["weight"] = _multiplied(data["weight"], scale)
+    bias = node.get("bias")
+    if bias is not None:
+        _refuse_tie(f"the bias of node {name!r}", node)
+    if bias is not None or shift.any():
+        node["bias"] = _like(bias, shift + scale * np.broadcast_to(0.0 if bias is None else bias, (units,)), units)
+
+
+def _refuse_tie(what: str, attributes: Mapping[str, Any]) -> None:
+    if attributes.get("tie") is not None:
+        raise NotSupportedError(
+            f"{what} is tied ({attributes['tie']!r}), so that shift= and scale= cannot be folded into it; save as .json, which keeps them"
+        )
+
+
+def _like(bias: Any, values: Array, units: int) -> Any:
+    if not np.isfinite(values).all():
+        raise NotSupportedError("a bias that shift= and scale= are folded into leaves the range of numbers; save as .json")
+    return float(values[0]) if units == 1 and np.ndim(0.0 if bias is None else bias) == 0 else np.array(values)
+
+
+def _divided(weight: Any, scale: Array) -> Any:
+    """w_ji / scale_i, of the kind it came in."""
+    if hasattr(weight, "tocsr"):
+        csr = weight.tocsr().copy()
+        csr.data = csr.data / scale[csr.indices]
+        return csr
+    return weight / float(scale[0]) if np.ndim(weight) == 0 else np.asarray(weight, np.float64) / scale
+
+
+def _multiplied(weight: Any, scale: Array) -> Any:
+    """scale_j w_ji, of the kind it came in."""
+    if hasattr(weight, "tocsr"):
+        csr = weight.tocsr().copy()
+        csr.data = csr.data * np.repeat(scale, np.diff(csr.indptr))
+        return csr
+    return weight * float(scale[0]) if np.ndim(weight) == 0 else np.asarray(weight, np.float64) * scale[:, None]
+
+
+def _applied(weight: Any, values: Array, units: int) -> Array:
+    """Σ_i w_ji values_i, (units,)."""
+    if hasattr(weight, "tocsr"):
+        return np.asarray(weight @ values)
+    return np.asarray(np.asarray(weight, np.float64).reshape(units, -1) @ values)
