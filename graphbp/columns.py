@@ -68,14 +68,22 @@ def _check_kind(graph: Any) -> None:
     if not isinstance(graph, nx.Graph):
         raise GraphError(
             f"a network is built from a networkx.DiGraph, not {type(graph).__name__}; gb.load(path) reads files and "
-            "gb.from_edges(src, dst, weight) takes arrays"
+            f"gb.from_edges(src, dst, weight) takes arrays{_advice(graph)}"
         )
     if not graph.is_directed():
         raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
     if graph.is_multigraph():
         raise GraphError(
-            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)"
+            "the graph is a MultiDiGraph; parallel edges i -> j add up, so give a networkx.DiGraph whose one edge i -> j has the sum of "
+            "their weights (networkx.DiGraph(g) would keep the last of them and lose the others)"
         )
+
+
+def _advice(thing: Any) -> str:
+    """What an importer knows about an object that is no graph, such as an evolved genome."""
+    from graphbp.files.dispatch import advice  # the way round is for a refusal only
+
+    return advice(thing)
 
 
 def columns_of(graph: Any) -> Columns:
