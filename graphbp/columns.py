@@ -68,7 +68,7 @@ def _check_kind(graph: Any) -> None:
     if not isinstance(graph, nx.Graph):
         raise GraphError(
             f"a network is built from a networkx.DiGraph, not {type(graph).__name__}; gb.load(path) reads files and "
-            "gb.from_edges(src, dst, weight) takes arrays"
+            f"gb.from_edges(src, dst, weight) takes arrays{_advice(graph)}"
         )
     if not graph.is_directed():
         raise GraphError(
@@ -80,6 +80,13 @@ def _check_kind(graph: Any) -> None:
             "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one with the sum of their weights: "
             "gb.merge_parallel_edges(g) (networkx.DiGraph(g) would keep the last of them and drop the others)"
         )
+
+
+def _advice(thing: Any) -> str:
+    """What an importer knows about an object that is no graph, such as an evolved genome."""
+    from graphbp.files.dispatch import advice  # the way round is for a refusal only
+
+    return advice(thing)
 
 
 def columns_of(graph: Any) -> Columns:

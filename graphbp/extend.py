@@ -13,8 +13,9 @@ Plugins and backends import only this module: what is here is kept stable, what 
   (`graphbp.activations`, `graphbp.error_functions`) names.
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
   `graphbp.exporters`.  Raise `FileFormatError` for a damaged file and `NotSupportedError` for what the format has and graphbp has
-  not.  For an exporter, `read_graph` gives the checked graph as arrays, `write_atomically` a file whole or not at all; `fold_scaling`
-  has been applied to the graph, unless the exporter says `scaling = True`: then it finds `shift` and `scale` on input and output nodes.
+  not.  For an importer, `read_text` gives a regular file's text, `parse_json` what its bytes say; for an exporter, `read_graph` gives
+  the checked graph as arrays, `write_atomically` puts a file there whole or not at all, and `Holds` says what the format can hold:
+  one that does not hold "scale" of nodes gets `shift` and `scale` of inputs and outputs folded into weights and biases.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from graphbp.exceptions import (
     WeightError,
 )
 from graphbp.files.atomic import write_atomically
+from graphbp.files.contents import Holds
+from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.graph import HIDDEN, INPUT, OUTPUT, GraphSpec, read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
@@ -73,6 +76,7 @@ __all__ = [
     "Head",
     "HessianAccumulator",
     "HessianPlan",
+    "Holds",
     "Importer",
     "Level",
     "MemoryLimitError",
@@ -98,7 +102,11 @@ __all__ = [
     "n_threads",
     "option",
     "output_heads",
+    "parse_json",
+    "read_file",
     "read_graph",
+    "read_head",
+    "read_text",
     "register_activation",
     "register_backend",
     "register_error_function",

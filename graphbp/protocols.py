@@ -213,6 +213,8 @@ class Importer(Protocol):
         """Whether the file looks like this format, from its first bytes; asked where several formats share a suffix."""
         ...
 
+    # optional: advice(thing), a sentence on how an object that is no file of this format becomes one, or None
+
 
 @runtime_checkable
 class Exporter(Protocol):
@@ -232,3 +234,6 @@ class Exporter(Protocol):
     def write(self) -> Callable[..., None]:
         """write(graph, path, *, ...).  Raises `NotSupportedError` for what the format cannot hold, by name, before anything is written."""
         ...
+
+    # optional: holds, a `graphbp.extend.Holds`: the attributes that the format holds besides units, activation, bias, role and
+    # weight.  The core refuses a graph that has others before `write` is called, or takes out those that the caller drops.

@@ -119,11 +119,12 @@ def convert(network: str, output: str, to_format: str | None, to_options: dict[s
     """
     loaded = load_network(network, **given)
     kept = {key: value for key, value in loaded.metadata.items() if key not in ("error", "dtype")}
-    own = to_format == "graphbp" or (to_format is None and Path(output).suffix.lower() == ".json")
-    if own and kept:
-        to_options["metadata"] = kept
+    if to_format is None and Path(output).suffix.lower() == ".json":
+        to_format = "graphbp"
+    if kept:
+        to_options.setdefault("metadata", kept)
     loaded.net.save(output, format=to_format, **to_options)
-    say(f"{network} -> {output}: {loaded.net!r}")
+    say(f"{network} -> {output}{f' (format {to_format})' if to_format else ''}: {loaded.net!r}")
 
 
 @click.command()

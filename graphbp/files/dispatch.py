@@ -4,23 +4,33 @@ A format is named by `format=`, or found by the file's suffix; where several for
 (`sniff`).  A file that is written gets graphbp's own format at ".json", else the one exporter that has the suffix.
 
 Plugins offer an `Importer` in the entry point group `graphbp.importers` and an `Exporter` in `graphbp.exporters` under the format's
-name; they are imported only when a file needs them.
+name; they are imported only when a file needs them.  One that cannot be imported, or whose name two packages claim, is in the way of
+its own files alone.
+
+This is the border: before a format is written, `contents` sees that it can hold what the network has, and whatever a reader raises
+over a damaged file comes out as one of graphbp's errors (`reading`).
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import networkx as nx
 
 from graphbp.columns import Columns
-from graphbp.exceptions import DataError, FileFormatError, NotSupportedError, RegistryError, unknown_name
+from graphbp.config import option
+from graphbp.exceptions import DataError, FileFormatError, GraphbpError, NotSupportedError, RegistryError, unknown_name
+from graphbp.files.contents import Holds, without_losses
 from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_columns, write_graph
+from graphbp.files.reading import as_path, read_file, reading
 from graphbp.graph import check_columns, read_graph
 from graphbp.protocols import Exporter, Importer
 from graphbp.registry import BROKEN, describe_failure, plugin_entries
@@ -30,7 +40,7 @@ if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.network import Network
 
-__all__ = ["Format", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
+__all__ = ["Format", "advice", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
 
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
@@ -68,62 +78,102 @@ class Format:
     write_options: tuple[str, ...] | None
 
 
+_came_from: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""The format of the file that a network was read from."""
+
+
 def formats() -> list[Format]:
     """Every format there is, graphbp's own first.  A plugin that cannot be imported is left out here, and named where it is asked for."""
     found = []
-    for name in dict.fromkeys([OWN, *plugin_entries(_GROUPS["read"]), *plugin_entries(_GROUPS["write"])]):
-        reader, writer = (_available("read").get(name), _available("write").get(name))
-        some: Any = reader or writer
-        if some is not None:
-            reads, writes = _options(reader.read) if reader else None, _options(writer.write) if writer else None
-            suffixes = tuple(dict.fromkeys([*(reader.suffixes if reader else ()), *(writer.suffixes if writer else ())]))
-            found.append(Format(name, suffixes, some.description, reads, writes))
+    readers, writers = _available("read")[0], _available("write")[0]
+    for name in dict.fromkeys([*readers, *writers]):
+        reader: Any = readers.get(name)
+        writer: Any = writers.get(name)
+        some = [each for each in (reader, writer) if each is not None]
+        reads, writes = _options(reader.read) if reader else None, _options(writer.write) if writer else None
+        if writes is not None and name != OWN:
+            writes = (*writes, "drop")
+        suffixes = tuple(dict.fromkeys(suffix for each in some for suffix in each.suffixes))
+        found.append(Format(name, suffixes, some[0].description, reads, writes))
     return found
+
+
+def _entries(direction: Literal["read", "write"]) -> Mapping[str, Any]:
+    """Entry points by name; a name that two packages claim stands for its refusal."""
+    group = _GROUPS[direction]
+    try:
+        return plugin_entries(group)
+    except RegistryError:
+        found: dict[str, Any] = {}
+        for entry in entry_points(group=group):
+            known = found.setdefault(entry.name, entry)
+            if known.value != entry.value:
+                found[entry.name] = _Twice(f"{known.value} and {entry.value}")
+        return found
+
+
+@dataclass(frozen=True)
+class _Twice:
+    """A name that two packages claim, in the place of an entry point."""
+
+    value: str
+
+    def load(self) -> Any:
+        raise RegistryError("two packages offer this name; uninstall one of them")
 
 
 def _get(direction: Literal["read", "write"], name: str) -> Any:
     """The importer or exporter called `name`."""
-    entries = plugin_entries(_GROUPS[direction])
+    entries = _entries(direction)
     if name == OWN:
         return _Own
     if name not in entries:
         raise unknown_name(f"format to {direction}", name, [OWN, *entries])
+    where = f"format {name!r} ({entries[name].value})"
     try:
         found = entries[name].load()
+        right = isinstance(found, _KINDS[direction]) and all(suffix == suffix.lower() for suffix in found.suffixes)
     except RegistryError:  # two packages have this name
         raise
-    except BROKEN as problem:
-        raise RegistryError(
-            f"format {name!r} ({entries[name].value}) could not be imported: {describe_failure(problem)}"
-        ) from problem
-    if not isinstance(found, _KINDS[direction]):
+    except BROKEN as problem:  # a plugin that leaves the program takes nothing else along
+        raise RegistryError(f"{where} could not be imported: {describe_failure(problem)}") from problem
+    if not right:
         raise RegistryError(
             f"entry point {entries[name].value} of format {name!r} is no {_KINDS[direction].__name__} (see graphbp.extend)"
         )
+    if not isinstance(getattr(found, "holds", Holds()), Holds):
+        raise RegistryError(f"{where} has holds={found.holds!r}, which is no graphbp.extend.Holds")
     return found
 
 
-def _available(direction: Literal["read", "write"]) -> dict[str, Any]:
-    """Every importer or exporter that can be imported; a broken plugin must not keep other files from being read."""
-    found = {OWN: _Own}
-    for name in plugin_entries(_GROUPS[direction]):
+def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], str]:
+    """Every importer or exporter that can be imported, and why others cannot; these must not keep other files from being read."""
+    found: dict[str, Any] = {OWN: _Own}
+    broken = []
+    for name in _entries(direction):
         if name != OWN:
             try:
                 found[name] = _get(direction, name)
-            except RegistryError:
-                continue
-    return found
+            except RegistryError as problem:
+                broken.append(str(problem))
+    return found, "".join(f"; {text}" for text in broken)
 
 
-def _broken(direction: Literal["read", "write"]) -> str:
-    """What could not be imported, for the message that a format is missing."""
-    problems = []
-    for name in plugin_entries(_GROUPS[direction]):
+def advice(thing: Any) -> str:
+    """What to do with an object that is neither a file nor a graph, by whoever knows it; "" where nobody does.
+
+    A plugin's importer may have a function `advice(thing)` that returns a sentence, or None.
+    """
+    if isinstance(thing, nx.Graph):
+        return "; gb.Network(graph) takes a graph"
+    for importer in _available("read")[0].values():
         try:
-            _get(direction, name)
-        except RegistryError as problem:
-            problems.append(str(problem))
-    return f" ({'; '.join(problems)})" if problems else ""
+            text = importer.advice(thing)
+        except Exception:  # it has none to give
+            continue
+        if text:
+            return f"; {text}"
+    return ""
 
 
 def _options(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -133,32 +183,48 @@ def _options(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _check_options(name: str, function: Callable[..., Any], options: Iterable[str]) -> None:
     known = _options(function)
-    for option in options:
-        if option not in known:
-            raise DataError(f"format {name!r} has no option {option!r}; it takes {', '.join(known) or 'none'}")
+    for given in options:
+        if given not in known:
+            raise DataError(f"format {name!r} has no option {given!r}; it takes {', '.join(known) or 'none'}")
 
 
 def _listing(candidates: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} ({', '.join(each.suffixes)})" for name, each in candidates.items())
 
 
+def _as_file(path: Any) -> Path:
+    """The path of a regular file."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise DataError(
+            f"a file is loaded by its path, text or a pathlib.Path, not by an object of type {type(path).__name__}{advice(path)}"
+        )
+    file = as_path(path)
+    read_file(file, 0)  # is there, is a file, may be read
+    return file
+
+
+def _looks_like(importer: Any, file: Path) -> bool:
+    try:
+        return bool(importer.sniff(file))
+    except Exception:  # of a file that is not its own, or a mistake of the plugin's: neither is in the way of the others
+        return False
+
+
 def _reader(path: Path, name: str | None) -> tuple[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path} is not a file that can be read")
     if name is not None:
         return name, _get("read", name)
-    if path.suffix == ".json" and is_graphbp_file(path):  # before any plugin is imported
+    if path.suffix.lower() == ".json" and is_graphbp_file(path):  # before any plugin is imported
         return OWN, _Own
-    importers = _available("read")
+    importers, broken = _available("read")
     candidates = {n: each for n, each in importers.items() if path.suffix.lower() in each.suffixes}
     if not candidates:
         raise FileFormatError(
-            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; format= names one{_broken('read')}"
+            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; format= names one{broken}"
         )
     if len(candidates) > 1:
-        shared, candidates = candidates, {n: each for n, each in candidates.items() if each.sniff(path)}
+        shared, candidates = candidates, {n: each for n, each in candidates.items() if _looks_like(each, path)}
         if not candidates:
-            raise FileFormatError(f"{path} looks like none of the formats of {path.suffix} files: {_listing(shared)}")
+            raise FileFormatError(f"{path} looks like none of the formats of {path.suffix} files: {_listing(shared)}{broken}")
     if len(candidates) > 1:
         raise FileFormatError(f"{path} may be any of several formats: {_listing(candidates)}; choose one with format=")
     return next(iter(candidates.items()))
@@ -179,10 +245,11 @@ def load_graph(path: PathLike, format: str | None = None, **options: Any) -> nx.
     NotSupportedError : something that the format has and graphbp has not.
     DataError : no such file, an unknown option.  UnknownNameError : an unknown format.
     """
-    file = Path(path)
+    file = _as_file(path)
     name, reader = _reader(file, format)
     _check_options(name, reader.read, options)
-    graph: nx.DiGraph = reader.read(file, **options)
+    with reading(file):
+        graph: nx.DiGraph = reader.read(file, **options)
     return graph
 
 
@@ -194,44 +261,59 @@ def save_graph(
 ) -> None:
     """Write a graph in the format that `format` or the suffix names.
 
+    Parameters
+    ----------
+    options : of the format.  Of every one but graphbp's own: `drop`, names of attributes that the file may lack ("trainable,tie",
+        or a list of names, or "all").
+
     Raises
     ------
     FileFormatError : the format is unknown, or several have the suffix.
-    NotSupportedError : something that the format cannot hold, by name.
+    NotSupportedError : something that the format cannot hold and `drop` does not name.
 
     A format without scaling gets `shift` and `scale` of inputs and outputs folded into weights and biases (`fold_scaling`).
     """
-    file = Path(path)
+    _write(graph, as_path(path), format, {}, options)
+
+
+def _writer(file: Path, format: str | None) -> tuple[str, Any]:
     if format is not None:
-        name, writer = format, _get("write", format)
-    elif file.suffix.lower() in _Own.suffixes:
-        name, writer = OWN, _Own
-    else:
-        exporters = _available("write")
-        candidates = {n: each for n, each in exporters.items() if file.suffix.lower() in each.suffixes}
-        if len(candidates) != 1:
-            what = "several formats have" if candidates else "no format has"
-            hint = "; for weights beside a model.json, weights='npz'" if file.suffix in (".npz", ".safetensors") else ""
-            raise FileFormatError(
-                f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}{_broken('write')}"
-            )
-        name, writer = next(iter(candidates.items()))
-    _check_options(name, writer.write, options)
-    if name != OWN:
-        check_acyclic(read_graph(graph))
-        graph = _portable(graph, name, writer)
-    writer.write(graph, file, **options)
-
-
-def _portable(graph: nx.DiGraph, name: str, writer: Any) -> nx.DiGraph:
-    """The graph with its scaling in weights and biases, where the format has none; names of classes that it cannot hold are refused."""
-    named = next((node for node, data in graph.nodes(data=True) if data.get("classes") is not None), None)
-    if named is not None and not getattr(writer, "classes", False):
-        raise NotSupportedError(
-            f"output {named!r} has classes={graph.nodes[named]['classes']!r}, which a file of format {name!r} cannot hold: .json keeps "
-            "them, or take the attribute off the graph that net.to_networkx() gives"
+        return format, _get("write", format)
+    if file.suffix.lower() in _Own.suffixes:
+        return OWN, _Own
+    exporters, broken = _available("write")
+    candidates = {n: each for n, each in exporters.items() if file.suffix.lower() in each.suffixes}
+    if len(candidates) != 1:
+        what = "several formats have" if candidates else "no format has"
+        hint = "; for weights beside a model.json, weights='npz'" if file.suffix in (".npz", ".safetensors") else ""
+        raise FileFormatError(
+            f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}{broken}"
         )
-    return graph if getattr(writer, "scaling", False) else fold_scaling(graph)
+    return next(iter(candidates.items()))
+
+
+def _write(graph: nx.DiGraph, file: Path, format: str | None, network: Mapping[str, Any], options: dict[str, Any]) -> None:
+    """Write the graph with what the network has besides it, where the format can hold both."""
+    name, writer = _writer(file, format)
+    drop: Collection[str] | str = () if name == OWN else options.pop("drop", ())
+    _check_options(name, writer.write, options)
+    if name == OWN:
+        writer.write(graph, file, **options)
+        return
+    check_acyclic(read_graph(graph))
+    holds = getattr(writer, "holds", Holds())
+    scaled = not callable(holds.nodes) and "scale" in holds.nodes
+    graph = without_losses(graph if scaled else fold_scaling(graph), name, holds, network, drop)
+    try:
+        writer.write(graph, file, **options)
+    except GraphbpError:
+        raise
+    except OSError as problem:
+        raise DataError(f"{file} cannot be written: {problem.strerror or problem}") from problem
+    except Exception as problem:
+        raise NotSupportedError(
+            f"{file}: format {name!r} cannot write this graph: {type(problem).__name__}: {problem}"
+        ) from problem
 
 
 def save(
@@ -242,21 +324,46 @@ def save(
 ) -> None:
     """Write a network: its graph with the current weights, and in graphbp's own format the error and dtype too.
 
-    The own format (".json") takes `weights` ("inline", "npz", "safetensors") and `metadata`, a dict of the user's own.
+    The own format (".json") takes `weights` ("inline", "npz", "safetensors") and `metadata`, a dict of the user's own; it holds
+    everything.  Others refuse what they cannot hold, unless `drop` names it: see `save_graph`.
+
+    A network that was read from another format whose files are called ".json" too (neat-python's) is written in graphbp's own all the
+    same, with a warning that says so; `format=` says which one is meant.
     """
-    own = format == OWN or (format is None and Path(path).suffix.lower() in _Own.suffixes)
-    if own:
-        theirs = dict(options.pop("metadata", None) or {})
-        taken = {"error", "dtype"} & theirs.keys()
-        if taken:
-            raise DataError(f"metadata has the key {min(taken)!r}, which is the network's own; choose another name")
-        options["metadata"] = {"error": net.error_function.name, "dtype": net.dtype.name, **theirs}
-        _check_options(OWN, write_columns, options)
-        columns = net._columns()
-        check_columns(columns)  # θ may have become NaN
-        write_columns(columns, path, **options)
+    file = as_path(path)
+    name, writer = _writer(file, format)
+    if name != OWN:
+        theirs = {key: options.pop(key) for key in ("metadata",) if key in options and key not in _options(writer.write)}
+        _write(net.to_networkx(), file, name, {**_lost_of(net), **{k: v for k, v in theirs.items() if v}}, options)
         return
-    save_graph(net.to_networkx(), path, format, **options)
+    theirs = dict(options.pop("metadata", None) or {})
+    taken = {"error", "dtype"} & theirs.keys()
+    if taken:
+        raise DataError(f"metadata has the key {min(taken)!r}, which is the network's own; choose another name")
+    options["metadata"] = {"error": net.error_function.name, "dtype": net.dtype.name, **theirs}
+    _check_options(OWN, write_columns, options)
+    columns = net._columns()
+    check_columns(columns)  # θ may have become NaN
+    write_columns(columns, file, **options)
+    if format is None:
+        _say_which(net, file)
+
+
+def _lost_of(net: Network) -> dict[str, str]:
+    """What the network has besides its graph, where a file of another format would not give it back."""
+    usual = {"error": "sum_of_squares", "dtype": str(option("dtype"))}
+    has = {"error": net.error_function.name, "dtype": net.dtype.name}
+    return {key: value for key, value in has.items() if value != usual[key]}
+
+
+def _say_which(net: Network, file: Path) -> None:
+    source = _came_from.get(net, OWN)
+    if source != OWN and file.suffix.lower() in getattr(_available("read")[0].get(source), "suffixes", ()):
+        warnings.warn(
+            f"{file} has been written in graphbp's own format; the network came from one of format {source!r}, whose files are called "
+            f"{file.suffix} too: format={source!r} writes such a file, format={OWN!r} says that its own is meant",
+            stacklevel=4,
+        )
 
 
 def load(
@@ -308,7 +415,7 @@ def load_with_metadata(
     from graphbp.fit import adopt_metadata
     from graphbp.network import Network
 
-    file = Path(path)
+    file = _as_file(path)
     name, reader = _reader(file, format)
     said: Mapping[str, Any] = {}
     if name == OWN:
@@ -325,4 +432,5 @@ def load_with_metadata(
     error = said.get("error", "sum_of_squares") if error is None else error
     with naming(file):
         net = Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))
-        return net, adopt_metadata(net, said)
+    _came_from[net] = name
+    return net, adopt_metadata(net, said)

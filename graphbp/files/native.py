@@ -1,7 +1,7 @@
 """graphbp's own format: a graph with its metadata as JSON, weights inline or beside it.  Version 1.
 
     {
-      "format": "graphbp", "version": 1,
+      "format": "graphbp", "version": 1, "sha256": "...",
       "weights":  {"storage": "npz", "file": "model.0123456789abcdef.npz", "bytes": ..., "sha256": ..., "arrays": {"a0": {...}, ...}},
       "metadata": {"error": "sum_of_squares", "dtype": "float64", ...},
       "graph":    {the graph's attributes},
@@ -13,18 +13,22 @@ Edges are numbered by destination, then in predecessor order: that order is the 
 `source` and `target` number the nodes.  Scalar weights stand together in `weight`, as float64; an edge whose weight is an array or
 a sparse matrix has it among its attributes.  How values are written: `graphbp.files.values`; arrays: `graphbp.files.store`.
 
+`sha256` is of everything else in the JSON, whatever its layout: a changed digit is refused.  Who edits a file by hand takes it out; a
+file without one is read as it is.
+
 Reading runs no code and believes nothing: sizes are compared with the bytes that are there before anything is allocated, and the
 graph must be a network (finite weights of the right shape, no cycle) before it is returned.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import numbers
 import os
 import re
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +36,10 @@ import networkx as nx
 import numpy as np
 
 from graphbp.columns import Columns, columns_of, to_digraph
-from graphbp.exceptions import DataError, FileFormatError, GraphError, UnknownNameError
-from graphbp.files.atomic import write_atomically
-from graphbp.files.store import ArrayReader, ArrayWriter
+from graphbp.exceptions import DataError, FileFormatError, GraphbpError, GraphError, NotSupportedError, UnknownNameError
+from graphbp.files.atomic import Draft, locked
+from graphbp.files.reading import Allowance, as_path, parse_json, read_file, read_head, reading
+from graphbp.files.store import ArrayReader, ArrayWriter, WeightsFileError, weights_stem
 from graphbp.files.values import Decoder, Encoder
 from graphbp.graph import GraphSpec, check_columns, describe_edge
 from graphbp.schedule import lower
@@ -71,7 +76,7 @@ def write_graph(
     ----------
     graph : the DiGraph, with every attribute of graph, nodes and edges.  Scalar weights are written as float64.
     path : of the JSON file; the folder must exist.  The weights file that an older model at `path` used is removed, unless another
-        JSON file beside it names it.
+        JSON file beside it names it.  Several processes may write and read one path at once: the last one's model stays, whole.
     weights : "inline" (in the JSON), "npz" or "safetensors" (a file beside it); by default inline up to
         `graphbp.files.store.INLINE_LIMIT` numbers, else npz.
     metadata : anything that JSON and arrays can express; comes back from `read_graph_file`.
@@ -95,7 +100,7 @@ def write_columns(
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """As `write_graph`, for what has been checked."""
-    target = Path(path).resolve()
+    target = Path(os.path.realpath(as_path(path)))
     arrays = ArrayWriter()
     encode = Encoder(arrays)
     named = zip(columns.names, columns.nodes, strict=True)
@@ -107,17 +112,55 @@ def write_columns(
     }
     if not target.parent.is_dir():
         raise DataError(f"{path} cannot be written: the folder {target.parent} does not exist")
-    old = _weights_name(target)
-    entry = arrays.write(target, weights)
-    write_atomically(target, _json({"format": "graphbp", "version": VERSION, "weights": entry, **body}))
-    if old is not None and old != entry.get("file"):
-        _remove_unused(target, old)
+    entry, weights_content = arrays.stored(target, weights)
+    content = _json({"format": "graphbp", "version": VERSION, "weights": entry, **body})
+    _check_readable(encode.asked, len(content) + len(weights_content))
+    _put(target, content, entry.get("file"), weights_content)
+
+
+def _check_readable(asked: Allowance, size: int) -> None:
+    """Nothing is written that the reader would refuse for what it asks beyond the file's size."""
+    limit = Allowance().of(size).limit
+    if limit is not None and asked.taken > limit:
+        raise NotSupportedError(
+            f"the text arrays and sparse matrices take {asked.taken:,} bytes in memory and {size:,} in a file, which a reader takes for "
+            "an attack; store texts of very different lengths as a list, and sparse matrices with few entries as CSR"
+        )
+
+
+def _put(target: Path, content: bytes, weights: str | None, weights_content: bytes) -> None:
+    """Both files on disk first; then, with the folder locked, each into its place, and the replaced weights away."""
+    with ExitStack() as stack:
+        beside = None
+        if weights is not None:
+            like = target if target.is_file() else None
+            beside = stack.enter_context(Draft(target.with_name(weights), weights_content, like=like))
+        model = stack.enter_context(Draft(target, content))
+        stack.enter_context(locked(target.parent))
+        old = _weights_name(target)
+        if beside is not None:
+            beside.commit()
+        model.commit()
+        if old is not None and old != weights:
+            _remove_unused(target, old)
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    """One line for each top-level entry, the format and the name of the weights file at the top."""
-    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in document.items())
+    """One line for each top-level entry; the format, the digest and the name of the weights file at the top."""
+    head = {key: document[key] for key in ("format", "version")}
+    lines = ",\n".join(
+        f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
+        for key, value in {**head, "sha256": _digest(document), **document}.items()
+    )
     return f"{{\n{lines}\n}}\n".encode()
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of all entries but itself, in JSON with sorted keys and no spaces: of what they say, not of how they are laid out."""
+    h = hashlib.sha256()
+    for key in sorted(document.keys() - {"sha256"}):
+        h.update(f"{json.dumps(key)}:{json.dumps(document[key], sort_keys=True, separators=(',', ':'))}\n".encode())
+    return h.hexdigest()
 
 
 def _edges(encode: Encoder, columns: Columns) -> dict[str, Any]:
@@ -150,34 +193,38 @@ def check_acyclic(spec: GraphSpec) -> None:
         lower(spec)  # raises, with the cycle as a path
 
 
-def _head(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
 def is_graphbp_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file says near its beginning that it is of this format."""
-    return re.search(r'"format"\s*:\s*"graphbp"', _head(Path(path))) is not None
+    return re.search(r'"format"\s*:\s*"graphbp"', read_head(path, _HEAD)) is not None
 
 
 def _weights_name(path: Path) -> str | None:
     """The weights file that the model at `path` uses, if `write_graph` named it."""
-    found = re.search(r'"file"\s*:\s*("[^"]*")', _head(path)) if is_graphbp_file(path) else None
+    head = read_head(path, _HEAD) if is_graphbp_file(path) else ""
+    found = re.search(r'"file"\s*:\s*("[^"]*")', head)
     try:
         name = json.loads(found[1]) if found else ""
     except ValueError:
         return None
-    return name if re.fullmatch(re.escape(path.stem) + r"\.[0-9a-f]{16}\.(npz|safetensors)", name) else None
+    return name if re.fullmatch(re.escape(weights_stem(path)) + r"\.[0-9a-f]{16}\.(npz|safetensors)", name) else None
 
 
 def _remove_unused(path: Path, weights: str) -> None:
     """Remove a replaced weights file, unless a copy of the model in the same folder still needs it."""
-    quoted = json.dumps(weights)
-    if not any(quoted in _head(other) for other in path.parent.glob("*.json")):
-        path.with_name(weights).unlink(missing_ok=True)
+    if not any(_names(other, json.dumps(weights)) for other in path.parent.glob("*.json*")):
+        with suppress(OSError):
+            path.with_name(weights).unlink()
+
+
+def _names(path: Path, weights: str) -> bool:
+    """Whether a file names this weights file: in its beginning, as `write_graph` has it, or anywhere where something rewrote it."""
+    head = read_head(path, _HEAD)
+    if re.search(r'"storage"\s*:', head):
+        return weights in head
+    try:
+        return weights.encode() in read_file(path)
+    except GraphbpError:
+        return path.is_file()  # it cannot be looked into, so it may
 
 
 def read_graph_file(path: str | os.PathLike[str]) -> tuple[nx.DiGraph, dict[str, Any]]:
@@ -208,34 +255,43 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def read_unchecked(path: str | os.PathLike[str]) -> tuple[Columns, dict[str, Any]]:
-    """What `write_graph` wrote, as columns; whether it is a network is left to who builds one from it."""
-    file = Path(path).resolve()
-    document, size = _document(file)
-    reader = ArrayReader(document["weights"], file)
+    """What `write_graph` wrote, as columns; whether it is a network is left to who builds one from it.
+
+    A JSON file whose weights file is not there may have been replaced since it was read: it is read again, until it stays the same.
+    """
+    file = Path(os.path.realpath(as_path(path)))
+    before: bytes | None = None
+    while True:
+        with nullcontext() if before is None else locked(file.parent, shared=True):
+            content = read_file(file)
+            try:
+                with reading(file):
+                    return _parse(content, file)
+            except WeightsFileError:
+                if content == before:
+                    raise
+        before = content
+
+
+def _parse(content: bytes, file: Path) -> tuple[Columns, dict[str, Any]]:
+    document = _document(content, file)
+    allowance = Allowance()
+    reader = ArrayReader(document["weights"], file, allowance)
+    size = len(content) + reader.size
+    allowance.of(size)
     try:
-        decode = Decoder(reader)
+        decode = Decoder(reader, allowance)
         metadata = decode.attributes(document["metadata"])
         graph = decode.attributes(document["graph"])
-        names, nodes = _nodes(decode, document["nodes"], size + reader.size)
+        names, nodes = _nodes(decode, document["nodes"], size)
         return _columns(decode, names, nodes, document["edges"], graph), metadata
     except FileFormatError as problem:
         raise FileFormatError(f"{file}: {problem}") from problem
-    except RecursionError:
-        raise FileFormatError(f"{file}: a value is nested too deeply") from None
 
 
-def _document(file: Path) -> tuple[dict[str, Any], int]:
-    """The parsed JSON with its version checked, and its size in bytes."""
-    try:
-        content = file.read_bytes()
-    except OSError as problem:
-        raise DataError(f"{file} cannot be read: {problem.strerror or problem}") from problem
-    try:
-        document = json.loads(content)
-    except RecursionError:
-        raise FileFormatError(f"{file} is nested too deeply to be a model") from None
-    except ValueError as problem:  # UnicodeDecodeError and JSONDecodeError among them
-        raise FileFormatError(f"{file} is not whole JSON; it is truncated or damaged: {problem}") from problem
+def _document(content: bytes, file: Path) -> dict[str, Any]:
+    """The parsed JSON with its version and its digest checked."""
+    document = parse_json(content, file)
     if not isinstance(document, dict) or document.get("format") != "graphbp":
         raise FileFormatError(f'{file} is not a graphbp model: it does not start with {{"format": "graphbp", ...')
     version = document.get("version")
@@ -244,7 +300,21 @@ def _document(file: Path) -> tuple[dict[str, Any], int]:
     for part in ("weights", "metadata", "graph", "nodes", "edges"):
         if part not in document:
             raise FileFormatError(f"{file} has no {part!r}; it is damaged")
-    return document, len(content)
+    if "sha256" in document and document["sha256"] != _digest(document):
+        raise FileFormatError(
+            f"{file} does not hold what was written: its digest is another. It was damaged, or edited by hand; to accept an edited "
+            'file, take the entry "sha256" near its top out'
+        )
+    return document
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """What is wrong inside is wrong at this place of the file."""
+    try:
+        yield
+    except FileFormatError as problem:
+        raise FileFormatError(f"{place}: {problem}") from problem
 
 
 def _nodes(decode: Decoder, entries: Any, size: int) -> tuple[list[Hashable], list[dict[str, Any]]]:
@@ -256,7 +326,8 @@ def _nodes(decode: Decoder, entries: Any, size: int) -> tuple[list[Hashable], li
     seen: set[Hashable] = set()
     claimed = 0
     for name, (_, entry) in zip(names, entries, strict=True):
-        attributes = decode.attributes(entry)
+        with _at(f"node {name!r}"):
+            attributes = decode.attributes(entry)
         units = attributes.get("units", 1)
         claimed += int(units) if isinstance(units, numbers.Integral) and int(units) > 0 else 1
         if claimed > max(FREE_UNITS, size):
@@ -307,7 +378,8 @@ def _attributes(decode: Decoder, entries: Any, n_edges: int) -> tuple[dict[int, 
     for e, entry in entries:
         if type(e) is not int or not 0 <= e < n_edges:
             raise FileFormatError(f"there are attributes for edge number {e!r}, and {n_edges:,} edges")
-        attributes = decode.attributes(entry)
+        with _at(f"edge number {e}"):
+            attributes = decode.attributes(entry)
         if "weight" in attributes:
             odd[e] = attributes.pop("weight")
         if attributes:

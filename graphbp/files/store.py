@@ -2,7 +2,7 @@
 
 The JSON lists every array with its dtype and shape (the *manifest*) whatever the storage.  On reading, a weights file must have the
 size and SHA-256 that the JSON says, hold exactly the arrays of the manifest, and declare for each the same dtype and shape; only
-then is anything allocated, and never more than the file's own bytes: members of the .npz must be stored uncompressed.
+then is anything allocated, and never more than the file's own bytes: the .npz is plain (`graphbp.files.archive`).
 
 A weights file is named after its contents (`model.0123456789abcdef.npz`), so that writing a new one cannot damage the model that is
 there: the JSON, written last, decides which of them counts.
@@ -11,21 +11,20 @@ there: the JSON, written last, decides which of them counts.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import FileFormatError, NotSupportedError, unknown_name
-from graphbp.files.atomic import write_atomically
+from graphbp.exceptions import DataError, FileFormatError, NotSupportedError, unknown_name
+from graphbp.files.archive import npz_bytes, parse_npz
+from graphbp.files.reading import Allowance, read_file, reading
 from graphbp.files.values import element_count
 
-__all__ = ["INLINE_LIMIT", "STORAGES", "ArrayReader", "ArrayWriter"]
+__all__ = ["INLINE_LIMIT", "STORAGES", "ArrayReader", "ArrayWriter", "WeightsFileError", "weights_stem"]
 
 Array = npt.NDArray[Any]
 
@@ -34,11 +33,21 @@ INLINE_LIMIT = 10_000
 """Numbers up to which the weights stand inline in the JSON by default."""
 
 _DTYPE = re.compile(r"<[iuf][248]|\|[biu]1")
+_NOT_PORTABLE = re.compile(r"[\\:]")  # what a path may be made of on some system, so what a reader refuses
 _FILE_NAME = re.compile(r"[^/\\:\0]+\.(npz|safetensors)")
 
 
+class WeightsFileError(FileFormatError):
+    """The weights file is not the one that the JSON means; if the JSON has been replaced meanwhile, the new one's may be there."""
+
+
+def weights_stem(path: Path) -> str:
+    """How the weights files of the model at `path` begin."""
+    return _NOT_PORTABLE.sub("_", path.stem)
+
+
 class ArrayWriter:
-    """Collects arrays, each under a key, and writes them."""
+    """Collects arrays, each under a key, and turns them into what a file holds."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, Array] = {}
@@ -51,8 +60,8 @@ class ArrayWriter:
         self._arrays[key] = plain
         return key
 
-    def write(self, path: Path, storage: str | None) -> dict[str, Any]:
-        """Put the arrays where `storage` says, beside the JSON at `path`; returns the JSON's "weights" entry."""
+    def stored(self, path: Path, storage: str | None) -> tuple[dict[str, Any], bytes]:
+        """The "weights" entry of the JSON at `path`, and the contents of the file beside it that the entry names (b"": inline)."""
         if storage is None:
             storage = "inline" if sum(a.size for a in self._arrays.values()) <= INLINE_LIMIT else "npz"
         if storage not in STORAGES:
@@ -63,12 +72,11 @@ class ArrayWriter:
         if storage == "inline":
             for key, array in self._arrays.items():
                 manifest[key]["data"] = _numbers(array)
-            return {"storage": storage, "arrays": manifest}
-        content = _npz_bytes(self._arrays) if storage == "npz" else _safetensors_bytes(self._arrays)
+            return {"storage": storage, "arrays": manifest}, b""
+        content = npz_bytes(self._arrays) if storage == "npz" else _safetensors_bytes(self._arrays)
         digest = hashlib.sha256(content).hexdigest()
-        name = f"{path.stem}.{digest[:16]}.{storage}"
-        write_atomically(path.with_name(name), content)
-        return {"storage": storage, "file": name, "bytes": len(content), "sha256": digest, "arrays": manifest}
+        name = f"{weights_stem(path)}.{digest[:16]}.{storage}"
+        return {"storage": storage, "file": name, "bytes": len(content), "sha256": digest, "arrays": manifest}, content
 
 
 def _numbers(array: Array) -> list[Any]:
@@ -77,16 +85,6 @@ def _numbers(array: Array) -> list[Any]:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [v if np.isfinite(v) else repr(v) for v in values]
     return values
-
-
-def _npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """An uncompressed .npz with fixed dates, so that equal weights give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for key, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _safetensors_bytes(arrays: Mapping[str, Array]) -> bytes:
@@ -104,10 +102,12 @@ def _safetensors() -> Any:
 
 
 class ArrayReader:
-    """The arrays of a file, all checked when it is made."""
+    """The arrays of a file, all checked when it is made.  An array that is used again counts against the allowance."""
 
-    def __init__(self, entry: Any, path: Path) -> None:
+    def __init__(self, entry: Any, path: Path, allowance: Allowance) -> None:
         self.size = 0  # bytes of the weights file
+        self._used: set[str] = set()
+        self._allowance = allowance
         if not isinstance(entry, dict) or not isinstance(entry.get("arrays"), dict):
             raise FileFormatError(f'{path}: "weights" must be an object with an object "arrays"')
         storage, manifest = entry.get("storage"), entry["arrays"]
@@ -119,7 +119,10 @@ class ArrayReader:
             return
         file, content = _weights_file(path, storage, entry)
         self.size = len(content)
-        self._arrays = _read_npz(file, content, declared) if storage == "npz" else _read_safetensors(file, content)
+        self._arrays = parse_npz(content, file) if storage == "npz" else _read_safetensors(file, content)
+        surplus = next((key for key in self._arrays if key not in declared), None)
+        if surplus is not None:
+            raise FileFormatError(f"{file} has an array {surplus!r} that the JSON does not list")
         for key, (dtype, shape) in declared.items():
             if key not in self._arrays:
                 raise FileFormatError(f"{file} lacks the array {key!r} that {path.name} lists")
@@ -133,7 +136,11 @@ class ArrayReader:
         """The array with this key."""
         if not isinstance(key, str) or key not in self._arrays:
             raise FileFormatError(f"the file refers to the array {key!r}, which it does not have")
-        return self._arrays[key]
+        array = self._arrays[key]
+        if key in self._used:
+            self._allowance.take(array.nbytes, f"the array {key!r}, used again,")
+        self._used.add(key)
+        return array
 
 
 def _declared(path: Path, key: str, what: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -175,58 +182,19 @@ def _weights_file(path: Path, storage: str, entry: Mapping[str, Any]) -> tuple[P
         )
     file = path.with_name(name)
     try:
-        found = file.stat().st_size
-        if found != size:
-            raise FileFormatError(
-                f"{file} has {found:,} bytes and {path.name} says {size!r}; it is truncated, or belongs to another save"
-            )
-        content = file.read_bytes()
-    except OSError as problem:
-        raise FileFormatError(
-            f"{path}: its weights file {name} cannot be read ({problem.strerror}); keep both in one folder"
-        ) from problem
+        content = read_file(file)
+    except DataError as problem:
+        raise WeightsFileError(f"{path}: its weights file cannot be read ({problem}); keep both in one folder") from problem
+    if len(content) != size:
+        raise WeightsFileError(
+            f"{file} has {len(content):,} bytes and {path.name} says {size!r}; it is truncated, or belongs to another save"
+        )
     if hashlib.sha256(content).hexdigest() != digest:
-        raise FileFormatError(f"{file} has the wrong checksum; it was changed or damaged after {path.name} was written")
+        raise WeightsFileError(f"{file} has the wrong checksum; it was changed or damaged after {path.name} was written")
     return file, content
-
-
-def _read_npz(file: Path, content: bytes, declared: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.infolist():
-                key = member.filename.removesuffix(".npy")
-                if key not in declared or key in arrays:
-                    raise FileFormatError(f"{file} has an array {key!r} that the JSON does not list")
-                if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
-                    raise FileFormatError(f"{file}: array {key!r} is compressed; graphbp stores weights plain, and reads no others")
-                with archive.open(member) as stream:
-                    arrays[key] = _read_npy(file, key, stream, member.file_size)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as problem:
-        if isinstance(problem, FileFormatError):
-            raise
-        raise FileFormatError(f"{file} is damaged: {problem}") from problem
-    return arrays
-
-
-def _read_npy(file: Path, key: str, stream: Any, size: int) -> Array:
-    """One .npy member, allocated only once its header's claim is seen to equal the bytes that follow."""
-    start: BinaryIO = stream
-    version = np.lib.format.read_magic(start)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = header(start)
-    claimed = element_count(tuple(int(n) for n in shape)) * dtype.itemsize
-    if dtype.hasobject or not _DTYPE.fullmatch(dtype.str) or fortran:
-        raise FileFormatError(f"{file}: array {key!r} is {dtype}; graphbp stores plain numbers in C order")
-    body = start.read(size)
-    if claimed != len(body):
-        raise FileFormatError(f"{file}: array {key!r} claims {claimed:,} bytes and has {len(body):,}")
-    return np.frombuffer(body, dtype).reshape(shape).copy()
 
 
 def _read_safetensors(file: Path, content: bytes) -> dict[str, Array]:
     library = _safetensors()
-    try:
+    with reading(file):
         return {key: np.array(array) for key, array in library.load(content).items()}  # writeable copies
-    except Exception as problem:  # the library raises its own class, which is not to be imported here
-        raise FileFormatError(f"{file} is damaged: {problem}") from problem

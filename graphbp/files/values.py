@@ -11,12 +11,14 @@ Everything else is an object with one key that starts with "$":
     SciPy sparse         {"$sparse": {...}}              as CSR, its three arrays stored with the weights
     np.array(["a"])      {"$text": {"shape": [1], "data": ["a"]}}
 
-Sets, dates, functions, classes and other objects are refused by name: the file never says which code to run.
+NumPy's text (np.str_, as a text array's entries are) is text.  Sets, dates, functions, classes and other objects are refused by name:
+the file never says which code to run.
 """
 
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import FileFormatError, NotSupportedError
+from graphbp.files.reading import Allowance
 
 if TYPE_CHECKING:
     from graphbp.files.store import ArrayReader, ArrayWriter
@@ -32,6 +35,7 @@ __all__ = ["Decoder", "Encoder", "element_count"]
 
 _PLAIN = frozenset((str, bool, int, type(None)))
 _ATOMS = _PLAIN | {float}  # what JSON has that contains nothing else
+_MANY_BITS = 14_000  # of an integer: some 4,200 digits, the most that Python reads back
 _SPARSE_FORMATS = ("csr", "csc", "coo", "bsr", "dia", "dok", "lil")
 
 
@@ -40,14 +44,15 @@ class Encoder:
 
     def __init__(self, arrays: ArrayWriter) -> None:
         self._arrays = arrays
+        self.asked = Allowance()  # what reading the file again will take
 
     def name(self, value: Hashable) -> Any:
         """A node's name.  Raises `NotSupportedError` for what is not a number, text, None, or a tuple of such."""
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN and type(value) is not int:
             return value
         if isinstance(value, float) and math.isnan(value):
             raise NotSupportedError("a node is called nan, which is not equal to itself; rename it before saving")
-        if isinstance(value, np.generic) or type(value) is float:
+        if isinstance(value, np.generic) or type(value) in (float, int):
             return self.value(value, f"the name {value!r}")
         if type(value) is tuple:
             return {"$tuple": [self.name(part) for part in value]}
@@ -72,8 +77,14 @@ class Encoder:
 
     def _value(self, value: Any, where: str) -> Any:
         kind = type(value)
+        if kind is int and value.bit_length() > _MANY_BITS:
+            raise NotSupportedError(
+                f"{where} is a whole number of {value.bit_length():,} bits; a file carries up to {_MANY_BITS:,}"
+            )
         if kind in _PLAIN:
             return value
+        if kind is np.str_:
+            return str(value)
         if kind is float:
             return value if math.isfinite(value) else {"$float": repr(value)}
         if kind is list:
@@ -97,6 +108,7 @@ class Encoder:
 
     def _array(self, array: npt.NDArray[Any], where: str) -> Any:
         if array.dtype.kind == "U":
+            self.asked.take(array.nbytes, where)
             return {"$text": {"shape": list(array.shape), "data": array.ravel().tolist()}}
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise NotSupportedError(
@@ -109,6 +121,7 @@ class Encoder:
         if csr.ndim != 2:
             raise NotSupportedError(f"{where} is a sparse array with {csr.ndim} axis; a file carries sparse matrices")
         parts = {part: self._array(getattr(csr, part), where)["$array"] for part in ("data", "indices", "indptr")}
+        self.asked.take(_sparse_bytes(csr, matrix.format), where)
         kind = "matrix" if type(matrix).__name__.endswith("_matrix") else "array"
         return {"$sparse": {"format": matrix.format, "kind": kind, "shape": list(csr.shape), **parts}}
 
@@ -116,8 +129,9 @@ class Encoder:
 class Decoder:
     """JSON to values; arrays come from the `ArrayReader`.  Raises `FileFormatError` for a tag or value that makes no sense."""
 
-    def __init__(self, arrays: ArrayReader) -> None:
+    def __init__(self, arrays: ArrayReader, allowance: Allowance) -> None:
         self._arrays = arrays
+        self._allowance = allowance
         self._tags: dict[str, Callable[[Any], Any]] = {
             "$tuple": self._tuple,
             "$dict": self._dict,
@@ -162,11 +176,13 @@ class Decoder:
                     return self._tags[tag](value[tag])
                 except FileFormatError:
                     raise
-                except (TypeError, ValueError, KeyError, OverflowError) as problem:
-                    raise FileFormatError(f"the value {str(value)[:80]} is damaged: {problem}") from problem
+                except RecursionError:
+                    raise
+                except Exception as problem:  # whatever NumPy and SciPy find wrong with it
+                    raise FileFormatError(f"the value {_shown(value)} is damaged: {problem}") from problem
         for key in value:
             if key[:1] == "$":
-                raise FileFormatError(f"the value {str(value)[:80]} has a type that this version of graphbp does not know")
+                raise FileFormatError(f"the value {_shown(value)} has a type that this version of graphbp does not know")
         return {key: part if type(part) in _ATOMS else self.value(part) for key, part in value.items()}
 
     def _tuple(self, parts: Any) -> tuple[Any, ...]:
@@ -191,7 +207,11 @@ class Decoder:
         data, shape = _a(list, entry["data"]), entry["shape"]
         if len(data) != element_count(shape):
             raise ValueError(f"it has {len(data)} entries and shape {shape}")
-        return np.array([_a(str, text) for text in data], np.str_).reshape(shape)
+        longest = max((len(_a(str, text)) for text in data), default=0)
+        self._allowance.take(
+            4 * len(data) * longest, f"a text array of {len(data):,} entries, the longest of {longest:,} characters,"
+        )
+        return np.array(data, np.str_).reshape(shape)
 
     def _sparse(self, entry: Any) -> Any:
         """A checked CSR matrix in the format it had."""
@@ -214,7 +234,30 @@ class Decoder:
         if entry["format"] not in _SPARSE_FORMATS:
             raise ValueError(f"{entry['format']!r} is not a sparse format")
         matrix = make((data, indices, indptr), shape=shape)
+        self._allowance.take(
+            _sparse_bytes(matrix, entry["format"]), f"a sparse matrix of shape {shape} in {entry['format']} format"
+        )
         return matrix if entry["format"] == "csr" else matrix.asformat(entry["format"])
+
+
+def _sparse_bytes(csr: Any, form: str) -> int:
+    """What a CSR matrix takes in another format beyond its entries: some formats have a place for every row, column or diagonal."""
+    rows, columns = (int(n) for n in csr.shape)
+    if form == "csc":
+        return 8 * (columns + 1)
+    if form == "lil":
+        return 128 * rows
+    if form == "dok":
+        return 256 * int(csr.nnz)
+    if form == "dia":
+        of_entry = csr.indices.astype(np.int64) - np.repeat(np.arange(rows), np.diff(csr.indptr))
+        return len(np.unique(of_entry)) * columns * int(csr.dtype.itemsize)
+    return 0
+
+
+def _shown(value: Any) -> str:
+    """The start of a value, without writing out the whole."""
+    return reprlib.repr(value)[:80]
 
 
 def _a(kind: type, value: Any) -> Any:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import ConfigError, DataError, FileFormatError
+from graphbp.files.archive import npz_bytes, parse_npz
 from graphbp.files.atomic import write_atomically
+from graphbp.files.reading import parse_json, read_file, reading
 
 __all__ = ["Saved", "check_fingerprint", "read_checkpoint", "require_replaceable", "write_checkpoint"]
 
@@ -42,23 +42,20 @@ def write_checkpoint(path: str | os.PathLike[str], saved: Saved) -> None:
     header |= {"record": dict(saved.record)}
     header["sha256"] = _sum(header, saved.arrays)
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-
-    def write(file: BinaryIO) -> None:
-        np.savez(file, header=text, **{f"array.{name}": array for name, array in saved.arrays.items()})  # type: ignore[arg-type]  # numpy's stub takes allow_pickle for one of them
-
-    write_atomically(path, write)
+    write_atomically(path, npz_bytes({"header": text, **{f"array.{name}": array for name, array in saved.arrays.items()}}))
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
-    """The state at `path`.  Raises `FileFormatError` for a file that is damaged, of another version or no checkpoint."""
+    """The state at `path`.  Raises `FileFormatError` for a file that is damaged, of another version or no checkpoint, else `DataError`."""
+    content = read_file(path)
     try:
-        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            raw = {name: file[name] for name in file.files}
-        header = json.loads(raw.pop("header").tobytes().decode())
-        version, claimed = header["version"], header.pop("sha256")
-        arrays = {name.removeprefix("array."): array for name, array in raw.items()}
-        saved = Saved(arrays, dict(header["fingerprint"]), dict(header["record"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
+        with reading(path):
+            raw = parse_npz(content, path, fortran=True)
+            header = parse_json(raw.pop("header").tobytes(), path)
+            version, claimed = header["version"], header.pop("sha256")
+            arrays = {name.removeprefix("array."): array for name, array in raw.items()}
+            saved = Saved(arrays, dict(header["fingerprint"]), dict(header["record"]))
+    except FileFormatError as problem:
         if not _looks_like_one(Path(path)):
             raise FileFormatError(
                 f"{path} holds something else than a training checkpoint ({problem}); give another checkpoint="

@@ -6,10 +6,12 @@ A neat-python unit is z = act(bias + response · Σ_i w_i z_i).  The graph has t
 response multiplied into the weights; disabled connections are left out.  Activations are neat-python's own, with the slopes and the
 limits it gives them ("neat.sigmoid" is 1 / (1 + exp(−5a))).
 
+A file that is written numbers the nodes as neat-python does; a unit without a bias has one of 0 there.
+
 Refused by name: recurrent, CTRNN and spiking networks; aggregations other than the sum; activations that a user added.
 """
 
 from graphbp_neat.exporter import write
-from graphbp_neat.importer import description, read, sniff, suffixes
+from graphbp_neat.importer import advice, description, read, sniff, suffixes
 
-__all__ = ["description", "read", "sniff", "suffixes", "write"]
+__all__ = ["advice", "description", "read", "sniff", "suffixes", "write"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 
-from graphbp.extend import FileFormatError, NotSupportedError
+from graphbp.extend import FileFormatError, NotSupportedError, parse_json, read_file, read_head
 from graphbp_neat.activations import ACTIVATIONS
 
-__all__ = ["VERSION", "description", "read", "sniff", "suffixes"]
+__all__ = ["VERSION", "advice", "description", "read", "sniff", "suffixes"]
 
 VERSION = "1.0"
 
@@ -23,9 +23,21 @@ description = "neat-python's exported network (JSON)"
 
 def sniff(path: Path) -> bool:
     """Whether the fields that neat-python writes first are there."""
-    with Path(path).open("rb") as file:
-        head = file.read(4096)
-    return b'"network_type"' in head and b'"format_version"' in head
+    head = read_head(path, 4096)
+    return '"network_type"' in head and '"format_version"' in head
+
+
+def advice(thing: Any) -> str | None:
+    """How an object of neat-python's becomes a file that `read` reads."""
+    kinds = type(thing).__mro__
+    if not any(kind.__module__.split(".")[0] == "neat" for kind in kinds):
+        return None
+    export = "neat.export.export_network_json(network, 'winner.json') writes it, and gb.load('winner.json') reads that"
+    if hasattr(thing, "node_evals"):
+        return f"a network of neat-python comes as a file: {export}"
+    if hasattr(thing, "nodes") and hasattr(thing, "connections"):
+        return f"of a genome of neat-python, network = neat.nn.FeedForwardNetwork.create(genome, config) is the network: {export}"
+    return f"of neat-python, gb.load reads exported networks: {export}"
 
 
 def read(path: str | os.PathLike[str]) -> nx.DiGraph[int]:
@@ -36,16 +48,13 @@ def read(path: str | os.PathLike[str]) -> nx.DiGraph[int]:
     FileFormatError : not such a file, or a damaged one: a missing field, a number that is none, an unknown node.
     NotSupportedError : a recurrent, CTRNN or spiking network, an aggregation other than the sum, an activation of the user's own.
     """
+    document = parse_json(read_file(path), path)
     try:
-        document = json.loads(Path(path).read_bytes())
-        graph = _graph(document)
+        return _graph(document)
     except (FileFormatError, NotSupportedError) as problem:
         raise type(problem)(f"{path}: {problem}") from problem
-    except (ValueError, RecursionError) as problem:
-        raise FileFormatError(f"{path} is not whole JSON; it is truncated or damaged: {problem}") from problem
     except (KeyError, TypeError, AttributeError) as problem:
         raise FileFormatError(f"{path} lacks something that neat-python writes: {problem!r}") from problem
-    return graph
 
 
 def _graph(document: dict[str, Any]) -> nx.DiGraph[int]:
@@ -90,7 +99,7 @@ def _graph(document: dict[str, Any]) -> nx.DiGraph[int]:
             raise FileFormatError(f"{name} {'leads into an input' if j in inputs else 'joins a node that is not listed'}")
         if graph.has_edge(i, j):
             raise FileFormatError(f"{name} is there twice")
-        graph.add_edge(i, j, weight=response[j] * _number(connection["weight"], f"the weight of {name}"))
+        graph.add_edge(i, j, weight=_product(response[j], _number(connection["weight"], f"the weight of {name}"), name))
     return graph
 
 
@@ -108,9 +117,21 @@ def _key(value: Any) -> int:
 
 
 def _number(value: Any, what: str) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise FileFormatError(f"{what} is {value!r}, not a finite number")
-    return float(value)
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:  # a whole number beyond float64
+        number = math.inf
+    if not math.isfinite(number):
+        raise FileFormatError(f"{what} is {reprlib.repr(value)}, not a finite number")
+    return number
+
+
+def _product(response: float, weight: float, name: str) -> float:
+    """The weight that the graph's edge has."""
+    product = response * weight
+    if not math.isfinite(product):
+        raise FileFormatError(f"{name}: the response {response!r} times the weight {weight!r} is not a finite number")
+    return product
 
 
 def _activation(key: int, entry: dict[str, Any]) -> str:

@@ -10,30 +10,45 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import INPUT, OUTPUT, NotSupportedError, read_graph, write_atomically
+from graphbp.extend import INPUT, OUTPUT, Holds, NotSupportedError, read_graph, write_atomically
 
-__all__ = ["write"]
+__all__ = ["holds", "write"]
 
 Array = npt.NDArray[Any]
+
+
+def _held_of_node(graph: nx.DiGraph, name: Any) -> tuple[str, ...]:
+    if is_normalisation(graph, name):
+        return "mean", "range", "trainable"
+    return () if graph.pred[name] else ("minimum", "maximum")
+
+
+def _held_of_edge(graph: nx.DiGraph, edge: tuple[Any, Any]) -> tuple[str, ...]:
+    return ("trainable", "sparsity") if is_normalisation(graph, edge[1]) else ()
+
+
+holds = Holds(_held_of_node, _held_of_edge)
 
 
 def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
     """Write a chain of layer nodes: input ─► relu ─► ... ─► relu ─► identity, normalisation layers of an imported file around it.
 
-    Input limits come from the input node's `minimum` and `maximum`; without them, they are the largest numbers there are.
+    Input limits come from the input node's `minimum` and `maximum`; without them, they are the largest numbers there are.  A layer
+    without biases has biases of 0 there.
 
     Raises
     ------
-    NotSupportedError : a graph that is not such a chain: a second input or output node, a skip edge, another activation.
+    NotSupportedError : a graph that is not such a chain: a second input or output node, a skip edge, another activation; limits
+        that are not one number an input.
     """
     spec = read_graph(graph)
     chain = _chain(graph, spec)
     first, mean, spread = 1, np.zeros(spec.units[spec.index[chain[0]]] + 1), np.ones(spec.units[spec.index[chain[0]]] + 1)
-    if _is_normalisation(graph, chain[1]):
+    if is_normalisation(graph, chain[1]):
         mean[:-1], spread[:-1] = graph.nodes[chain[1]]["mean"], graph.nodes[chain[1]]["range"]
         first = 2
     last = len(chain) - 1
-    if first < last and _is_normalisation(graph, chain[-1]):
+    if first < last and is_normalisation(graph, chain[-1]):
         mean[-1:], spread[-1:] = graph.nodes[chain[-1]]["mean"], graph.nodes[chain[-1]]["range"]
         last -= 1
     for k in range(first, last + 1):
@@ -50,8 +65,8 @@ def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
         _line([len(sizes) - 1, sizes[0], sizes[-1], max(sizes)]),
         _line(sizes),
         _line([0]),
-        _line(np.broadcast_to(x.get("minimum", -greatest), sizes[0]).tolist()),
-        _line(np.broadcast_to(x.get("maximum", greatest), sizes[0]).tolist()),
+        _line(_limits(chain[0], "minimum", x.get("minimum", -greatest), sizes[0])),
+        _line(_limits(chain[0], "maximum", x.get("maximum", greatest), sizes[0])),
         _line(mean.tolist()),
         _line(spread.tolist()),
     ]
@@ -89,6 +104,33 @@ def _chain(graph: nx.DiGraph, spec: Any) -> list[Any]:
     return chain
 
 
-def _is_normalisation(graph: nx.DiGraph, name: Any) -> bool:
-    data = graph.nodes[name]
-    return data.get("trainable") is False and "mean" in data and "range" in data
+def _limits(name: Any, what: str, value: Any, count: int) -> list[float]:
+    """A number for each input."""
+    try:
+        limits: list[float] = np.broadcast_to(np.asarray(value, np.float64), count).tolist()
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise NotSupportedError(f"node {name!r}: {what} is {value!r}; a .nnet file takes a number, or {count} of them") from problem
+    if not np.isfinite(limits).all():
+        raise NotSupportedError(f"node {name!r}: {what} is {value!r}; a .nnet file takes finite numbers")
+    return limits
+
+
+def is_normalisation(graph: nx.DiGraph, name: Any) -> bool:
+    """Whether a node, first or last of the chain, is the frozen layer that its `mean` and `range` describe, to the last digit."""
+    data, below = graph.nodes[name], list(graph.pred[name])
+    if len(below) != 1 or not {"mean", "range", "bias"} <= data.keys():
+        return False
+    edge = graph.edges[below[0], name]
+    if data.get("trainable") is not False or edge.get("trainable") is not False or data.get("activation", "identity") != "identity":
+        return False
+    try:
+        mean, spread = (np.asarray(data[key], np.float64) for key in ("mean", "range"))
+        units = data.get("units", 1)
+        if graph.succ[name]:
+            scale, shift = np.broadcast_to(1 / spread, units), np.broadcast_to(-mean / spread, units)
+        else:
+            scale, shift = np.full(units, spread.item()), np.full(units, mean.item())
+        bias = np.broadcast_to(np.asarray(data["bias"], np.float64), units)
+        return np.array_equal(_matrix(edge["weight"]), np.diag(scale)) and np.array_equal(bias, shift)
+    except (TypeError, ValueError):
+        return False

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from graphbp.extend import FileFormatError
+from graphbp.extend import FileFormatError, read_head, read_text
 
 __all__ = ["description", "read", "sniff", "suffixes"]
 
@@ -25,15 +25,14 @@ description = "fully connected ReLU network (.nnet of ACAS Xu, sisl/NNet)"
 
 def sniff(path: Path) -> bool:
     """Whether the first line that is no comment has whole numbers."""
-    with Path(path).open("rb") as file:
-        lines = [line for line in file.read(1 << 16).decode("utf-8", "replace").splitlines() if not line.startswith("//")]
+    lines = [line for line in read_head(path, 1 << 16).splitlines() if not line.startswith("//")]
     cells = [cell.strip() for cell in lines[0].split(",") if cell.strip()] if lines else []
     return len(cells) >= 3 and all(cell.isdigit() for cell in cells)
 
 
 @dataclass(frozen=True)
 class _File:
-    """What a .nnet file says.  `mean` and `range` have one entry more than there are inputs: the outputs'."""
+    """What a .nnet file says.  `mean` and `range` have one entry more than there are inputs: the outputs'; none if not asked for."""
 
     minimum: Array
     maximum: Array
@@ -53,15 +52,16 @@ def read(path: str | os.PathLike[str], *, normalise: bool = True) -> nx.DiGraph[
 
     Raises
     ------
-    FileFormatError : a line that is missing or too short, something that is no finite number, a range of 0.
+    FileFormatError : a line that is missing or too short, something that is no finite number, a range of 0.  The lines of means and
+        ranges are looked at only if `normalise` needs them: files with older headers have other numbers there.
     """
-    file = _parse(path)
+    file = _parse(path, normalise)
     graph: nx.DiGraph[str] = nx.DiGraph()
     D, K = len(file.minimum), len(file.biases[-1])
     graph.add_node("x", role="input", units=D, minimum=file.minimum, maximum=file.maximum)
-    mean, spread = file.mean[:-1], file.range[:-1]
     below = "x"
-    if normalise and ((mean != 0) | (spread != 1)).any():
+    if normalise and ((file.mean[:-1] != 0) | (file.range[:-1] != 1)).any():
+        mean, spread = file.mean[:-1], file.range[:-1]
         _add_frozen(graph, "x", "x_normalised", D, 1 / spread, -mean / spread, mean=mean, range=spread)
         below = "x_normalised"
     output_is_raw = not normalise or (file.mean[-1] == 0 and file.range[-1] == 1)
@@ -83,12 +83,8 @@ def _add_frozen(graph: nx.DiGraph[str], below: str, name: str, n: int, scale: Ar
     graph.add_edge(below, name, weight=sparse.csr_array(sparse.diags_array(scale)), trainable=False)
 
 
-def _parse(path: str | os.PathLike[str]) -> _File:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as problem:
-        raise FileFormatError(f"{path} is not text, so not a .nnet file") from problem
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("//")]
+def _parse(path: str | os.PathLike[str], normalise: bool) -> _File:
+    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("//")]
     rows = _Rows(path, lines)
     n_layers, D, K, _ = rows.whole("the number of layers, inputs, outputs and the largest layer", 4)
     sizes = rows.whole("the layer sizes", n_layers + 1)
@@ -101,7 +97,7 @@ def _parse(path: str | os.PathLike[str]) -> _File:
             f"{path}: layers of {sizes} units need {needed} more lines, and {len(lines) - rows.position} are there; is the file truncated?"
         )
     minimum, maximum = (rows.numbers(f"the {what} of the inputs", D) for what in ("minima", "maxima"))
-    mean, spread = (rows.numbers(f"the {what} of inputs and outputs", D + 1) for what in ("means", "ranges"))
+    mean, spread = (_normalisation(rows, what, D, normalise) for what in ("means", "ranges"))
     if not spread.all():
         raise FileFormatError(f"{path}: a range of 0; inputs are divided by their range")
     weights, biases = [], []
@@ -109,6 +105,15 @@ def _parse(path: str | os.PathLike[str]) -> _File:
         weights.append(np.array([rows.numbers(f"row {i} of layer {layer}'s weights", m) for i in range(n)]))
         biases.append(np.array([rows.numbers(f"bias {i} of layer {layer}", 1)[0] for i in range(n)]))
     return _File(minimum, maximum, mean, spread, weights, biases)
+
+
+def _normalisation(rows: _Rows, what: str, D: int, normalise: bool) -> Array:
+    """D + 1 numbers, or none where nothing is made of them."""
+    if not normalise:
+        rows.take(f"the {what} of inputs and outputs")
+        return np.empty(0)
+    hint = "; files with older headers have other numbers there: normalise=False reads the network alone"
+    return rows.numbers(f"the {what} of inputs and outputs", D + 1, hint)
 
 
 class _Rows:
@@ -123,7 +128,7 @@ class _Rows:
         self.position += 1
         return [cell.strip() for cell in self._lines[self.position - 1].split(",") if cell.strip()]
 
-    def numbers(self, what: str, count: int) -> Array:
+    def numbers(self, what: str, count: int, hint: str = "") -> Array:
         cells = self.take(what)
         try:
             row = np.array(cells, np.float64)
@@ -131,7 +136,7 @@ class _Rows:
             raise FileFormatError(f"{self._path}: {what}: {problem}") from problem
         if len(row) != count or not np.isfinite(row).all():
             raise FileFormatError(
-                f"{self._path}: {what} must be {count} finite numbers, and {len(row)} stand there: {', '.join(cells[:6])}"
+                f"{self._path}: {what} must be {count} finite numbers, and {len(row)} stand there: {', '.join(cells[:6])}{hint}"
             )
         return row
 

@@ -7,7 +7,8 @@ the node's activation.  Node 0 is the bias, clamped at 1, then come the inputs, 
 evaluated, and the outputs.  The table does not say how many inputs and outputs there are, so `inputs=` and `outputs=` do, and are
 checked against it.
 
-In the graph a node has its number in the table as its name, and row 0 has become the biases.
+In the graph a node has its number in the table as its name, and row 0 has become the biases.  A bias of 0 is written as −0: no
+connection, the same function, to other readers.
 """
 
 from graphbp_wann.exporter import write

@@ -10,10 +10,10 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import DataError, FileFormatError, NotSupportedError
+from graphbp.extend import DataError, FileFormatError, NotSupportedError, read_head, read_text
 from graphbp_wann.activations import ACTIVATIONS
 
-__all__ = ["description", "read", "sniff", "suffixes"]
+__all__ = ["check_counts", "description", "read", "sniff", "suffixes"]
 
 Array = npt.NDArray[np.float64]
 
@@ -23,8 +23,7 @@ description = "weight-agnostic network (google/brain-tokyo-workshop): a table of
 
 def sniff(path: Path) -> bool:
     """Whether the first line is a row of at least four numbers."""
-    with Path(path).open("rb") as file:
-        cells = file.readline(1 << 16).decode("ascii", "replace").split(",")
+    cells = read_head(path, 1 << 16).partition("\n")[0].split(",")
     try:
         return len([float(cell) for cell in cells[:4]]) == 4
     except ValueError:
@@ -54,7 +53,7 @@ def read(path: str | os.PathLike[str], *, inputs: int | None = None, outputs: in
             f"{path}: the connection {i} -> {j} runs against the order of evaluation; is this a feed-forward network?"
         )
     n = len(weight)
-    D, K = _check_counts(path, weight, inputs, outputs)
+    D, K = check_counts(path, weight, inputs, outputs)
     odd = [i for i in range(D + 1) if kind[i] != 1]
     if odd:
         what = f"input {odd[0]}" if odd[0] else "the bias, node 0,"
@@ -66,18 +65,15 @@ def read(path: str | os.PathLike[str], *, inputs: int | None = None, outputs: in
     graph.add_nodes_from(range(1, D + 1), role="input")
     for j in range(D + 1, n):
         graph.add_node(j, activation=ACTIVATIONS[kind[j]], role="hidden" if j < n - K else "output")
-        if weight[0, j]:
-            graph.nodes[j]["bias"] = float(weight[0, j])
+        if weight[0, j] or np.signbit(weight[0, j]):  # −0 is how a bias of 0 is written; +0 is none
+            graph.nodes[j]["bias"] = float(weight[0, j]) + 0.0
     graph.add_weighted_edges_from((int(i), int(j), float(weight[i, j])) for i, j in np.argwhere(weight) if i)
     return graph
 
 
 def _table(path: Path) -> Array:
     """The n × (n + 1) numbers of the file."""
-    try:
-        rows = [line.split(",") for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
-    except UnicodeDecodeError as problem:
-        raise FileFormatError(f"{path} is not text, so not a weight-agnostic network") from problem
+    rows = [line.split(",") for line in read_text(path).splitlines() if line.strip()]
     n = len(rows)
     for i, row in enumerate(rows):
         if len(row) != n + 1:
@@ -102,7 +98,7 @@ def _activations(path: Any, column: Array) -> list[int]:
     return [int(number) for number in column]
 
 
-def _check_counts(path: Any, weight: Array, inputs: int | None, outputs: int | None) -> tuple[int, int]:
+def check_counts(path: Any, weight: Array, inputs: int | None, outputs: int | None) -> tuple[int, int]:
     """What the caller says must fit the table: nothing leads into inputs, outputs feed nothing, and the next nodes are no such."""
     fed, feeds = (np.asarray(weight.any(axis=axis)) for axis in (0, 1))
     leading = int(np.argmax(fed)) - 1 if fed.any() else len(weight) - 1  # nodes after the bias that nothing leads into

@@ -441,7 +441,7 @@ def test_what_is_written_reads_as_the_same_network(tmp_path, name):
     net.save(copy, format=name.split("/")[0].replace("acasxu", "nnet"))
     # a .out file orders its nodes anew, so that sums may round differently
     assert relative(gb.load(copy, backend="numpy", **options).forward(X), net.forward(X)) < 1e-13
-    net.save(tmp_path / "own.json")
+    net.save(tmp_path / "own.json", format="graphbp")
     assert np.array_equal(gb.load(tmp_path / "own.json", backend="numpy").forward(X), net.forward(X))
 
 
