@@ -26,6 +26,7 @@ from graphbp.config import dtype_of, option, option_and_source
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, NotSupportedError, UnknownNameError, WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
+from graphbp.live import whole_trace
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
 from graphbp.protocols import Backend
@@ -117,8 +118,8 @@ class Network:
         self._set_theta(self._layout.theta)
 
     def _compile(self) -> None:
-        executable = self._backend.compile(self._schedule, self._error, self._dtype)
-        self._run = Composed(executable, self._schedule, self._backend.name)
+        executable = self._backend.compile(self._schedule.live, self._error, self._dtype)
+        self._run = Composed(executable, self._schedule.live, self._backend.name)
 
     def _set_theta(self, values: Array) -> None:
         self._theta = self._backend.asarray(np.array(values, self._dtype), self._dtype)
@@ -127,7 +128,7 @@ class Network:
 
     @property
     def schedule(self) -> Schedule:
-        """The program that the backend compiled; `print(net.schedule)` shows it."""
+        """All units in the order of the sweeps, `print(net.schedule)` shows it; `net.schedule.live` is what the backend compiled."""
         return self._schedule
 
     @property
@@ -396,7 +397,8 @@ class Network:
         batch = self._batch(X, T, sample_weight)
         self._check_size("trace", (3, self._schedule.n_rows, len(batch[0])), "fewer samples")
         arrays = self._run.trace(self._theta, *batch)
-        return Trace(self._spec, self._schedule, *(self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta)))
+        a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
+        return Trace(self._spec, self._schedule, *whole_trace(self._schedule, self.weights, a, z, delta))
 
     def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
         """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`)."""
@@ -535,7 +537,7 @@ class Network:
             return self._backend.to_numpy(product(self._theta, *batch, self._backend.asarray(v, self._dtype)))
 
         groups = self._run.unit_blocks(self._theta, *batch, exact)
-        return blocks_by_node(HessianPlan.of(self._schedule), groups, multiply, self._dtype)
+        return blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
 
     def hessian_estimate(self, X: Any, T: Any, sample_weight: Any = None, *, n_probes: int = 64, seed: int = 0) -> Estimate:
         """Hutchinson's estimate of H's diagonal and trace with standard errors, from `n_probes` products; seeded.
