@@ -425,13 +425,16 @@ class Network:
         if sparse:
             host, theta = self._backend.to_numpy(x), self._theta
             entries = int(self._jacobian_plan.pattern.sum())
-            self._check_size("sparse jacobian", (len(x), entries), "vjp() and jvp(), or batches of fewer samples")
+            peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=True)
+            check_memory(peak, f"sparse jacobian of {len(x)} × {entries} entries", "vjp() and jvp(), or batches of fewer samples")
             if host is not x:
                 raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
             return self._jacobian_plan.sparse(self._run, theta, host)
         self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
         if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
             return self._back(self._run.jacobian(self._theta, x), X)
+        peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=False)
+        check_memory(peak, "the jacobian's result and its sweeps", "sparse=True, vjp() and jvp(), or batches of fewer samples")
         return self._back(self._jacobian_plan.dense(self._run, self._theta, x), X)
 
     @cached_property
@@ -536,6 +539,8 @@ class Network:
         def multiply(v: Array) -> Array:
             return self._backend.to_numpy(product(self._theta, *batch, self._backend.asarray(v, self._dtype)))
 
+        entries = sum(group.n_units * group.n_sources**2 for group in HessianPlan.of(self._schedule).groups)
+        check_memory(3 * entries * self._dtype.itemsize, "the unit blocks of the Hessian", "hessian_diagonal(X, T)")
         groups = self._run.unit_blocks(self._theta, *batch, exact)
         return blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
 

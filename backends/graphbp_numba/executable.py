@@ -312,7 +312,7 @@ class NumbaExecutable:
         """a, z, δ of every row and sample."""
         n_rows, n = self.schedule.n_rows, len(X)
         a, z, _, delta, _ = self.state(self.all_weights(theta), X, T, sample_weight, True, True, False, True, False)
-        return TraceArrays(*(np.ascontiguousarray(values[:n_rows, :n]) for values in (a, z, delta)))
+        return TraceArrays(*(values[:n_rows, :n] for values in (a, z, delta)))
 
     def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: bool) -> list[Array]:
         """Those wanted of a, z, h', δ and h''β, each (n_rows + 1, padded N), the others (0, padded N); zeros past the last sample.
