@@ -32,7 +32,7 @@ def near_kinks(net: Network, x: Array) -> tuple[npt.NDArray[np.bool_], list[str]
     near, notes = np.zeros(len(x), bool), []
     if not any(row.kinks for row in net.schedule.activations):
         return near, []
-    s = net.schedule
+    s = net.schedule.live
     wide = net.to("numpy", "float64")
     t = np.zeros((len(x), s.n_outputs))
     try:
@@ -57,7 +57,7 @@ def near_kinks(net: Network, x: Array) -> tuple[npt.NDArray[np.bool_], list[str]
 
 def no_second_derivative(net: Network) -> list[str]:
     """A note for each activation in use whose second derivative does not exist at a kink."""
-    s, notes = net.schedule, []
+    s, notes = net.schedule.live, []
     for k, row in enumerate(s.activations):
         rows = np.flatnonzero(s.row_activation == k)
         rows = rows[rows >= s.n_inputs]

@@ -15,6 +15,8 @@ unit_blocks              cut out of `hessian` or `outer_product_hessian`
 outer_product_...        likewise
 =======================  =============================================================================
 
+Samples of weight 0 never reach an executable: they add nothing to E and its derivatives, whatever they would have overflowed to.
+
 Each use is announced once per network by a `ComposedWarning` that says what it costs.  Whatever is not in this table (`trace`, or
 second order where an executable has none at all) is refused by name.
 """
@@ -23,7 +25,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,9 +34,26 @@ from graphbp.exceptions import NotSupportedError
 from graphbp.protocols import OPTIONAL_METHODS, Executable
 from graphbp.schedule import Schedule
 
+if TYPE_CHECKING:
+    from graphbp.second_order.plan import Group
+
 __all__ = ["Composed", "ComposedWarning"]
 
 _BLOCK = 64
+
+WEIGHTED = (
+    "error",
+    "error_and_gradient",
+    "per_sample_gradient",
+    "hessian",
+    "outer_product_hessian",
+    "hessian_diagonal",
+    "unit_blocks",
+    "hessian_product",
+    "outer_product_product",
+    "trace",
+)
+"""The methods that take (theta, X, T, sample_weight, ...)."""
 
 
 class ComposedWarning(UserWarning):
@@ -56,6 +76,8 @@ class Composed:
             if own is None:
                 own = getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
+        for name in WEIGHTED:
+            setattr(self, name, self._without_zeros(name, getattr(self, name)))
 
     error: Callable[..., Any]
     per_sample_gradient: Callable[..., Any]
@@ -75,6 +97,45 @@ class Composed:
     def composed(self) -> tuple[str, ...]:
         """The quantities that the executable itself lacks."""
         return tuple(name for name in OPTIONAL_METHODS if not hasattr(self._inner, name))
+
+    def _without_zeros(self, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+        """The method called without the samples whose weight is 0: 0 · ∞ is NaN, and they must count for nothing."""
+
+        @wraps(own)
+        def call(theta: Any, X: Any, T: Any, s: Any, *more: Any) -> Any:
+            if s is None or s.all():
+                return own(theta, X, T, s, *more)
+            kept = s != 0
+            if name == "trace":
+                seen = own(theta, X, T, s)
+                seen.delta[:, ~kept] = 0
+                return seen
+            found = own(theta, X[kept], T[kept], s[kept], *more) if kept.any() else self._nothing(name, theta, *more)
+            if name != "per_sample_gradient":
+                return found
+            out = _zeros(theta, (len(X), len(theta)))
+            out[kept] = found
+            return out
+
+        return call
+
+    def _nothing(self, name: str, theta: Any, *more: Any) -> Any:
+        """What a method returns for no samples."""
+        w = len(theta)
+        if name == "error":
+            return 0.0
+        if name == "error_and_gradient":
+            return 0.0, _zeros(theta, (w,))
+        if name == "unit_blocks":
+            groups = self._groups()
+            return [np.zeros((g.n_units, g.n_sources, g.n_sources), theta.dtype) for g in groups]
+        shapes = {"hessian_diagonal": (w,), "per_sample_gradient": (0, w)}
+        return _zeros(theta, more[0].shape if more else shapes.get(name, (w, w)))
+
+    def _groups(self) -> tuple[Group, ...]:
+        from graphbp.second_order.plan import HessianPlan
+
+        return HessianPlan.of(self._schedule).groups
 
     def _tell(self, name: str, cost: str) -> None:
         if name not in self._told:
@@ -120,8 +181,7 @@ class Composed:
         return out
 
     def _jvp(self, theta: Any, X: Any, U: Any, v: Any) -> Any:
-        out = _empty(theta, (len(X), self._schedule.n_outputs))
-        out[...] = 0
+        out = _zeros(theta, (len(X), self._schedule.n_outputs))
         if U is not None:
             out += (self.jacobian(theta, X) @ U[:, :, None])[:, :, 0]
         if v is not None:
@@ -136,8 +196,7 @@ class Composed:
         out = _empty(theta, (w, w))
         for start in range(0, w, _BLOCK):
             stop = min(start + _BLOCK, w)
-            identity = _empty(theta, (w, stop - start))
-            identity[...] = 0
+            identity = _zeros(theta, (w, stop - start))
             identity[np.arange(start, stop), np.arange(stop - start)] = 1
             out[:, start:stop] = multiply(*args, identity)
         return (out + out.T) / 2
@@ -165,13 +224,10 @@ class Composed:
         return self.hessian(*args).diagonal().copy()
 
     def _unit_blocks(self, theta: Any, X: Any, T: Any, s: Any, exact: bool) -> list[Any]:
-        from graphbp.second_order.plan import HessianPlan
-
         self._tell("unit_blocks", "the full Hessian")
         full = (self.hessian if exact else self.outer_product_hessian)(theta, X, T, s)
         host = full.get() if hasattr(full, "get") else full
-        groups = HessianPlan.of(self._schedule).groups
-        return [host[group.index[:, :, None], group.index[:, None, :]] for group in groups]
+        return [host[group.index[:, :, None], group.index[:, None, :]] for group in self._groups()]
 
 
 def _empty(like: Any, shape: tuple[int, ...]) -> Any:
@@ -179,8 +235,11 @@ def _empty(like: Any, shape: tuple[int, ...]) -> Any:
     return np.empty_like(like, shape=shape)
 
 
+def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
+    return np.zeros_like(like, shape=shape)
+
+
 def _unit(like: Any, shape: tuple[int, int], column: int) -> Any:
-    out = _empty(like, shape)
-    out[...] = 0
+    out = _zeros(like, shape)
     out[:, column] = 1
     return out

@@ -28,7 +28,7 @@ Pattern = npt.NDArray[np.bool_]
 
 WORTH = 2
 """How many times fewer sweeps a colouring must take before it replaces the backend's own, which shares the forward sweep."""
-CHUNK_BYTES = 1 << 26
+CHUNK_BYTES = 1 << 22
 """Bytes of a dense Jacobian that a sparse result is cut from at a time."""
 
 
@@ -100,7 +100,7 @@ class JacobianPlan:
     def sparse(self, run: Any, theta: Array, X: Array) -> sparse.csr_array[Any]:
         """The N Jacobians stacked, (N K, D): row n K + k is ∂y_k/∂x of sample n, structural zeros left out."""
         n_samples, (n_outputs, n_inputs) = len(X), self.pattern.shape
-        pointers = np.concatenate([[0], np.cumsum(self.pattern.sum(axis=1))])
+        pointers = np.concatenate([[0], np.cumsum(self.pattern.sum(axis=1))]).astype(self.index_type(n_samples))
         data = np.empty((n_samples, int(pointers[-1])), X.dtype)
         place = np.cumsum(self.pattern.ravel()).reshape(self.pattern.shape) - 1  # of each entry among those of one sample
         if self.direction == "own":
@@ -110,10 +110,24 @@ class JacobianPlan:
         else:
             for member, support, values in self._sweeps(run, theta, X):
                 data[:, place[member, support] if self.direction == "reverse" else place[support, member]] = values
-        indices = np.tile(np.nonzero(self.pattern)[1], n_samples)
-        starts = (np.arange(n_samples)[:, None] * pointers[-1] + pointers[:-1]).ravel()
-        indptr = np.append(starts, n_samples * pointers[-1])
+        indices = np.tile(np.nonzero(self.pattern)[1].astype(pointers.dtype), n_samples)
+        starts = (np.arange(n_samples, dtype=pointers.dtype)[:, None] * pointers[-1] + pointers[:-1]).ravel()
+        indptr = np.append(starts, n_samples * pointers[-1]).astype(pointers.dtype)
         return sparse.csr_array((data.ravel(), indices, indptr), shape=(n_samples * n_outputs, n_inputs))
+
+    def index_type(self, n_samples: int) -> np.dtype[Any]:
+        """Of the sparse result's indices: 32 bits where they suffice, as SciPy would have it."""
+        n, (k, d) = n_samples, self.pattern.shape
+        return np.dtype(np.int32 if max(n * int(self.pattern.sum()), n * k, d) < 2**31 else np.int64)
+
+    def peak(self, n_samples: int, itemsize: int, sparse: bool) -> int:
+        """Bytes held at once: the result, and beside it what a sweep starts from and finds, or a part of a dense Jacobian."""
+        k, d = self.pattern.shape
+        entry = itemsize + self.index_type(n_samples).itemsize if sparse else itemsize
+        entries = int(self.pattern.sum()) if sparse else k * d
+        beside = 2 * (k + d) if self.direction != "own" else 2 * k * d if sparse else 0
+        most = 2 * CHUNK_BYTES if self.direction == "own" else n_samples * beside * itemsize
+        return n_samples * entries * entry + min(most, n_samples * beside * itemsize)
 
     def _sweeps(self, run: Any, theta: Array, X: Array) -> Any:
         """(output, its inputs, values (N, ·)) for every output, or (input, its outputs, values) for every input."""

@@ -36,6 +36,7 @@ from graphbp.exceptions import (
 )
 from graphbp.graph import HIDDEN, GraphSpec, describe_edge, read_graph
 from graphbp.links import refuse_unfit_outputs
+from graphbp.live import whole_trace
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
@@ -134,8 +135,8 @@ class Network:
         self._set_theta(self._layout.theta)
 
     def _compile(self) -> None:
-        executable = self._backend.compile(self._schedule, self._error, self._dtype)
-        self._run = Composed(executable, self._schedule, self._backend.name)
+        executable = self._backend.compile(self._schedule.live, self._error, self._dtype)
+        self._run = Composed(executable, self._schedule.live, self._backend.name)
 
     def _set_meaning(self, spec: GraphSpec) -> None:
         """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
@@ -158,7 +159,7 @@ class Network:
 
     @property
     def schedule(self) -> Schedule:
-        """The program that the backend compiled; `print(net.schedule)` shows it."""
+        """All units in the order of the sweeps, `print(net.schedule)` shows it; `net.schedule.live` is what the backend compiled."""
         return self._schedule
 
     @property
@@ -493,6 +494,7 @@ class Network:
         self._check_size("trace", (3, self._schedule.n_rows, len(batch[0])), "fewer samples")
         arrays = self._run.trace(self._theta, *batch)
         a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
+        a, z, delta = whole_trace(self._schedule, self.weights, a, z, delta)
         if self._meaning.scaling:
             a, z, delta = rescaled(self._meaning.scaling, self._schedule, a, z, delta)
         return Trace(self._spec, self._schedule, a, z, delta)
@@ -522,13 +524,16 @@ class Network:
         if sparse:
             host, theta = self._backend.to_numpy(x), self._theta
             entries = int(self._jacobian_plan.pattern.sum())
-            self._check_size("sparse jacobian", (len(x), entries), "vjp() and jvp(), or batches of fewer samples")
+            peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=True)
+            check_memory(peak, f"sparse jacobian of {len(x)} × {entries} entries", "vjp() and jvp(), or batches of fewer samples")
             if host is not x:
                 raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
             return self._meaning.sparse_jacobian(self._jacobian_plan.sparse(self._run, theta, host))
         self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
         if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
             return self._back(self._meaning.jacobian(self._run.jacobian(self._theta, x), self._backend), X)
+        peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=False)
+        check_memory(peak, "the jacobian's result and its sweeps", "sparse=True, vjp() and jvp(), or batches of fewer samples")
         return self._back(self._meaning.jacobian(self._jacobian_plan.dense(self._run, self._theta, x), self._backend), X)
 
     @cached_property
@@ -638,8 +643,10 @@ class Network:
         def multiply(v: Array) -> Array:
             return self._backend.to_numpy(product(self._theta, *batch, self._backend.asarray(v, self._dtype)))
 
+        entries = sum(group.n_units * group.n_sources**2 for group in HessianPlan.of(self._schedule).groups)
+        check_memory(3 * entries * self._dtype.itemsize, "the unit blocks of the Hessian", "hessian_diagonal(X, T)")
         groups = self._run.unit_blocks(self._theta, *batch, exact)
-        return blocks_by_node(HessianPlan.of(self._schedule), groups, multiply, self._dtype)
+        return blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
 
     def hessian_estimate(self, X: Any, T: Any, sample_weight: Any = None, *, n_probes: int = 64, seed: int = 0) -> Estimate:
         """Hutchinson's estimate of H's diagonal and trace with standard errors, from `n_probes` products; seeded.

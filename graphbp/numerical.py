@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
+from graphbp.compose import Composed
 from graphbp.exceptions import NotSupportedError, unknown_name
 from graphbp.registry import get_backend
 
@@ -162,7 +163,7 @@ def _check_method(method: str) -> None:
 
 def not_analytic(net: Network) -> list[str]:
     """The activations of the network that the complex step cannot differentiate, each with a node that has it."""
-    s = net.schedule
+    s = net.schedule.live
     found = []
     for k, row in enumerate(s.activations):
         rows = np.flatnonzero(s.row_activation == k)
@@ -179,7 +180,9 @@ def _executable(net: Network, method: str) -> tuple[Any, Array]:
     if method == "complex_step":
         if bad := not_analytic(net):
             raise NotSupportedError(f'complex_step needs analytic activations, and {", ".join(bad)} is not; use method="central"')
-        return get_backend("numpy").compile(net.schedule, net.error_function, np.dtype(np.complex128)), theta
+        live = net.schedule.live
+        executable = get_backend("numpy").compile(live, net.error_function, np.dtype(np.complex128))
+        return Composed(executable, live, "numpy"), theta
     wide = net if net.dtype == np.float64 else net.to(dtype="float64")
     return _OnHost(wide), theta
 

@@ -36,7 +36,7 @@ class ParameterMap:
     Attributes
     ----------
     n_parameters : W, the length of θ.
-    slot_parameter : (S,) the position in θ that fills this slot, or −1 where it is frozen.
+    slot_parameter : (S,) the position in θ that fills this slot, or −1 where it is frozen.  A parameter may fill several slots, or none.
     slot_value : (S,) w₀: the value of a frozen slot, 0 elsewhere.
     """
 
@@ -61,23 +61,31 @@ class ParameterMap:
         if not len(free):
             return free
         owner = self.slot_parameter[free]
-        if len(free) == self.n_parameters:  # no ties: the inverse permutation, without a sort
+        if self.one_to_one:  # the inverse permutation, without a sort
             order = np.empty(self.n_parameters, np.int64)
             order[owner] = free
             return order
         return free[np.argsort(owner, kind="stable")]
 
     @cached_property
+    def counts(self) -> Indices:
+        """(W,) how many slots each parameter fills."""
+        return np.bincount(self.slot_parameter[self.slot_parameter >= 0], minlength=self.n_parameters)
+
+    @cached_property
+    def one_to_one(self) -> bool:
+        """Every parameter fills one slot."""
+        return bool((self.counts == 1).all())
+
+    @cached_property
     def starts(self) -> Indices | None:
         """Where each parameter's slots begin in `order`; None where each has just one."""
-        if len(self.order) == self.n_parameters:
-            return None
-        return np.searchsorted(self.slot_parameter[self.order], np.arange(self.n_parameters))
+        return None if self.one_to_one else np.cumsum(self.counts) - self.counts
 
-    @property
+    @cached_property
     def tied(self) -> bool:
         """Whether some parameter fills more than one slot."""
-        return self.starts is not None
+        return bool((self.counts > 1).any())
 
     def expand(self, theta: Array) -> Array:
         """C θ + w₀, in θ's dtype: the value of every slot."""
@@ -98,7 +106,13 @@ class ParameterMap:
         taken = gradient[..., self.order]
         if self.starts is None:
             return taken
-        return np.add.reduceat(taken, self.starts, axis=-1)
+        filled = np.flatnonzero(self.counts)
+        sums = np.add.reduceat(taken, self.starts[filled], axis=-1) if self.tied else taken
+        if len(filled) == self.n_parameters:
+            return sums
+        out = np.zeros((*gradient.shape[:-1], self.n_parameters), gradient.dtype)
+        out[..., filled] = sums
+        return out
 
 
 @dataclass(frozen=True)
@@ -195,7 +209,7 @@ def _follow_ties(
                 raise WeightError(
                     f"tie {tie!r} joins {name} and {other_name}, whose values differ; give both the same value to start from"
                 )
-            if free[other] != free[start]:
+            if not np.array_equal(free[other : other + n], free[start : start + count]):
                 raise WeightError(
                     f"tie {tie!r} joins {name} and {other_name}, and only one of them is frozen; set trainable= on both alike"
                 )

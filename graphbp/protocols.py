@@ -16,6 +16,7 @@ Shapes and conventions, for every method
   in the memory of the backend (`Backend.asarray`); N ≥ 1; values have been checked by the core.
 * `sample_weight` is (N,) or None (all 1); E = Σ_n s_n E_n, and every derivative of E carries the same factor.
 * Results are new arrays of the compiled dtype that the caller may keep and change; E is a Python float.
+* Every unit of the schedule leads to an output (`Schedule.live`); a parameter may fill several slots, or none: its derivative is then 0.
 * The same arguments give the same bits, on every run and for every number of threads.
 * An executable may be called from several Python threads at once.
 """

@@ -32,9 +32,10 @@ import numpy.typing as npt
 from graphbp.activations import Activation
 from graphbp.exceptions import GraphError, printable
 from graphbp.graph import INPUT, OUTPUT, GraphSpec, cycle_message
+from graphbp.live import live_part
 from graphbp.parameters import Layout, ParameterMap, lay_out
 
-__all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "lower"]
+__all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "build_levels", "lower"]
 
 Indices = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
@@ -112,6 +113,7 @@ class Schedule:
     output_rows : (K,) the row of each output.
     softmax_groups : positions among the outputs that each softmax normalises together (a layer node, or all unit nodes).
     parameters : θ ↔ slots.
+    part_of : of a live part the schedule that it is part of, and its rows there; None for a whole schedule.
     """
 
     n_rows: int
@@ -134,6 +136,7 @@ class Schedule:
     output_rows: Indices
     softmax_groups: tuple[Indices, ...]
     parameters: ParameterMap
+    part_of: tuple[Schedule, Indices] | None = None
 
     @property
     def n_outputs(self) -> int:
@@ -170,6 +173,11 @@ class Schedule:
         """Levels above the inputs: the longest path from an input, in edges."""
         return len(self.levels)
 
+    @cached_property
+    def live(self) -> Schedule:
+        """What backends compile: without the units that lead to no output (see `graphbp.live`); itself where there are none."""
+        return live_part(self)
+
     def rows_of(self, node: int) -> slice:
         """The rows of the node with this number in graph order."""
         return slice(int(self.node_row[node]), int(self.node_row[node] + self.units[node]))
@@ -182,6 +190,9 @@ class Schedule:
 
     def node_of_row(self, row: int) -> tuple[int, int]:
         """(node, unit inside it) that a row belongs to."""
+        if self.part_of is not None:
+            whole, rows = self.part_of
+            return whole.node_of_row(int(rows[row]))
         order = self._nodes_by_row
         node = int(order[np.searchsorted(self.node_row[order], row, side="right") - 1])
         return node, row - int(self.node_row[node])
@@ -262,7 +273,7 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
         node_row=node_row,
         units=spec.units,
         row_level=row_level,
-        levels=_build_levels(row_level, row_activation, in_ptr, blocks),
+        levels=build_levels(row_level, row_activation, in_ptr, blocks),
         in_ptr=in_ptr,
         in_src=edges.src,
         out_ptr=out_ptr,
@@ -489,7 +500,7 @@ def _biases(spec: GraphSpec, layout: Layout, node_row: Indices, order: Indices, 
     return bias_slot, np.asarray(entries, np.int64)
 
 
-def _build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:
+def build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:
     """Cut the rows above the inputs into levels, and each level into runs of one activation."""
     n = len(row_level)
     change = np.flatnonzero((np.diff(row_level) != 0) | (np.diff(row_activation) != 0)) + 1

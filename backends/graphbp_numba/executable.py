@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +28,7 @@ from graphbp_numba.layer_products import layer_products
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath, in_parts
 from graphbp_numba.plan import BUFFER_ROWS, ROW_COST, Plan, make_plan
+from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.products import aligned_array, padded_samples
 from graphbp_numba.stages import Stages, find_stages, forward_stages
 from graphbp_numba.states import state_rows
@@ -54,9 +54,6 @@ STAGE_VECTORS = 4
 TASK_SAMPLES = 1024
 PACKED_BYTES = 64 << 20
 """Samples of a task that runs in stages, and the bytes of a packed waist, at most."""
-KEPT_BYTES = 256 << 20
-"""Gradient sums, and weights in the order of the sweeps, up to this size are kept for the next call: fresh memory costs a page fault
-every 4 KiB, as much as the sweep itself where samples are few."""
 SCRATCH_BYTES = 64 << 20
 """Of a task's memory that the next one takes, at most."""
 COLUMN_ROWS = 400
@@ -77,10 +74,7 @@ class NumbaExecutable:
             self._table, self._frozen, self._n_outputs = self.plan.table, self.plan.frozen, schedule.n_outputs
             self._table[BUFFER_ROWS] = self.rows
             self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
-        self._buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=64) for vectors in self.tags}
-        self._state_buffers: dict[int, deque[Array]] = {vectors: deque(maxlen=16) for vectors in self.tags}
-        self._kept: dict[tuple[int, ...], deque[Array]] = {}
-        self._scratch: dict[str, deque[Array]] = {}
+        self.pool: Pool[Array] = Pool(KEPT_BYTES)
         self.none = np.empty(0, dtype)
         self._no_rows = np.empty((0, 0), dtype)
 
@@ -318,7 +312,7 @@ class NumbaExecutable:
         """a, z, δ of every row and sample."""
         n_rows, n = self.schedule.n_rows, len(X)
         a, z, _, delta, _ = self.state(self.all_weights(theta), X, T, sample_weight, True, True, False, True, False)
-        return TraceArrays(*(np.ascontiguousarray(values[:n_rows, :n]) for values in (a, z, delta)))
+        return TraceArrays(*(values[:n_rows, :n] for values in (a, z, delta)))
 
     def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: bool) -> list[Array]:
         """Those wanted of a, z, h', δ and h''β, each (n_rows + 1, padded N), the others (0, padded N); zeros past the last sample.
@@ -449,27 +443,22 @@ class NumbaExecutable:
     @contextmanager
     def state_buffer(self, vectors: int) -> Iterator[Array]:
         """A buffer for every section of a tile, used before or new."""
-        try:
-            buffer = self._state_buffers[vectors].pop()
-        except IndexError:
+        buffer = self.pool.take(("state", vectors))
+        if buffer is None:
             rows = state_rows(self.schedule.n_rows, self.plan.n_keep, self.schedule.n_outputs)
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * self.width + 1), np.uint8)
         yield buffer
-        self._state_buffers[vectors].append(buffer)
+        self.pool.give(("state", vectors), buffer, buffer.nbytes)
 
     @contextmanager
     def scratch(self, purpose: str, size: int) -> Iterator[Array]:
         """So many bytes of any value, used before for the same purpose or new."""
-        free = self._scratch.setdefault(purpose, deque(maxlen=16))
-        try:
-            memory = free.pop()
-        except IndexError:
-            memory = self.none.view(np.uint8)
-        if len(memory) < size:
+        memory = self.pool.take(purpose)
+        if memory is None or len(memory) < size:
             memory = np.empty(size, np.uint8)
         yield memory
         if size <= SCRATCH_BYTES:
-            free.append(memory)
+            self.pool.give(purpose, memory, memory.nbytes)
 
     # -- shared ------------------------------------------------------------------------------------------------------------
 
@@ -479,26 +468,21 @@ class NumbaExecutable:
 
     def take(self, vectors: int) -> Array:
         """A tile's buffer, used before or new."""
-        try:
-            return self._buffers[vectors].pop()
-        except IndexError:
-            return np.zeros(VECTOR_BYTES * (vectors * self.rows + self.width + 1), np.uint8)
+        buffer = self.pool.take(vectors)
+        return np.zeros(VECTOR_BYTES * (vectors * self.rows + self.width + 1), np.uint8) if buffer is None else buffer
 
     def give_back(self, vectors: int, buffer: Array) -> None:
         """Keep a tile's buffer for the next one."""
-        self._buffers[vectors].append(buffer)
+        self.pool.give(vectors, buffer, buffer.nbytes)
 
     def _borrow(self, *shape: int) -> Array:
         """Numbers of any value, in memory that was used before or is new."""
-        try:
-            return self._kept[shape].pop()
-        except (KeyError, IndexError):
-            return np.empty(shape, self.dtype)
+        array = self.pool.take(shape)
+        return np.empty(shape, self.dtype) if array is None else array
 
     def _keep(self, array: Array) -> None:
         """Have an array ready for the next call."""
-        if 0 < array.nbytes <= KEPT_BYTES:
-            self._kept.setdefault(array.shape, deque(maxlen=2)).append(array)
+        self.pool.give(array.shape, array, array.nbytes)
 
     def weights_at(self, theta: Array, param: Array) -> Array:
         """θ at the places of a plan's edges or biases."""

@@ -505,8 +505,11 @@ def _make_sweep_few(digest: str) -> Any:
 
 @kernel
 def add_positions(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
-    """gradient_p = the sum over the positions of parameter p, in order."""
+    """gradient_p = the sum over the positions of parameter p, in order; 0 where it has none."""
     for p in range(first, stop):
+        if ptr[p] == ptr[p + 1]:
+            gradient[p] = 0
+            continue
         total = sums[pos[ptr[p]]]
         for q in range(ptr[p] + 1, ptr[p + 1]):
             total += sums[pos[q]]

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from graphbp_numba.kernels import GRADIENT, VALUE, VJP
 from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
 from graphbp_numba.layer_tangents import tangent_spare_rows
 from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table
+from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
 
 __all__ = [
@@ -153,7 +153,7 @@ class LayerPath:
         self.sparse_parts = self._cut_sparse()
         irregular = max((len(p.block.src) for p in self.places if p.block.src_start < 0), default=0)
         self._spare_rows = max(irregular * CHUNK_BYTES // VECTOR_BYTES, tangent_spare_rows(schedule.n_outputs), SLOPE_ROWS)
-        self._free: dict[tuple[int, ...], deque[Any]] = {}
+        self.pool: Pool[Any] = Pool(KEPT_BYTES)
 
     # -- tables -----------------------------------------------------------------------------------------------------------
 
@@ -367,14 +367,12 @@ class LayerPath:
     @contextmanager
     def _borrowed(self, sizes: tuple[int, ...]) -> Iterator[Any]:
         """Arrays (tiles, size, lanes), for sizes = (tiles, lanes, size, ...), used before or new; they are nobody else's meanwhile."""
-        free = self._free.setdefault(sizes, deque(maxlen=4))
-        try:
-            memory = free.pop()
-        except IndexError:
+        memory = self.pool.take(sizes)
+        if memory is None:
             tiles, lanes, *rows = sizes
             memory = tuple(self._aligned(tiles, count, lanes) for count in rows)
         yield memory
-        free.append(memory)
+        self.pool.give(sizes, memory, sum(array.nbytes for array in memory))
 
     def _aligned(self, *shape: int) -> Array:
         """Zeros, the first of them on a whole vector."""
@@ -464,7 +462,7 @@ class Gradient:
     def __init__(self, path: LayerPath, layout: Layout, net: Net, weights: Weights) -> None:
         self.path, self.layout, self.net, self.weights = path, layout, net, weights
         s = path.schedule
-        self.direct = path.regular and not s.parameters.tied
+        self.direct = path.regular and s.parameters.one_to_one
         self.theta = np.empty(s.n_parameters if self.direct else 0, path.dtype)
         self.slots = np.zeros(0 if self.direct and not s.n_sparse else s.parameters.n_slots, path.dtype)
         self.biases = np.zeros(s.n_rows, path.dtype)

@@ -174,7 +174,9 @@ def _expand(tag: Any, table: Any, base: int, ptr: Any, dst: Any, src: Any, out: 
     rows = table[N_ROWS] + 1
     z = carray(reals(tag, place(table, row, base, Z)), (rows, lanes))
     delta = carray(reals(tag, place(table, row, base, DELTA)), (rows, lanes))
-    single = len(ptr) - 1 == len(dst)
+    single = True  # every parameter has one slot
+    for p in range(len(ptr)):
+        single = single and ptr[p] == p
     for lane in range(min(lanes, out.shape[0] - n0)):
         for j in range(rows):
             spread[0, j] = z[j, lane]

@@ -22,8 +22,12 @@ __all__ = ["NumpyExecutable"]
 Array = npt.NDArray[Any]
 _R = TypeVar("_R")
 
-CHUNK_BYTES = 1 << 25
-"""Bytes of one (rows, samples) array of a chunk, at most."""
+CHUNK_BYTES = 1 << 22
+"""Bytes of one (rows, samples) array of a chunk, at most; a thread holds some eight of them."""
+FEW_SAMPLES, FEW_BYTES = 128, 1 << 25
+"""A chunk takes more rather than fewer samples than this, up to so many bytes an array: each level is a few calls."""
+SHARE = 8
+"""Chunks are so many times smaller where the result grows with N too: what a chunk holds should be little beside it."""
 MIN_SAMPLES = 64
 MIN_WORK = 1 << 20
 """Edges × samples of a chunk, at least, where several would do: less is not worth another thread."""
@@ -88,7 +92,7 @@ class NumpyExecutable(SecondOrder):
             delta, _ = self.backpropagate(w, a, z, T[part].T, _part(sample_weight, part))
             out[part] = self.map.reduce(self.program.sample_slot_gradient(delta, z))
 
-        self.each(len(X), work, self.map.n_slots)
+        self.each(len(X), work, SHARE * max(self.schedule.n_rows, self.map.n_slots))
         return out
 
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
@@ -100,7 +104,7 @@ class NumpyExecutable(SecondOrder):
             a[:, part], z[:, part] = here = self.program.forward(w, X[part].T)
             delta[:, part] = self.backpropagate(w, *here, T[part].T, _part(sample_weight, part))[0]
 
-        self.each(len(X), work)
+        self.each(len(X), work, SHARE * self.schedule.n_rows)
         return TraceArrays(a, z, delta)
 
     # -- Jacobians and directional derivatives ---------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class NumpyExecutable(SecondOrder):
                     u[i] = 1
                     out[part, :, i] = self.output_tangent(a, z, self.program.tangent(w, z, slope, u, None)[0]).T
 
-        self.each(len(X), work)
+        self.each(len(X), work, SHARE * self.schedule.n_rows)
         return out
 
     def weight_jacobian(self, theta: Array, X: Array) -> Array:
@@ -170,14 +174,15 @@ class NumpyExecutable(SecondOrder):
                 v[k] = 1
                 out[part, k] = self.map.reduce(self.program.sample_slot_gradient(self.reverse_from(w, a, z, slope, v), z))
 
-        self.each(len(X), work, self.map.n_slots)
+        self.each(len(X), work, SHARE * max(self.schedule.n_rows, self.map.n_slots))
         return out
 
     # -- shared by all of them -------------------------------------------------------------------------------------------
 
     def chunks(self, n_samples: int, rows: int = 0) -> Iterator[slice]:
         """Slices of samples, of sizes that depend on the network and N alone."""
-        most = max(1, CHUNK_BYTES // (self.dtype.itemsize * max(self.schedule.n_rows, rows)))
+        size = self.dtype.itemsize * max(self.schedule.n_rows, rows)
+        most = max(1, CHUNK_BYTES // size, min(FEW_SAMPLES, FEW_BYTES // size))
         least = max(MIN_SAMPLES, MIN_WORK // max(1, self.schedule.n_edges))
         step = min(most, max(least, -(-n_samples // PARTITIONS)))
         for start in range(0, n_samples, step):

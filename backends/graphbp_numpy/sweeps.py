@@ -89,8 +89,17 @@ class Program:
             z[group] = s.activations[s.row_activation[group[0]]].f(a[group])
         return a, z
 
+    @cached_property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """The rows that feed nothing: outputs, whose derivative the heads hold."""
+        feeds = np.diff(self.schedule.out_ptr) > 0
+        for block in self.schedule.dense_blocks:
+            feeds[block.src] = True
+        return np.flatnonzero(~feeds)
+
     def derivative(self, a: Array, order: int = 1) -> Array:
-        """h'(a) (or h''(a)) of every row; 1 (0) for inputs, and for softmax rows, whose derivative the heads hold."""
+        """h'(a) (or h''(a)) of every row; 1 (0) for inputs.  0 for rows that feed nothing: it would meet the sum over no edge, and it may
+        be infinite."""
         s = self.schedule
         out = np.full_like(a, 1 if order == 1 else 0)
         for level in s.levels:
@@ -99,6 +108,7 @@ class Program:
                 if h.elementwise:
                     run = slice(segment.start, segment.stop)
                     out[run] = h.evaluate(a[run], order)
+        out[self.ends] = 0
         return out
 
     def reverse(self, w: Array, slope: Array, delta: Array) -> Array:
@@ -118,7 +128,7 @@ class Program:
         return beta
 
     def tangent(self, w: Array, z: Array, slope: Array, x_dot: Array | None, w_dot: Array | None) -> tuple[Array, Array]:
-        """(ȧ, ż) of every row for the directions x_dot (D, N) and w_dot (S,), None meaning 0; ż = h' ȧ also at softmax rows."""
+        """(ȧ, ż) of every row for the directions x_dot (D, N) and w_dot (S,), None meaning 0; ż = h' ȧ, 0 where nothing is fed."""
         s = self.schedule
         a_dot = np.zeros_like(z)
         z_dot = np.zeros_like(z)
@@ -144,8 +154,9 @@ class Program:
         """Σ_n δ_j z_i for every slot: (S,)."""
         s = self.schedule
         g = np.empty(s.parameters.n_slots, delta.dtype)
-        for lo in range(0, s.n_sparse, _EDGE_RUN):
-            run = slice(lo, min(lo + _EDGE_RUN, s.n_sparse))
+        step = max(1, _GATHERED_BYTES // (delta.itemsize * max(1, delta.shape[1])))
+        for lo in range(0, s.n_sparse, step):
+            run = slice(lo, min(lo + step, s.n_sparse))
             g[run] = np.einsum("en,en->e", delta[self.dst_of_edge[run]], z[s.in_src[run]])
         for block in s.dense_blocks:
             g[block.slot : block.slot + block.size] = (delta[block.start : block.stop] @ z[block.source].T).ravel()
@@ -184,5 +195,5 @@ def _empty(shape: Any, dtype: str) -> Any:
     return sparse.csr_matrix(shape, dtype=dtype)
 
 
-_EDGE_RUN = 1 << 14
-"""Edges whose gradients are formed at once: bounds the gathered (edges, N) copies."""
+_GATHERED_BYTES = 1 << 22
+"""Of the (edges, N) copies of δ and of z that gradients are formed from, at a time."""

@@ -34,29 +34,34 @@ class UnitBlocks:
 def blocks_by_node(
     plan: HessianPlan, groups: Sequence[Array], product: Callable[[Array], Array], dtype: np.dtype[Any]
 ) -> dict[Hashable, UnitBlocks]:
-    """Node → its `UnitBlocks`, from Σ_n B_jj z zᵀ of every group of the plan.
+    """Node → its `UnitBlocks`, from Σ_n B_jj z zᵀ of every group of the plan; of units that its schedule leaves out as dead, zeros.
 
     A tied parameter has cross terms with its other slots, which B_jj does not hold: its rows and columns are taken from
     `product`, the Hessian times (W, B), one product a tied parameter.
     """
-    s = plan.schedule
-    node_of_row = np.empty(s.n_rows, np.int64)
-    for node in range(len(s.names)):
-        node_of_row[s.rows_of(node)] = node
-    tied = _tied_columns(plan, product, dtype)
+    s, rows = plan.schedule.part_of or (plan.schedule, np.arange(plan.schedule.n_rows))
+    whole = plan if plan.schedule is s else HessianPlan.of(s)
+    node_of_row = np.repeat(np.argsort(s.node_row, kind="stable"), s.units[np.argsort(s.node_row, kind="stable")])
+    tied = _tied_columns(whole, product, dtype)
     found: dict[Hashable, list[tuple[npt.NDArray[np.int64], Array]]] = {
         s.names[node]: [(np.empty(0, np.int64), np.empty((0, 0), dtype))] * int(s.units[node])
         for node in dict.fromkeys(node_of_row[s.n_inputs :].tolist())
     }
-    for group, values in zip(plan.groups, groups, strict=True):
-        for j in range(group.n_units):
-            position = np.unique(group.index[j][group.index[j] >= 0])
-            at = [int(np.flatnonzero(group.index[j] == a)[0]) for a in position]
-            block = values[j][np.ix_(at, at)]
-            for row, a in enumerate(position.tolist()):
+    swept = {
+        int(rows[group.start + j]): (group.index[j], values[j])
+        for group, values in zip(plan.groups, groups, strict=True)
+        for j in range(group.n_units)
+    }
+    for group in whole.groups:
+        for j, row in enumerate(range(group.start, group.stop)):
+            dead = (group.index[j], np.zeros((group.n_sources, group.n_sources), dtype))
+            index, values = swept.get(row, dead)
+            position = np.unique(index[index >= 0])
+            at = [int(np.flatnonzero(index == a)[0]) for a in position]
+            block = values[np.ix_(at, at)]
+            for k, a in enumerate(position.tolist()):
                 if a in tied:
-                    block[row] = block[:, row] = tied[a][position]
-            row = group.start + j
+                    block[k] = block[:, k] = tied[a][position]
             node = int(node_of_row[row])
             found[s.names[node]][row - int(s.node_row[node])] = (position, block)
     return {name: _padded(units, dtype) for name, units in found.items()}

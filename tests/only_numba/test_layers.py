@@ -296,7 +296,7 @@ def test_what_memory_held_before_reaches_no_result(kind, forced):
         return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
 
     before = everything()
-    kept = [array for free in net._run.forward.__self__.layers._free.values() for arrays in free for array in arrays]
+    kept = [array for _, arrays in net._run.forward.__self__.layers.pool for array in arrays]
     assert sum(array.size for array in kept) > net.n_parameters
     for array in kept:
         array[...] = np.nan
@@ -333,7 +333,7 @@ def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch)
         operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
         _ = operator @ v
         tracemalloc.start()
-        net._run.hessian_product.__self__.layers._free.clear()
+        net._run._inner.layers.pool.clear()
         _ = operator @ v
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -190,10 +190,10 @@ def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
     X, T, s = (np.asarray(v, dtype) for v in (X, T, s))
     methods = (net.hessian, net.outer_product_hessian, net.hessian_diagonal)
     first = [method(X, T, s) for method in methods]
-    for pool in net._run._inner._scratch.values():
-        for memory in pool:
-            memory[:] = 0xFF  # NaN
-    assert net._run._inner._scratch["columns"]
+    scratch = [(key, memory) for key, memory in net._run._inner.pool if isinstance(key, str)]
+    for _, memory in scratch:
+        memory[:] = 0xFF  # NaN
+    assert "columns" in dict(scratch)
     for method, expected in zip(methods, first, strict=True):
         np.testing.assert_array_equal(method(X, T, s), expected)
 
