@@ -327,7 +327,7 @@ class _Checker:
 
     def _hessian_size(self, H: Array) -> Array:
         pairs = np.outer(self.by_parameter, self.by_parameter)
-        return _largest(np.abs(H) * pairs) / pairs
+        return np.asarray(_largest(np.abs(H) * pairs) / pairs)
 
     def _product_size(self, found: Array) -> Array:
         """Of H v (W, B) for v in units of length."""
@@ -397,10 +397,10 @@ class _Checker:
         self._row(
             "weight_jvp",
             "⟨V, J v⟩ = ⟨Jᵀ V, v⟩",
-            lambda net, x: np.sum(v * net.weight_jvp(x, w), dtype=np.float64)[None],
-            lambda: np.sum(net.weight_vjp(x, v) * w, dtype=np.float64)[None],
+            lambda net, x: np.array([np.sum(v * net.weight_jvp(x, w), dtype=np.float64)]),
+            lambda: np.array([np.sum(net.weight_vjp(x, v) * w, dtype=np.float64)]),
             lambda at: "",
-            lambda found: np.abs(v * net.weight_jvp(x, w)).sum(dtype=np.float64)[None],
+            lambda found: np.array([np.abs(v * net.weight_jvp(x, w)).sum(dtype=np.float64)]),
             100 * self.agree,
         )
 
@@ -428,7 +428,7 @@ class _Checker:
             lambda net, x: (net.gradient(x, *self.batch[1:]) * self.by_parameter)[suspects],
             lambda: difference_along(net, *self.batch, chosen),
             lambda at: self.net.parameter_name(int(suspects[at[0]])),
-            lambda found: np.full(found.shape, _largest(found)),
+            lambda found: _largest(found) + 0 * found,
             self.central,
         )
 
@@ -590,9 +590,7 @@ def _compared(
     return Row(quantity, against, status, float(relative[at]), limit, name(at), float(a[at]), float(b[at]))
 
 
-def _largest(values: Array, axis: tuple[int, ...] | None = None) -> Any:
-    """The largest finite size along some axes, which stay."""
+def _largest(values: Array, axis: tuple[int, ...] | None = None) -> Array:
+    """The largest finite size along some axes (all), which stay."""
     sizes = np.abs(values)
-    if axis is None:
-        return float(np.max(sizes, initial=0, where=np.isfinite(sizes)))
-    return np.max(sizes, axis=axis, keepdims=True, initial=0, where=np.isfinite(sizes))
+    return np.asarray(np.max(sizes, axis=axis, keepdims=True, initial=0, where=np.isfinite(sizes)))

@@ -398,9 +398,7 @@ class Network:
         arrays = self._run.trace(self._theta, *batch)
         return Trace(self._spec, self._schedule, *(self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta)))
 
-    def numerical_gradient(
-        self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None
-    ) -> Array:
+    def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None) -> Array:
         """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`).
 
         `step` is ε, one number or one a parameter, to draw the error against it; without it each weight has a step of its own.

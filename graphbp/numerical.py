@@ -370,10 +370,7 @@ class _Point:
 
     def by_weights(self, f: Callable[[Array, Array], Any], step: Any = None) -> Differenced:
         """f(θ, X) differenced weight by weight."""
-        if step is None:
-            steps = _step(self.theta, self.lengths[0], self.method)
-        else:
-            steps = _as_steps(step, len(self.theta))
+        steps = _as_steps(step, len(self.theta)) if step is not None else _step(self.theta, self.lengths[0], self.method)
 
         def derivative(shrink: float, jitter: float) -> Array:
             theta, x = self.moved(jitter)
