@@ -20,6 +20,7 @@ __all__ = [
     "MemoryLimitError",
     "NotSupportedError",
     "NumericalError",
+    "NumericalWarning",
     "RegistryError",
     "UnknownNameError",
     "WeightError",
@@ -79,6 +80,10 @@ class FileFormatError(GraphbpError, ValueError):
 
 class NumericalError(GraphbpError, ArithmeticError):
     """A computation that lost its meaning: a singular matrix, a diverged fit."""
+
+
+class NumericalWarning(RuntimeWarning):
+    """A result that is infinite or NaN; the message names the unit and the sample that made it so."""
 
 
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed

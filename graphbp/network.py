@@ -10,6 +10,7 @@ executable, and hands the result back in the kind of array the caller used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from functools import cached_property
 from os import PathLike
@@ -23,6 +24,7 @@ from graphbp import data
 from graphbp.columns import Columns, to_digraph
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
+from graphbp.diagnosis import is_finite, warn_not_finite
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, NotSupportedError, UnknownNameError, WeightError, unknown_name
 from graphbp.graph import GraphSpec, describe_edge, read_graph
@@ -369,12 +371,21 @@ class Network:
         return self._backend.to_numpy(result)
 
     def forward(self, X: Any) -> Any:
-        """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6)."""
-        return self._back(self._run.forward(self._theta, self._inputs(X)), X)
+        """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6).
+
+        Where Y is infinite or NaN a `NumericalWarning` names the unit and the first sample that made it so.
+        """
+        Y = self._back(self._run.forward(self._theta, self._inputs(X)), X)
+        if not is_finite(Y):
+            warn_not_finite(self, "y", X)
+        return Y
 
     def error(self, X: Any, T: Any, sample_weight: Any = None) -> float:
         """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given."""
-        return self._run.error(self._theta, *self._batch(X, T, sample_weight))  # type: ignore[no-any-return]  # the protocol's float
+        value: float = self._run.error(self._theta, *self._batch(X, T, sample_weight))
+        if not math.isfinite(value):
+            warn_not_finite(self, "E", X, T, sample_weight)
+        return value
 
     def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """∂E/∂θ (W,) by backpropagation: ∂E_n/∂w_ji = δ_j z_i (eqs. 8.10-8.14)."""
@@ -383,7 +394,10 @@ class Network:
     def error_and_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, Any]:
         """(E, ∂E/∂θ) in one forward and one reverse sweep."""
         value, gradient = self._run.error_and_gradient(self._theta, *self._batch(X, T, sample_weight))
-        return value, self._back(gradient, X, T)
+        gradient = self._back(gradient, X, T)
+        if not (math.isfinite(value) and is_finite(gradient)):
+            warn_not_finite(self, "∂E/∂θ" if math.isfinite(value) else "E", X, T, sample_weight)
+        return value, gradient
 
     def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
