@@ -1,7 +1,9 @@
 """`net.check(X, T)`: every derivative against numerical differentiation and against the others, and where it is worst.
 
 Each row of the report is one comparison: what was compared with what, the largest difference relative to the largest value, the
-tolerance, and the edge, bias, input or output where it is worst.
+tolerance, and the edge, bias, input or output where it is worst.  Values are compared in units of each weight's and each input's
+length (`graphbp.numerical`), so that columns in other units of measure weigh the same, and relative to the terms that were summed,
+so that an optimum is judged by more than the zero it leaves.
 
 * Small networks are differenced weight by weight.  For larger ones each comparison is made along random directions, and then the
   weights that contribute most are differenced one by one, so that a faulty edge is still named; the report says so.
@@ -9,8 +11,9 @@ tolerance, and the edge, bias, input or output where it is worst.
   comparison, and the report names the unit, the sample and how close to the kink it is.
 * Some activations have no second derivative at a kink, or none but 0 (step); the report says for which units the exact Hessian
   holds almost everywhere only.
-* A central difference that misses is taken again by extrapolation to step 0, whose error is O(ε⁴): a steep network is not wrong.
-* Where every softmax is saturated its Jacobian is what round-off leaves; a row that misses for that reason alone is void.
+* A comparison that misses is made again with what each side can resolve allowed for: differences at several steps, extrapolated, with
+  the error that they show; and the round-off of backpropagation itself, seen by moving weights and data by an ulp.
+* Where the round-off is as large as the derivatives (a saturated softmax, an exact fit) the row is void, and says so.
 * What the backend refuses is a row that says so, and does not count as wrong.
 """
 
@@ -19,25 +22,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
-from graphbp.comparable import near_kinks, no_second_derivative, saturation
+from graphbp.comparable import near_kinks, no_second_derivative
 from graphbp.compose import ComposedWarning
 from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, unknown_name
 from graphbp.numerical import (
-    EXTRAPOLATED,
-    UNIT,
-    directional_derivative,
+    PROBES,
+    Differenced,
+    difference_along,
+    difference_gradient,
+    difference_hessian,
+    difference_jacobian,
+    difference_weight_jacobian,
+    lengths,
     not_analytic,
-    numerical_gradient,
-    numerical_hessian,
-    numerical_jacobian,
-    numerical_weight_jacobian,
 )
 from graphbp.registry import get_backend
 
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "Row", "check"]
 
 Array = npt.NDArray[Any]
+Found = Callable[["Network", Array], Any]
 
 WEIGHT_BY_WEIGHT = 400
 """Parameters up to which every weight is differenced by itself."""
@@ -60,10 +65,10 @@ TOLERANCE = {"complex_step": 1e-9, "central": 2e-5, "forward": 2e-3}
 evolved one whose outputs turn 50 times as fast as its weights.  Forward differences have ε f″ / 2."""
 FLOAT32 = 5e-4
 """What float32 allows: the network's own round-off, through cancellation."""
-NOISE = {"complex_step": 0.0, "central": 8 * UNIT ** (2 / 3), "forward": 8 * UNIT ** (1 / 2)}
-"""Round-off in a difference, relative to the function differenced: u f / ε with ε as in `graphbp.numerical`."""
-SATURATED, TRUSTED = 64, 1e-2
-"""Round-off in a saturated softmax is taken this many times, and a row that it may spoil by more than this is void."""
+RESOLVED = 1e-2
+"""A comparison in which round-off could hide this much of the largest value, everywhere, is void."""
+TINY = 1e-300
+"""Below every size that is compared with."""
 AGREE = {"float64": 1e-10, "float32": 5e-4}
 """What is compared without differencing: only the round-off of the two sides."""
 
@@ -173,15 +178,15 @@ def _with_scaling(report: Report, net: Network, X: Any, x: Array, method: str | 
     kept = np.ones(len(x), bool) if checker.method == "complex_step" else ~near_kinks(net._engine(), x)[0]
     raw = data.host_array(net._read(X), "X")[kept]
     if len(raw):
+        scale = 1.0 if net._meaning.scaling.inputs is None else net._meaning.scaling.inputs.scale
+        checker.by_input = lengths(net._engine(), x[kept].astype(np.float64))[1] * scale
         checker._row(
             "jacobian, raw x and y",
             checker.method,
-            lambda: net.jacobian(raw),
-            lambda: numerical_jacobian(net, raw, method=checker.method),
+            lambda net, _: net.jacobian(raw),
+            lambda: difference_jacobian(net, raw, method=checker.method),
             checker._jacobian_entry,
-            differenced=float(np.abs(net.forward(raw)).max()),
-            refined=checker._extrapolated(lambda method: numerical_jacobian(net, raw, method=method)),
-            softmax="y",
+            checker._jacobian_size,
         )
     notes = [*report.notes, f"{net._meaning}: the rows are of the scaled numbers that the engine computes with, but for the last"]
     return Report(repr(net), [*report.rows, *checker.rows], notes)
@@ -236,79 +241,78 @@ class _Checker:
     def batch(self) -> tuple[Array, Array, Array | None]:
         return self.x, self.t, self.s
 
+    @cached_property
+    def by_parameter(self) -> Array:
+        """ℓ of every parameter (W,)."""
+        return lengths(self.net, self.x.astype(np.float64))[0]
+
+    @cached_property
+    def by_input(self) -> Array:
+        """ℓ of every input (N, D)."""
+        return lengths(self.net, self.x.astype(np.float64))[1]
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """∂y/∂x (N, K, D), which products with it are compared with."""
+        return np.asarray(self.net.jacobian(self.x), np.float64)
+
     # -- rows --------------------------------------------------------------------------------------------------------------
 
     def _row(
         self,
         quantity: str,
         against: str,
-        found: Callable[[], Any],
+        found: Found,
         expected: Callable[[], Any],
         name: Callable[[tuple[int, ...]], str],
+        size: Callable[[Array], Array],
         tolerance: float | None = None,
-        differenced: float = 0.0,
-        rounding: float = 0.0,
-        refined: Callable[[], Any] | None = None,
-        softmax: str = "",
     ) -> None:
         """Compare two arrays; what the backend refuses, or memory forbids, becomes a row that says so.
 
-        `differenced` is the size of what was differenced to find `expected`: its round-off is allowed for, and so is `rounding`,
-        that of `found` itself.  `refined` is `expected` with a smaller error, for where the two disagree.  `softmax` says that the
-        row rests on ∂y/∂a ("y") or on it and δ ("E"), of which a saturated softmax leaves round-off.
+        `found(net, x)` is recomputed beside θ and X where it has to be.  `expected` gives an array or a `Differenced`.  `size(found)`
+        is what each entry is compared with.
         """
-        try:
-            a, b = np.asarray(found(), np.float64), np.asarray(expected(), np.float64)
-        except (NotSupportedError, MemoryLimitError) as problem:
-            self.rows.append(Row(quantity, against, "refused", note=str(problem)))
-            return
         limit = self.tolerance if tolerance is None else tolerance
-        row = self._compared(quantity, against, a, b, name, limit, differenced, rounding)
-        if not row.ok and refined is not None:
-            row = self._compared(quantity, f"{against}, extrapolated", a, refined(), name, limit, differenced, rounding)
-        if not row.ok and softmax:
-            lost = SATURATED * self.saturation[softmax]
-            row = self._compared(quantity, row.against, a, b, name, max(limit, lost), differenced, rounding)
-            if lost > TRUSTED:
-                row = Row(quantity, against, "void", note="every softmax is saturated, its Jacobian round-off: scale X")
+        try:
+            a, other = np.asarray(found(self.net, self.x), np.float64), expected()
+            b = np.asarray(other.value if isinstance(other, Differenced) else other, np.float64)
+            row = _compared(quantity, against, a, b, size(a), limit, name)
+            if not row.ok:
+                row = self._again(row, found, a, other, size(a), name)
+        except (NotSupportedError, MemoryLimitError) as problem:
+            row = Row(quantity, against, "refused", note=str(problem))
         self.rows.append(row)
 
-    def _compared(
-        self,
-        quantity: str,
-        against: str,
-        a: Array,
-        b: Array,
-        name: Callable[[tuple[int, ...]], str],
-        limit: float,
-        differenced: float,
-        rounding: float,
-    ) -> Row:
-        """The row of found `a` and expected `b`."""
-        if not b.size:
-            return Row(quantity, against, "ok", 0.0, limit)
-        apart = np.where(np.isfinite(a - b), np.abs(a - b), np.inf)
-        at = tuple(int(k) for k in np.unravel_index(int(np.argmax(apart)), apart.shape))
-        noise = differenced * NOISE["central" if "central" in against else self.method] + rounding
-        scale = max(float(np.abs(b, where=np.isfinite(b), out=np.zeros(b.shape)).max()), noise / limit, 1e-300)
-        difference = float(apart[at]) / scale
-        status = "ok" if difference <= limit else "wrong"
-        return Row(quantity, against, status, difference, limit, name(at), float(a[at]), float(b[at]))
+    def _again(self, row: Row, found: Found, a: Array, other: Any, size: Array, name: Callable[[tuple[int, ...]], str]) -> Row:
+        """The row once more, with what both sides can resolve allowed for."""
+        slack, against = self._spread(found, a), row.against
+        if isinstance(other, Differenced):
+            other, bound = other.resolved()
+            slack = slack + bound
+            against += ", extrapolated" if self.method != "complex_step" else ""
+        b = np.asarray(other, np.float64)
+        row = _compared(row.quantity, against, a, b, size, row.tolerance, name, slack)
+        if row.ok and a.size and (slack > RESOLVED * np.maximum(size, TINY)).all():
+            note = "round-off is as large as the derivatives: saturated, an exact fit, or inputs too large; scale X"
+            return Row(row.quantity, against, "void", note=note)
+        return row
 
-    @cached_property
-    def saturation(self) -> dict[str, float]:
-        """The relative round-off in what rests on ∂y/∂a, and on E's derivatives."""
-        return dict(zip("yE", saturation(self.net, self.x, self.t), strict=True))
-
-    def _extrapolated(self, difference: Callable[[str], Array]) -> Callable[[], Array] | None:
-        """`difference` by the method that refines the central one, where that is in use."""
-        return (lambda: difference(EXTRAPOLATED)) if self.method == "central" else None
+    def _spread(self, found: Found, here: Array) -> Array:
+        """What round-off does to a result of the network: how far it moves when θ and X move by an ulp of its dtype."""
+        unit = float(np.finfo(self.net.dtype).eps)
+        rng, moved, furthest = np.random.default_rng(0), self.net.to(), unit * np.abs(here)
+        theta = np.array(self.net.weights, np.float64)
+        with np.errstate(all="ignore"):
+            for _ in range(PROBES):
+                moved.weights = theta * (1 + unit * rng.normal(size=theta.shape))
+                x = self.x * (1 + unit * rng.normal(size=self.x.shape)).astype(self.x.dtype)
+                apart = np.abs(np.asarray(found(moved, x), np.float64) - here)
+                furthest = np.maximum(furthest, np.where(np.isfinite(apart), 4 * apart, 0))
+        return furthest
 
     def _parameter(self, at: tuple[int, ...], axis: int = -1) -> str:
         return self.net.parameter_name(at[axis])
-
-    def _sample_parameter(self, at: tuple[int, ...]) -> str:
-        return f"{self._parameter(at)}, sample {at[0]}"
 
     def _pair(self, at: tuple[int, ...]) -> str:
         return f"{self._parameter(at, 0)} × {self._parameter(at, 1)}"
@@ -325,242 +329,219 @@ class _Checker:
     def _output_entry(self, at: tuple[int, ...]) -> str:
         return f"{self._output(at[1])}, sample {at[0]}"
 
+    # -- what entries are compared with ------------------------------------------------------------------------------------
+
+    def _gradient_size(self, gradient: Array) -> Array:
+        """The largest sum of a gradient's terms over the samples, each parameter in units of its length."""
+        try:
+            terms = np.abs(np.asarray(self.net.per_sample_gradient(*self.batch), np.float64)).sum(axis=0)
+        except (NotSupportedError, MemoryLimitError):
+            terms = np.abs(gradient)
+        return _largest(terms * self.by_parameter) / self.by_parameter
+
+    def _weight_jacobian_size(self, J: Array) -> Array:
+        """The same of each output."""
+        return _largest(np.abs(J) * self.by_parameter, (0, 2)) / self.by_parameter
+
+    def _jacobian_size(self, J: Array) -> Array:
+        by_input = self.by_input[:, None, :]
+        return _largest(np.abs(J) * by_input, (0, 2)) / by_input
+
+    def _hessian_size(self, H: Array) -> Array:
+        pairs = np.outer(self.by_parameter, self.by_parameter)
+        return np.asarray(_largest(np.abs(H) * pairs) / pairs)
+
+    def _product_size(self, found: Array) -> Array:
+        """Of H v (W, B) for v in units of length."""
+        return _largest(np.abs(found) * self.by_parameter[:, None], (0,)) / self.by_parameter[:, None]
+
     # -- first order -------------------------------------------------------------------------------------------------------
 
     def _first_order(self) -> None:
         net, x = self.net, self.x
-        wide = x.astype(np.float64)
-        v, u = self.rng.normal(size=(len(x), net.schedule.n_outputs)), self.rng.normal(size=wide.shape)
-        error, gradient = net.error_and_gradient(*self.batch)
-        largest = float(np.abs(net.forward(x)).max())
+        v, u = self.rng.normal(size=(len(x), net.schedule.n_outputs)), self.rng.normal(size=x.shape) * self.by_input
+        u = u.astype(net.dtype)
         if self.by_weight:
             self._row(
                 "gradient",
                 self.method,
-                lambda: gradient,
-                lambda: numerical_gradient(net, *self.batch, method=self.method),
+                lambda net, x: net.gradient(x, *self.batch[1:]),
+                lambda: difference_gradient(net, *self.batch, method=self.method),
                 self._parameter,
-                differenced=abs(error),
-                rounding=self._rounding(),
-                refined=self._extrapolated(lambda method: numerical_gradient(net, *self.batch, method=method)),
-                softmax="E",
+                self._gradient_size,
             )
             self._row(
                 "weight_jacobian",
                 self.method,
-                lambda: net.weight_jacobian(x),
-                lambda: numerical_weight_jacobian(net, x, method=self.method),
+                lambda net, x: net.weight_jacobian(x),
+                lambda: difference_weight_jacobian(net, x, method=self.method),
                 lambda at: f"{self._output(at[1])} by {self._parameter(at)}, sample {at[0]}",
-                differenced=largest,
-                refined=self._extrapolated(lambda method: numerical_weight_jacobian(net, x, method=method)),
-                softmax="y",
+                self._weight_jacobian_size,
             )
         else:
-            self._directional_gradient(gradient, abs(error))
+            self._directional_gradient()
         self._row(
             "jacobian",
             self.method,
-            lambda: net.jacobian(x),
-            lambda: numerical_jacobian(net, x, method=self.method),
+            lambda net, x: net.jacobian(x),
+            lambda: difference_jacobian(net, x, method=self.method),
             self._jacobian_entry,
-            differenced=largest,
-            refined=self._extrapolated(lambda method: numerical_jacobian(net, x, method=method)),
-            softmax="y",
+            self._jacobian_size,
         )
         self._row(
             "per_sample_gradient",
             "their sum is the gradient",
-            lambda: net.per_sample_gradient(*self.batch).sum(axis=0, dtype=np.float64),
-            lambda: gradient,
+            lambda net, x: net.per_sample_gradient(x, *self.batch[1:]).sum(axis=0, dtype=np.float64),
+            lambda: net.gradient(*self.batch),
             self._parameter,
-            self.agree * max(1.0, self._cancellation(gradient)),
+            self._gradient_size,
+            self.agree,
         )
         self._row(
             "jvp",
             "jacobian @ U",
-            lambda: net.jvp(x, u),
-            lambda: _times(net.jacobian(x), u),
+            lambda net, x: net.jvp(x, u),
+            lambda: np.einsum("nkd,nd->nk", self.jacobian, u),
             self._output_entry,
+            lambda found: _largest(np.einsum("nkd,nd->nk", np.abs(self.jacobian), np.abs(u)), (0,)) + 0 * found,
             self.agree,
-            softmax="y",
         )
         self._row(
             "vjp",
             "V @ jacobian",
-            lambda: net.vjp(x, v),
-            lambda: np.einsum("nkd,nk->nd", np.asarray(net.jacobian(x), np.float64), v),
+            lambda net, x: net.vjp(x, v),
+            lambda: np.einsum("nkd,nk->nd", self.jacobian, v),
             lambda at: f"{self._input(at[1])}, sample {at[0]}",
+            lambda _: _largest(np.einsum("nkd,nk->nd", np.abs(self.jacobian), np.abs(v)) * self.by_input) / self.by_input,
             self.agree,
-            softmax="y",
         )
-        w = self.rng.normal(size=net.n_parameters)
+        w = (self.rng.normal(size=net.n_parameters) * self.by_parameter).astype(net.dtype)
         self._row(
             "weight_jvp",
             "⟨V, J v⟩ = ⟨Jᵀ V, v⟩",
-            lambda: _scaled_sum(v * net.weight_jvp(x, w), v * net.weight_jvp(x, w)),
-            lambda: _scaled_sum(net.weight_vjp(x, v) * w, v * net.weight_jvp(x, w)),
+            lambda net, x: np.array([np.sum(v * net.weight_jvp(x, w), dtype=np.float64)]),
+            lambda: np.array([np.sum(net.weight_vjp(x, v) * w, dtype=np.float64)]),
             lambda at: "",
+            lambda found: np.array([np.abs(v * net.weight_jvp(x, w)).sum(dtype=np.float64)]),
             100 * self.agree,
-            softmax="y",
         )
 
-    def _rounding(self) -> float:
-        """What the round-off of y, an ulp a level, is worth in the gradient: at an exact fit, y − t is nothing but that."""
-        try:
-            by_output = np.abs(self.net.weight_jacobian(self.x)).sum(axis=(0, 1), dtype=np.float64).max(initial=0)
-        except (NotSupportedError, MemoryLimitError):
-            return 0.0
-        largest = float(np.abs(self.net.forward(self.x)).max() + np.abs(self.t).max())
-        return float(np.finfo(self.net.dtype).eps * (2 + self.net.schedule.depth) * largest * by_output)
-
-    def _cancellation(self, gradient: Array) -> float:
-        """How much larger the terms of the gradient's sum over samples are than the sum."""
-        try:
-            terms = np.abs(self.net.per_sample_gradient(*self.batch)).sum(axis=0, dtype=np.float64).max(initial=0)
-        except (NotSupportedError, MemoryLimitError):
-            return 1.0
-        largest = float(np.abs(gradient).max(initial=0))
-        return float(terms) / largest if largest > 0 and np.isfinite(terms) else 1.0
-
-    def _directional_gradient(self, gradient: Array, error: float) -> None:
+    def _directional_gradient(self) -> None:
         """d E(θ + s v)/ds = vᵀ ∂E/∂θ for random v, then the largest weights one by one."""
-        wide = self.net.to(dtype="float64")
-        theta = np.array(wide.weights)
-        batch = tuple(None if part is None else part.astype(np.float64) for part in self.batch)
-
-        def along(direction: Array, method: str = "central") -> Array:
-            def moved(step: float) -> float:
-                wide.weights = theta + step * direction
-                return wide.error(*batch)
-
-            return directional_derivative(moved, method=method)
-
-        directions = self.rng.normal(size=(DIRECTIONS, len(theta)))
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        norm = max(float(np.linalg.norm(gradient)), 1e-300)
+        net, n = self.net, self.net.n_parameters
+        directions = self.rng.normal(size=(n, DIRECTIONS))
+        directions /= np.linalg.norm(directions, axis=0)
+        scaled = net.gradient(*self.batch) * self.by_parameter
         self._row(
             "gradient",
             f"central, {DIRECTIONS} directions",
-            lambda: np.append(directions @ gradient.astype(np.float64), norm),
-            lambda: np.append([along(d) for d in directions], norm),
+            lambda net, x: (net.gradient(x, *self.batch[1:]) * self.by_parameter) @ directions,
+            lambda: difference_along(net, *self.batch, directions),
             lambda at: f"direction {at[0]}",
+            lambda found: np.full(found.shape, np.linalg.norm(scaled)),
             self.central,
-            error,
-            refined=lambda: np.append([along(d, EXTRAPOLATED) for d in directions], norm),
-            softmax="E",
         )
-        suspects = np.argsort(-np.abs(gradient), kind="stable")[:SUSPECTS]
+        suspects = np.argsort(-np.abs(scaled), kind="stable")[:SUSPECTS]
+        chosen = np.zeros((n, len(suspects)))
+        chosen[suspects, np.arange(len(suspects))] = 1
         self._row(
             "gradient",
             f"central, {len(suspects)} largest weights",
-            lambda: gradient[suspects],
-            lambda: np.array([along(np.eye(1, len(theta), a)[0]) for a in suspects]),
+            lambda net, x: (net.gradient(x, *self.batch[1:]) * self.by_parameter)[suspects],
+            lambda: difference_along(net, *self.batch, chosen),
             lambda at: self.net.parameter_name(int(suspects[at[0]])),
+            lambda found: _largest(found) + 0 * found,
             self.central,
-            error,
-            refined=lambda: np.array([along(np.eye(1, len(theta), a)[0], EXTRAPOLATED) for a in suspects]),
-            softmax="E",
         )
 
     # -- second order ------------------------------------------------------------------------------------------------------
 
     def _second_order(self) -> None:
         net = self.net
-        v = self.rng.normal(size=(net.n_parameters, 2))
+        v = (self.rng.normal(size=(net.n_parameters, 2)) * self.by_parameter[:, None]).astype(net.dtype)
         if net.n_parameters > WHOLE_HESSIAN:
             self.notes.append(f"W = {net.n_parameters:,} is more than {WHOLE_HESSIAN:,}: no W × W result was formed")
-            self._directional_hessian()
+            self._directional_hessian(v)
             return
         try:
             exact = np.asarray(net.hessian(*self.batch), np.float64)
         except (NotSupportedError, MemoryLimitError) as problem:
             self.rows.append(Row("hessian", self.method, "refused", note=str(problem)))
-            self._directional_hessian()
+            self._directional_hessian(v)
             return
         if self.by_weight:
             method = "central" if self.method == "forward" else self.method
             self._row(
                 "hessian",
                 f"{method} of the gradient",
-                lambda: exact,
-                lambda: numerical_hessian(net, *self.batch, method=method),
+                lambda net, x: net.hessian(x, *self.batch[1:]),
+                lambda: difference_hessian(net, *self.batch, method=method),
                 self._pair,
+                self._hessian_size,
                 max(self.tolerance, self.floor),
-                float(np.abs(net.gradient(*self.batch)).max(initial=0)),
-                refined=self._extrapolated(lambda method: numerical_hessian(net, *self.batch, method=method)),
-                softmax="E",
             )
         else:
-            self._directional_hessian()
-        self._row("hessian", "its transpose", lambda: exact, lambda: exact.T, self._pair, 1e-300)
+            self._directional_hessian(v)
+        self.rows.append(_compared("hessian", "its transpose", exact, exact.T, np.ones(exact.shape), 0.0, self._pair))
         self._row(
             "hessian_diagonal",
             "diagonal of hessian",
-            lambda: np.append(net.hessian_diagonal(*self.batch), np.abs(exact).max(initial=0)),
-            lambda: np.append(exact.diagonal(), np.abs(exact).max(initial=0)),
-            lambda at: self._parameter(at) if at[0] < net.n_parameters else "",
+            lambda net, x: net.hessian_diagonal(x, *self.batch[1:]),
+            lambda: exact.diagonal(),
+            self._parameter,
+            lambda found: self._hessian_size(exact).diagonal(),
             self.agree,
         )
         self._row(
             "hessian_operator",
             "hessian @ v",
-            lambda: net.hessian_operator(*self.batch) @ v.astype(net.dtype),
+            lambda net, x: net.hessian_operator(x, *self.batch[1:]) @ v,
             lambda: exact @ v,
             lambda at: self._parameter(at, 0),
+            lambda found: self._product_size(np.abs(exact) @ np.abs(v)),
             self.agree,
-            softmax="E",
         )
         self._blocks(exact)
         self._outer_product(v)
 
-    def _directional_hessian(self) -> None:
+    def _directional_hessian(self, v: Array) -> None:
         """d ∂E/∂θ(θ + s v)/ds = H v for random v."""
-        wide = self.net.to(dtype="float64")
-        theta = np.array(wide.weights)
-        batch = tuple(None if part is None else part.astype(np.float64) for part in self.batch)
-        v = self.rng.normal(size=(len(theta), 2))
-        v /= np.linalg.norm(v, axis=0)
-
-        def moved(step: float, column: int) -> Array:
-            wide.weights = theta + step * v[:, column]
-            return np.asarray(wide.gradient(*batch))
-
-        def differenced(method: str) -> Array:
-            columns = [directional_derivative(partial(moved, column=c), method=method) for c in range(2)]
-            return np.stack(columns, axis=1)
-
         self._row(
             "hessian_operator",
             "central of the gradient, 2 directions",
-            lambda: self.net.hessian_operator(*self.batch) @ v.astype(self.net.dtype),
-            lambda: differenced("central"),
+            lambda net, x: net.hessian_operator(x, *self.batch[1:]) @ v,
+            lambda: difference_along(self.net, *self.batch, v / self.by_parameter[:, None], gradient=True),
             lambda at: self._parameter(at, 0),
+            self._product_size,
             self.central,
-            float(np.abs(self.net.gradient(*self.batch)).max(initial=0)),
-            refined=lambda: differenced(EXTRAPOLATED),
-            softmax="E",
         )
 
     def _blocks(self, exact: Array) -> None:
-        try:
-            found = self.net.hessian_blocks(*self.batch)
-        except (NotSupportedError, MemoryLimitError) as problem:
-            self.rows.append(Row("hessian_blocks", "parts of hessian", "refused", note=str(problem)))
-            return
-        worst, scale = (0.0, "", 0.0, 0.0), max(float(np.abs(exact).max(initial=0)), 1e-300)
-        for blocks in found.values():
-            for index, block in zip(blocks.index, blocks.block, strict=True):
-                rows = np.flatnonzero(index >= 0)
-                mine, theirs = np.asarray(block, np.float64)[np.ix_(rows, rows)], exact[np.ix_(index[rows], index[rows])]
-                if not mine.size:
-                    continue
-                at = np.unravel_index(int(np.argmax(np.abs(mine - theirs))), mine.shape)
-                apart = float(abs(mine[at] - theirs[at])) / scale
-                if apart > worst[0] or not worst[1]:
-                    name = self._pair((int(index[rows[at[0]]]), int(index[rows[at[1]]])))
-                    worst = (apart, name, float(mine[at]), float(theirs[at]))
-        status = "ok" if worst[0] <= self.agree else "wrong"
-        self.rows.append(Row("hessian_blocks", "parts of hessian", status, worst[0], self.agree, *worst[1:]))
+        """The unit blocks against the same entries of the Hessian."""
+        pairs: list[tuple[int, int]] = []
+
+        def found(net: Network, x: Array) -> Array:
+            entries: list[Array] = []
+            pairs.clear()
+            for blocks in net.hessian_blocks(x, *self.batch[1:]).values():
+                for index, block in zip(blocks.index, blocks.block, strict=True):
+                    rows = np.flatnonzero(index >= 0)
+                    entries.append(np.asarray(block, np.float64)[np.ix_(rows, rows)].ravel())
+                    pairs.extend((int(a), int(b)) for a in index[rows] for b in index[rows])
+            return np.concatenate(entries) if entries else np.zeros(0)
+
+        def theirs(whole: Array) -> Array:
+            return np.array([whole[pair] for pair in pairs])
+
+        self._row(
+            "hessian_blocks",
+            "parts of hessian",
+            found,
+            lambda: theirs(exact),
+            lambda at: self._pair(pairs[at[0]]),
+            lambda _: theirs(self._hessian_size(exact)),
+            self.agree,
+        )
 
     def _outer_product(self, v: Array) -> None:
         net = self.net
@@ -570,15 +551,23 @@ class _Checker:
             self.rows.append(Row("outer_product_hessian", "", "refused", note=str(problem)))
             return
         if not net.schedule.softmax_groups and self.by_weight:
-            self._row("outer_product_hessian", "Jᵀ Λ J", lambda: outer, self._stacked, self._pair, max(self.agree, 1e-9))
+            self._row(
+                "outer_product_hessian",
+                "Jᵀ Λ J",
+                lambda net, x: net.outer_product_hessian(x, *self.batch[1:]),
+                self._stacked,
+                self._pair,
+                self._hessian_size,
+                max(self.agree, 1e-9),
+            )
         self._row(
             "outer_product_operator",
             "outer_product_hessian @ v",
-            lambda: net.outer_product_operator(*self.batch) @ v.astype(net.dtype),
+            lambda net, x: net.outer_product_operator(x, *self.batch[1:]) @ v,
             lambda: outer @ v,
             lambda at: self._parameter(at, 0),
+            lambda found: self._product_size(np.abs(outer) @ np.abs(v)),
             self.agree,
-            softmax="y",
         )
 
     def _stacked(self) -> Array:
@@ -602,10 +591,28 @@ class _Checker:
         return np.asarray(np.einsum("nka,kn,nkb->ab", J, curvature, J, optimize=True))
 
 
-def _times(J: Any, u: Array) -> Array:
-    return np.asarray(np.einsum("nkd,nd->nk", np.asarray(J, np.float64), u))
+def _compared(
+    quantity: str,
+    against: str,
+    a: Array,
+    b: Array,
+    size: Array,
+    limit: float,
+    name: Callable[[tuple[int, ...]], str],
+    slack: Array | float = 0.0,
+) -> Row:
+    """The row of found `a` and expected `b`, relative to `size`; a difference up to `slack` is none."""
+    if not b.size:
+        return Row(quantity, against, "ok", 0.0, limit)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.where(np.isfinite(a - b), np.abs(a - b), np.inf)
+        relative = np.maximum(apart - slack, 0) / np.maximum(size, TINY)
+    at = tuple(int(k) for k in np.unravel_index(int(np.argmax(relative)), relative.shape))
+    status = "ok" if relative[at] <= limit else "wrong"
+    return Row(quantity, against, status, float(relative[at]), limit, name(at), float(a[at]), float(b[at]))
 
 
-def _scaled_sum(terms: Any, scale: Any) -> Array:
-    """Σ terms beside Σ |scale|, so that a sum that cancels is not measured by itself."""
-    return np.array([np.sum(terms, dtype=np.float64), np.abs(scale).sum(dtype=np.float64)])
+def _largest(values: Array, axis: tuple[int, ...] | None = None) -> Array:
+    """The largest finite size along some axes (all), which stay."""
+    sizes = np.abs(values)
+    return np.asarray(np.max(sizes, axis=axis, keepdims=True, initial=0, where=np.isfinite(sizes)))

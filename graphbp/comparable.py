@@ -1,8 +1,6 @@
-"""Where a numerical comparison means nothing: near the kinks of activations, and where a softmax is saturated.
+"""Where a numerical comparison means nothing: near the kinks of activations.
 
-For `net.check`.  A kink within a step of the central difference makes the difference a mean of two slopes.  A saturated softmax has
-∂y/∂a = diag(y) − y yᵀ with entries as small as 1 − max y, found as differences of numbers near 1: what is left of them is round-off,
-relatively u / (1 − max y).
+For `net.check`.  A kink within a step of the central difference makes the difference a mean of two slopes.
 """
 
 from __future__ import annotations
@@ -13,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import NotSupportedError
-from graphbp.heads import output_heads
 from graphbp.numerical import UNIT
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["near_kinks", "no_second_derivative", "saturation"]
+__all__ = ["near_kinks", "no_second_derivative"]
 
 Array = npt.NDArray[Any]
 
@@ -67,23 +64,3 @@ def no_second_derivative(net: Network) -> list[str]:
                 f"derivative at a = {', '.join(f'{kink:g}' for kink in row.kinks)}: the Hessian holds almost everywhere"
             )
     return notes
-
-
-def saturation(net: Network, x: Array, t: Array) -> tuple[float, float]:
-    """(u / largest entry of ∂y/∂a, u / the largest of it and δ): the relative round-off that saturated softmaxes leave; 0 without one.
-
-    1 − max y is taken as the sum of the others, which has no cancellation; δ = y − t counts for a canonical softmax, whose gradient is
-    exact where a class is wrong.
-    """
-    heads = output_heads(net.schedule, net.error_function)
-    if not len(x) or not all(head.coupled for head in heads):
-        return 0.0, 0.0
-    y = np.asarray(net.forward(x), np.float64)
-    by_y = by_error = 0.0
-    for head in heads:
-        sorted_y = np.sort(y[:, head.positions], axis=1)
-        room = float(sorted_y[:, :-1].sum(axis=1).max())
-        wrong = float(np.abs(y[:, head.positions] - t[:, head.positions]).max()) if head.canonical else 0.0
-        by_y, by_error = max(by_y, room), max(by_error, room, wrong)
-    unit = float(np.finfo(net.dtype).eps)
-    return unit / max(by_y, 1e-300), unit / max(by_error, 1e-300)

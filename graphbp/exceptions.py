@@ -21,6 +21,7 @@ __all__ = [
     "MemoryLimitError",
     "NotSupportedError",
     "NumericalError",
+    "NumericalWarning",
     "RegistryError",
     "UnknownNameError",
     "WeightError",
@@ -86,6 +87,10 @@ class FileFormatError(GraphbpError, ValueError):
 
 class NumericalError(GraphbpError, ArithmeticError):
     """A computation that lost its meaning: a singular matrix, a diverged fit."""
+
+
+class NumericalWarning(RuntimeWarning):
+    """A result that is infinite or NaN; the message names the unit and the sample that made it so."""
 
 
 def printable(text: object) -> str:

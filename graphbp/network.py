@@ -10,6 +10,7 @@ executable, and hands the result back in the kind of array the caller used.
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Hashable
 from functools import cached_property
@@ -24,6 +25,7 @@ from graphbp import data
 from graphbp.columns import Columns, to_digraph
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
+from graphbp.diagnosis import is_finite, warn_not_finite
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import (
     BackendNotAvailableError,
@@ -410,9 +412,7 @@ class Network:
 
     def _inputs(self, X: Any, backend: Backend | None = None) -> Any:
         """X as the engine sees it: checked, scaled, in the memory of the backend (or of another one)."""
-        return data.as_inputs(
-            self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs
-        )
+        return data.as_inputs(self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs)
 
     def _read(self, X: Any) -> Any:
         """X as an array where it is a table; columns are matched by name."""
@@ -436,8 +436,14 @@ class Network:
         return self._backend.to_numpy(result)
 
     def forward(self, X: Any) -> Any:
-        """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6)."""
-        return self._back(self._meaning.y(self._run.forward(self._theta, self._inputs(X)), self._backend), X)
+        """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6).
+
+        Where Y is infinite or NaN a `NumericalWarning` names the unit and the first sample that made it so.
+        """
+        Y = self._back(self._meaning.y(self._run.forward(self._theta, self._inputs(X)), self._backend), X)
+        if not is_finite(Y):
+            warn_not_finite(self, "y", X)
+        return Y
 
     def predict(self, X: Any, *, as_frame: bool = False) -> Any:
         """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
@@ -471,7 +477,10 @@ class Network:
 
         Of a network with scaled outputs, E is that of the scaled residuals (y − t) / scale and has no unit.
         """
-        return self._run.error(self._theta, *self._batch(X, T, sample_weight))  # type: ignore[no-any-return]  # the protocol's float
+        value: float = self._run.error(self._theta, *self._batch(X, T, sample_weight))
+        if not math.isfinite(value):
+            warn_not_finite(self, "E", X, T, sample_weight)
+        return value
 
     def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """∂E/∂θ (W,) by backpropagation: ∂E_n/∂w_ji = δ_j z_i (eqs. 8.10-8.14)."""
@@ -480,7 +489,10 @@ class Network:
     def error_and_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, Any]:
         """(E, ∂E/∂θ) in one forward and one reverse sweep."""
         value, gradient = self._run.error_and_gradient(self._theta, *self._batch(X, T, sample_weight))
-        return value, self._back(gradient, X, T)
+        gradient = self._back(gradient, X, T)
+        if not (math.isfinite(value) and is_finite(gradient)):
+            warn_not_finite(self, "∂E/∂θ" if math.isfinite(value) else "E", X, T, sample_weight)
+        return value, gradient
 
     def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
@@ -499,11 +511,14 @@ class Network:
             a, z, delta = rescaled(self._meaning.scaling, self._schedule, a, z, delta)
         return Trace(self._spec, self._schedule, a, z, delta)
 
-    def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
-        """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`)."""
+    def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None) -> Array:
+        """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`).
+
+        `step` is ε, one number or one a parameter, to draw the error against it; without it each weight has a step of its own.
+        """
         from graphbp.numerical import numerical_gradient
 
-        return np.asarray(numerical_gradient(self, X, T, sample_weight, method=method))
+        return np.asarray(numerical_gradient(self, X, T, sample_weight, method=method, step=step))
 
     def check(self, X: Any, T: Any, sample_weight: Any = None, **options: Any) -> Report:
         """Compare every derivative with numerical differentiation and with each other; the report names the worst edge."""

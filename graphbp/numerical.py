@@ -1,26 +1,35 @@
 r"""Numerical differentiation: what backpropagation is checked with, O(W²) where backpropagation is O(W).
 
 ==============  ======================================================  =================================
-forward         ∂E/∂w = (E(w + ε) − E(w)) / ε + O(ε)                     ε = (1 + |w|) √u
-central         ∂E/∂w = (E(w + ε) − E(w − ε)) / 2ε + O(ε²)               ε = (1 + |w|) u^(1/3)
+forward         ∂E/∂w = (E(w + ε) − E(w)) / ε + O(ε)                     ε = ℓ √u
+central         ∂E/∂w = (E(w + ε) − E(w − ε)) / 2ε + O(ε²)               ε = ℓ u^(1/3)
 complex_step    ∂E/∂w = Im E(w + iε) / ε + O(ε²), no cancellation        ε = 1e-100
 ==============  ======================================================  =================================
 
-Where a function is so steep that the central difference's ε² counts, `net.check` extrapolates D(ε) and D(ε/2) to step 0 (Richardson):
-(4 D(ε/2) − D(ε)) / 3 is off by O(ε⁴), and by three times the round-off.
+u is the unit round-off of float64 (Bishop & Bishop, section 8.1.4, for the first two; Squire & Trapp 1998 for the third).  ℓ is each
+weight's own *length*: what moves the pre-activation of its unit by 1 + |a|,
 
-u is the unit round-off of float64, and the step follows each weight's size (Bishop & Bishop, section 8.1.4, for the first two;
-Squire & Trapp 1998 for the third).  Differences are always taken in float64: a float32 network is compiled once more in float64, at
-the same θ, on the same backend, because in float32 the round-off in E would hide what is looked for.  The complex step runs on the
-NumPy backend's sweeps, which accept complex numbers, and needs every activation to be analytic; it is refused by name otherwise.
+    ℓ(w_ji) = min_n (1 + |a_jn|) / max_n |z_in|,      ℓ(x_i) = min_j min_n (1 + |a_jn|) / |w_ji|,
+
+so a step means the same whatever units of measure the data have.  ℓ ∂/∂w is a derivative by the pre-activation: the scale on which
+derivatives by different weights can be compared.
+
+No step is right for every function.  `Differenced.resolved` takes a difference with several steps, extrapolates each pair D(ε),
+D(ε/2) to step 0 (Richardson), and keeps for every entry the one with the smallest bound on its error: what halving the step changed,
+and the round-off of what is differenced, seen by moving weights and data by an ulp and divided by ε.
+
+Differences are always taken in float64: a float32 network is compiled once more in float64, at the same θ, on the same backend, because
+in float32 the round-off in E would hide what is looked for.  The complex step runs on the NumPy backend's sweeps, which accept complex
+numbers, and needs every activation to be analytic; it is refused by name otherwise.
 
 Each weight costs one or two evaluations of E, so networks too large for that are tested along random directions instead:
-`directional_derivative` takes two evaluations a direction, whatever W is.
+`difference_along` takes two evaluations a direction, whatever W is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -28,7 +37,7 @@ import numpy.typing as npt
 
 from graphbp import data
 from graphbp.compose import Composed
-from graphbp.exceptions import NotSupportedError, unknown_name
+from graphbp.exceptions import DataError, NotSupportedError, unknown_name
 from graphbp.registry import get_backend
 
 if TYPE_CHECKING:
@@ -36,11 +45,18 @@ if TYPE_CHECKING:
     from graphbp.scaling import Scaling
 
 __all__ = [
-    "EXTRAPOLATED",
     "METHODS",
+    "PROBES",
+    "UNIT",
+    "Differenced",
     "Method",
+    "difference_along",
+    "difference_gradient",
+    "difference_hessian",
+    "difference_jacobian",
+    "difference_weight_jacobian",
     "differences",
-    "directional_derivative",
+    "lengths",
     "not_analytic",
     "numerical_gradient",
     "numerical_hessian",
@@ -51,20 +67,78 @@ __all__ = [
 Array = npt.NDArray[Any]
 Method = Literal["forward", "central", "complex_step"]
 METHODS: tuple[str, ...] = get_args(Method)
-EXTRAPOLATED = "extrapolated"
-"""What refines "central"; not a method to ask a network for."""
 
 UNIT = float(np.finfo(np.float64).eps)
 COMPLEX_STEP = 1e-100
+POWER = {"forward": 1 / 2, "central": 1 / 3}
+"""ε = ℓ u^power balances the method's own error against round-off, for a function that changes over a length ℓ."""
+SHRINK = (1.0, 1 / 8, 1 / 64, 1 / 1024, 8.0, 64.0)
+"""Steps that `Differenced.resolved` tries, relative to the usual one: smaller for steep functions and near kinks, larger for flat ones."""
+PROBES = 4
+"""How often a function is evaluated beside the point in question to see its round-off."""
 
 
-def numerical_gradient(net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
+@dataclass(frozen=True)
+class Differenced:
+    """A derivative by differencing, which can be taken again with other steps and beside the point.
+
+    Attributes
+    ----------
+    method : "forward", "central" or "complex_step".
+    steps : ε; it broadcasts against the derivative, whose last axis is the variables.
+    function : function(jitter) is what is differenced; every weight and datum is first moved at random by `jitter` times its size.
+    derivative : derivative(shrink, jitter): the same of its derivative, with steps shrink · ε.
+    """
+
+    method: str
+    steps: Any
+    function: Callable[[float], Array]
+    derivative: Callable[[float, float], Array]
+
+    @property
+    def value(self) -> Array:
+        """The derivative with the usual steps."""
+        return self.derivative(1.0, 0.0)
+
+    def resolved(self) -> tuple[Array, Array]:
+        """(derivative, bound on its error), each entry with the steps that resolve it best."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self.method == "complex_step":
+                value = self.value
+                return value, _spread(lambda jitter: self.derivative(1.0, jitter), value)
+            noise = _spread(self.function, self.function(0.0))[..., None]
+            tried = [self._extrapolated(shrink, noise) for shrink in SHRINK]
+        values, bounds = (np.stack(part) for part in zip(*tried, strict=True))
+        best = np.argmin(bounds, axis=0)[None]
+        return np.take_along_axis(values, best, 0)[0], np.take_along_axis(bounds, best, 0)[0]
+
+    def _extrapolated(self, shrink: float, noise: Array) -> tuple[Array, Array]:
+        """Richardson's value from D(ε) and D(ε/2), and what bounds its error."""
+        whole, half = self.derivative(shrink, 0.0), self.derivative(shrink / 2, 0.0)
+        gain = 4 if self.method == "central" else 2
+        value = (gain * half - whole) / (gain - 1)
+        bound = np.abs(whole - half) + 4 * noise / (shrink * self.steps)
+        return value, np.where(np.isfinite(value) & np.isfinite(bound), bound, np.inf)
+
+
+def _spread(function: Callable[[float], Array], here: Array) -> Array:
+    """What round-off does to a function: twice the largest change seen when its arguments move by u, and an ulp of its own."""
+    moved = [np.abs(np.asarray(function(UNIT)) - here) for _ in range(PROBES)]
+    return np.asarray(2 * np.max(moved, axis=0) + UNIT * np.abs(here))
+
+
+def numerical_gradient(
+    net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None
+) -> Array:
     """∂E/∂θ (W,) by differencing E weight by weight, in float64 (see the module).
+
+    `step` is ε, one number or one a parameter (W,), in place of the module's; the complex step takes it too.
 
     Raises
     ------
     UnknownNameError : `method` is not "forward", "central" or "complex_step".
     NotSupportedError : complex_step, and an activation is not analytic; it is named with a node that has it.
+    DataError : a step that is not finite and above 0.
 
     Examples
     --------
@@ -72,45 +146,95 @@ def numerical_gradient(net: Network, X: Any, T: Any, sample_weight: Any = None, 
     >>> net = gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy")
     >>> net.numerical_gradient([[3.0]], [[1.0]], method="complex_step")  # (y - t) x = 5 * 3
     array([15.])
+    >>> net.numerical_gradient([[3.0]], [[1.0]], method="forward", step=0.5)  # + x² ε / 2
+    array([17.25])
     """
-    run, theta, batch = _problem(net, X, T, sample_weight, method)
-    return differences(lambda w: run.error(w, *batch), theta, method)
+    return difference_gradient(net, X, T, sample_weight, method=method, step=step).value
 
 
 def numerical_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
     """∂²E/∂θ∂θ (W, W) by differencing the gradient: column a is ∂(∂E/∂θ)/∂θ_a."""
-    run, theta, batch = _problem(net, X, T, sample_weight, method)
-    return differences(lambda w: run.error_and_gradient(w, *batch)[1], theta, method)
+    return difference_hessian(net, X, T, sample_weight, method=method).value
 
 
 def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
     """∂y_k/∂x_i (N, K, D) by differencing the outputs input by input, all samples at once."""
-    run, theta, x, scale = _outputs(net, X, method)
-    columns = []
-    for i in range(x.shape[1]):
-
-        def along(step: Array, i: int = i) -> Array:
-            moved = x.astype(np.result_type(x, step))
-            moved[:, i] += step
-            return np.asarray(run.forward(theta.astype(moved.dtype), moved))
-
-        columns.append(_difference(along, _step(x[:, i] / scale[i], method) * scale[i], method))
-    return np.stack(columns, axis=-1)
+    return difference_jacobian(net, X, method=method).value
 
 
 def numerical_weight_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
     """∂y_k/∂θ (N, K, W) by differencing the outputs weight by weight."""
-    run, theta, x, _ = _outputs(net, X, method)
-    return differences(lambda w: run.forward(w, x.astype(w.dtype)), theta, method)
+    return difference_weight_jacobian(net, X, method=method).value
 
 
-def directional_derivative(along: Callable[[float], Any], *, scale: float = 1.0, method: str = "central") -> Array:
-    """d f(s)/ds at 0 by central differences: for directional tests, two evaluations whatever W is; `scale` is s's natural size."""
-    return _difference(lambda step: np.asarray(along(step)), scale * UNIT ** (1 / 3), method)
+def difference_gradient(
+    net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None
+) -> Differenced:
+    """What `numerical_gradient` evaluates."""
+    at = _Point(net, X, method, T, sample_weight)
+    return at.by_weights(lambda w, x: at.run.error(w, x, *at.rest), step)
 
 
-def differences(f: Callable[[Array], Any], theta: Array, method: str = "central") -> Array:
-    """∂f/∂θ, θ along the last axis: f is called with θ moved in one weight at a time.
+def difference_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Differenced:
+    """What `numerical_hessian` evaluates."""
+    at = _Point(net, X, method, T, sample_weight)
+    return at.by_weights(lambda w, x: at.run.error_and_gradient(w, x, *at.rest)[1])
+
+
+def difference_weight_jacobian(net: Network, X: Any, *, method: str = "central") -> Differenced:
+    """What `numerical_weight_jacobian` evaluates."""
+    at = _Point(net, X, method)
+    return at.by_weights(at.run.forward)
+
+
+def difference_jacobian(net: Network, X: Any, *, method: str = "central") -> Differenced:
+    """What `numerical_jacobian` evaluates."""
+    at = _Point(net, X, method)
+    steps = _step(at.x, at.lengths[1], method)
+
+    def derivative(shrink: float, jitter: float) -> Array:
+        theta, x = at.moved(jitter)
+
+        def along(step: Array, i: int) -> Array:
+            moved = x.astype(np.result_type(x, step))
+            moved[:, i] += step
+            return np.asarray(at.run.forward(theta.astype(moved.dtype), moved))
+
+        columns = [
+            _difference(lambda step, i=i: along(step, i), x[:, i], shrink * steps[:, i], method)  # type: ignore[misc]  # a default binds i
+            for i in range(x.shape[1])
+        ]
+        return np.stack(columns, axis=-1)
+
+    return Differenced(method, steps[:, None, :], lambda jitter: at.run.forward(*at.moved(jitter)), derivative)
+
+
+def difference_along(net: Network, X: Any, T: Any, sample_weight: Any, directions: Array, *, gradient: bool = False) -> Differenced:
+    """Central differences of E (or of its gradient) along each column of `directions` (W, B), given in units of each weight's length.
+
+    Two evaluations a direction, whatever W is.
+    """
+    at = _Point(net, X, "central", T, sample_weight)
+    along = at.lengths[0][:, None] * directions
+    step = UNIT ** POWER["central"]
+
+    def f(w: Array, x: Array) -> Array:
+        found = at.run.error_and_gradient(w, x, *at.rest)[1] if gradient else at.run.error(w, x, *at.rest)
+        return np.asarray(found)
+
+    def derivative(shrink: float, jitter: float) -> Array:
+        theta, x = at.moved(jitter)
+        columns = []
+        for direction in along.T:
+            above, below = (f(theta + sign * shrink * step * direction, x) for sign in (1, -1))
+            columns.append((above - below) / (2 * shrink * step))
+        return np.stack(columns, axis=-1)
+
+    return Differenced("central", step, lambda jitter: f(*at.moved(jitter)), derivative)
+
+
+def differences(f: Callable[[Array], Any], theta: Array, method: str = "central", steps: Array | None = None) -> Array:
+    """∂f/∂θ, θ along the last axis: f is called with θ moved in one weight at a time; `steps` is ε of each.
 
     >>> differences(lambda w: w[0] * w[1], np.array([2.0, 3.0]), "complex_step")
     array([3., 2.])
@@ -118,7 +242,7 @@ def differences(f: Callable[[Array], Any], theta: Array, method: str = "central"
     _check_method(method)
     if not len(theta):
         return np.zeros((*np.shape(f(theta)), 0))
-    steps = _step(theta, method)
+    steps = _step(theta, 1 + np.abs(theta), method) if steps is None else steps
     columns = []
     for a in range(len(theta)):
 
@@ -127,28 +251,76 @@ def differences(f: Callable[[Array], Any], theta: Array, method: str = "central"
             moved[a] += step
             return f(moved)
 
-        columns.append(_difference(along, steps[a], method))
+        columns.append(_difference(along, theta[a], steps[a], method))
     return np.stack(columns, axis=-1)
 
 
-def _step(values: Array, method: str) -> Array:
-    """ε for each value: relative to it where it is large, absolute where it is small; a power of two, so that w ± ε is exact."""
+def lengths(net: Network, x: Array) -> tuple[Array, Array]:
+    """ℓ of every parameter (W,) and of every (scaled) input (N, D): what moves a pre-activation by 1 + |a| (see the module).
+
+    Where nothing depends on a weight or an input, 1 + its size.
+    """
+    s, theta = net.schedule.live, np.array(net.weights, np.float64)
+    sizes = 1 + np.abs(theta), 1 + np.abs(x)
+    try:
+        a, z = _pre_activations(net, x)
+    except NotSupportedError:
+        return sizes
+    room, largest = 1 + np.abs(a).min(axis=1), np.abs(z).max(axis=1)
+    by_slot, by_input = np.full(s.parameters.n_slots, np.inf), np.full(s.n_inputs, np.inf)
+    w = np.abs(s.parameters.expand(theta))
+    with np.errstate(divide="ignore", over="ignore"):
+        target = np.repeat(np.arange(s.n_rows), np.diff(s.in_ptr))
+        by_slot[: s.n_sparse] = room[target] / largest[s.in_src]
+        of_input = s.in_src < s.n_inputs
+        np.minimum.at(by_input, s.in_src[of_input], (room[target] / w[: s.n_sparse])[of_input])
+        for block in s.dense_blocks:
+            rows, here = room[block.start : block.stop, None], slice(block.slot, block.slot + block.size)
+            by_slot[here] = (rows / largest[block.source]).ravel()
+            sources = np.arange(s.n_rows)[block.source]
+            reach = (rows / w[here].reshape(block.shape)).min(axis=0)
+            np.minimum.at(by_input, sources[sources < s.n_inputs], reach[sources < s.n_inputs])
+    biased = np.flatnonzero(s.bias_slot >= 0)
+    by_slot[s.bias_slot[biased]] = room[biased]
+    by_weight = np.full(len(theta), np.inf)
+    owner = s.parameters.slot_parameter
+    np.minimum.at(by_weight, owner[owner >= 0], by_slot[owner >= 0])
+    return _or(by_weight, sizes[0]), _or(np.broadcast_to(by_input, x.shape), sizes[1])
+
+
+def _or(length: Array, size: Array) -> Array:
+    return np.where(np.isfinite(length) & (length > 0), length, size)
+
+
+MEASURED = 1024
+"""Samples that lengths are measured on."""
+
+
+def _pre_activations(net: Network, x: Array) -> tuple[Array, Array]:
+    """(a, z) of every row for some of the samples, in float64."""
+    wide = net.to("numpy", "float64")
+    some = np.asarray(x[:: -(-len(x) // MEASURED)], np.float64)
+    found = wide._run.trace(wide._theta, np.ascontiguousarray(some), np.zeros((len(some), net.schedule.n_outputs)), None)
+    return np.asarray(found.a), np.asarray(found.z)
+
+
+def _step(values: Array, length: Array, method: str) -> Array:
+    """ε for each value, from its length; a power of two, and no less than what moves the value at all."""
     if method == "complex_step":
         return np.full(values.shape, COMPLEX_STEP)
-    step: Array = (1 + np.abs(values)) * UNIT ** (1 / 2 if method == "forward" else 1 / 3)
+    step: Array = np.maximum(length * UNIT ** POWER[method], 8 * UNIT * np.abs(values))
     return np.exp2(np.round(np.log2(step)))
 
 
-def _difference(along: Callable[[Any], Any], step: Any, method: str) -> Array:
-    """df/ds from f(s) = along(s); `step` is a number, or one a sample where f's first axis is samples."""
+def _difference(along: Callable[[Any], Any], value: Any, step: Any, method: str) -> Array:
+    """df/ds from f(s) = along(s); `step` is a number, or one a sample where f's first axis is samples.
+
+    What is divided by is the step that `value` took after rounding.
+    """
     if method == "complex_step":
         return np.asarray(np.imag(along(1j * step)) / _aligned(step))
-    if method == "forward":
-        return np.asarray((along(step) - along(0 * step)) / _aligned(step))
-    if method == EXTRAPOLATED:
-        half, whole = (_difference(along, size, "central") for size in (step / 2, step))
-        return np.asarray((4 * half - whole) / 3)
-    return np.asarray((along(step) - along(-step)) / _aligned(2 * step))
+    below = 0 * step if method == "forward" else -step
+    return np.asarray((along(step) - along(below)) / _aligned((value + step) - (value + below)))
 
 
 def _aligned(step: Any) -> Any:
@@ -157,7 +329,7 @@ def _aligned(step: Any) -> Any:
 
 
 def _check_method(method: str) -> None:
-    if method not in (*METHODS, EXTRAPOLATED):
+    if method not in METHODS:
         raise unknown_name("method of differentiation", method, METHODS)
 
 
@@ -171,6 +343,56 @@ def not_analytic(net: Network) -> list[str]:
         if not row.analytic and len(rows):
             found.append(f"{row.name!r} (node {s.describe_row(int(rows[0]))})")
     return found
+
+
+class _Point:
+    """Where a network is differenced: what runs it, θ, X and the rest of the batch, in float64."""
+
+    def __init__(self, net: Network, X: Any, method: str, *targets: Any) -> None:
+        self.run, self.theta = _executable(net, method)
+        self.method = method
+        self.rng = np.random.default_rng(0)
+        host, wide, scaling = get_backend("numpy"), np.dtype(np.float64), net._meaning.scaling
+        self.rest: tuple[Any, ...] = ()
+        if targets:  # scaled, and through the network's own dtype first, so that both sides see the same numbers
+            x, t, s = net._batch(X, targets[0], targets[1], host)
+            self.x = x.astype(wide)
+            self.rest = (t.astype(wide), None if s is None else s.astype(wide))
+            self.lengths = lengths(net, self.x)
+            return
+        # raw x and y; float32 rounds what the engine sees, after the scaling
+        x = data.as_inputs(net._read(X), net.schedule, host, net.dtype if scaling.inputs is None else wide)
+        self.x = x.astype(wide)
+        self.run = _Raw(self.run, scaling) if scaling else self.run
+        if scaling.inputs is None:
+            self.lengths = lengths(net, self.x)
+        else:
+            by_weight, by_input = lengths(net, scaling.inputs.inward(self.x))
+            self.lengths = by_weight, by_input * scaling.inputs.scale
+
+    def moved(self, jitter: float) -> tuple[Array, Array]:
+        """(θ, X), every number moved at random by `jitter` times its size."""
+        if not jitter:
+            return self.theta, self.x
+        theta, x = (part * (1 + jitter * self.rng.normal(size=part.shape)) for part in (self.theta, self.x))
+        return theta, x
+
+    def by_weights(self, f: Callable[[Array, Array], Any], step: Any = None) -> Differenced:
+        """f(θ, X) differenced weight by weight."""
+        steps = _as_steps(step, len(self.theta)) if step is not None else _step(self.theta, self.lengths[0], self.method)
+
+        def derivative(shrink: float, jitter: float) -> Array:
+            theta, x = self.moved(jitter)
+            return differences(lambda w: f(w, x.astype(w.dtype)), theta, self.method, shrink * steps)
+
+        return Differenced(self.method, steps, lambda jitter: np.asarray(f(*self.moved(jitter))), derivative)
+
+
+def _as_steps(step: Any, w: int) -> Array:
+    steps = data.host_array(step, "step").astype(np.float64)
+    if steps.shape not in ((), (w,)) or not (np.isfinite(steps) & (steps > 0)).all():
+        raise DataError(f"step={step!r}; it must be a number above 0, or one for each of the {w} parameters")
+    return np.broadcast_to(steps, (w,))
 
 
 def _executable(net: Network, method: str) -> tuple[Any, Array]:
@@ -207,14 +429,6 @@ class _OnHost:
         return value, self._backend.to_numpy(gradient)
 
 
-def _problem(net: Network, X: Any, T: Any, sample_weight: Any, method: str) -> tuple[Any, Array, tuple[Any, ...]]:
-    run, theta = _executable(net, method)
-    wide = np.dtype(np.float64)
-    # scaled, and through the network's own dtype first, so that both sides see the same numbers
-    x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
-    return run, theta, (x.astype(wide), t.astype(wide), None if s is None else s.astype(wide))
-
-
 class _Raw:
     """An executable's forward sweep between raw x and raw y."""
 
@@ -225,13 +439,3 @@ class _Raw:
         inputs, outputs = self._scaling.inputs, self._scaling.outputs
         y = self._run.forward(theta, x if inputs is None else np.ascontiguousarray(inputs.inward(x)))
         return y if outputs is None else outputs.outward(y, y.dtype)  # type: ignore[no-any-return]
-
-
-def _outputs(net: Network, X: Any, method: str) -> tuple[Any, Array, Array, Array]:
-    """(forward sweep between raw x and y, θ, x, the size of each input)."""
-    run, theta = _executable(net, method)
-    scaling, host = net._meaning.scaling, get_backend("numpy")
-    dtype = net.dtype if scaling.inputs is None else np.dtype(np.float64)  # float32 rounds what the engine sees, after the scaling
-    x = data.as_inputs(net._read(X), net.schedule, host, dtype).astype(np.float64)
-    size = np.ones(x.shape[1]) if scaling.inputs is None else np.exp2(np.round(np.log2(scaling.inputs.scale)))
-    return (_Raw(run, scaling) if scaling else run), theta, x, size

@@ -28,7 +28,20 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError, DataWarning
 
-__all__ = ["Column", "Table", "by_position", "callers_level", "cells", "labels_of", "like_frame", "loose_table", "match", "numbers_of", "stacked", "table_of"]
+__all__ = [
+    "Column",
+    "Table",
+    "by_position",
+    "callers_level",
+    "cells",
+    "labels_of",
+    "like_frame",
+    "loose_table",
+    "match",
+    "numbers_of",
+    "stacked",
+    "table_of",
+]
 
 Array = npt.NDArray[Any]
 Row = Callable[[int], str]
@@ -207,9 +220,13 @@ def _other(value: Any, source: str) -> Table | None:
     try:
         frame = narwhals.from_native(value, eager_only=True, allow_series=True)
     except TypeError as problem:
-        raise DataError(f"{source} is a {type(value).__module__}.{type(value).__name__}, which narwhals cannot read: {problem}") from problem
+        raise DataError(
+            f"{source} is a {type(value).__module__}.{type(value).__name__}, which narwhals cannot read: {problem}"
+        ) from problem
     parts = [frame[name] for name in frame.columns] if hasattr(frame, "columns") else [frame]
-    return Table(len(frame), len(parts), tuple(part.name for part in parts), lambda i: _column(_objects(parts[i].to_list())), source=source)
+    return Table(
+        len(frame), len(parts), tuple(part.name for part in parts), lambda i: _column(_objects(parts[i].to_list())), source=source
+    )
 
 
 _READERS: dict[str, Callable[[Any, str], Table | None]] = {"pandas": _pandas, "polars": _polars, "pyarrow": _pyarrow}
@@ -281,7 +298,9 @@ def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     one = len(extra) == 1
     unnamed = [name for name in extra if str(name).strip() in _INDEX]
     index = "; a column without a name is the index that to_csv wrote: to_csv(index=False)" if unnamed else ""
-    remedy = f"; select them: {table.source}[list(net.{what}s)]" if table.source.isidentifier() else "; --ignore-extra leaves them out"
+    remedy = (
+        f"; select them: {table.source}[list(net.{what}s)]" if table.source.isidentifier() else "; --ignore-extra leaves them out"
+    )
     return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
 
 

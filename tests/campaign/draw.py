@@ -67,7 +67,9 @@ def draw(seed) -> Case:
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
-    return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), bool(rng.random() < 0.1), style)
+    return Case(
+        g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), bool(rng.random() < 0.1), style
+    )
 
 
 def _network(rng, error, style):
@@ -163,7 +165,9 @@ def _mend_roles(rng, g, named):
             d["role"] = "output"
     if not named and rng.random() < 0.5:
         sinks = [node for node in g if not g.out_degree(node) and node[0] in "hyb" and g.in_degree(node)]
-        if sinks and all(g.nodes[node]["activation"] in ("identity", *_fitting(g)) for node in sinks if "activation" in g.nodes[node]):
+        if sinks and all(
+            g.nodes[node]["activation"] in ("identity", *_fitting(g)) for node in sinks if "activation" in g.nodes[node]
+        ):
             for node in g:
                 if node[0] != "x" and g.in_degree(node) and (node in sinks or g.nodes[node].get("role") != "hidden"):
                     g.nodes[node].pop("role", None)
@@ -252,7 +256,9 @@ def targets(rng, g, error, n, scale=1.0):
         if singles:
             groups.append(np.concatenate(singles))
         for group in groups:
-            T[:, group] = np.eye(len(group))[rng.integers(len(group), size=n)] if hard else rng.dirichlet(np.full(len(group), 3.0), n)
+            T[:, group] = (
+                np.eye(len(group))[rng.integers(len(group), size=n)] if hard else rng.dirichlet(np.full(len(group), 3.0), n)
+            )
     return T
 
 

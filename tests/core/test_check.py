@@ -214,3 +214,52 @@ def test_a_fault_beside_a_saturated_softmax_is_seen():
     with faulty("saturated", scale_parameter(0)) as backend:
         report = gb.Network(graph, error="cross_entropy", backend=backend).check(X, (labels + 1) % 3)
     assert report.wrong[0].quantity == "gradient"
+
+
+def regression(columns, activation="identity"):
+    """One unit on `columns` inputs."""
+    g = nx.DiGraph()
+    g.add_node("y", bias=0.0, activation=activation)
+    g.add_weighted_edges_from([(f"x{i}", "y", 0.0) for i in range(columns)])
+    return g
+
+
+@pytest.mark.parametrize("method", ["forward", "central", "complex_step"])
+def test_the_optimum_of_unscaled_data_is_no_false_alarm(method):
+    """The gradient is 0 where its terms are 1e7: what is left is judged by the terms."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, t = datasets.load_diabetes(return_X_y=True, scaled=False)
+    net = gb.Network(regression(X.shape[1]), backend="numpy")
+    net.weights = np.linalg.lstsq(np.c_[X, np.ones(len(X))], t, rcond=None)[0]
+    report = net.check(X, t, method=method)
+    assert report, str(report)
+    assert not [row for row in report.rows if row.status == "void"]
+
+
+@pytest.mark.parametrize("method", ["forward", "central"])
+@pytest.mark.parametrize("activation", ["relu", "elu", "softplus", "tanh"])
+def test_hidden_units_on_raw_columns_are_no_false_alarm(activation, method):
+    """A usual step moves their pre-activations by hundreds, across kinks and curvature."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, t = datasets.load_wine(return_X_y=True)
+    graph = gb.layered([X.shape[1], 4, 1], activation=activation, seed=1)
+    graph.edges["x", "h1"]["weight"] = graph.edges["x", "h1"]["weight"] / X.std(axis=0)
+    report = gb.Network(graph, backend="numpy").check(X, t, method=method)
+    assert report, str(report)
+    assert not [row for row in report.rows if row.status == "void"]
+
+
+@pytest.mark.parametrize("method", ["forward", "central", "complex_step"])
+def test_a_fault_in_a_small_column_beside_a_large_one_is_seen(method):
+    """∂E/∂w is 1e12 times as large for the one as for the other; both are judged in their own units."""
+    rng = np.random.default_rng(0)
+    g = regression(2, "tanh")
+    g.edges["x0", "y"]["weight"], g.edges["x1", "y"]["weight"] = 4e-7, -6e5
+    X, T = rng.normal(size=(30, 2)) * [1e6, 1e-6], rng.normal(size=(30, 1))
+    with faulty("small column", scale_parameter(1)) as backend:
+        if method == "forward":  # errs by 1e-7 only, but is held to 2e-3
+            report = gb.Network(g, backend=backend).check(X, T, method=method, tolerance=1e-5)
+        else:
+            report = gb.Network(g, backend=backend).check(X, T, method=method)
+    assert report.wrong[0].worst == "edge 'x1' -> 'y'"
+    assert gb.Network(g, backend="numpy").check(X, T, method=method)

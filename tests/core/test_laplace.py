@@ -14,7 +14,9 @@ import graphbp as gb
 from graphbp.uncertainty.curvature import HESSIANS, unit_of_parameter
 from graphbp.uncertainty.outputs import Outputs
 
-pytestmark = pytest.mark.filterwarnings("ignore:the weights are:UserWarning")  # identities hold at any weights, and most are drawn here
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the weights are:UserWarning"
+)  # identities hold at any weights, and most are drawn here
 
 
 def linear(d: int, k: int = 1, error: str = "sum_of_squares", activation: str = "identity") -> gb.Network:

@@ -9,8 +9,9 @@ import pytest
 import graphbp as gb
 from graphbp.numerical import (
     METHODS,
+    difference_along,
     differences,
-    directional_derivative,
+    lengths,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
@@ -77,19 +78,40 @@ def test_no_parameters():
     assert numerical_weight_jacobian(case.network(), case.X).shape == (4 + 3, 1, 0)
 
 
-def test_directional_derivative():
+def test_differences_along_directions():
+    """In units of each weight's length: two evaluations a direction."""
     case = find_cases(["large"])[0]
     net = case.network()
-    theta, v = np.array(net.weights), case.v[:, 0] / np.linalg.norm(case.v[:, 0])
-    gradient = net.gradient(*case.batch)
+    v = case.v / np.linalg.norm(case.v, axis=0)
+    ell = lengths(net, case.X)[0]
+    expected = (net.gradient(*case.batch) * ell) @ v
+    limit = tolerance("numpy", "float64", "central").value * np.linalg.norm(net.gradient(*case.batch) * ell)
+    assert np.abs(difference_along(net, *case.batch, v).value - expected).max() <= limit
 
-    def moved(step):
-        net.weights = theta + step * v
-        return net.error(*case.batch)
 
-    assert abs(directional_derivative(moved) - v @ gradient) <= tolerance("numpy", "float64", "central").value * np.linalg.norm(
-        gradient
-    )
+def test_a_step_means_the_same_in_every_unit_of_measure():
+    """A column of 1e9 and one of 1e-9 beside each other: each weight's step moves its unit by as much."""
+    rng = np.random.default_rng(0)
+    g = nx.DiGraph()
+    g.add_node("h", activation="tanh", bias=0.1)
+    g.add_weighted_edges_from([("x1", "h", 0.4e-9), ("x2", "h", -0.6e9), ("h", "y", 1.2)])
+    net = gb.Network(g, backend="numpy")
+    X, T = rng.normal(size=(20, 2)) * [1e9, 1e-9], rng.normal(size=(20, 1))
+    for method in METHODS:
+        assert np.allclose(net.numerical_gradient(X, T, method=method), net.gradient(X, T), rtol=LIMIT[method]), method
+
+
+def test_the_error_follows_the_step():
+    """Forward differences err by ε f″/2, central ones by ε² f‴/6."""
+    net = gb.Network(nx.DiGraph([("x", "y", {"weight": 0.3})]), backend="numpy")
+    X, T = [[2.0]], [[1.0]]
+    gradient = net.gradient(X, T)
+    for step in (1e-1, 1e-3):
+        assert np.allclose(net.numerical_gradient(X, T, method="forward", step=step) - gradient, step * 4 / 2, rtol=1e-9)
+    assert np.allclose(net.numerical_gradient(X, T, step=[0.5]), gradient, rtol=1e-14)
+    for bad in (0.0, -1.0, np.nan, np.inf, [1.0, 2.0], "a"):
+        with pytest.raises(gb.DataError, match="step"):
+            net.numerical_gradient(X, T, step=bad)
 
 
 @pytest.mark.parametrize("backend", ["numba"])

@@ -40,7 +40,11 @@ def test_the_reference_is_that_of_the_closed_form():
     ref = Reference(case.graph, case.error, "float64", [[-3.0]], [[1.0]])
     a, x = 3.25, np.array([-3.0, 1.0])
     p = 1 / (1 + np.exp(a))
-    for part, expected in ((ref.error_value(), np.log1p(np.exp(-a))), (ref.gradient(), -p * x), (ref.hessian(), p * (1 - p) * np.outer(x, x))):
+    for part, expected in (
+        (ref.error_value(), np.log1p(np.exp(-a))),
+        (ref.gradient(), -p * x),
+        (ref.hessian(), p * (1 - p) * np.outer(x, x)),
+    ):
         np.testing.assert_allclose(part.v, expected, rtol=1e-14)
         assert (part.e < 1e-13).all()
 

@@ -1,0 +1,81 @@
+"""What is infinite or NaN is said, with the unit and the first sample that made it so."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import graphbp as gb
+from graphbp.diagnosis import first_cause
+
+
+def chain(activation, weight=1.0, **options):
+    """x -> num -> y."""
+    g = nx.DiGraph()
+    g.add_node("num", activation=activation)
+    g.add_edge("x", "num", weight=weight)
+    g.add_edge("num", "y", weight=1.0)
+    return gb.Network(g, **options)
+
+
+X = np.array([[1.0], [2.0], [3.0], [4.0], [-761.0], [-5.0]])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_forward_names_the_unit_and_the_first_sample(backend, usable):
+    net = chain("log", backend=usable(backend))
+    with pytest.warns(gb.NumericalWarning, match="y is not finite: log of a negative pre-activation -761 at unit 'num', row 4"):
+        Y = net.forward(X)
+    assert np.array_equal(np.isnan(Y[:, 0]), X[:, 0] < 0)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_error_and_gradient_name_it_too(backend, usable):
+    net = chain("log", backend=usable(backend))
+    for call in (net.error, net.gradient, net.error_and_gradient):
+        with pytest.warns(gb.NumericalWarning, match="E is not finite: .* unit 'num', row 4"):
+            call(X, np.zeros(6))
+
+
+def test_overflow_names_the_dtype():
+    assert "exp of the pre-activation 100 is inf in float32 at unit 'num', row 0" in first_cause(
+        chain("exp", dtype="float32"), [[100.0]]
+    )
+    assert first_cause(chain("exp"), [[100.0]]) == ""
+    cause = first_cause(chain("square", weight=1e200), [[1.0], [1e200]])
+    assert "the pre-activation of unit 'num' overflows float64" in cause or "square" in cause
+
+
+def test_an_infinite_slope_is_named():
+    net = chain("sqrt")
+    with pytest.warns(
+        gb.NumericalWarning, match="∂E/∂θ is not finite: the slope of sqrt at the pre-activation 0 .* unit 'num', row 1"
+    ):
+        net.gradient([[1.0], [0.0]], [0.0, 1.0])
+
+
+def test_an_infinite_error_is_named():
+    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
+    g.nodes["y"]["activation"] = "relu"
+    net = gb.Network(g, error="poisson", backend="numpy")
+    with pytest.warns(gb.NumericalWarning, match="the error 'poisson' is inf at output 'y' = 0 for t = 2, row 1"):
+        net.error([[1.0], [-1.0]], [1.0, 2.0])
+
+
+def test_a_sample_of_weight_0_is_not_blamed():
+    assert "row 5" in first_cause(chain("log"), X, np.zeros(6), [1, 1, 1, 1, 0, 1])
+    assert first_cause(chain("log"), X, np.zeros(6), [1, 1, 1, 1, 0, 0]) == ""
+
+
+def test_units_of_layers_are_named():
+    g = nx.DiGraph()
+    g.add_node("x", units=2)
+    g.add_node("h", units=3, activation="log")
+    g.add_node("y", units=1)
+    g.add_edge("x", "h", weight=np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    g.add_edge("h", "y", weight=np.ones((1, 3)))
+    assert (
+        first_cause(gb.Network(g, backend="numpy"), [[1.0, 2.0], [2.0, -3.0]])
+        == "log of a negative pre-activation -3 at unit 'h' unit 1, row 1"
+    )
