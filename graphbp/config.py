@@ -1,4 +1,4 @@
-"""Settings: which backend, dtype and number of threads, and the memory limit.
+"""Settings: which backend, dtype and number of threads, the memory limit, and whether progress is shown.
 
 Each option is looked up in this order: the argument of the call, `gb.config(...)`, the environment variable, the configuration
 file, the default.
@@ -10,6 +10,7 @@ backend    GRAPHBP_BACKEND          a backend's name, or "auto"                 
 dtype      GRAPHBP_DTYPE            "float64" or "float32"                       "float64"
 threads    GRAPHBP_THREADS          threads of the CPU backends, 0 = all cores   0
 memory     GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free    0
+progress   GRAPHBP_PROGRESS         "on", "off", "auto": where a person looks    "auto"
 ========== ======================== ============================================ =========
 
 The file is the table `[tool.graphbp]` of the nearest pyproject.toml above the working directory, else `graphbp.toml` in the
@@ -37,7 +38,7 @@ from graphbp.exceptions import ConfigError, DataError, unknown_name
 
 __all__ = ["OPTIONS", "config", "describe_config", "dtype_of", "option", "option_and_source"]
 
-OPTIONS: dict[str, Any] = {"backend": "auto", "dtype": "float64", "threads": 0, "memory": 0}
+OPTIONS: dict[str, Any] = {"backend": "auto", "dtype": "float64", "threads": 0, "memory": 0, "progress": "auto"}
 _base: dict[str, Any] = {}
 _calls: list[tuple[weakref.ref[config], dict[str, Any]]] = []
 _lock = threading.Lock()
@@ -89,6 +90,11 @@ def _checked(name: str, value: Any, source: str) -> Any:
             if source == "argument":
                 raise
             raise ConfigError(f"{source}: {problem}") from problem
+    if name == "progress":
+        chosen = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        if chosen not in ("auto", "on", "off"):
+            raise ConfigError(f'{source}: progress={value!r} must be "on", "off" or "auto"')
+        return chosen
     if not isinstance(value, str):
         raise ConfigError(f"{source}: backend={value!r} must be a name, such as 'numba'")
     return value

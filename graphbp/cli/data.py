@@ -26,7 +26,7 @@ from graphbp.tables import Column, Table, cells, match
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["SKLEARN", "Batch", "data_options", "read_batch"]
+__all__ = ["SKLEARN", "Batch", "data_options", "read_batch", "read_table"]
 
 Array = npt.NDArray[Any]
 
@@ -120,6 +120,34 @@ def read_batch(
         if net.classes is not None:
             say("classes: " + ", ".join(f"{name} = {i}" for i, name in enumerate(net.classes)))
     return Batch(net, np.ascontiguousarray(net._read(inputs)[:rows]), T, rows)
+
+
+def read_table(data: str, header: bool | None, target: Sequence[str]) -> tuple[Table, Table]:
+    """(the columns that are not targets, the targets) of a table that no network reads yet; classes of scikit-learn's sets by name."""
+    if data.startswith("sklearn:"):
+        if target:
+            raise DataError(f"{data} has its own targets; leave --target out")
+        inputs, T = _from_sklearn(data)
+        names = _class_names(data)
+        values = np.asarray([names[int(t)] for t in T], object) if names else np.asarray(T)
+        return inputs, _array_table(values.reshape(len(T), -1), data, None if names or T.ndim > 1 else ["y"])
+    table = _read_table(Path(data), header)
+    if not target:
+        listed = _few([str(name) for name in table.names or range(table.n_columns)])
+        raise DataError(f"--target says which column of {data} is to be predicted; there are {listed}")
+    at = list(dict.fromkeys(_position(table, name) for name in target))
+    rest = [i for i in range(table.n_columns) if i not in at]
+    if not rest:
+        raise DataError(f"{data} has no column left for the inputs")
+    return table.select(rest), table.select(at)
+
+
+def _class_names(source: str) -> list[str]:
+    """What scikit-learn calls the classes of a data set, [] where its targets are quantities."""
+    from sklearn import datasets
+
+    bunch = getattr(datasets, SKLEARN[source.removeprefix("sklearn:")])()
+    return [str(name) for name in bunch.get("target_names", [])] if bunch.target.dtype.kind in "iu" else []
 
 
 def _unnamed(table: Table) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from graphbp.cli import networks, quantities, training
+from graphbp.cli import networks, new, quantities, training
 from graphbp.cli.common import CheckFailed, Session, any_encoding, say
 from graphbp.exceptions import DataWarning, GraphbpError
 
@@ -37,12 +38,22 @@ def program() -> None:
     """
 
 
-for command in (*networks.COMMANDS, *quantities.COMMANDS, *training.COMMANDS):
+for command in (*new.COMMANDS, *networks.COMMANDS, *quantities.COMMANDS, *training.COMMANDS):
     program.add_command(command)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     say(f"Warning: {message}")
+
+
+def _invoke(arguments: list[str], session: Session) -> None:
+    """As click's own `main`, but for what it does about a closed pipe (exit 1, as if a check had failed)."""
+    try:
+        with program.make_context("graphbp", arguments, obj=session) as context:
+            program.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit:  # --help and --version end so
+        sys.stdout.flush()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", DataWarning)
         try:
-            program.main(None if arguments is None else list(arguments), prog_name="graphbp", obj=session, standalone_mode=False)
+            _invoke(sys.argv[1:] if arguments is None else list(arguments), session)
         except CheckFailed as problem:
             say(f"Failed: {problem}")
             return FAILED
@@ -62,8 +73,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, click.Abort):
             say("Interrupted")
             return INTERRUPTED
-        except BrokenPipeError:  # `graphbp info ... | head`
-            sys.stderr.close()
+        except BrokenPipeError:  # `graphbp info ... | head`: who read has seen enough
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # what is still in the buffer would fail again at exit
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
             return OK
         except (GraphbpError, OSError, MemoryError) as problem:
             if session.debug:

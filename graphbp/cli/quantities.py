@@ -41,7 +41,8 @@ def forward(network: str, data: str, output: str | None, **given: Any) -> None:
       graphbp forward swing.out states.npy --option inputs=5 --option outputs=1 -o Y.csv
     """
     net, batch = _read(network, data, given)
-    emit("Y", net.forward(batch.X), output, [_samples(batch.X), unit_names(net, net.outputs)])
+    named = net.classes if net.classes is not None and len(net.classes) == net.schedule.n_outputs else unit_names(net, net.outputs)
+    emit("Y", net.forward(batch.X), output, [_samples(batch.X), [str(name) for name in named]])
 
 
 @click.command()

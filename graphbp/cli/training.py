@@ -127,6 +127,8 @@ def train(
     if plot_file is not None:
         history.plot(plot_file)
     say(f"trained network -> {output}")
+    if history.interrupted:
+        raise KeyboardInterrupt  # the work is kept; the exit code says that it is not all that was asked for
 
 
 def _scale(net: Network, X: Any, T: Any) -> None:

@@ -102,6 +102,11 @@ class History:
             figure.savefig(path)
         return figure
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self.reason.startswith("interrupted")
+
     def __str__(self) -> str:
         best = f"; best epoch {self.best_epoch}" + (" (restored)" if self.restored else "") if self.best_epoch else ""
         took = f" in {self.seconds[-1]:.1f} s" if self.seconds else ""

@@ -1,0 +1,50 @@
+"""Compile ahead: what a backend compiles on first use, so that nobody waits for it later.
+
+Every quantity is computed once on small networks of each kind (units, layers, every sort of output), for sample counts that take each of
+the backend's paths.  A backend that compiles nothing is done in a second; one that keeps its machine code on disk (Numba) has it there
+for every later process.  `graphbp warm` does both dtypes side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphbp.builders import layered, random_dag
+from graphbp.network import Network
+
+__all__ = ["warm"]
+
+SAMPLES = (1, 12, 70)
+"""One call, a narrow tile, several tiles."""
+ERRORS = ("sum_of_squares", "cross_entropy", "binary_cross_entropy")
+
+
+def warm(backend: str, dtype: str) -> Iterator[str]:
+    """Compute everything once; yields what is computed next, in words."""
+    for what, net in _networks(backend, dtype):
+        for n in SAMPLES:
+            yield f"{what}, {n} sample{'s' * (n > 1)}"
+            _everything(net, n)
+
+
+def _networks(backend: str, dtype: str) -> Iterator[tuple[str, Network]]:
+    for error in ERRORS:
+        yield f"units, {error}", Network(random_dag(4, 20, 3, error=error, seed=1), error=error, backend=backend, dtype=dtype)
+    graph = layered([64, 64, 64, 3], error="cross_entropy")
+    yield "layers", Network(graph, error="cross_entropy", backend=backend, dtype=dtype)
+
+
+def _everything(net: Network, n: int) -> None:
+    rng = np.random.default_rng(0)
+    d, k, w = net.schedule.n_inputs, net.schedule.n_outputs, net.n_parameters
+    X, V, v = rng.normal(size=(n, d)), rng.normal(size=(n, k)), rng.normal(size=w)
+    T: Any = rng.integers(k, size=n) if net.error_function.classes else rng.integers(2, size=(n, k))
+    net.forward(X), net.error_and_gradient(X, T), net.per_sample_gradient(X, T), net.trace(X, T)
+    net.jacobian(X), net.jvp(X, X), net.vjp(X, V), net.weight_jvp(X, v), net.weight_jacobian(X)
+    net.hessian_operator(X, T) @ v, net.outer_product_operator(X, T) @ v
+    if w < 5_000:
+        net.hessian(X, T), net.outer_product_hessian(X, T), net.hessian_diagonal(X, T)
+        net.hessian_blocks(X, T), net.hessian_blocks(X, T, kind="outer_product")
