@@ -46,6 +46,8 @@ SMALLEST = 1e-290
 
 def lbfgs(run: Run, options: LBFGS) -> None:
     """Run iterations until the run is done or converged."""
+    if run.settings.epochs == 0:
+        return
     with single_threaded_blas():
         descent = _Descent(run, options)
     while not run.done:

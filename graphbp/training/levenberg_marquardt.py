@@ -57,6 +57,8 @@ def require_least_squares(net: Any) -> None:
 
 def levenberg_marquardt(run: Run, options: LevenbergMarquardt) -> None:
     """Run accepted steps until the run is done or converged."""
+    if run.done:
+        return
     with single_threaded_blas():
         search = _Search(run, options)
     while not run.done:

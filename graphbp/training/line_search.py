@@ -83,12 +83,12 @@ def _ahead(zero: _Trial, now: _Trial) -> float:
 
 
 def _between(low: _Trial, high: _Trial) -> float:
-    """The minimum of the cubic through both ends, kept off them; a tenth of the way where one end is not finite."""
+    """The minimum of the cubic through both ends, kept off them; a tenth of the way where its numbers are not finite."""
     width = high.length - low.length
-    if not math.isfinite(high.value) or not math.isfinite(high.slope):
-        return low.length + 0.1 * width
     chord = 3 * (low.value - high.value) / width + low.slope + high.slope
     square = chord * chord - low.slope * high.slope
+    if not math.isfinite(square):
+        return low.length + 0.1 * width
     inside = 0.5
     if square >= 0:
         root = math.sqrt(square)
