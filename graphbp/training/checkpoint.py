@@ -78,18 +78,20 @@ def require_replaceable(path: str | os.PathLike[str]) -> None:
     FileFormatError : a file that is no checkpoint.
     """
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # Path.is_dir raises for a name that is too long
         raise DataError(f"checkpoint={str(path)!r} is a folder; name the file that the state goes to")
-    if target.exists() and target.stat().st_size and not _looks_like_one(target):
+    if os.path.exists(path) and target.stat().st_size and not _looks_like_one(target):  # noqa: PTH110  # the same
         raise FileFormatError(
             f"{path} holds something else than a training checkpoint, and is not overwritten; give another checkpoint="
         )
-    beside = next(p for c in "~0123456789abcdef" if not (p := target.with_name(target.name[:-1] + c)).exists())
     try:
+        beside = next(p for c in "~0123456789abcdef" if not (p := target.with_name(target.name[:-1] + c)).exists())
         write_atomically(beside, b"")
+        beside.unlink(missing_ok=True)
+    except OSError as problem:
+        raise DataError(f"{path} cannot be written: {problem.strerror or problem}") from problem
     except DataError as problem:
-        raise DataError(str(problem).replace(str(beside), str(target))) from problem
-    beside.unlink(missing_ok=True)
+        raise DataError(str(problem).replace(str(beside), str(path))) from problem
 
 
 def _looks_like_one(path: Path) -> bool:

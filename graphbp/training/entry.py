@@ -134,7 +134,7 @@ def train(
     with Progress(optimizer, settings_epochs, progress) as bar, np.errstate(all="ignore"):
         run = Run(problem, history, settings, bar)
         try:
-            if not run.done:
+            if not run.finished:
                 _METHODS[_kind(chosen)](run, chosen)
         except KeyboardInterrupt:
             run.interrupted()

@@ -4,7 +4,7 @@ r"""L-BFGS that does not notice units, with exact Newton steps where they are af
 
 D is the diagonal of `Objective.units`, looked up again after 1, 2, 4, 8, ... iterations (the pairs are then rescaled, nothing is
 forgotten), so θ, X and T may be given in any units.  Diagonal scaling does not help where columns are nearly dependent.  There, and to
-know where the minimum is, W ≤ 500 parameters have `newton`: tried after 1, 2, 4, 8, ... iterations, kept while it does well, and asked
+know where the minimum is, W ≤ 500 parameters have `newton`: tried after 0, 1, 2, 4, 8, ... iterations, kept while it does well, and asked
 before a run is called converged.
 
 What ends a run, and what it is called:
@@ -26,11 +26,12 @@ import numpy as np
 from graphbp.threads import single_threaded_blas
 from graphbp.training.line_search import search
 from graphbp.training.loop import Run, diverged
-from graphbp.training.newton import DAMPINGS, NewtonModel, newton_model
+from graphbp.training.newton import NewtonModel, lower, newton_model
 from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.options import LBFGS
 from graphbp.training.places import no_minimum
 from graphbp.training.separable import separable
+from graphbp.training.tangent import norm
 
 __all__ = ["lbfgs"]
 
@@ -45,6 +46,8 @@ SMALLEST = 1e-290
 
 def lbfgs(run: Run, options: LBFGS) -> None:
     """Run iterations until the run is done or converged."""
+    if run.settings.epochs == 0:
+        return
     with single_threaded_blas():
         descent = _Descent(run, options)
     while not run.done:
@@ -106,15 +109,17 @@ class _Descent:
         if self._o.restart_every and k % self._o.restart_every == 0:
             self._pairs = []
         if not g.any():
-            return self._at_rest()
+            return self._move(self._at_rest())
         if self._point.error <= self.objective.eps and (found := self._separable([])):
             return self._end(f"stopped at F = {self._point.value:.3g}: {found}")
         asked = self._newton_due(k)
         point = self._newton() if asked else None
         if point is None and not self._run.finished:
             point = self._quasi_newton(asked)
-        if point is not None:
-            self._point = point
+        return self._move(point)
+
+    def _move(self, point: Point | None) -> Point | None:
+        self._point = self._point if point is None else point
         return point
 
     def _end(self, reason: str) -> Point | None:
@@ -125,7 +130,8 @@ class _Descent:
     def _at_rest(self) -> Point | None:
         model = newton_model(self.objective, self._point) if self.objective.has_hessian else None
         if model is not None:
-            return self._verdict(model, "the gradient is zero")
+            found = lower(self.objective, model, self._point, self._hidden, polish=False)
+            return found[0] if found else self._verdict(model, "the gradient is zero")
         return self._end(self._place(None) or "converged: the gradient is zero")
 
     def _look_up_units(self) -> None:
@@ -165,8 +171,8 @@ class _Descent:
     def _along(self, p: Vector, g: Vector) -> Point | None:
         """The line search from here along D⁻¹ p."""
         start, direction = self._point, self._scaled(p)
-        reach = REACH * float(np.linalg.norm(self._widest * start.theta)) or math.inf
-        first = min(1.0, reach / float(np.linalg.norm(self._widest * direction)))
+        reach = REACH * norm(self._widest * start.theta) or math.inf
+        first = min(1.0, reach / norm(self._widest * direction))
 
         def slope(point: Point) -> float:
             return float(self._scaled(point.gradient) @ p)
@@ -185,7 +191,7 @@ class _Descent:
     # -- Newton ------------------------------------------------------------------------------------------------------------
 
     def _newton_due(self, epoch: int) -> bool:
-        return self.objective.has_hessian and (self._newton_works or (epoch > 0 and _doubled(epoch)))
+        return self.objective.has_hessian and (self._newton_works or _doubled(epoch))
 
     def _newton(self) -> Point | None:
         """A Newton step.  None where none lowers F: either the run has then ended, or L-BFGS goes on."""
@@ -195,35 +201,23 @@ class _Descent:
             return None
         self._hidden = self.objective.resolution(self._point)
         decrement = model.decrement(self._point.gradient)
-        small = decrement <= max(self._o.tolerance * self.objective.magnitude(self._point), self._hidden)
-        point = None if small and near else self._damped(model, decrement)
-        if point is None:
+        enough = 0.0 if model.is_saddle else self._o.tolerance * self.objective.magnitude(self._point)
+        small = decrement <= max(enough, self._hidden)
+        found = (
+            lower(self.objective, model, self._point, self._hidden, polish=not near)
+            if not small or model.is_saddle or not near
+            else None
+        )
+        if found is None:
             return self._verdict(model, "the Newton step promises less than tolerance or rounding") if small else None
+        point, self._newton_works = found
         self._small = int(small)
         return point
-
-    def _damped(self, model: NewtonModel, decrement: float) -> Point | None:
-        """The first of ever more damped steps that lowers F, or, where rounding hides that, the gradient."""
-        start = self._point
-        for damping in DAMPINGS if decrement > self._hidden else DAMPINGS[:1]:
-            p = model.step(start.gradient, damping)
-            new = self.objective(start.theta + p)
-            promised = -0.5 * float(start.gradient @ p)
-            if not new.finite:
-                continue
-            fallen = start.value - new.value
-            if fallen >= 1e-4 * promised > 0 and fallen > self._hidden:
-                self._newton_works = fallen >= 0.25 * promised
-                return new
-            if -fallen <= self._hidden and model.decrement(new.gradient) <= 0.25 * decrement:
-                self._newton_works = True
-                return new
-        return None
 
     def _verdict(self, model: NewtonModel, why: str) -> Point | None:
         """End the run where no Newton step leads on, and say what this place is."""
         flat = model.flat()
-        directions = [model.step(self._point.gradient), *(flat / model.scale[:, None]).T[:FLAT_TRIED]]
+        directions = [model.step(self._point.gradient)[0], *(flat / model.scale[:, None]).T[:FLAT_TRIED]]
         if found := self._separable(directions):
             return self._end(f"stopped at F = {self._point.value:.6g}: {found}")
         more = f"; F is flat in {flat.shape[1]} of {len(flat)} directions" if flat.shape[1] else ""

@@ -25,10 +25,11 @@ import numpy as np
 from graphbp.exceptions import NotSupportedError
 from graphbp.threads import single_threaded_blas
 from graphbp.training.loop import Run, diverged
+from graphbp.training.newton import lower, newton_model
 from graphbp.training.objective import Objective
 from graphbp.training.options import LevenbergMarquardt
 from graphbp.training.places import no_minimum
-from graphbp.training.tangent import Residuals, Tangent, Vector, safe, tangent
+from graphbp.training.tangent import Residuals, Tangent, Vector, norm, safe, tangent
 
 __all__ = ["levenberg_marquardt", "relative_offset", "require_least_squares"]
 
@@ -56,6 +57,8 @@ def require_least_squares(net: Any) -> None:
 
 def levenberg_marquardt(run: Run, options: LevenbergMarquardt) -> None:
     """Run accepted steps until the run is done or converged."""
+    if run.done:
+        return
     with single_threaded_blas():
         search = _Search(run, options)
     while not run.done:
@@ -85,7 +88,7 @@ class _Search:
         if model is None:
             raise diverged(run, run.now.epoch + 1, "∂y/∂θ is not finite at the starting weights", "Start from other weights")
         self._model, self._scale = model, model.norms
-        here = float(np.linalg.norm(self._scale * self._theta)) or float(np.linalg.norm(self._r))
+        here = norm(self._scale * self._theta) or norm(self._r)
         self._radius = options.initial_radius * (here or 1.0)
         if run.now.state:
             self._scale, self._radius = run.now.state["scale"], float(run.now.state["radius"][0])
@@ -106,7 +109,7 @@ class _Search:
         if self._vanishes():
             self._run.end("converged: the residuals vanish within rounding")
         elif relative_offset(self._model, self._r, self._residuals.count) <= self._o.tolerance:
-            self._stop("the residuals are orthogonal to the tangent plane")
+            self._stop("converged: the residuals are orthogonal to the tangent plane")
         else:
             self._improve()
         return not self._run.finished
@@ -115,16 +118,32 @@ class _Search:
         length = float(np.linalg.norm(self._r))
         return length == 0 or length <= self._residuals.rounding(self._theta, self._r)
 
-    def _stop(self, why: str) -> None:
-        """End the run, and say whether this place is a minimum."""
+    def _stop(self, reason: str) -> None:
+        """Go on by an exact Newton step, which also leaves saddle points, where one lowers E; else end the run and say what this place is."""
         objective = Objective(self._run, 0.0)
-        place = no_minimum(self._run, objective, self._theta)
-        self._run.end(f"stopped {place}" if place else f"converged: {why}")
+        here = objective(self._theta)
+        newton = newton_model(objective, here) if objective.has_hessian else None
+        found = lower(objective, newton, here, objective.resolution(here), polish=False) if newton is not None else None
+        if found is not None and self._landed(found[0].theta):
+            return
+        place = no_minimum(self._run, objective, self._theta, newton)
+        self._run.end(f"stopped {place}" if place else reason)
+
+    def _landed(self, theta: Vector) -> bool:
+        """Take a step that another model found, if it lowers |r| by more than rounding, and measure Δ afresh."""
+        r = self._residuals(theta)
+        gain = float((self._r - r) @ (self._r + r))
+        model = tangent(self._o.method, self._residuals, theta, r) if gain > self._unresolved * float(self._r @ self._r) else None
+        if model is None:
+            return False
+        self._move(theta, r, model)
+        self._radius = self._o.initial_radius * (norm(safe(self._scale) * theta) or norm(r))
+        return True
 
     def _improve(self) -> None:
         """Find the next θ, r, tangent and Δ, or end the run where rounding hides any gain or steps shrink to nothing."""
         theta, r, scale = self._theta, self._r, safe(self._scale)
-        least = np.finfo(np.float64).eps * float(np.linalg.norm(scale * theta))
+        least = np.finfo(np.float64).eps * norm(scale * theta)
         hidden, shrunk, damping = self._unresolved * float(r @ r), False, 0.0
         while True:
             step = self._model.step(scale, self._radius, damping)
@@ -167,9 +186,9 @@ class _Search:
         """No step's gain can be seen.  After a Gauss-Newton step this is the minimum; after shorter and shorter ones it need not be."""
         offset = relative_offset(self._model, self._r, self._residuals.count)
         if not shrunk or offset <= HIDDEN_OFFSET:
-            self._stop("rounding hides any further fall of the residuals")
+            self._stop("converged: rounding hides any further fall of the residuals")
         else:
-            self._run.end(
+            self._stop(
                 "stalled: no step, however short, lowers the residuals by more than rounding hides, though a step of about "
                 f"{offset:.1g} standard errors is left"
             )

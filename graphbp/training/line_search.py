@@ -35,14 +35,23 @@ def search(
 
     `at(α)` is the point at length α, `slope_of(point)` F' along the direction; `first` is the length to try first.
     """
-    zero = low = _Trial(0.0, start.value, slope_of(start))
+    unit = abs(slope_of(start))
+    if not 0 < unit < math.inf:
+        return None
+
+    def trial(length: float, point: Point) -> _Trial:
+        """F − F(0) and F' as multiples of |F'(0)|: their squares stay in range."""
+        if not point.finite:
+            return _Trial(length, math.inf, math.inf)
+        return _Trial(length, (point.value - start.value) / unit, slope_of(point) / unit)
+
+    zero = low = trial(0.0, start)
     high: _Trial | None = None
-    length = first
+    length, hidden = first, hidden / unit
     for _ in range(EVALUATIONS):
         point = at(length)
-        finite = point.finite
-        now = _Trial(length, point.value, slope_of(point)) if finite else _Trial(length, math.inf, math.inf)
-        if finite and _falls(zero, now, hidden) and abs(now.slope) <= FLAT * abs(zero.slope):
+        now = trial(length, point)
+        if point.finite and _falls(zero, now, hidden) and abs(now.slope) <= FLAT * abs(zero.slope):
             return point
         beyond = not _falls(zero, now, hidden) or now.value > low.value + hidden or now.slope >= 0
         if beyond:
@@ -74,12 +83,12 @@ def _ahead(zero: _Trial, now: _Trial) -> float:
 
 
 def _between(low: _Trial, high: _Trial) -> float:
-    """The minimum of the cubic through both ends, kept off them; a tenth of the way where one end is not finite."""
+    """The minimum of the cubic through both ends, kept off them; a tenth of the way where its numbers are not finite."""
     width = high.length - low.length
-    if not math.isfinite(high.value) or not math.isfinite(high.slope):
-        return low.length + 0.1 * width
     chord = 3 * (low.value - high.value) / width + low.slope + high.slope
     square = chord * chord - low.slope * high.slope
+    if not math.isfinite(square):
+        return low.length + 0.1 * width
     inside = 0.5
     if square >= 0:
         root = math.sqrt(square)

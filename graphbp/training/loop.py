@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +89,7 @@ class Run:
             history.metrics[name] = []
         if settings.checkpoint is None:
             return
-        if settings.resume and Path(settings.checkpoint).exists():
+        if settings.resume and os.path.exists(settings.checkpoint):  # noqa: PTH110  # Path.exists raises for a name that is too long
             self._restore(settings.checkpoint)
         require_replaceable(settings.checkpoint)
 

@@ -1,6 +1,6 @@
 r"""Newton steps: what the exact Hessian says about the minimum near θ, free of units.
 
-    A = D⁻¹ H D⁻¹ = V diag(s) Vᵀ,  D = √|diag H|;      p = −D⁻¹ V (|s| + λ)⁻¹ Vᵀ D⁻¹ g
+    A = D⁻¹ H D⁻¹ = V diag(s) Vᵀ,  D = √|diag H|;      p = −D⁻¹ V (|s| + λ)⁻¹ Vᵀ D⁻¹ g,  λ ≥ 0 so that |D p| is within reach
 
 Directions with |s| below W · eps · max|s| are flat as far as rounding shows, and left alone.  |s| in place of s makes p go down from
 saddles too.  ½ gᵀ|H|⁻¹g, the *decrement*, is how far the model's minimum lies below F: it is the one measure of distance from the
@@ -9,18 +9,22 @@ minimum that neither units nor ill-conditioned data distort.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.training.objective import Objective, Point, Vector
+from graphbp.training.tangent import norm, secular
 
-__all__ = ["NewtonModel", "newton_model"]
+__all__ = ["NewtonModel", "lower", "newton_model"]
 
 Matrix = npt.NDArray[np.float64]
 
-DAMPINGS = (0.0, *(10.0**k for k in range(-6, 7)))
+REACH = 4.0
+"""A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
+SHARES = tuple(10.0**-k for k in range(13))
 REPRESENTABLE = 1e-290
 """Second derivatives below this have lost digits to underflow."""
 
@@ -42,10 +46,13 @@ class NewtonModel:
         q = self._coordinates(gradient)[self.sound]
         return 0.5 * float(np.sum(q * q / np.abs(self.s[self.sound])))
 
-    def step(self, gradient: Vector, damping: float = 0.0) -> Vector:
-        """p (W,)."""
-        q = np.where(self.sound, self._coordinates(gradient), 0.0)
-        return np.asarray(-(self.v @ (q / (np.where(self.sound, np.abs(self.s), 1.0) + damping))) / self.scale)
+    def step(self, gradient: Vector, reach: float = math.inf) -> tuple[Vector, float, float]:
+        """(p, |D p|, the fall that the model with |H| promises); p as long as `reach` (to a tenth) where it would be longer."""
+        q, s = self._coordinates(gradient)[self.sound], np.abs(self.s[self.sound])
+        damping = secular(s, q, reach) if norm(q / s) > reach else 0.0
+        taken = q / (s + damping)
+        promised = 0.5 * float(np.sum(taken * taken * (s + 2 * damping)))
+        return np.asarray(-(self.v[:, self.sound] @ taken) / self.scale), norm(taken), promised
 
     @property
     def is_saddle(self) -> bool:
@@ -68,3 +75,43 @@ def newton_model(objective: Objective, point: Point) -> NewtonModel | None:
     s, v = np.linalg.eigh(a)
     sound = np.abs(s) > len(s) * objective.eps * np.abs(s).max()
     return NewtonModel(s, v, scale, sound)
+
+
+def lower(objective: Objective, model: NewtonModel, start: Point, hidden: float, *, polish: bool) -> tuple[Point, bool] | None:
+    """A point that Newton leads to from `start`, and whether the step did what was promised; None where none is lower.
+
+    The first of ever shorter steps that lowers F by more than rounding hides (`hidden`); with `polish`, one that F cannot tell from
+    `start` but the gradient can; on a saddle point, one along the direction that curves downwards most.
+    """
+    decrement, shrunk = model.decrement(start.gradient), False
+    reach = REACH * norm(model.scale * start.theta) or math.inf
+    while decrement > hidden:
+        p, length, promised = model.step(start.gradient, reach)
+        if promised <= hidden and shrunk:
+            return None
+        if promised <= hidden:
+            reach *= 10  # it is the reach that makes the promise small, not rounding
+            continue
+        new = objective(start.theta + p)
+        fallen = start.value - new.value if new.finite else -math.inf
+        if fallen >= 1e-4 * promised and fallen > hidden:
+            return new, fallen >= 0.25 * promised
+        reach, shrunk = 0.25 * length, True
+    if polish and decrement > 0:
+        new = objective(start.theta + model.step(start.gradient)[0])
+        if new.finite and new.value - start.value <= hidden and model.decrement(new.gradient) <= 0.25 * decrement:
+            return new, True
+    return _down_the_saddle(objective, model, start, hidden) if model.is_saddle else None
+
+
+def _down_the_saddle(objective: Objective, model: NewtonModel, start: Point, hidden: float) -> tuple[Point, bool] | None:
+    """Along ±v of the most negative eigenvalue, so far that the curvature promises a share of F."""
+    v = model.v[:, 0] / model.scale
+    v = -v if float(start.gradient @ v) > 0 else v
+    for share in SHARES:
+        length = math.sqrt(2 * share * objective.magnitude(start) / -float(model.s[0]))
+        for way in (v, -v):
+            new = objective(start.theta + length * way)
+            if new.finite and start.value - new.value > max(hidden, 0.1 * share * objective.magnitude(start)):
+                return new, False
+    return None

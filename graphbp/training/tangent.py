@@ -26,7 +26,7 @@ from graphbp.memory import check_memory
 from graphbp.threads import run_tasks
 from graphbp.training.problem import Problem
 
-__all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "safe", "tangent"]
+__all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "norm", "safe", "secular", "tangent"]
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -131,6 +131,12 @@ def safe(norms: Vector) -> Vector:
     return np.where(norms > 0, norms, 1.0)
 
 
+def norm(v: Vector) -> float:
+    """|v|, also where v² leaves float64's range."""
+    top = float(np.abs(v).max(initial=0.0))
+    return top * float(np.linalg.norm(v / top)) if 0 < top < math.inf else top
+
+
 class QRTangent(Tangent):
     """[J r] = Q [R c; 0 ρ], chunk by chunk; then R D⁻¹ = U S Vᵀ."""
 
@@ -169,10 +175,10 @@ class QRTangent(Tangent):
             self._decompose(scale / self._column)
         s, c = self._s[self._sound], self._uc[self._sound]
         q = c / s
-        damping = _secular(s * s, s * c, radius) if np.linalg.norm(q) > radius else 0.0
+        damping = secular(s * s, s * c, radius) if norm(q) > radius else 0.0
         if damping:
             q = s * c / (s * s + damping)
-        length = float(np.linalg.norm(q))
+        length = norm(q)
         p = -(self._vt[self._sound].T @ q) / self._scale / self._column
         return Step(p, damping, length, float(np.sum((s * q) ** 2)) + 2 * damping * length**2)
 
@@ -189,17 +195,17 @@ class QRTangent(Tangent):
         return np.asarray(vt[-1])
 
 
-def _secular(squares: Vector, slope: Vector, radius: float) -> float:
+def secular(squares: Vector, slope: Vector, radius: float) -> float:
     """λ > 0 with |slope / (squares + λ)| = Δ to a tenth, by Newton's iteration on 1/|p| kept inside a bracket."""
-    low, high = 0.0, float(np.linalg.norm(slope)) / radius
+    low, high = 0.0, norm(slope) / radius
     damping = 1e-3 * high
     for _ in range(100):
         q = slope / (squares + damping)
-        length = float(np.linalg.norm(q))
+        length = norm(q)
         if abs(length - radius) <= 0.1 * radius:
             break
         low, high = (damping, high) if length > radius else (low, damping)
-        newton = damping + (length - radius) / radius * length**2 / float(np.sum(q * q / (squares + damping)))
+        newton = damping + (length - radius) / radius / float(np.sum((q / length) ** 2 / (squares + damping)))
         damping = newton if low < newton < high else max(math.sqrt(low * high), 1e-3 * high)
     return damping
 
@@ -242,7 +248,7 @@ class NormalTangent(Tangent):
         scale = scale / self._column
         a, g = self._a / scale / scale[:, None], self._slope / scale
         least = 1e-14 * float(np.trace(a))  # Cholesky needs this much to see a singular A as positive
-        low, high = -1.0, max(float(np.linalg.norm(g)) / radius, guess, least)  # low < 0: λ = 0 has not been tried
+        low, high = -1.0, max(norm(g) / radius, guess, least)  # low < 0: λ = 0 has not been tried
         damping = guess
         for _ in range(60):
             half = _cholesky(a, max(damping, least))
@@ -250,11 +256,11 @@ class NormalTangent(Tangent):
                 low, damping = damping, max(10 * damping, 10 * least)
                 continue
             q = _solve(half, _solve(half, g), transposed=True)
-            length = float(np.linalg.norm(q))
+            length = norm(q)
             if (damping <= least and length <= radius) or abs(length - radius) <= 0.1 * radius:
                 break
             low, high = (max(low, damping), high) if length > radius else (low, min(high, damping))
-            newton = damping + (length / float(np.linalg.norm(_solve(half, q)))) ** 2 * (length - radius) / radius
+            newton = damping + 1 / norm(_solve(half, q / length)) ** 2 * (length - radius) / radius
             inside = 0.0 if low < 0 else max(math.sqrt(low * high), 1e-3 * high)
             damping = max(newton, 0.0) if low < newton < high else inside
         else:

@@ -50,10 +50,11 @@ LINE = np.linspace(-1, 1, 20)[:, None]
 )
 def test_a_line_is_found(optimizer, options):
     net = linear()
+    before = net.error(LINE, 3 * LINE[:, 0] - 1) / len(LINE)
     history = gb.train(net, LINE, 3 * LINE[:, 0] - 1, optimizer=optimizer, **options)
     assert net.weights == pytest.approx([3, -1], abs=1e-5)
     assert len(history) == len(history.error) == len(history.seconds)
-    assert history.error[-1] < 1e-9 < history.error[0]
+    assert history.error[-1] < 1e-9 < history.error[0] or (optimizer == "lbfgs" and history.error[-1] < 1e-9 < before)
 
 
 @pytest.mark.parametrize("optimizer", FIRST_ORDER)
@@ -150,8 +151,9 @@ def test_integer_sample_weights_are_repetitions(optimizer):
     weighted, repeated = small(), small()
     a = gb.train(weighted, X, T, optimizer=optimizer, epochs=5, sample_weight=s, **batch)
     b = gb.train(repeated, np.repeat(X, s, axis=0), np.repeat(T, s, axis=0), optimizer=optimizer, epochs=5, **batch)
-    assert weighted.weights == pytest.approx(repeated.weights, rel=1e-9)
-    assert a.error == pytest.approx(b.error, rel=1e-9)
+    rel = 1e-6 if optimizer == "lbfgs" else 1e-9  # Newton steps magnify rounding by one over the smallest curvature
+    assert weighted.weights == pytest.approx(repeated.weights, rel=rel)
+    assert a.error == pytest.approx(b.error, rel=rel)
 
 
 @pytest.mark.parametrize("optimizer", FIRST_ORDER)
@@ -208,7 +210,7 @@ def test_the_split_trains_on_the_rest():
     inside = np.array([any(np.array_equal(row, other) for other in held[0]) for row in T])
     assert inside.sum() == 18
     gb.train(weighted, X, T, optimizer="lbfgs", epochs=4, sample_weight=~inside)
-    assert split.weights == pytest.approx(weighted.weights, rel=1e-9)
+    assert split.weights == pytest.approx(weighted.weights, rel=1e-6)  # Newton steps magnify rounding
 
 
 def test_patience_stops_and_restores_the_best_epoch():
@@ -306,16 +308,17 @@ def test_divergence_names_the_epoch_and_keeps_good_weights(optimizer):
 
 
 def test_lbfgs_turns_back_from_infinite_errors(monkeypatch):
+    monkeypatch.setattr("graphbp.training.objective.HESSIAN_PARAMETERS", 0)  # Newton steps meet none
     g = nx.DiGraph()
     g.add_node("y", activation="exp", bias=0.0)
-    g.add_edge("x", "y", weight=-0.1)
+    g.add_edge("x", "y", weight=0.0)
     net = gb.Network(g, backend="numpy")
     met = []
     real = net._run.error_and_gradient
     monkeypatch.setattr(net._run, "error_and_gradient", lambda *args: met.append(real(*args)) or met[-1])
-    gb.train(net, 300 * LINE, np.exp(0.01 * 300 * LINE[:, 0] + 1), optimizer="lbfgs")
+    gb.train(net, 300 * LINE, np.exp(0.01 * 300 * LINE[:, 0] + 20), optimizer="lbfgs")
     assert not np.isfinite([value for value, _ in met]).all(), "the test must meet an overflow"
-    assert net.weights == pytest.approx([0.01, 1.0], abs=1e-6)
+    assert net.weights == pytest.approx([0.01, 20.0], abs=1e-6)
 
 
 def test_a_step_on_parameters_at_rest_does_nothing():
@@ -419,9 +422,72 @@ def test_callbacks_that_cannot_be_called_are_refused(bad):
         gb.train(small(), X, T, callbacks=bad)
 
 
-def test_lbfgs_says_why_it_stopped():
+def test_lbfgs_says_why_it_stopped(monkeypatch):
     X, T = curve()
     fine = {"optimizer": "lbfgs", "epochs": 5000, "l2": 0.1}
-    assert gb.train(small(), X, T, **fine, tolerance=0.0).reason == "converged: the gradient vanishes within gradient_tolerance"
+    assert gb.train(small(), X, T, **fine).reason == "converged: the Newton step promises less than tolerance or rounding"
+    monkeypatch.setattr("graphbp.training.objective.HESSIAN_PARAMETERS", 0)
+    flat = gb.train(small(), X, T, **fine, tolerance=0.0, gradient_tolerance=1e-6)
+    assert flat.reason == "converged: the gradient vanishes within gradient_tolerance"
     coarse = gb.train(small(), X, T, **fine, tolerance=1e-3, gradient_tolerance=0.0)
-    assert coarse.reason == "converged: F falls by less than tolerance in an iteration"
+    assert coarse.reason == "converged: F is expected to fall by less than tolerance"
+    assert len(coarse) < len(flat)
+
+
+def logarithm(bias: float = 761.0) -> gb.Network:
+    g = nx.DiGraph()
+    g.add_node("num", activation="log", bias=bias)
+    g.add_node("y", bias=0.0)
+    g.add_weighted_edges_from([("x", "num", 1.0), ("num", "y", 1.0)])
+    return gb.Network(g, backend="numpy")
+
+
+@pytest.mark.parametrize("optimizer", [*FIRST_ORDER, "levenberg_marquardt"])
+@pytest.mark.parametrize("weights", [None, [1, 1, 0, 1, 1, 1]])
+def test_a_numerical_error_names_unit_and_sample(optimizer, weights):
+    X = np.array([1.0, 2, 3, 4, -1522, 5])[:, None]
+    with pytest.raises(gb.NumericalError, match=r"log of -761 is nan at unit 'num', row 4"):
+        gb.train(logarithm(), X, X, optimizer=optimizer, sample_weight=weights)
+
+
+def test_the_row_is_that_of_the_callers_x():
+    """Whatever batch and split the sample is in."""
+    X = np.linspace(1, 2, 50)[:, None]
+    X[17] = -1522
+    for seed in range(5):
+        held_out = np.random.default_rng([seed, 0]).permutation(50)[:5]
+        if 17 not in held_out:
+            with pytest.raises(gb.NumericalError, match="row 17"):
+                gb.train(logarithm(), X, X, batch_size=7, validation_split=0.1, seed=seed, epochs=1)
+
+
+def test_an_error_that_overflows_names_the_sample():
+    T = np.ones(20)
+    T[3] = 1e200
+    with pytest.raises(gb.NumericalError, match="row 3"):
+        gb.train(linear(), LINE, T, optimizer="adam")
+
+
+def test_ctrl_c_gives_blas_its_threads_back():
+    import threadpoolctl
+
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+    X, T = curve()
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = threads()
+        for optimizer in ("lbfgs", "levenberg_marquardt"):
+            net, calls = small(), []
+            real = net._run.forward
+
+            def interrupted(*args, calls=calls, real=real):
+                calls.append(1)
+                if len(calls) == 3:
+                    raise KeyboardInterrupt
+                return real(*args)
+
+            net._run.forward = interrupted
+            gb.train(net, X, T, optimizer=optimizer, epochs=30)
+            assert len(calls) >= 3
+            assert threads() == before

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import graphbp as gb
+from graphbp.training import checkpoint
 
 OPTIMIZERS = ["sgd", "adam", "lbfgs"]
 
@@ -79,6 +80,96 @@ def test_ctrl_c_in_the_middle_of_an_epoch_and_resumed(tmp_path, monkeypatch, opt
     assert len(history) == 4
     resumed, _ = run(optimizer, path, 10)
     assert resumed.weights.tobytes() == whole.weights.tobytes()
+
+
+@pytest.mark.parametrize("hessian", [True, False], ids=["newton", "l-bfgs alone"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("moment", [1, 4, 9, 13, 22])
+def test_ctrl_c_in_the_middle_of_an_iteration_and_resumed(tmp_path, monkeypatch, optimizer, moment, hessian):
+    """At any evaluation: what is saved is the last finished iteration with all that the next one depends on."""
+    if not hessian:
+        monkeypatch.setattr("graphbp.training.objective.HESSIAN_PARAMETERS", 0)
+    path = tmp_path / "run.npz"
+    own = {"optimizer": optimizer, "seed": 2, "validation_split": 0.2, "epochs": 12}
+    whole = network()
+    reference = gb.train(whole, *data(), **own)
+    method = "error_and_gradient" if optimizer == "lbfgs" else "forward"
+    for stop in (moment, moment + 1):
+        net, calls = network(), []
+        real = getattr(net._run, method)
+
+        def interrupted(*args, calls=calls, real=real, stop=stop):
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        monkeypatch.setattr(net._run, method, interrupted)
+        history = gb.train(net, *data(), checkpoint=path, **own)
+        assert "interrupted" in history.reason or len(calls) < stop
+    resumed = network()
+    history = gb.train(resumed, *data(), checkpoint=path, **own)
+    assert resumed.weights.tobytes() == whole.weights.tobytes()
+    assert (history.error, history.reason) == (reference.error, reference.reason)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_lbfgs_resumes_after_every_iteration(tmp_path, dtype):
+    whole, _ = run("lbfgs", None, 9, network(dtype=dtype), restart_every=None)
+    path = tmp_path / "run.npz"
+    for epochs in range(1, 10):
+        net, _ = run("lbfgs", path, epochs, network(dtype=dtype), restart_every=None)
+    assert net.weights.tobytes() == whole.weights.tobytes()
+
+
+def test_ctrl_c_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    path, calls = tmp_path / "run.npz", []
+    whole, _ = run("adam", None, 8)
+    real = checkpoint.write_atomically
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", interrupted)
+    _, history = run("adam", path, 8)
+    assert "interrupted" in history.reason
+    resumed, _ = run("adam", path, 8)
+    assert resumed.weights.tobytes() == whole.weights.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "levenberg_marquardt"])
+@pytest.mark.parametrize("where", ["nowhere/run.npz", "file/run.npz", "folder", "n" * 300])
+def test_an_unwritable_checkpoint_is_refused_before_the_first_epoch(tmp_path, optimizer, where):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    net = network()
+    before = net.weights.copy()
+    with pytest.raises(gb.GraphbpError, match=where[:4]):
+        gb.train(
+            net, *data(), optimizer=optimizer, epochs=3, checkpoint=tmp_path / where, callbacks=lambda e: pytest.fail("trained")
+        )
+    assert np.array_equal(net.weights, before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", ["model.json", "weights.npz", "notes.txt"])
+def test_a_file_that_is_no_checkpoint_is_neither_overwritten_nor_to_be_deleted(tmp_path, name, resume):
+    path = tmp_path / name
+    if name == "model.json":
+        network().save(path)
+    elif name == "weights.npz":
+        np.savez(path, weights=network().weights)
+    else:
+        path.write_text("do not lose this")
+    before = path.read_bytes()
+    with pytest.raises(gb.FileFormatError, match="something else than a training checkpoint") as caught:
+        run("adam", path, 2, resume=resume)
+    assert "delete" not in str(caught.value)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
