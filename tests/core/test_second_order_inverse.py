@@ -93,7 +93,9 @@ def test_a_saturated_sigmoid(method):
     alpha = 1e-17
     quadratic = exact(rows, alpha, design)[0]
     found = net.outer_product_inverse(X, [1.0, 0.0, 1.0, 1.0], alpha, method=method).quadratic(design)
-    assert found == pytest.approx(quadratic, rel=1e-9)
+    assert found.diagonal() == pytest.approx(quadratic.diagonal(), rel=1e-12)
+    length = np.sqrt(quadratic.diagonal())  # |v H⁻¹ u| is at most the product of two of these
+    assert found / length / length[:, None] == pytest.approx(quadratic / length / length[:, None], abs=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
