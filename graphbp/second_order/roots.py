@@ -24,11 +24,11 @@ import numpy.typing as npt
 from graphbp.exceptions import NumericalError
 from graphbp.threads import single_threaded_blas
 
-__all__ = ["RAW", "Root", "RowStack", "Span", "singular_values"]
+__all__ = ["RAW", "Root", "RowStack", "Span", "raw_rows", "singular_values"]
 
 Array = npt.NDArray[Any]
 
-RAW = 1 << 22
+RAW = 1 << 18
 """Entries of B that are kept as they came, where 2 W rows are fewer."""
 _SPREAD = 1e-6
 """Singular values below this share of the largest lose digits in the usual algorithm, and are found by Jacobi's."""
@@ -56,14 +56,15 @@ class RowStack:
 
     def __init__(self, size: int, raw: int = RAW) -> None:
         self.size = size
-        self._limit = max(2 * size, raw // max(1, size))
+        self._limit = raw_rows(size, raw)
         self._held: list[Array] = []
 
     def add(self, rows: Array) -> None:
         """Rows (n, W), of any size; kept without a copy."""
-        self._held.append(rows)
-        if sum(map(len, self._held)) > self._limit:
-            self._held = [_triangle(self.rows)]
+        for start in range(0, len(rows), self._limit):
+            self._held.append(rows[start : start + self._limit])
+            if sum(map(len, self._held)) > self._limit:
+                self._held = [_triangle(self.rows)]
 
     @property
     def rows(self) -> Array:
@@ -71,6 +72,11 @@ class RowStack:
         if len(self._held) != 1:
             self._held = [np.concatenate([np.empty((0, self.size)), *self._held])]
         return self._held[0]
+
+
+def raw_rows(size: int, raw: int = RAW) -> int:
+    """How many rows of W parameters are kept as they came."""
+    return max(2 * size, raw // max(1, size))
 
 
 class Root:
