@@ -145,7 +145,7 @@ class LowRankInverse:
 
 
 def outer_product_rows(net: Network, X: Any, T: Any, sample_weight: Any = None) -> Array:
-    """(N·K, W): rows b with Σ b bᵀ the outer-product Hessian, sample by sample; a factor of it, in float64."""
+    """(n·K, W): rows b with Σ b bᵀ the outer-product Hessian, for the n samples whose weight is not 0, in order; in float64."""
     return np.concatenate([np.empty((0, net.n_parameters)), *_chunks(net, X, T, sample_weight)])
 
 
