@@ -33,6 +33,7 @@ import numpy as np
 from graphbp.exceptions import NotSupportedError
 from graphbp.protocols import OPTIONAL_METHODS, Executable
 from graphbp.schedule import Schedule
+from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
     from graphbp.second_order.plan import Group
@@ -180,6 +181,7 @@ class Composed:
                 out[n, row] = self._inner.vjp(theta, X[n : n + 1], v)[1]
         return out
 
+    @blas_on_one_thread
     def _jvp(self, theta: Any, X: Any, U: Any, v: Any) -> Any:
         out = _zeros(theta, (len(X), self._schedule.n_outputs))
         if U is not None:
@@ -211,10 +213,12 @@ class Composed:
     def _outer_product_hessian(self, *args: Any) -> Any:
         return self._full("outer_product_product", *args)
 
+    @blas_on_one_thread
     def _hessian_product(self, theta: Any, X: Any, T: Any, s: Any, v: Any) -> Any:
         self._tell("hessian_product", "the full Hessian")
         return self._own("hessian")(theta, X, T, s) @ v
 
+    @blas_on_one_thread
     def _outer_product_product(self, theta: Any, X: Any, T: Any, s: Any, v: Any) -> Any:
         self._tell("outer_product_product", "the full outer-product Hessian")
         return self._own("outer_product_hessian")(theta, X, T, s) @ v

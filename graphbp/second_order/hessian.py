@@ -116,8 +116,9 @@ def assemble_hessian(
             total.add(start, stop, parts)
 
         if plan.tied:
-            for number in range(len(columns)):
-                task(number)
+            with single_threaded_blas():
+                for number in range(len(columns)):
+                    task(number)
         else:
             run_tasks(task, len(columns))
     return total.finish() if own is None else own.finish(total.half)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError
 from graphbp.memory import check_memory
-from graphbp.second_order.roots import Root, RowStack, Span
+from graphbp.second_order.roots import Root, RowStack, Span, raw_rows
 from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ __all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "outer_product
 
 Array = npt.NDArray[Any]
 Method = Literal["auto", "sequential", "cholesky", "low_rank"]
-
-DENSE_SQUARES = 8
-"""Arrays of W × W numbers that are there at once while a dense root is found: rows, [B; √α I], and its triangle."""
 
 
 class DenseInverse:
@@ -83,7 +80,7 @@ class SequentialInverse(DenseInverse):
     """H⁻¹ of H = αI + Σ b bᵀ while rows b arrive; starts as I/α.  The first question after an update costs W³."""
 
     def __init__(self, size: int, alpha: float) -> None:
-        check_memory(DENSE_SQUARES * 8 * size**2, f"the inverse of a Hessian of {size:,} parameters", 'method="low_rank"')
+        check_dense(size, 1, size, f"the inverse of a Hessian of {size:,} parameters", 'method="low_rank"')
         super().__init__(RowStack(size), alpha)
 
     def update(self, rows: Array) -> None:
@@ -148,7 +145,7 @@ class LowRankInverse:
 
 
 def outer_product_rows(net: Network, X: Any, T: Any, sample_weight: Any = None) -> Array:
-    """(N·K, W): rows b with Σ b bᵀ the outer-product Hessian, sample by sample; a factor of it, in float64."""
+    """(n·K, W): rows b with Σ b bᵀ the outer-product Hessian, for the n samples whose weight is not 0, in order; in float64."""
     return np.concatenate([np.empty((0, net.n_parameters)), *_chunks(net, X, T, sample_weight)])
 
 
@@ -182,30 +179,39 @@ def outer_product_inverse(
     if method == "auto":
         method = "low_rank" if count < w else "cholesky"
     if method == "low_rank":
-        check_low_rank(count, w, 'method="cholesky"')
+        check_low_rank(count, net.schedule.n_outputs, w, 'method="cholesky"')
         return LowRankInverse(Span(outer_product_rows(net, X, T, sample_weight)), alpha)
     if method not in ("cholesky", "sequential"):
         raise DataError(f'method={method!r}; use "auto", "sequential", "cholesky" or "low_rank"')
+    check_dense(count, net.schedule.n_outputs, w, f"the inverse of a Hessian of {w:,} parameters", 'method="low_rank"')
     if method == "sequential":
         inverse = SequentialInverse(w, alpha)
         for rows in _chunks(net, X, T, sample_weight):
             inverse.update(rows)
         return inverse
-    check_memory(DENSE_SQUARES * 8 * w**2, f"the inverse of a Hessian of {w:,} parameters", 'method="low_rank"')
     stack = RowStack(w)
     for rows in _chunks(net, X, T, sample_weight):
         stack.add(rows)
     return DenseInverse(stack, alpha)
 
 
-def check_low_rank(count: int, w: int, instead: str) -> None:
-    """The rows, their copy in chunks, the reflectors, and r × r numbers of the core: refused where they would not fit."""
+def check_dense(count: int, k: int, w: int, what: str, instead: str) -> None:
+    """Rows as they are kept, sorted, over √α I, and its triangle, beside a chunk of ∂a/∂θ: refused where they would not fit."""
+    kept = w * min(count, raw_rows(w))
+    check_memory(8 * (4 * kept + 6 * w * w) + 4 * _chunk_bytes(count, k, w), what, instead)
+
+
+def check_low_rank(count: int, k: int, w: int, instead: str) -> None:
+    """The rows, the reflectors, a chunk of ∂a/∂θ, and r × r numbers of the core: refused where they would not fit."""
     r = min(count, w)
-    check_memory(
-        8 * (3 * count * w + 2 * count * r + 4 * r * r),
-        f"the {count:,} × {w:,} rows of the outer product and their factors",
-        instead,
-    )
+    what = f"the {count:,} × {w:,} rows of the outer product and their factors"
+    check_memory(8 * (3 * count * w + 2 * count * r + 4 * r * r) + 4 * _chunk_bytes(count, k, w), what, instead)
+
+
+def _chunk_bytes(count: int, k: int, w: int) -> int:
+    from graphbp.uncertainty.outputs import CHUNK_BYTES
+
+    return min(8 * count * w, max(CHUNK_BYTES, 8 * k * w))
 
 
 def _rows(rows: Any, size: int, name: str) -> Array:

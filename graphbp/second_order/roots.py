@@ -14,22 +14,41 @@ nor a √α far below them lose digits.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError
-from graphbp.threads import blas_on_one_thread
+from graphbp.threads import single_threaded_blas
 
-__all__ = ["RAW", "Root", "RowStack", "Span", "singular_values"]
+__all__ = ["RAW", "Root", "RowStack", "Span", "raw_rows", "singular_values"]
 
 Array = npt.NDArray[Any]
 
-RAW = 1 << 22
+RAW = 1 << 18
 """Entries of B that are kept as they came, where 2 W rows are fewer."""
 _SPREAD = 1e-6
 """Singular values below this share of the largest lose digits in the usual algorithm, and are found by Jacobi's."""
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _with_lapack(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function` inside the gate."""
+
+    @wraps(function)
+    def inside(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        import scipy.linalg  # noqa: F401  # before the gate: it brings a BLAS of its own
+
+        with single_threaded_blas():
+            return function(*args, **kwargs)
+
+    return inside
 
 
 class RowStack:
@@ -37,14 +56,15 @@ class RowStack:
 
     def __init__(self, size: int, raw: int = RAW) -> None:
         self.size = size
-        self._limit = max(2 * size, raw // max(1, size))
+        self._limit = raw_rows(size, raw)
         self._held: list[Array] = []
 
     def add(self, rows: Array) -> None:
         """Rows (n, W), of any size; kept without a copy."""
-        self._held.append(rows)
-        if sum(map(len, self._held)) > self._limit:
-            self._held = [_triangle(self.rows)]
+        for start in range(0, len(rows), self._limit):
+            self._held.append(rows[start : start + self._limit])
+            if sum(map(len, self._held)) > self._limit:
+                self._held = [_triangle(self.rows)]
 
     @property
     def rows(self) -> Array:
@@ -52,6 +72,11 @@ class RowStack:
         if len(self._held) != 1:
             self._held = [np.concatenate([np.empty((0, self.size)), *self._held])]
         return self._held[0]
+
+
+def raw_rows(size: int, raw: int = RAW) -> int:
+    """How many rows of W parameters are kept as they came."""
+    return max(2 * size, raw // max(1, size))
 
 
 class Root:
@@ -64,7 +89,7 @@ class Root:
         self.log_determinant = 2 * float(np.log(np.abs(upper.diagonal())).sum() - np.log(self._scale).sum())
 
     @classmethod
-    @blas_on_one_thread
+    @_with_lapack
     def of(cls, rows: Array, alpha: float) -> Root:
         """That of αI + BᵀB.
 
@@ -92,12 +117,12 @@ class Root:
             raise NumericalError(f"alpha={alpha:.4g} is too small beside the rows of the outer product; take a larger alpha")
         return cls(upper, order, scale)
 
-    @blas_on_one_thread
+    @_with_lapack
     def half(self, v: Array) -> Array:
         """U⁻ᵀ v (W, m) of rows v (m, W): halfᵀ half = v A⁻¹ vᵀ."""
         return _solve(self.upper, (v * self._scale).T[self._order], transposed=True)
 
-    @blas_on_one_thread
+    @_with_lapack
     def other_half(self, u: Array) -> Array:
         """The rows U⁻¹ u (m, W) of u (W, m): A⁻¹ v for u = half(v), and covariance A⁻¹ for standard normal u."""
         out = np.empty(u.shape)
@@ -108,7 +133,7 @@ class Root:
 class Span:
     """The directions that the few rows of B span, and those across: Bᵀ = Q [T; 0], (W, n), with Q a product of reflectors."""
 
-    @blas_on_one_thread
+    @_with_lapack
     def __init__(self, rows: Array) -> None:
         from scipy import linalg
 
@@ -125,12 +150,12 @@ class Span:
         self.rows = np.ascontiguousarray(triangle[: self.rank].T)
         """(n, r): B in the directions Q, its rows in another order."""
 
-    @blas_on_one_thread
+    @_with_lapack
     def rotate(self, v: Array) -> Array:
         """Qᵀ v (W, m) of rows v (m, W): the first `rank` are along the span."""
         return self._apply(np.take(v, self._order, axis=1).T, b"T")
 
-    @blas_on_one_thread
+    @_with_lapack
     def rotate_back(self, u: Array) -> Array:
         """The rows Q u (m, W) of u (W, m)."""
         out = np.empty((u.shape[1], u.shape[0]))
@@ -145,7 +170,7 @@ class Span:
         out, _, _ = lapack.dormqr(b"L", way, self._reflectors, self._tau, u, 64 * u.shape[1] + 65 * 64, overwrite_c=1)
         return np.asarray(out)
 
-    @blas_on_one_thread
+    @_with_lapack
     def directions(self) -> Array:
         """(W, r): the first columns of Q."""
         from scipy.linalg import lapack
@@ -156,7 +181,7 @@ class Span:
         return out
 
 
-@blas_on_one_thread
+@_with_lapack
 def singular_values(rows: Array) -> Array:
     """The min(n, W) singular values of rows (n, W), descending, small ones beside large ones too."""
     from scipy import linalg
@@ -175,7 +200,7 @@ def singular_values(rows: Array) -> Array:
     return np.asarray(found * (scale[0] / scale[1]))
 
 
-@blas_on_one_thread
+@_with_lapack
 def _triangle(rows: Array) -> Array:
     """R (W, W) with RᵀR = BᵀB."""
     from scipy import linalg

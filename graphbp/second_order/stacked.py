@@ -22,7 +22,7 @@ from graphbp.second_order.assembly import selection
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import OutputRows
 from graphbp.second_order.tiles import OutputCurvature, SampleTile
-from graphbp.threads import run_tasks
+from graphbp.threads import blas_on_one_thread, run_tasks
 
 __all__ = ["add_stacked", "pays"]
 
@@ -42,6 +42,7 @@ LEAST = 64
 """Fewer parameters than this that lead to the same outputs share a block with others."""
 
 
+@blas_on_one_thread
 def pays(plan: HessianPlan) -> bool:
     """Stacked rows take less time than the products of groups.  Tied parameters, whose rows are sums, are left to those."""
     if plan.tied:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError, unknown_name
 from graphbp.memory import check_memory
-from graphbp.second_order.inverse import DENSE_SQUARES, LowRankInverse, check_low_rank
+from graphbp.second_order.inverse import LowRankInverse, check_dense, check_low_rank
 from graphbp.second_order.roots import RAW, Root, RowStack, Span, singular_values
 from graphbp.threads import blas_on_one_thread
 from graphbp.uncertainty.outputs import CurvesDownError, Outputs
@@ -267,19 +267,20 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
     """H of the kind asked for, at the network's weights; x, t, s are checked arrays of the backend."""
     if kind not in HESSIANS:
         raise unknown_name("hessian", kind, HESSIANS)
-    w = net.n_parameters
+    w, k = net.n_parameters, net.schedule.n_outputs
     if kind == "diagonal":
         return _diagonal(outputs, x, t, s, w)
     if kind == "low_rank":
-        check_low_rank(len(x) * net.schedule.n_outputs, w, "hessian='outer_product' or hessian='diagonal'")
+        check_low_rank(len(x) * k, k, w, "hessian='outer_product' or hessian='diagonal'")
         return LowRank(Span(_finite(np.concatenate([np.empty((0, w)), *outputs.rows(x, t, s)]))))
     if kind == "blocks":
         return _unit_blocks(net, outputs, x, t, s)
-    what, instead = (
-        f"laplace(hessian={kind!r}) of {w:,} parameters",
-        "hessian='low_rank' (few samples), hessian='blocks' or hessian='diagonal'",
-    )
-    check_memory((DENSE_SQUARES if kind == "outer_product" else 4) * 8 * w * w, what, f"gb.laplace with {instead}")
+    what = f"laplace(hessian={kind!r}) of {w:,} parameters"
+    instead = "gb.laplace with hessian='low_rank' (few samples), hessian='blocks' or hessian='diagonal'"
+    if kind == "exact":
+        check_memory(4 * 8 * w * w, what, instead)  # H, A, its triangle, and LAPACK's copy
+    else:
+        check_dense(len(x) * k, k, w, what, instead)
     if kind == "outer_product":
         try:
             return Blocks([_stacked(outputs.rows(x, t, s), [np.arange(w)])[0]])
@@ -311,7 +312,8 @@ def _unit_blocks(net: Network, outputs: Outputs, x: Any, t: Any, s: Any) -> Bloc
     """The outer product's parts of single units; a tied parameter stands with the first unit that has it."""
     unit = unit_of_parameter(net)
     found, counts = np.unique(unit, return_counts=True)
-    needed = sum(DENSE_SQUARES * 8 * int(count) ** 2 for count in counts.tolist())
+    each, rows = counts.astype(object), len(x) * net.schedule.n_outputs  # Python's integers: no overflow
+    needed = 8 * int((6 * each**2 + 2 * np.minimum(rows, 2 * each) * each).sum())
     check_memory(needed, f"the {len(found)} unit blocks of the Hessian", "hessian='diagonal'")
     return Blocks(_stacked(outputs.rows(x, t, s), [np.flatnonzero(unit == each) for each in found]))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CurvesDownError", "Outputs", "weighed"]
 
 Array = npt.NDArray[Any]
-CHUNK_BYTES = 1 << 26
+CHUNK_BYTES = 1 << 25
 """Bytes of ∂a/∂θ held at once (one sample's rows at the least)."""
 
 

@@ -185,15 +185,17 @@ class Posterior:
     @property
     def _parameters(self) -> str:
         w, free = len(self.weights), len(self.index)
-        return f"{w} parameters" if free == w else f"the {free} of {w} parameters that lead into outputs"
+        if free == w:
+            return f"{w} parameter{'s' * (w != 1)}"
+        return f"the {free} of {w} parameters that lead into outputs"
 
     def __str__(self) -> str:
         noise = "" if self.noise is None else f", noise σ = {np.array2string(np.asarray(self.noise), precision=4)}"
         return (
             f"Laplace posterior over {self._parameters}, {self.hessian} Hessian\n"
             f"  prior precision α = {self.prior_precision:.4g}{noise}\n"
-            f"  log marginal likelihood {self.log_marginal_likelihood:.6g}\n"
-            f"  {self.determined_parameters:.1f} of {len(self.index)} parameters determined by the data\n"
+            f"  log marginal likelihood ln p(T | X) = {self.log_marginal_likelihood:.6g}\n"
+            f"  γ = {self.determined_parameters:.1f} of {len(self.index)} parameters determined by the data\n"
             f"  weights {self.distance_from_mode:.3g} standard deviations from the mode"
         )
 

@@ -6,6 +6,7 @@ import math
 
 import autograd
 import autograd.numpy as anp
+import mpmath
 import networkx as nx
 import numpy as np
 import pytest
@@ -536,3 +537,194 @@ def test_an_output_that_feeds_others_is_refused_by_name():
 
 def test_every_hessian_is_tested_here():
     assert set(HESSIANS) == {"outer_product", "exact", "low_rank", "blocks", "diagonal"}
+
+
+# -- raw units, edges, and what a probability can be ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hessian", ["outer_product", "low_rank", "blocks"])
+def test_raw_features_have_the_variance_of_fifty_digits(hessian):
+    """x(αI + XᵀX/σ²)⁻¹xᵀ with columns of 1e-3 to 1e6."""
+    rng = np.random.default_rng(0)
+    scale = np.array([1e6, 1.0, 1e-3, 1e3, 1e5])
+    X, new = rng.normal(size=(3, 5)) * scale, rng.normal(size=(4, 5)) * scale
+    g = nx.DiGraph()
+    g.add_weighted_edges_from([(f"x{i}", "y", 1e-7) for i in range(5)])
+    net = gb.Network(g, backend="numpy")
+    posterior = gb.laplace(net, X, np.zeros(3), hessian=hessian, prior_precision=1e-3, noise=0.1)
+    both = np.vstack([X, new])
+    with mpmath.workdps(50):
+        a = mpmath.matrix(X.tolist())
+        inverse = (a.T * a / mpmath.mpf(0.1) ** 2 + mpmath.mpf(1e-3) * mpmath.eye(5)) ** -1
+        v = mpmath.matrix(both.tolist())
+        expected = [float((v[i, :] * inverse * v[i, :].T)[0]) for i in range(7)]
+        variances = [float(inverse[i, i]) for i in range(5)]
+    assert posterior.predict(both).variance[:, 0] == pytest.approx(expected, rel=1e-9)
+    assert posterior.variances == pytest.approx(variances, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["probit", "monte_carlo"])
+def test_a_probability_varies_by_a_quarter_at_most(method):
+    g = nx.DiGraph()
+    g.add_node("y", activation="sigmoid")
+    g.add_edge("x", "y", weight=0.0)
+    net = gb.Network(g, error="binary_cross_entropy", backend="numpy")
+    prediction = gb.laplace(net, [[0.1], [-0.1]], [1.0, 0.0]).predict([[10.0], [1e4], [0.0]], method=method)
+    assert (prediction.variance <= 0.25).all()
+    assert (prediction.noise_variance >= 0).all()
+    assert prediction.total_variance == pytest.approx(prediction.mean * (1 - prediction.mean), rel=1e-12)
+    assert prediction.variance[2, 0] == 0
+
+
+PROBABILITIES = {
+    "softmax": ("softmax", "cross_entropy"),
+    "sigmoid": ("sigmoid", "binary_cross_entropy"),
+    "softmax, sum of squares": ("softmax", "sum_of_squares"),
+    "sigmoid, sum of squares": ("sigmoid", "sum_of_squares"),
+}
+
+
+@pytest.mark.parametrize("method", ["probit", "monte_carlo"])
+@pytest.mark.parametrize("hessian", [kind for kind in HESSIANS if kind != "exact"])
+@pytest.mark.parametrize("name", PROBABILITIES)
+def test_probabilities_far_out(name, hessian, method):
+    """Means are probabilities, variances at most p(1 − p), noise not negative, for any width of the posterior."""
+    activation, error = PROBABILITIES[name]
+    net = gb.Network(gb.layered([2, 3, 3], output_activation=activation, seed=1), error=error, backend="numpy")
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(6, 2)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    far = np.concatenate([X, 1e3 * X, np.zeros((1, 2))])
+    for prior in (1e-12, 1e-3, 1e6):
+        found = gb.laplace(net, X, T, hessian=hessian, prior_precision=prior).predict(far, method=method, n_samples=50)
+        assert ((found.mean >= 0) & (found.mean <= 1)).all()
+        assert (found.variance <= found.mean * (1 - found.mean) + 1e-12).all()
+        assert (found.variance >= 0).all()
+        assert (found.noise_variance >= 0).all()
+        if activation == "softmax":
+            assert found.mean.sum(axis=1) == pytest.approx(np.ones(len(far)), rel=1e-12)
+
+
+def test_a_sure_class_keeps_its_small_variance():
+    """p(1 − p) of p = 1 − e⁻⁴⁰ is e⁻⁴⁰."""
+    g = nx.DiGraph()
+    g.add_node("y", activation="sigmoid")
+    g.add_edge("x", "y", weight=40.0)
+    net = gb.Network(g, error="binary_cross_entropy", backend="numpy")
+    found = gb.laplace(net, [[1.0]], [1.0], prior_precision=1e6).predict([[1.0]])
+    assert found.total_variance[0, 0] == pytest.approx(math.exp(-40), rel=1e-2)
+    assert found.variance[0, 0] == pytest.approx(math.exp(-80) / 1e6, rel=1e-9)
+
+
+def test_a_bounded_output_varies_within_its_bounds():
+    net = gb.Network(gb.layered([3, 1], output_activation="tanh"), backend="numpy")
+    X, t = regression()
+    found = gb.laplace(net, X[:2], np.tanh(t[:2]), prior_precision=1e-8, noise=1.0).predict(100 * X)
+    assert (found.variance <= 1 - found.mean**2 + 1e-12).all()
+    assert (found.noise_variance == 1).all()
+
+
+def test_a_count_far_out_is_log_normal_or_beyond_float64():
+    g = nx.DiGraph()
+    g.add_node("y", activation="exp")
+    g.add_edge("x", "y", weight=0.0)
+    net = gb.Network(g, error="poisson", backend="numpy")
+    found = gb.laplace(net, [[1.0]], [1.0], prior_precision=1.0).predict([[1.0], [1e-9], [0.0], [100.0]])  # Var(a) = x²/2
+    assert found.mean[:, 0] == pytest.approx([math.exp(0.25), 1.0, 1.0, np.inf])
+    assert found.variance[:, 0] == pytest.approx([math.expm1(0.5) * math.exp(0.5), 0.5e-18, 0.0, np.inf], rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-8, 1.0, 1e9, 1e100])
+@pytest.mark.parametrize("options", [{}, {"prior_precision": 0.5}, {"noise": 0.4}], ids=str)
+def test_the_evidence_does_not_depend_on_the_unit_of_the_targets(unit, options):
+    X, t = regression()
+    base, net = linear(3), linear(3)
+    base.weights = np.linalg.lstsq(design(X), t, rcond=None)[0]
+    net.weights = unit * base.weights
+    scaled = {"prior_precision": "marginal_likelihood"} | {
+        name: value * (unit if name == "noise" else unit**-2) for name, value in options.items()
+    }
+    found, expected = (
+        gb.laplace(net, X, unit * t, **scaled),
+        gb.laplace(base, X, t, **{"prior_precision": "marginal_likelihood"} | options),
+    )
+    assert found.prior_precision * unit**2 == pytest.approx(expected.prior_precision, rel=1e-8)
+    assert found.noise / unit == pytest.approx(expected.noise, rel=1e-8)
+    assert found.log_marginal_likelihood + len(t) * math.log(unit) == pytest.approx(expected.log_marginal_likelihood, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 5])
+def test_the_evidence_of_few_samples_is_a_maximum(n):
+    """One sample, fewer than weights, as many, one degree of freedom."""
+    X, t = regression(n)
+    net = linear(3)
+    net.weights = 0.1 * np.linalg.lstsq(design(X), t, rcond=None)[0]
+    best = gb.laplace(net, X, t, prior_precision="marginal_likelihood")
+    for a, s in [(1.05, 1), (0.95, 1), (1, 1.05), (1, 0.95)]:
+        other = gb.laplace(net, X, t, prior_precision=a * best.prior_precision, noise=s * best.noise)
+        assert other.log_marginal_likelihood < best.log_marginal_likelihood
+
+
+def test_the_evidence_leaves_out_samples_of_weight_zero():
+    X, t = regression()
+    s = np.random.default_rng(0).uniform(0.5, 2, len(X))
+    s[::3] = 0
+    net = linear(3)
+    net.weights = np.linalg.lstsq(design(X), t, rcond=None)[0]
+    for hessian in HESSIANS:
+        options = {"prior_precision": "marginal_likelihood", "hessian": hessian}
+        weighted = gb.laplace(net, X, t, sample_weight=s, **options)
+        without = gb.laplace(net, X[s > 0], t[s > 0], sample_weight=s[s > 0], **options)
+        assert weighted.log_marginal_likelihood == pytest.approx(without.log_marginal_likelihood, rel=1e-12)
+        assert weighted.prior_precision == pytest.approx(without.prior_precision, rel=1e-10)
+        assert weighted.noise == pytest.approx(without.noise, rel=1e-10)
+
+
+def test_the_cause_of_no_maximum_is_true():
+    X, t = regression()
+    net = linear(3)
+    net.weights = np.zeros(4)
+    with pytest.raises(gb.NumericalError, match="weights are all 0"):
+        gb.laplace(net, X, t, prior_precision="marginal_likelihood")
+    net.weights = np.ones(4)
+    with pytest.raises(gb.NumericalError, match="every sample has weight 0"):
+        gb.laplace(net, X, t, sample_weight=np.zeros(len(X)))
+    with pytest.raises(gb.NumericalError, match="the Hessian is 0"):
+        gb.laplace(net, X, t, sample_weight=np.zeros(len(X)), noise=1.0, prior_precision="marginal_likelihood")
+    prior = gb.laplace(net, X, t, sample_weight=np.zeros(len(X)), noise=1.0, prior_precision=2.0)
+    assert prior.covariance == pytest.approx(np.eye(4) / 2)
+    assert prior.determined_parameters == pytest.approx(0, abs=1e-12)
+    with pytest.raises(gb.NumericalError, match="residuals vanish"):
+        gb.laplace(net, X, net.forward(X) * (1 + 1e-16))
+    with pytest.raises(gb.ConfigError, match="float64"):
+        gb.laplace(net, X, t, prior_precision=1e-320)
+    with pytest.raises(gb.ConfigError, match="float64"):
+        gb.laplace(net, X, t, noise=1e-200)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_far_from_the_mode_are_warned_of_with_the_remedy():
+    X, t = regression(n=200)
+    net = linear(3)
+    net.weights = np.array([5.0, 5.0, 5.0, 5.0])
+    with pytest.warns(UserWarning, match=r"standard deviations from the maximum.*l2=0\.0008"):
+        far = gb.laplace(net, X, t, prior_precision=1.0, noise=0.4)
+    assert far.distance_from_mode > 2
+    gb.train(net, X, t, optimizer="lbfgs", l2=0.16 / len(X), progress=False)
+    assert gb.laplace(net, X, t, prior_precision=1.0, noise=0.4).distance_from_mode < 1
+
+
+def test_a_posterior_has_a_repr():
+    X, t = regression()
+    text = repr(gb.laplace(linear(3), X, t, noise=0.5))
+    for word in ("Posterior", "4 parameters", "outer_product", "α=1", "σ=0.5", "from the mode"):
+        assert word in text
+
+
+def test_a_number_of_draws_is_one():
+    X, t = classes()
+    posterior = gb.laplace(classifier(), X, t)
+    for n in (0, -1, 2.5, True, "3"):
+        with pytest.raises(gb.DataError, match="n_samples="):
+            posterior.predict(X, method="monte_carlo", n_samples=n)
+        with pytest.raises(gb.DataError, match="n="):
+            posterior.sample(n)
