@@ -8,7 +8,7 @@ by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and 
 
 The last tile is filled up with copies of the last sample, whose weight is 0.
 
-Layout of a tile's buffer, in rows: z and δ | a of the rows that keep it | β of one run | heads' δ | targets | scratch.
+Layout of a tile's buffer, in rows: z and δ | a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from graphbp_numba.plan import (
     ERROR_CODE,
     ERROR_DY,
     ERROR_VALUE,
+    F_KEEP,
     FIRST,
     FROM_Z,
     FROZEN,
@@ -50,6 +51,7 @@ from graphbp_numba.plan import (
     IN_PTR,
     IN_SRC,
     KEEP,
+    KEEP_SLOPE,
     KIND,
     LAST,
     LEAF,
@@ -125,7 +127,8 @@ def forward_runs(
 ) -> None:
     """a = Σ w z + b and z = h(a), for the runs first..stop.
 
-    With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it.
+    With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it;
+    then h'(a) too, where z is near a limit.
     """
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
@@ -146,8 +149,21 @@ def forward_runs(
                 gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
         if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
             copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
-        if runs[r, F] != 0:
-            call_unary(runs[r, F], z + start * row, z + start * row, (end - start) * lanes)
+        here = z + start * row
+        if reverse and runs[r, KEEP_SLOPE] >= 0:
+            call_binary(runs[r, F_KEEP], here, here, keep + runs[r, KEEP_SLOPE] * row, (end - start) * lanes)
+        elif runs[r, F] != 0:
+            call_unary(runs[r, F], here, here, (end - start) * lanes)
+
+
+@kernel
+def run_slopes(tag: Any, run: Any, here: int, keep: int, out: int) -> None:
+    """h' of a run's rows: of their z at `here`, of what was kept, or of both."""
+    row, count = len(tag) * VECTOR_BYTES, (run[STOP] - run[START]) * len(tag) * (VECTOR_BYTES // item_size(tag))
+    if run[KEEP_SLOPE] >= 0:
+        call_binary(run[SLOPE], here, keep + run[KEEP_SLOPE] * row, out, count)
+    else:
+        call_unary(run[SLOPE], here if run[FROM_Z] else keep + run[KEEP] * row, out, count)
 
 
 @kernel
@@ -155,7 +171,6 @@ def reverse_runs(
     tag: Any, table: Any, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int, first: int, stop: int
 ) -> None:
     """δ = h'(a) Σ w δ (+ the head's term), in place of z, for the runs stop − 1, ..., first; and the sums δ_k z_i, δ_j over lanes."""
-    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
@@ -173,8 +188,7 @@ def reverse_runs(
                 out = here if linear else beta
                 gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
             if not linear:
-                source = here if runs[r, FROM_Z] else keep + runs[r, KEEP] * row
-                call_unary(runs[r, SLOPE], source, here, count * lanes)
+                run_slopes(tag, runs[r], here, keep, here)
                 multiply_rows(tag, here, here, beta, count)
         if runs[r, HAS_OUTPUT]:
             for j in range(start, end):

@@ -45,8 +45,26 @@ IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_R
 N_BUNDLES, BUNDLE_PTR, BUNDLE_SRC, BUNDLE_ROWS = range(30, 34)
 TABLE_SIZE = 34
 # columns of runs
-START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER, BUNDLED, BUNDLE_FIRST, BUNDLE_STOP = range(15)
-RUN_FIELDS = 15
+(
+    START,
+    STOP,
+    F,
+    SLOPE,
+    KEEP,
+    FROM_Z,
+    LEAF,
+    HAS_OUTPUT,
+    KIND,
+    DF,
+    D2F,
+    ORDER,
+    BUNDLED,
+    BUNDLE_FIRST,
+    BUNDLE_STOP,
+    F_KEEP,
+    KEEP_SLOPE,
+) = range(17)
+RUN_FIELDS = 17
 ELEMENTWISE, LINEAR, SOFTMAX = range(3)
 # columns of heads
 HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST = range(6)
@@ -103,6 +121,12 @@ class Plan:
     def n_edges(self) -> int:
         """Edges, those of expanded dense blocks too."""
         return len(self.in_src)
+
+    @property
+    def n_slopes(self) -> int:
+        """Rows of the kept area for h', which are touched where z is near a limit, and then once in a sweep."""
+        kept = self.runs[:, KEEP_SLOPE] >= 0
+        return int((self.runs[kept, STOP] - self.runs[kept, START]).sum())
 
     @property
     def n_bundles(self) -> int:
@@ -294,12 +318,14 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
             runs[here, KIND] = LINEAR
         else:
             runs[here, F] = table.address("f")
-            runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
+            if table.keeps_slope:
+                runs[here, F_KEEP], runs[here, SLOPE] = table.keeping()
+            else:
+                runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, FROM_Z] = table.from_z
-    keeps = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
-    lengths = np.where(keeps, runs[:, STOP] - runs[:, START], 0)
-    before = np.cumsum(lengths) - lengths
-    runs[:, KEEP] = np.where(keeps, before, -1)
+    keeps_a = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
+    runs[:, KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, KEEP_SLOPE], n_keep = _places((runs[:, F_KEEP] != 0) & (runs[:, LEAF] == 0), runs, n_a)
     # the first run of a level computes a of all its bundles, the others find it done
     runs[:, BUNDLED] = bundled[start]
     level = s.row_level[start]
@@ -310,7 +336,13 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, STOP] - runs[:, START]
     runs[:, ORDER] = np.cumsum(size[::-1])[::-1] - size
-    return runs, int(lengths.sum())
+    return runs, n_keep
+
+
+def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of the kept area from `first` on, for the runs that `keeps` names (−1 for others), and where they end."""
+    ends = first + np.cumsum(np.where(keeps, runs[:, STOP] - runs[:, START], 0))
+    return np.where(keeps, ends - (runs[:, STOP] - runs[:, START]), -1), int(ends[-1])
 
 
 def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
