@@ -20,12 +20,12 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
-from graphbp.extend import Activation, ErrorFunction, NotSupportedError
+from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
 from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
 from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
 
-__all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses"]
+__all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
 VECTOR_BYTES = 64
 """One vector: 8 float64 or 16 float32.  Where the machine has narrower registers, LLVM splits it."""
@@ -65,10 +65,10 @@ def _map_keeping(context: Any, name: Any, dtype: Any, source: Any, target: Any, 
 
         def block(start: Any, stop: Any) -> None:
             def body(offset: Any, far: Any) -> Any:
-                z, slope = (vectors.narrow(value) for value in vectors.formula.both(vectors.load_wide(source, offset)))
+                z, slope = vectors.both(vectors.load_wide(source, offset))
                 store(builder, z, builder.add(target, offset))
                 store(builder, slope, builder.add(room, builder.sub(offset, start)))
-                return builder.or_(far, vectors.formula.far(z).v)
+                return builder.or_(far, vectors.far(z))
 
             def copy(offset: Any, _: None) -> None:
                 store(builder, vectors.load(room, builder.sub(offset, start)), builder.add(kept, offset))
@@ -92,13 +92,13 @@ def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, targe
 
         def block(start: Any, stop: Any) -> None:
             def look(offset: Any, far: Any) -> Any:
-                return builder.or_(far, vectors.formula.far(vectors.load(source, offset)).v)
+                return builder.or_(far, vectors.far(vectors.load(source, offset)))
 
             def copy(offset: Any, _: None) -> None:
                 store(builder, vectors.load(kept, offset), builder.add(target, offset))
 
             def make(offset: Any, _: None) -> None:
-                store(builder, vectors.formula.dz(vectors.load(source, offset)), builder.add(target, offset))
+                store(builder, vectors.slope_of(vectors.load(source, offset)), builder.add(target, offset))
 
             with builder.if_else(vectors.any(vectors.loop(start, stop, look, vectors.nowhere))) as (near, otherwise):
                 with near:
@@ -145,6 +145,22 @@ class _Vectors:
     def narrow(self, value: Lanes) -> Lanes:
         """A vector from the precision that the formula runs in."""
         return value if self.native else value.narrow()
+
+    def both(self, a: Lanes) -> tuple[Lanes, Lanes]:
+        """(h, h') of a, as they are stored."""
+        assert self.formula.both is not None
+        z, slope = self.formula.both(a)
+        return self.narrow(z), self.narrow(slope)
+
+    def slope_of(self, z: Lanes) -> Lanes:
+        """h' of z."""
+        assert self.formula.dz is not None
+        return self.formula.dz(z)
+
+    def far(self, z: Lanes) -> Any:
+        """Where h' of z would not do."""
+        assert self.formula.far is not None
+        return self.formula.far(z).v
 
     def any(self, mask: Any) -> Any:
         """Whether a mask is true anywhere."""
@@ -392,3 +408,9 @@ def error_function_addresses(error: ErrorFunction, dtype: str) -> tuple[int, int
         _from_table(getattr(error, kind), dtype, 2, f"error function {error.name!r} ({kind})") for kind in ("value", "dy", "d2y")
     )
     return value, dy, d2y
+
+
+def pair_addresses(head: Head, dtype: str, *kinds: str) -> list[int]:
+    """Addresses of functions of a head's pair as C functions of (a, t)."""
+    what = f"error function {head.error.name!r} at {head.activation.name}"
+    return [_from_table(getattr(head.pair, kind), dtype, 2, f"{what} ({kind})") for kind in kinds]

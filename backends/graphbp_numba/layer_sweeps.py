@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, head_deltas, head_values, load_tile, softmax_rows, tile_weights
+from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, load_tile, tile_weights
 from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
 from graphbp_numba.rows import (
     add_rows,

@@ -36,7 +36,7 @@ from graphbp_numba.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.kernels import GRADIENT, VALUE, VJP
 from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
 from graphbp_numba.layer_tangents import tangent_spare_rows
-from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table
+from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table, prepare_pair
 from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
 
 __all__ = [
@@ -210,6 +210,7 @@ class LayerPath:
                 line[BEND] = activation_functions(activation, self.dtype.name).address("d2f")
         for line, head in zip(self._alive[0], self._heads, strict=True):
             line[HEAD_D2F] = activation_functions(head.activation, self.dtype.name).address("d2f")
+            prepare_pair(line, head, self.dtype.name)
 
     def _leaf(self, segment: Segment) -> bool:
         """Rows that feed nothing: their δ is the heads' alone, also where h' is no number."""

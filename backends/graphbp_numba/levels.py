@@ -22,20 +22,9 @@ import numpy.typing as npt
 
 from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, source_digest, watch
-from graphbp_numba.kernels import (
-    SPARE_ROWS,
-    VALUE,
-    VJP,
-    aligned,
-    forward_runs,
-    head_deltas,
-    head_values,
-    load_tile,
-    run_slopes,
-    softmax_rows,
-    tile_weights,
-)
+from graphbp_numba.kernels import SPARE_ROWS, VALUE, VJP, aligned, forward_runs, load_tile, run_slopes, tile_weights
 from graphbp_numba.plan import (
     ELEMENTWISE,
     HAS_OUTPUT,
