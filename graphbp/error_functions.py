@@ -7,7 +7,9 @@ three elementwise functions.  A row also names its *canonical* activation, the o
 
 and then gives E as a function of a, which is stable where ln y is not (y rounded to 0 or 1).
 
-How an error and the output activations meet is the business of `graphbp.heads`.
+That difference, 1 − y and y (1 − y) cannot be formed from a y that was rounded to 1.  So a row also holds, for the activations with
+which it is used, its `pairs`: E, ∂E/∂a and ∂²E/∂a² as functions of a, which lose nothing however far a unit is saturated.  Every
+backend follows these rows.  How errors and output activations meet is the business of `graphbp.heads`.
 
 >>> import numpy as np
 >>> row = get_error_function("sum_of_squares")
@@ -19,21 +21,35 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.activations import get_activation, plain_values
+from graphbp.activations import plain_values
 from graphbp.exceptions import RegistryError, unknown_name
 
-__all__ = ["ErrorFunction", "Pairwise", "error_table", "get_error_function", "register_error_function"]
+__all__ = ["ErrorFunction", "Pair", "Pairwise", "error_table", "get_error_function", "register_error_function"]
 
 Array = npt.NDArray[Any]
 Pairwise = Callable[[Array, Array], Array]
 Targets = Literal["real", "probability", "distribution", "nonnegative"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An error at units of one elementwise activation h, as functions of a and t that do not cancel where h saturates.
+
+    value, delta, hessian : e(h(a), t) and its first two derivatives by a.
+    outer : the positive part of the second, e''(y) h'(a)²; the same function at a canonical pair.
+    """
+
+    value: Pairwise
+    delta: Pairwise
+    hessian: Pairwise
+    outer: Pairwise
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class ErrorFunction:
     canonical : the activation h with ∂e/∂a = y − t, or None.
     value_at_a : for the canonical activation, e as a function of a and t without forming y (for softmax: summed over axis 0).
     domain : the interval, ends included, of the y that e is made for; an output whose activation leaves it is refused (`graphbp.links`).
+    pairs : by the name of an activation, what holds at units of it; units of another go through the chain rule.
     targets : what T may hold: any real, probabilities in [0, 1], a distribution over each softmax group, or numbers ≥ 0.
     classes : T may also be integer class labels.
     """
@@ -56,6 +73,7 @@ class ErrorFunction:
     d2y: Pairwise
     canonical: str | None = None
     value_at_a: Pairwise | None = None
+    pairs: Mapping[str, Pair] = field(default_factory=dict, hash=False, compare=False)
     formula: str = ""
     targets: Targets = "real"
     classes: bool = False
@@ -72,6 +90,11 @@ def _xlogy(t: Array, y: Array) -> Array:
     return np.where(t == 0, 0, t * np.log(np.where(t == 0, 1, y)))
 
 
+def _log1m(t: Array, y: Array) -> Array:
+    """ln(1 − y), and 0 where t = 1 whatever y is."""
+    return np.log1p(-np.where(t == 1, 0, y))
+
+
 def _ratio(t: Array, y: Array) -> Array:
     """t / y, and 0 where t = 0 whatever y is."""
     return np.where(t == 0, 0, t / np.where(t == 0, 1, y))
@@ -82,14 +105,140 @@ def _ratio2(t: Array, y: Array) -> Array:
     return np.where(t == 0, 0, t / (safe * safe))
 
 
+def _magnitude(a: Array) -> Array:
+    """|a|, continued analytically from either side."""
+    return np.where(np.real(a) > 0, a, -a)
+
+
+def _sigmoid_tail(a: Array) -> Array:
+    """σ(−|a|): what y is away from its nearer limit, 0 or 1."""
+    e = np.exp(-_magnitude(a))
+    return np.asarray(e / (1 + e))
+
+
+def _dsigmoid(a: Array) -> Array:
+    e = np.exp(-_magnitude(a))
+    return np.asarray(e / ((1 + e) * (1 + e)))
+
+
+def _sigmoid_less(a: Array, t: Array) -> Array:
+    """σ(a) − t."""
+    return np.where(np.real(a) > 0, (1 - t) - _sigmoid_tail(a), _sigmoid_tail(a) - t)
+
+
+def _sigmoid_bend(a: Array) -> Array:
+    """(1 − 2 y), of y = σ(a)."""
+    return np.where(np.real(a) > 0, 2 * _sigmoid_tail(a) - 1, 1 - 2 * _sigmoid_tail(a))
+
+
+def _entropy_at_a(a: Array, t: Array) -> Array:
+    """−t ln σ(a) − (1 − t) ln σ(−a), two terms of one sign."""
+    return np.asarray(np.log1p(np.exp(-_magnitude(a))) + np.where(np.real(a) > 0, 1 - t, t) * _magnitude(a))
+
+
+def _tanh_tail(a: Array) -> Array:
+    """1 − tanh|a|."""
+    e = np.exp(-2 * _magnitude(a))
+    return np.asarray(2 * e / (1 + e))
+
+
+def _dtanh(a: Array) -> Array:
+    e = np.exp(-2 * _magnitude(a))
+    return np.asarray(4 * e / ((1 + e) * (1 + e)))
+
+
+def _tanh_less(a: Array, t: Array) -> Array:
+    """tanh(a) − t."""
+    far = np.where(np.real(a) > 0, (1 - t) - _tanh_tail(a), _tanh_tail(a) - (1 + t))
+    return np.where(np.abs(np.real(a)) > 0.5, far, np.tanh(a) - t)
+
+
+def _exp_less(a: Array, t: Array) -> Array:
+    """exp(a) − t."""
+    return np.where(np.abs(np.real(a)) < 0.5, np.expm1(np.where(np.abs(np.real(a)) < 0.5, a, 0)) - (t - 1), np.exp(a) - t)
+
+
+def _exp(a: Array, t: Array) -> Array:
+    return np.exp(a) + 0 * t
+
+
 def _softplus(a: Array) -> Array:
-    return get_activation("softplus").f(a)
+    return np.asarray(np.where(np.real(a) > 0, a, 0) + np.log1p(np.exp(-_magnitude(a))))
 
 
-def _log_sum_exp(a: Array) -> Array:
-    top = np.max(np.real(a), axis=0, keepdims=True)
-    return np.asarray((top + np.log(np.exp(a - top).sum(axis=0, keepdims=True)))[0])
+def _log_softplus(a: Array) -> Array:
+    """ln softplus(a), which is a − exp(a)/2 + … where softplus(a) is next to 0."""
+    small = np.real(a) < -40
+    return np.where(small, a, np.log(_softplus(np.where(small, 0, a))))
 
+
+def _softplus_rate(a: Array) -> Array:
+    """h'/h, h = softplus: 1 for a → −∞."""
+    small = np.real(a) < -40
+    safe = np.where(small, 0, a)
+    e = np.exp(-_magnitude(safe))
+    return np.where(small, 1, np.where(np.real(safe) > 0, 1, e) / (1 + e) / _softplus(safe))
+
+
+def _log1p_less(u: Array) -> Array:
+    """ln(1 + u) − u for 0 ≤ u ≤ 1: −s u + 2 s³ (1/3 + s²/5 + ...), s = u/(2 + u)."""
+    s = u / (2 + u)
+    q = s * s
+    series = 1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * (1 / 15 + q * (1 / 17)))))))
+    more = 1 / 19 + q * (1 / 21 + q * (1 / 23 + q * (1 / 25 + q * (1 / 27 + q * (1 / 29 + q * (1 / 31 + q / 33))))))
+    q8 = (q * q * q * q) * (q * q * q * q)
+    return np.asarray(2 * s * q * (series + q8 * more) - s * u)
+
+
+def _log_softplus_bend(a: Array) -> Array:
+    """(ln h)'' = (h h'' − h'²) / h², h = softplus; with u = exp(a) it is u (h − u) / ((1 + u) h)² ≈ −u/2 for a → −∞."""
+    left, small = np.real(a) < 0, np.real(a) < -40
+    u = np.exp(np.where(left, a, 0))
+    h = np.where(small, 1, _softplus(np.where(small, 0, a)))
+    below = u * _log1p_less(u) / ((1 + u) * (1 + u) * h * h)
+    e = np.exp(-np.where(left, 0, a))
+    above = (e * h - 1) / ((1 + e) * (1 + e) * h * h)
+    return np.where(small, -0.5 * np.exp(np.where(small, a, 0)), np.where(left, below, above))
+
+
+def _sigmoid(a: Array) -> Array:
+    e = np.exp(-_magnitude(a))
+    return np.asarray(np.where(np.real(a) > 0, 1, e) / (1 + e))
+
+
+def _cross_entropy_at_a(a: Array, t: Array) -> Array:
+    """Σ_k t_k (ln Σ_c exp(a_c) − a_k), its terms of one sign: ln Σ = a_w + ln(1 + the others'), a_w the largest."""
+    first = np.argmax(np.real(a), axis=0)[None]
+    top = np.take_along_axis(a, first, axis=0)
+    e = np.exp(a - top)
+    np.put_along_axis(e, first, 0, axis=0)
+    return np.asarray((t * ((top - a) + np.log1p(e.sum(axis=0)))).sum(axis=0))
+
+
+_SQUARES = {
+    "sigmoid": Pair(
+        value=lambda a, t: 0.5 * _sigmoid_less(a, t) ** 2,
+        delta=lambda a, t: _sigmoid_less(a, t) * _dsigmoid(a),
+        hessian=lambda a, t: _dsigmoid(a) * (_dsigmoid(a) + _sigmoid_less(a, t) * _sigmoid_bend(a)),
+        outer=lambda a, t: _dsigmoid(a) * _dsigmoid(a) + 0 * t,
+    ),
+    "tanh": Pair(
+        value=lambda a, t: 0.5 * _tanh_less(a, t) ** 2,
+        delta=lambda a, t: _tanh_less(a, t) * _dtanh(a),
+        hessian=lambda a, t: _dtanh(a) * (_dtanh(a) - 2 * np.tanh(a) * _tanh_less(a, t)),
+        outer=lambda a, t: _dtanh(a) * _dtanh(a) + 0 * t,
+    ),
+}
+_LOGISTIC = Pair(_entropy_at_a, _sigmoid_less, lambda a, t: _dsigmoid(a) + 0 * t, lambda a, t: _dsigmoid(a) + 0 * t)
+_COUNTS = {
+    "exp": Pair(lambda a, t: np.exp(a) - t * a, _exp_less, _exp, _exp),
+    "softplus": Pair(
+        value=lambda a, t: _softplus(a) - t * _log_softplus(a),
+        delta=lambda a, t: _sigmoid(a) - t * _softplus_rate(a),
+        hessian=lambda a, t: _dsigmoid(a) - t * _log_softplus_bend(a),
+        outer=lambda a, t: t * _softplus_rate(a) ** 2,
+    ),
+}
 
 _ROWS = [
     ErrorFunction(
@@ -99,16 +248,18 @@ _ROWS = [
         d2y=lambda y, t: 1 + 0 * (y - t),
         canonical="identity",
         value_at_a=lambda a, t: 0.5 * (a - t) ** 2,
+        pairs=_SQUARES,
         formula="½ Σ_k (y_k − t_k)²",
         builtin=True,
     ),
     ErrorFunction(
         "binary_cross_entropy",
-        value=lambda y, t: -_xlogy(t, y) - _xlogy(1 - t, 1 - y),
+        value=lambda y, t: -_xlogy(t, y) - (1 - t) * _log1m(t, y),
         dy=lambda y, t: _ratio(1 - t, 1 - y) - _ratio(t, y),
         d2y=lambda y, t: _ratio2(t, y) + _ratio2(1 - t, 1 - y),
         canonical="sigmoid",
-        value_at_a=lambda a, t: _softplus(a) - t * a,
+        value_at_a=_LOGISTIC.value,
+        pairs={"sigmoid": _LOGISTIC},
         formula="−Σ_k [t_k ln y_k + (1 − t_k) ln(1 − y_k)]",
         targets="probability",
         builtin=True,
@@ -120,7 +271,7 @@ _ROWS = [
         dy=lambda y, t: -_ratio(t, y),
         d2y=lambda y, t: _ratio2(t, y),
         canonical="softmax",
-        value_at_a=lambda a, t: _log_sum_exp(a) * t.sum(axis=0) - (t * a).sum(axis=0),
+        value_at_a=_cross_entropy_at_a,
         formula="−Σ_k t_k ln y_k",
         targets="distribution",
         classes=True,
@@ -133,7 +284,8 @@ _ROWS = [
         dy=lambda y, t: 1 - _ratio(t, y),
         d2y=lambda y, t: _ratio2(t, y),
         canonical="exp",
-        value_at_a=lambda a, t: np.exp(a) - t * a,
+        value_at_a=_COUNTS["exp"].value,
+        pairs=_COUNTS,
         formula="Σ_k y_k − t_k ln y_k   (ln t_k! left out)",
         targets="nonnegative",
         builtin=True,

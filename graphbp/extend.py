@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
 from graphbp.config import option
-from graphbp.error_functions import ErrorFunction, error_table, get_error_function, register_error_function
+from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, register_error_function
 from graphbp.exceptions import (
     BackendError,
     BackendNotAvailableError,
@@ -84,6 +84,7 @@ __all__ = [
     "OutputCurvature",
     "OutputRows",
     "OwnAssembly",
+    "Pair",
     "ParameterMap",
     "SampleTile",
     "Schedule",

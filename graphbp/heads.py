@@ -11,6 +11,10 @@ softmax         softmax under any error:                 δ = P e'             R
 with P = ∂y/∂a = diag(y) − y yᵀ, which is also R and Λ of the canonical softmax head.  R = ∂²E/∂a∂a is what the exact Hessian
 needs; Λ is the positive part that the outer-product (Gauss–Newton) Hessian keeps: split at a for a canonical pair, at y otherwise.
 
+None of this may cancel where a unit saturates.  Elementwise heads take the row's `pairs` where there is one.  Of a softmax at most one
+y is above ½, the *winner*: its 1 − y is the sum of the others, and P v, which does not change when all of v are moved by a constant, is
+formed from the differences to the winner's.
+
 Arrays here are (units, N), outputs in the order of `Schedule.output_rows`; matrices are (k, k, N).
 """
 
@@ -23,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.error_functions import ErrorFunction
+from graphbp.error_functions import ErrorFunction, Pair
 
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
@@ -51,42 +55,61 @@ class Head:
         """True for softmax, whose R and Λ are full matrices."""
         return not self.activation.elementwise
 
+    @property
+    def pair(self) -> Pair | None:
+        """The error at units of this activation, as functions of a."""
+        return self.error.pairs.get(self.activation.name) if self.activation.builtin else None
+
+    def _slope(self, y: Array, t: Array) -> Array:
+        """∂e/∂y."""
+        return _less(y, t) if self.coupled and self.error.canonical == "identity" else self.error.dy(y, t)
+
     def value(self, a: Array, y: Array, t: Array) -> Array:
         """E_n of this head, (N,)."""
+        if self.pair is not None:
+            return np.asarray(self.pair.value(a, t).sum(axis=0))
         if self.canonical and self.error.value_at_a is not None:
             each = self.error.value_at_a(a, t)
             return np.asarray(each if self.coupled else each.sum(axis=0))
+        if self.coupled and self.error.canonical == "identity":
+            return np.asarray((0.5 * _less(y, t) ** 2).sum(axis=0))
         return np.asarray(self.error.value(y, t).sum(axis=0))
 
     def delta(self, a: Array, y: Array, t: Array) -> Array:
         """δ = ∂E_n/∂a, (k, N)."""
+        if self.pair is not None:
+            return self.pair.delta(a, t)
         if self.canonical:
-            return y - t
-        return self.pullback(a, y, self.error.dy(y, t))
+            return _less(y, t) if self.coupled else y - t
+        return self.pullback(a, y, self._slope(y, t))
 
     def pullback(self, a: Array, y: Array, v: Array) -> Array:
         """(∂y/∂a)ᵀ v, (k, N)."""
         if self.coupled:
-            return np.asarray(y * (v - (v * y).sum(axis=0)))
+            return _project(y, v)
         return np.asarray(self.activation.df(a) * v)
 
     pushforward = pullback  # ∂y/∂a is symmetric: diag(h') or diag(y) − y yᵀ
 
     def output_hessian(self, a: Array, y: Array, t: Array) -> Array:
         """R = ∂²E_n/∂a∂a: (k, N), a diagonal, or (k, k, N) for softmax."""
+        if self.pair is not None:
+            return self.pair.hessian(a, t)
         if self.canonical:
             return self._softmax_matrix(y) if self.coupled else self.activation.df(a)
-        e1, e2 = self.error.dy(y, t), self.error.d2y(y, t)
+        e1, e2 = self._slope(y, t), self.error.d2y(y, t)
         if not self.coupled:
             return np.asarray(e2 * self.activation.df(a) ** 2 + e1 * self.activation.d2f(a))
         p = self._softmax_matrix(y)
         gn = np.einsum("ikn,kn,kjn->ijn", p, e2, p)
         # Σ_c e'_c ∂²y_c/∂a_i∂a_j, with ∂y_c/∂a_i = y_c (1[c=i] − y_i)
-        u = y * (e1 - (e1 * y).sum(axis=0))
+        u = _project(y, e1)
         return np.asarray(gn + _diagonal(u) - u[:, None] * y[None] - y[:, None] * u[None])
 
     def gauss_newton(self, a: Array, y: Array, t: Array) -> Array:
         """Λ: (k, N), a diagonal, or (k, k, N) for softmax."""
+        if self.pair is not None:
+            return self.pair.outer(a, t)
         if self.canonical:
             return self.output_hessian(a, y, t)
         e2 = self.error.d2y(y, t)
@@ -97,7 +120,24 @@ class Head:
 
     @staticmethod
     def _softmax_matrix(y: Array) -> Array:
-        return np.asarray(_diagonal(y) - y[:, None] * y[None])
+        p = -y[:, None] * y[None]
+        index = np.arange(len(y))
+        p[index, index] = y * -_less(y, np.ones_like(y))
+        return np.asarray(p)
+
+
+def _less(y: Array, t: Array) -> Array:
+    """y − t over a softmax: for a y above ½ it is (1 − t) − Σ of the others."""
+    wins = np.real(y) > 0.5
+    others = np.where(wins, 0, y).sum(axis=0)
+    return np.where(wins, (1 - t) - others, y - t)
+
+
+def _project(y: Array, v: Array) -> Array:
+    """P v = y (d − Σ_c y_c d_c) over a softmax, d = v − v of the largest y."""
+    winner = np.argmax(np.real(y), axis=0)[None]
+    d = v - np.take_along_axis(v, winner, axis=0)
+    return np.asarray(y * (d - (y * d).sum(axis=0)))
 
 
 def _diagonal(v: Array) -> Array:

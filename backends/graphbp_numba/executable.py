@@ -103,9 +103,14 @@ class NumbaExecutable:
         """Vectors a row of a tile: few for few samples, and for so many rows that a wide tile would leave the cache."""
         if n_samples <= self.width:
             return 1
-        if n_samples <= 2 * self.width or self.rows * VECTOR_BYTES * 4 > TILE_BYTES:
+        if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > TILE_BYTES:
             return 2
         return 4
+
+    @cached_property
+    def _near_rows(self) -> int:
+        """Rows of a tile's buffer that are read again and again."""
+        return self.rows - self.plan.n_slopes
 
     def partitions(self, n_samples: int, n_tiles: int) -> int:
         """Into how many parts the samples are cut, each with its own gradient sums: a matter of N and the network alone."""

@@ -1,8 +1,11 @@
 """z = h(a), h' and h'' for every built-in activation, as vector arithmetic: at most 2 ulp from the exact h.
 
-Each row of `FORMULAS` holds `f`, `df` and `d2f` of the pre-activation, and, where h' is a cheap function of z itself, `dz`: then the
-reverse sweep needs no copy of a.  For float32 those that `is_native` names run in float32 itself, which takes half the vectors; the
-others run in float64 and are rounded once at the end (`graphbp_numba.functions`), which leaves half an ulp.
+Each row of `FORMULAS` holds `f`, `df` and `d2f` of the pre-activation.  The reverse sweep of a gradient has z, and keeps no copy of a
+where `dz` makes h' of it.  Where z comes near a limit of h, h' is small beside what rounding took from z: there, where `far` is true,
+the forward sweep keeps h' itself, from `both`, which has (h, h') for the price of one exponential.
+
+For float32 those that `is_native` names run in float32 itself, which takes half the vectors; the others run in float64 and are rounded
+once at the end (`graphbp_numba.functions`), which leaves half an ulp.
 
 How each stays accurate
 -----------------------
@@ -22,11 +25,15 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from graphbp_numba.lanes import Lanes, declared, fma, polynomial, where
+from graphbp_numba.lanes import Lanes, Mask, declared, fma, polynomial, where
 
 __all__ = ["FORMULAS", "Formula", "is_native", "vector_exp"]
 
 Vector = Callable[[Lanes], Lanes]
+Pair = Callable[[Lanes], tuple[Lanes, Lanes]]
+
+NEAR = 0.9375
+"""How near its limit z may come, as a fraction of it, before h' is kept: of z's half an ulp, h' from z makes eight."""
 
 _LOG2E = 1.4426950408889634
 _TINY = 2.2250738585072014e-308
@@ -75,6 +82,7 @@ _MILLS = (
 class _Real:
     """What exp needs to know about a precision.
 
+    exponent : of the largest numbers; 2^(1 − exponent) is the smallest normal one.
     magic : 1.5 · 2^mantissa: adding it rounds to an integer, whose bits then stand in the low mantissa.
     ln2, ln2_lo : their sum is ln 2.        low, high : where exp has long been 0 or infinite.
     em1 : expm1(r) = r + r² Σ_i em1_i r^i for |r| ≤ ½ ln 2, to a rounding error.
@@ -82,6 +90,7 @@ class _Real:
     """
 
     mantissa: int
+    exponent: int
     magic: float
     magic_bits: int
     one_bits: int
@@ -95,6 +104,7 @@ class _Real:
 
 _DOUBLE = _Real(
     52,
+    1023,
     6755399441055744.0,
     0x4338000000000000,
     0x3FF0000000000000,
@@ -106,7 +116,7 @@ _DOUBLE = _Real(
     1e-290,
 )
 _SINGLE = _Real(
-    23, 12582912.0, 0x4B400000, 0x3F800000, 0.693147182464599609375, -1.904654299957768e-09, -105.0, 89.0, _EM1[:7], 1e-30
+    23, 127, 12582912.0, 0x4B400000, 0x3F800000, 0.693147182464599609375, -1.904654299957768e-09, -105.0, 89.0, _EM1[:7], 1e-30
 )
 _LN2, _LN2_LO, _MAGIC, _MAGIC_BITS = _DOUBLE.ln2, _DOUBLE.ln2_lo, _DOUBLE.magic, _DOUBLE.magic_bits
 
@@ -149,16 +159,18 @@ def _exp_of_sum(high: Lanes, low: Lanes) -> Lanes:
     return _scale(q + 1, k)
 
 
+def _expm1_and_exp(x: Lanes) -> tuple[Lanes, Lanes]:
+    """(exp(x) − 1, exp(x)); the first keeps the sign of x, zeros too."""
+    real = _real(x)
+    k, q = _reduce(x.clamp(real.low, real.high))
+    most, least = real.exponent - 1, 24 - real.exponent
+    s = _power_of_two(where(k > most, most, where(k < least, least, k)))  # beyond, one of the two terms is all there is
+    exp = _scale(q + 1, k)
+    return where(x > 40.0, exp, fma(s, q, s - 1)).copysign(x), exp
+
+
 def _expm1(x: Lanes) -> Lanes:
-    """exp(x) − 1, which keeps the sign of x, zeros too."""
-    bounded = x.clamp(-40.0, 710.0)
-    k, q = _reduce(bounded)
-    low = k.constant(1023)
-    near = where(k > 1022, low - 1, k)  # 2^1024 is no float: one factor of 2 waits
-    s = _power_of_two(near)
-    small = fma(s, q, s - 1)
-    large = _scale(q + 1, k)
-    return where(bounded > 40.0, large, small).copysign(x)
+    return _expm1_and_exp(x)[0]
 
 
 def _log(x: Lanes) -> Lanes:
@@ -251,10 +263,12 @@ def _times(a: Lanes, factor: Lanes) -> Lanes:
 # -- activations ------------------------------------------------------------------------------------------------------------------
 
 
-def _tanh(a: Lanes) -> Lanes:
+def _tanh_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
     # tanh |a| = −m / (2 + m), m = expm1(−2|a|) = (s − 1) + s q; what m and 2 + m lose by rounding is carried along
-    k, q = _reduce(-2 * where(a.abs() > 20.0, 20.0, a.abs()))
-    s = _power_of_two(k)
+    real = _real(a)
+    k, q = _reduce((-2 * a.abs()).clamp(real.low, 0.0))
+    least = 4 - real.exponent
+    s = _power_of_two(where(k < least, least, k))
     head, tail = s - 1, s * q
     m = head + tail
     m_lo = tail - (m - head)
@@ -262,17 +276,23 @@ def _tanh(a: Lanes) -> Lanes:
     d_lo = (m - (d - 2)) + m_lo
     inverse = 1 / d
     z = m * inverse
-    return fma((fma(z, -d, m) + m_lo) - z * d_lo, inverse, z).copysign(a)
+    z = fma((fma(z, -d, m) + m_lo) - z * d_lo, inverse, z).copysign(a)
+    return z, where(k < least, 0.0, fma(s, q, s) * (inverse + inverse) * (inverse + inverse))
 
 
-def _sigmoid(a: Lanes) -> Lanes:
+def _sigmoid_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
     e = vector_exp(-a.abs())
     d = e + 1
     d_lo = e - (d - 1)
     top = where(a < 0, e, where(a.is_nan(), a, 1.0))
     inverse = 1 / d
     q = top * inverse
-    return where(q < _real(a).faint, q, fma(fma(q, -d, top) - q * d_lo, inverse, q))
+    z = where(q < _real(a).faint, q, fma(fma(q, -d, top) - q * d_lo, inverse, q))
+    return z, (e * inverse) * inverse
+
+
+def _sigmoid(a: Lanes) -> Lanes:
+    return _sigmoid_and_slope(a)[0]
 
 
 def _dsigmoid(a: Lanes) -> Lanes:
@@ -356,9 +376,23 @@ def _normal_pdf(a: Lanes) -> Lanes:
     return 0.3989422804014327 * _exp_of_sum(-high, -low)
 
 
-def _softsign(a: Lanes) -> Lanes:
+def _softsign_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
     # 1 + |a| rounds to |a| + 1 ulp at most; for |a| = ∞ the quotient would be NaN
-    return where(a.abs().equals(math.inf), a.constant(1.0).copysign(a), a / (a.abs() + 1))
+    d = a.abs() + 1
+    inverse = 1 / d
+    z = a * inverse
+    z = fma(fma(z, -d, a), inverse, z)  # a / d, but for rare last bits
+    return where(a.abs().equals(math.inf), 1.0, z).copysign(a), inverse * inverse
+
+
+def _elu_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
+    m, e = _expm1_and_exp(_negative(a))
+    return where(a > 0, a, m.copysign(a)), where(a > 0, 1.0, e)
+
+
+def _selu_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
+    m, e = _expm1_and_exp(_negative(a))
+    return where(a > 0, _SCALE * a, (_SCALE_ALPHA * m).copysign(a)), where(a > 0, _SCALE, _SCALE_ALPHA * e)
 
 
 def _sign(a: Lanes) -> Lanes:
@@ -385,24 +419,57 @@ def _negative(a: Lanes) -> Lanes:
     return where(a > 0, 0.0, a)
 
 
+def _cube(a: Lanes) -> Lanes:
+    return a * a * a
+
+
+def _d2softsign(a: Lanes) -> Lanes:
+    return -2 * _sign(a) * _cube(1 / (a.abs() + 1))
+
+
+def _darctan(a: Lanes) -> Lanes:
+    # 1 / (1 + a²), where a² would overflow too
+    size = a.abs()
+    t = where(size > 1.0, 1 / size, size)
+    w = 1 / fma(t, t, 1.0)
+    return where(size > 1.0, t * t * w, w)
+
+
 def _positive_else(one: float, other: Vector) -> Vector:
     return lambda a: where(a > 0, one, other(_negative(a)))
 
 
 @dataclass(frozen=True)
 class Formula:
-    """f, df, d2f of a; dz: h' as a function of z, where that is cheap and as good as h' of a in the sum of a gradient."""
+    """f, df, d2f of a; dz: h' as a function of z, where that is cheap.
+
+    far : where `dz` loses more than a factor of 1 / (1 − NEAR) in precision, and what `both` says must be kept.
+    both : (h, h') of a, for the price of h.
+    """
 
     f: Vector
     df: Vector
     d2f: Vector
     dz: Vector | None = None
+    far: Callable[[Lanes], Mask] | None = None
+    both: Pair | None = None
+
+
+def _paired(both: Pair, dz: Vector, far: Callable[[Lanes], Mask], df: Vector, d2f: Vector) -> Formula:
+    """A row whose f is the first of `both`, to the last bit."""
+    return Formula(lambda a: both(a)[0], df, d2f, dz, far, both)
 
 
 FORMULAS: dict[str, Formula] = {
     "identity": Formula(lambda a: a, lambda a: _zero_like(a) + 1, _zero_like, lambda z: _zero_like(z) + 1),
-    "tanh": Formula(_tanh, _dtanh, lambda a: -2 * _tanh(a) * _dtanh(a), lambda z: (1 - z) * (1 + z)),
-    "sigmoid": Formula(_sigmoid, _dsigmoid, _d2sigmoid, lambda z: z * (1 - z)),
+    "tanh": _paired(
+        _tanh_and_slope,
+        lambda z: (1 - z) * (1 + z),
+        lambda z: z.abs() > NEAR,
+        _dtanh,
+        lambda a: -2 * _tanh_and_slope(a)[0] * _dtanh(a),
+    ),
+    "sigmoid": _paired(_sigmoid_and_slope, lambda z: z * (1 - z), lambda z: z > NEAR, _dsigmoid, _d2sigmoid),
     "relu": Formula(
         lambda a: where(a > 0, a, _zero_like(a)),
         lambda a: where(a > 0, 1.0, _zero_like(a)),
@@ -415,17 +482,19 @@ FORMULAS: dict[str, Formula] = {
         _zero_like,
         lambda z: where(z > 0, 1.0, _zero_like(z) + _LEAK),
     ),
-    "elu": Formula(
-        lambda a: where(a > 0, a, _expm1(_negative(a)).copysign(a)),
+    "elu": _paired(
+        _elu_and_slope,
+        lambda z: where(z > 0, 1.0, z + 1),
+        lambda z: z < -NEAR,
         _positive_else(1.0, vector_exp),
         _positive_else(0.0, vector_exp),
-        lambda z: where(z > 0, 1.0, z + 1),
     ),
-    "selu": Formula(
-        lambda a: where(a > 0, _SCALE * a, (_SCALE_ALPHA * _expm1(_negative(a))).copysign(a)),
+    "selu": _paired(
+        _selu_and_slope,
+        lambda z: where(z > 0, _SCALE, z + _SCALE_ALPHA),
+        lambda z: z < -NEAR * _SCALE_ALPHA,
         _positive_else(_SCALE, lambda a: _SCALE_ALPHA * vector_exp(a)),
         _positive_else(0.0, lambda a: _SCALE_ALPHA * vector_exp(a)),
-        lambda z: where(z > 0, _SCALE, z + _SCALE_ALPHA),
     ),
     "gelu": Formula(
         _gelu,
@@ -434,44 +503,43 @@ FORMULAS: dict[str, Formula] = {
     ),
     "silu": Formula(_silu, _dsilu, lambda a: 2 * _dsigmoid(a) + _times(a, _d2sigmoid(a))),
     "softplus": Formula(_softplus, _sigmoid, _dsigmoid),
-    "softsign": Formula(
-        _softsign,
-        lambda a: 1 / ((a.abs() + 1) * (a.abs() + 1)),
-        lambda a: -2 * _sign(a) / ((a.abs() + 1) * (a.abs() + 1) * (a.abs() + 1)),
+    "softsign": _paired(
+        _softsign_and_slope,
         lambda z: (1 - z.abs()) * (1 - z.abs()),
+        lambda z: z.abs() > NEAR,
+        lambda a: _softsign_and_slope(a)[1],
+        _d2softsign,
     ),
     "exp": Formula(vector_exp, vector_exp, vector_exp, lambda z: z),
-    "expm1": Formula(_expm1, vector_exp, vector_exp, lambda z: z + 1),
-    "log": Formula(_log, lambda a: 1 / a, lambda a: -1 / (a * a)),
+    "expm1": _paired(_expm1_and_exp, lambda z: z + 1, lambda z: z < -NEAR, vector_exp, vector_exp),
+    "log": Formula(_log, lambda a: 1 / a, lambda a: -((1 / a) * (1 / a))),
     "sin": Formula(lambda a: _sine(a, 0), lambda a: _sine(a, 1), lambda a: -_sine(a, 0)),
     "cos": Formula(lambda a: _sine(a, 1), lambda a: -_sine(a, 0), lambda a: -_sine(a, 1)),
-    "arctan": Formula(
-        _arctan,
-        lambda a: 1 / fma(a, a, 1.0),
-        lambda a: _times(-2 * a, 1 / (fma(a, a, 1.0) * fma(a, a, 1.0))),
-    ),
+    "arctan": Formula(_arctan, _darctan, lambda a: -2 * _times(a, _darctan(a)) * _darctan(a)),
     "gaussian": Formula(
         _gaussian,
         lambda a: _times(-2 * a, _gaussian(a)),
         lambda a: _times(fma(4 * a, a, -2.0), _gaussian(a)),
     ),
-    "reciprocal": Formula(lambda a: 1 / a, lambda a: -1 / (a * a), lambda a: 2 / (a * a * a), lambda z: -(z * z)),
+    "reciprocal": Formula(
+        lambda a: 1 / a, lambda a: -((1 / a) * (1 / a)), lambda a: 2 * (1 / a) * (1 / a) * (1 / a), lambda z: -(z * z)
+    ),
     "square": Formula(lambda a: a * a, lambda a: 2 * a, lambda a: _zero_like(a) + 2),
-    "sqrt": Formula(lambda a: a.sqrt(), lambda a: 0.5 / a.sqrt(), lambda a: -0.25 / (a * a.sqrt()), lambda z: 0.5 / z),
+    "sqrt": Formula(lambda a: a.sqrt(), lambda a: 0.5 / a.sqrt(), lambda a: -0.25 * _cube(1 / a.sqrt()), lambda z: 0.5 / z),
     "rsqrt": Formula(
         lambda a: 1 / a.sqrt(),
-        lambda a: -0.5 / (a * a.sqrt()),
-        lambda a: 0.75 / (a * a * a.sqrt()),
-        lambda z: -0.5 * (z * z * z),
+        lambda a: -0.5 * _cube(1 / a.sqrt()),
+        lambda a: 0.75 * _cube(1 / a.sqrt()) / a,
+        lambda z: -0.5 * _cube(z),
     ),
     "abs": Formula(lambda a: a.abs(), _sign, _zero_like),
     "step": Formula(lambda a: where(a > 0, 1.0, _zero_like(a)), _zero_like, _zero_like),
 }
 
 _EXACT = frozenset({"identity", "relu", "leaky_relu", "abs", "step", "square", "reciprocal", "sqrt"})
-_NATIVE = frozenset({("tanh", "f"), ("sigmoid", "f"), ("exp", "f"), ("exp", "df"), ("exp", "d2f")})
+_NATIVE = frozenset({"tanh", "sigmoid", "softsign", "elu", "selu", "expm1"})
 
 
 def is_native(name: str, kind: str) -> bool:
     """Whether a formula runs in float32 itself: exact or one rounding, a few roundings of z, or made for both precisions."""
-    return kind == "dz" or name in _EXACT or (name, kind) in _NATIVE
+    return kind == "dz" or name in _EXACT or name == "exp" or (name in _NATIVE and kind in ("f", "both"))

@@ -20,12 +20,12 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
-from graphbp.extend import Activation, ErrorFunction, NotSupportedError
+from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
 from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
-from graphbp_numba.lanes import INT64, load, store, vector_type
+from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
 
-__all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses"]
+__all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
 VECTOR_BYTES = 64
 """One vector: 8 float64 or 16 float32.  Where the machine has narrower registers, LLVM splits it."""
@@ -40,33 +40,163 @@ def _map_formula(context: Any, name: Any, kind: Any, dtype: Any, source: Any, ta
     """target[:count] = formula(source[:count]); count is a multiple of the lanes in a vector."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        formula = getattr(FORMULAS[name.literal_value], kind.literal_value)
-        real = dtype.literal_value
-        vector = vector_type(real, VECTOR_BYTES // _ITEM[real])
+        vectors = _Vectors(builder, name.literal_value, kind.literal_value, dtype.literal_value)
         source, target, count = arguments[3:]
-        entry, head, body, end = (
-            builder.basic_block,
-            builder.append_basic_block("head"),
-            builder.append_basic_block("body"),
-            builder.append_basic_block("end"),
-        )
-        stop = builder.mul(count, ir.Constant(INT64, _ITEM[real]))
-        builder.branch(head)
-        builder.position_at_end(head)
-        offset = builder.phi(INT64)
-        offset.add_incoming(ir.Constant(INT64, 0), entry)
-        builder.cbranch(builder.icmp_signed("<", offset, stop), body, end)
-        builder.position_at_end(body)
-        a = load(builder, builder.add(source, offset), vector)
-        native = real == "float64" or is_native(name.literal_value, kind.literal_value)
-        z = formula(a) if native else formula(a.widen()).narrow()
-        store(builder, z, builder.add(target, offset))
-        offset.add_incoming(builder.add(offset, ir.Constant(INT64, VECTOR_BYTES)), builder.basic_block)
-        builder.branch(head)
-        builder.position_at_end(end)
-        return ir.Constant(INT64, 0)
+        formula = getattr(vectors.formula, kind.literal_value)
+
+        def body(offset: Any, _: None) -> None:
+            store(builder, vectors.narrow(formula(vectors.load_wide(source, offset))), builder.add(target, offset))
+
+        vectors.loop(_LONG(0), vectors.size(count), body)
+        return _LONG(0)
 
     return types.intp(name, kind, dtype, source, target, count), generate
+
+
+@literal_instruction
+def _map_keeping(context: Any, name: Any, dtype: Any, source: Any, target: Any, kept: Any, count: Any) -> Any:
+    """target = h(source), and kept = h' of the blocks some number of which is near a limit of h."""
+
+    def generate(ctx: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        vectors = _Vectors(builder, name.literal_value, "both", dtype.literal_value)
+        source, target, kept, count = arguments[2:]
+        place = cgutils.alloca_once(builder, ir.IntType(8), size=BLOCK_BYTES + VECTOR_BYTES)  # type: ignore[no-untyped-call]
+        room = builder.and_(builder.add(builder.ptrtoint(place, INT64), _LONG(VECTOR_BYTES - 1)), _LONG(-VECTOR_BYTES))
+
+        def block(start: Any, stop: Any) -> None:
+            def body(offset: Any, far: Any) -> Any:
+                z, slope = vectors.both(vectors.load_wide(source, offset))
+                store(builder, z, builder.add(target, offset))
+                store(builder, slope, builder.add(room, builder.sub(offset, start)))
+                return builder.or_(far, vectors.far(z))
+
+            def copy(offset: Any, _: None) -> None:
+                store(builder, vectors.load(room, builder.sub(offset, start)), builder.add(kept, offset))
+
+            with builder.if_then(vectors.any(vectors.loop(start, stop, body, vectors.nowhere)), likely=False):
+                vectors.loop(start, stop, copy)
+
+        vectors.blocks(count, block)
+        return _LONG(0)
+
+    return types.intp(name, dtype, source, target, kept, count), generate
+
+
+@literal_instruction
+def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, target: Any, count: Any) -> Any:
+    """target = h' of z = source: what `_map_keeping` kept, and made of z in the other blocks."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        vectors = _Vectors(builder, name.literal_value, "dz", dtype.literal_value)
+        source, kept, target, count = arguments[2:]
+
+        def block(start: Any, stop: Any) -> None:
+            def look(offset: Any, far: Any) -> Any:
+                return builder.or_(far, vectors.far(vectors.load(source, offset)))
+
+            def copy(offset: Any, _: None) -> None:
+                store(builder, vectors.load(kept, offset), builder.add(target, offset))
+
+            def make(offset: Any, _: None) -> None:
+                store(builder, vectors.slope_of(vectors.load(source, offset)), builder.add(target, offset))
+
+            with builder.if_else(vectors.any(vectors.loop(start, stop, look, vectors.nowhere))) as (near, otherwise):
+                with near:
+                    vectors.loop(start, stop, copy)
+                with otherwise:
+                    vectors.loop(start, stop, make)
+
+        vectors.blocks(count, block)
+        return _LONG(0)
+
+    return types.intp(name, dtype, source, kept, target, count), generate
+
+
+BLOCK_BYTES = 16 * VECTOR_BYTES
+"""Numbers whose h' is kept together, or not: a run's four rows of four vectors.  Fewer would have the processor guess more often."""
+
+
+def _LONG(value: int) -> Any:  # noqa: N802  # a constant of a type
+    return ir.Constant(INT64, value)
+
+
+class _Vectors:
+    """Loops over the vectors of arrays, while a formula's function is written."""
+
+    def __init__(self, builder: Any, name: str, kind: str, dtype: str) -> None:
+        self.b, self.formula, self.item = builder, FORMULAS[name], _ITEM[dtype]
+        self.native = dtype == "float64" or is_native(name, kind)
+        self.vector = vector_type(dtype, VECTOR_BYTES // self.item)
+        self.nowhere = ir.Constant(ir.VectorType(ir.IntType(1), self.vector.count), [0] * self.vector.count)
+
+    def size(self, count: Any) -> Any:
+        """Bytes of so many numbers."""
+        return self.b.mul(count, _LONG(self.item))
+
+    def load(self, array: Any, offset: Any) -> Lanes:
+        """A vector as it stands."""
+        return load(self.b, self.b.add(array, offset), self.vector)
+
+    def load_wide(self, array: Any, offset: Any) -> Lanes:
+        """A vector in the precision that the formula runs in."""
+        value = self.load(array, offset)
+        return value if self.native else value.widen()
+
+    def narrow(self, value: Lanes) -> Lanes:
+        """A vector from the precision that the formula runs in."""
+        return value if self.native else value.narrow()
+
+    def both(self, a: Lanes) -> tuple[Lanes, Lanes]:
+        """(h, h') of a, as they are stored."""
+        assert self.formula.both is not None
+        z, slope = self.formula.both(a)
+        return self.narrow(z), self.narrow(slope)
+
+    def slope_of(self, z: Lanes) -> Lanes:
+        """h' of z."""
+        assert self.formula.dz is not None
+        return self.formula.dz(z)
+
+    def far(self, z: Lanes) -> Any:
+        """Where h' of z would not do."""
+        assert self.formula.far is not None
+        return self.formula.far(z).v
+
+    def any(self, mask: Any) -> Any:
+        """Whether a mask is true anywhere."""
+        return Mask(self.b, mask).any()
+
+    def loop(self, start: Any, stop: Any, body: Callable[[Any, Any], Any], carried: Any = None, step: int = VECTOR_BYTES) -> Any:
+        """`for offset in range(start, stop, step): carried = body(offset, carried)`."""
+        b = self.b
+        before = b.basic_block
+        head, inside, after = (b.append_basic_block(label) for label in ("head", "inside", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        offset = b.phi(INT64)
+        offset.add_incoming(start, before)
+        value = None if carried is None else b.phi(carried.type)
+        if value is not None:
+            value.add_incoming(carried, before)
+        b.cbranch(b.icmp_signed("<", offset, stop), inside, after)
+        b.position_at_end(inside)
+        made = body(offset, value)
+        offset.add_incoming(b.add(offset, _LONG(step)), b.basic_block)
+        if value is not None:
+            value.add_incoming(made, b.basic_block)
+        b.branch(head)
+        b.position_at_end(after)
+        return value
+
+    def blocks(self, count: Any, block: Callable[[Any, Any], None]) -> None:
+        """block(start, stop) for the bytes of `count` numbers, the last one perhaps shorter."""
+        b, size = self.b, self.size(count)
+
+        def body(start: Any, _: None) -> None:
+            end = b.add(start, _LONG(BLOCK_BYTES))
+            block(start, b.select(b.icmp_signed("<", end, size), end, size))
+
+        self.loop(_LONG(0), size, body, step=BLOCK_BYTES)
 
 
 @cache
@@ -78,6 +208,28 @@ def _builtin(name: str, kind: str, dtype: str) -> Any:
         len(digest)
 
     return watch(compiled_c(_UNARY)(function))
+
+
+@cache
+def _builtin_keeping(name: str, dtype: str) -> Any:
+    digest = source_digest()
+
+    def function(source: int, target: int, kept: int, count: int) -> None:
+        _map_keeping(name, dtype, source, target, kept, count)
+        len(digest)
+
+    return watch(compiled_c(_BINARY)(function))
+
+
+@cache
+def _builtin_kept(name: str, dtype: str) -> Any:
+    digest = source_digest()
+
+    def function(source: int, kept: int, target: int, count: int) -> None:
+        _map_kept(name, dtype, source, kept, target, count)
+        len(digest)
+
+    return watch(compiled_c(_BINARY)(function))
 
 
 @instruction
@@ -203,6 +355,7 @@ class ActivationFunctions:
     """The C functions of one activation, each compiled when first asked for.
 
     from_z : h' is had from z, by `dz`; else the sweep keeps a copy of a.
+    keeps_slope : not where z is near a limit of h: there the sweep keeps h'.
     """
 
     def __init__(self, activation: Activation, dtype: str) -> None:
@@ -217,6 +370,16 @@ class ActivationFunctions:
     def from_z(self) -> bool:
         """Whether the reverse sweep may compute h' from z."""
         return self.formula is not None and self.formula.dz is not None
+
+    @property
+    def keeps_slope(self) -> bool:
+        """Whether the forward sweep keeps h' where z is near a limit."""
+        return self.formula is not None and self.formula.far is not None
+
+    def keeping(self) -> tuple[int, int]:
+        """The addresses of the C functions (a, z, kept, count) that makes z and keeps h', and (z, kept, h', count) that makes h'."""
+        name = self.activation.name
+        return int(_builtin_keeping(name, self.dtype).address), int(_builtin_kept(name, self.dtype).address)
 
     def address(self, kind: str) -> int:
         """The address of "f", "df", "d2f" or "dz"; 0 for softmax, which acts at the heads."""
@@ -245,3 +408,9 @@ def error_function_addresses(error: ErrorFunction, dtype: str) -> tuple[int, int
         _from_table(getattr(error, kind), dtype, 2, f"error function {error.name!r} ({kind})") for kind in ("value", "dy", "d2y")
     )
     return value, dy, d2y
+
+
+def pair_addresses(head: Head, dtype: str, *kinds: str) -> list[int]:
+    """Addresses of functions of a head's pair as C functions of (a, t)."""
+    what = f"error function {head.error.name!r} at {head.activation.name}"
+    return [_from_table(getattr(head.pair, kind), dtype, 2, f"{what} ({kind})") for kind in kinds]

@@ -8,17 +8,17 @@ by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and 
 
 The last tile is filled up with copies of the last sample, whose weight is 0.
 
-Layout of a tile's buffer, in rows: z and δ | a of the rows that keep it | β of one run | heads' δ | targets | scratch.
+Layout of a tile's buffer, in rows: z and δ | a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
 from graphbp_numba.plan import (
     BIAS_PARAM,
@@ -29,33 +29,22 @@ from graphbp_numba.plan import (
     BUNDLE_SRC,
     BUNDLE_STOP,
     BUNDLED,
-    CANONICAL,
-    COUPLED,
     ELEMENTWISE,
-    ERROR_CODE,
-    ERROR_DY,
-    ERROR_VALUE,
-    FIRST,
+    F_KEEP,
     FROM_Z,
     FROZEN,
     GRAD_POS,
     GRAD_PTR,
     HAS_OUTPUT,
-    HEAD_DF,
-    HEAD_FIELDS,
-    HEAD_KIND,
-    HEAD_POS,
-    HEADS,
     IN_PARAM,
     IN_PTR,
     IN_SRC,
     KEEP,
+    KEEP_SLOPE,
     KIND,
-    LAST,
     LEAF,
     N_BUNDLES,
     N_EDGES,
-    N_HEADS,
     N_INPUTS,
     N_KEEP,
     N_OUTPUTS,
@@ -63,7 +52,6 @@ from graphbp_numba.plan import (
     N_RUNS,
     ORDER,
     OUT_DST,
-    OUT_KEEP,
     OUT_PARAM,
     OUT_POS,
     OUT_PTR,
@@ -125,7 +113,8 @@ def forward_runs(
 ) -> None:
     """a = Σ w z + b and z = h(a), for the runs first..stop.
 
-    With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it.
+    With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it;
+    then h'(a) too, where z is near a limit.
     """
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
@@ -146,8 +135,21 @@ def forward_runs(
                 gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
         if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
             copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
-        if runs[r, F] != 0:
-            call_unary(runs[r, F], z + start * row, z + start * row, (end - start) * lanes)
+        here = z + start * row
+        if reverse and runs[r, KEEP_SLOPE] >= 0:
+            call_binary(runs[r, F_KEEP], here, here, keep + runs[r, KEEP_SLOPE] * row, (end - start) * lanes)
+        elif runs[r, F] != 0:
+            call_unary(runs[r, F], here, here, (end - start) * lanes)
+
+
+@kernel
+def run_slopes(tag: Any, run: Any, here: int, keep: int, out: int) -> None:
+    """h' of a run's rows: of their z at `here`, of what was kept, or of both."""
+    row, count = len(tag) * VECTOR_BYTES, (run[STOP] - run[START]) * len(tag) * (VECTOR_BYTES // item_size(tag))
+    if run[KEEP_SLOPE] >= 0:
+        call_binary(run[SLOPE], here, keep + run[KEEP_SLOPE] * row, out, count)
+    else:
+        call_unary(run[SLOPE], here if run[FROM_Z] else keep + run[KEEP] * row, out, count)
 
 
 @kernel
@@ -155,7 +157,6 @@ def reverse_runs(
     tag: Any, table: Any, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int, first: int, stop: int
 ) -> None:
     """δ = h'(a) Σ w δ (+ the head's term), in place of z, for the runs stop − 1, ..., first; and the sums δ_k z_i, δ_j over lanes."""
-    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
@@ -173,8 +174,7 @@ def reverse_runs(
                 out = here if linear else beta
                 gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
             if not linear:
-                source = here if runs[r, FROM_Z] else keep + runs[r, KEEP] * row
-                call_unary(runs[r, SLOPE], source, here, count * lanes)
+                run_slopes(tag, runs[r], here, keep, here)
                 multiply_rows(tag, here, here, beta, count)
         if runs[r, HAS_OUTPUT]:
             for j in range(start, end):
@@ -204,122 +204,6 @@ def load_tile(rows: Any, values: Any, n0: int) -> None:
             n = min(n0 + lane, last)
             for i in range(start, stop):
                 rows[i, lane] = values[n, i]
-
-
-@kernel
-def softmax_rows(table: Any, z: Any, keep: Any) -> None:
-    """y = softmax(a) over each softmax head's rows."""
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    for h in range(table[N_HEADS]):
-        if heads[h, COUPLED]:
-            first, last = heads[h, FIRST], heads[h, LAST]
-            for lane in range(z.shape[1]):
-                top = keep[out_keep[positions[first]], lane]
-                for q in range(first + 1, last):
-                    value = keep[out_keep[positions[q]], lane]
-                    top = value if value > top or value != value else top
-                total = 0 * top
-                for q in range(first, last):
-                    e = math.exp(keep[out_keep[positions[q]], lane] - top)
-                    z[out_row[positions[q]], lane] = e
-                    total += z[out_row[positions[q]], lane]
-                for q in range(first, last):
-                    z[out_row[positions[q]], lane] /= total
-
-
-@kernel
-def value_at_a(code: int, a: Any, t: Any) -> Any:
-    """One unit's error at a canonical head, from a: see `graphbp.error_functions`."""
-    if code == 0:
-        return 0.5 * (a - t) * (a - t)
-    if code == 1:
-        return max(a, 0 * a) + math.log1p(math.exp(-abs(a))) - t * a
-    return math.exp(a) - t * a
-
-
-@kernel
-def head_values(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any) -> float:
-    """Σ over heads and lanes of the weighted errors of one tile."""
-    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    lanes = z.shape[1]
-    total = 0.0
-    for h in range(table[N_HEADS]):
-        first, last = table_heads[h, FIRST], table_heads[h, LAST]
-        at_a = table_heads[h, HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0
-        if at_a and table_heads[h, COUPLED]:
-            for lane in range(lanes):
-                if weights[lane] == 0:
-                    continue
-                top = keep[out_keep[positions[first]], lane]
-                for q in range(first + 1, last):
-                    value = keep[out_keep[positions[q]], lane]
-                    top = value if value > top or value != value else top
-                mass, dot, spread = 0.0, 0.0, 0.0
-                for q in range(first, last):
-                    a = keep[out_keep[positions[q]], lane]
-                    spread += math.exp(a - top)
-                    mass += t[positions[q], lane]
-                    dot += t[positions[q], lane] * a
-                total += weights[lane] * ((top + math.log(spread)) * mass - dot)
-            continue
-        for q in range(first, last):
-            k = positions[q]
-            if not at_a:
-                call_binary(table[ERROR_VALUE], address(z, out_row[k]), address(t, k), address(scratch, 0), lanes)
-            for lane in range(lanes):
-                if weights[lane] == 0:
-                    continue
-                value = value_at_a(table[ERROR_CODE], keep[out_keep[k], lane], t[k, lane]) if at_a else scratch[0, lane]
-                total += weights[lane] * value
-    return total
-
-
-@kernel
-def head_deltas(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any, pull: bool) -> None:
-    """heads[k] = s ∂E/∂a_k; with `pull`, t holds V and heads = (∂y/∂a)ᵀ V."""
-    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    lanes = z.shape[1]
-    for h in range(table[N_HEADS]):
-        first, last = table_heads[h, FIRST], table_heads[h, LAST]
-        if not pull and table_heads[h, HEAD_KIND] == CANONICAL:
-            for q in range(first, last):
-                k = positions[q]
-                for lane in range(lanes):
-                    heads[k, lane] = weights[lane] * (z[out_row[k], lane] - t[k, lane])
-            continue
-        for q in range(first, last):
-            k = positions[q]
-            if pull:
-                heads[k] = t[k]
-            else:
-                call_binary(table[ERROR_DY], address(z, out_row[k]), address(t, k), address(heads, k), lanes)
-            if not table_heads[h, COUPLED]:
-                call_unary(table_heads[h, HEAD_DF], address(keep, out_keep[k]), address(scratch, 0), lanes)
-                for lane in range(lanes):
-                    heads[k, lane] *= weights[lane] * scratch[0, lane]
-        if table_heads[h, COUPLED]:
-            for lane in range(lanes):
-                dot = 0 * heads[0, lane]
-                for q in range(first, last):
-                    dot += heads[positions[q], lane] * z[out_row[positions[q]], lane]
-                for q in range(first, last):
-                    k = positions[q]
-                    heads[k, lane] = weights[lane] * z[out_row[k], lane] * (heads[k, lane] - dot)
-
-
-@kernel
-def address(rows: Any, index: int) -> Any:
-    """Where a row begins."""
-    return rows.ctypes.data + index * rows.shape[1] * rows.itemsize
 
 
 @kernel

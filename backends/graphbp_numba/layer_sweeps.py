@@ -5,7 +5,7 @@ The pieces of a level, a block's two products, h' of a segment and the sparse ed
 A chunk is some tiles of samples.  Its rows are kept, tile by tile, as the sweeps over tiles keep theirs; the difference is that a level's
 dense blocks are matrix products (`graphbp_numba.tile_products`) and that z and δ of the whole batch stay, for the products δ zᵀ:
 
-    Z, D (tiles, rows, lanes)      z and δ                    A (tiles, kept rows, lanes)      a, where h' or an error needs it
+    Z, D (tiles, rows, lanes)      z and δ                    A (tiles, kept rows, lanes)      a where h' or an error needs it, h' where z is near a limit
     S                              for each block the z of its sources, by sample: tiles of sources
     H (tiles, K, lanes)            the heads' δ               C (tiles, rows, lanes)           h''(a) β, for products with a Hessian
 
@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, head_deltas, head_values, load_tile, softmax_rows, tile_weights
+from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, load_tile, tile_weights
 from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
 from graphbp_numba.rows import (
     add_rows,
+    call_binary,
     call_unary,
     copy_rows,
     fill_rows,
@@ -52,8 +54,8 @@ LEVEL_FIELDS = 10
 START, STOP, SOURCE, N_SOURCES, SOURCES, FIRST, STRIDE, IN_PLACE, DOWN, PANEL, SOLE_FROM, FROM_INPUTS = range(12)
 BLOCK_FIELDS = 12
 # columns of segments
-SEGMENT_START, SEGMENT_STOP, F, SLOPE, FROM_Z, KEEP, BEND = range(7)
-SEGMENT_FIELDS = 7
+SEGMENT_START, SEGMENT_STOP, F, SLOPE, FROM_Z, KEEP, BEND, F_KEEP, KEEP_SLOPE = range(9)
+SEGMENT_FIELDS = 9
 # places of the sparse edges' addresses
 IN_PTR, IN_SRC, OUT_PTR, OUT_DST = range(4)
 
@@ -146,7 +148,7 @@ def block_up(
 
 @kernel
 def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample: bool, t0: int, t1: int) -> None:
-    """a and z of tiles t0..t1, and h''(a) in C where it has rows; by_sample: S too."""
+    """a and z of tiles t0..t1, and h''(a) in C where it has rows; by_sample: S and the kept h' too."""
     table, levels, blocks, segments, _, _, edges = net
     theta, slots, _, bias, _, _ = weights
     Z, A, _, S, _, C = rows
@@ -174,7 +176,9 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
                     copy_rows(tag, tile_row(tag, A, t, segment[KEEP]), z, count)
                 if C.shape[1] > 0 and segment[BEND] != 0:
                     call_unary(segment[BEND], z, tile_row(tag, C, t, start), count * lanes)
-                if segment[F] != 0:
+                if by_sample and segment[KEEP_SLOPE] >= 0:
+                    call_binary(segment[F_KEEP], z, z, tile_row(tag, A, t, segment[KEEP_SLOPE]), count * lanes)
+                elif segment[F] != 0:
                     call_unary(segment[F], z, z, count * lanes)
 
 
@@ -230,11 +234,15 @@ def times_slope(tag: Any, segment: Any, Z: Any, A: Any, Q: Any, R: Any, spare: i
     start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
     for t in range(t0, t1):
         q, r = tile_row(tag, Q, t, start), tile_row(tag, R, t, start)
-        values = tile_row(tag, Z, t, start) if segment[FROM_Z] else tile_row(tag, A, t, segment[KEEP])
+        z = tile_row(tag, Z, t, start)
         for j in range(0, count, SLOPE_ROWS):
-            some = min(SLOPE_ROWS, count - j)
-            call_unary(segment[SLOPE], values + j * row, spare, some * lanes)
-            multiply_rows(tag, r + j * row, q + j * row, spare, some)
+            some, at = min(SLOPE_ROWS, count - j), j * row
+            if segment[KEEP_SLOPE] >= 0:
+                call_binary(segment[SLOPE], z + at, tile_row(tag, A, t, segment[KEEP_SLOPE] + j), spare, some * lanes)
+            else:
+                values = z if segment[FROM_Z] else tile_row(tag, A, t, segment[KEEP])
+                call_unary(segment[SLOPE], values + at, spare, some * lanes)
+            multiply_rows(tag, r + at, q + at, spare, some)
 
 
 @kernel

@@ -35,7 +35,7 @@ from graphbp_numba.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.kernels import GRADIENT, VALUE, VJP
 from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
 from graphbp_numba.layer_tangents import tangent_spare_rows
-from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table
+from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table, prepare_pair
 from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
 
@@ -179,19 +179,28 @@ class LayerPath:
         return segments, levels
 
     def _segment(self, segment: Segment) -> tuple[int, ...]:
-        """A line of the table of segments; rows whose a the heads or h' need get a place for it."""
+        """A line of the table of segments; rows whose a the heads or h' need get a place for it, rows whose h' z may lose one for that."""
         s = self.schedule
         functions = activation_functions(s.activations[segment.activation], self.dtype.name)
         linear = not functions.activation.elementwise or (functions.activation.builtin and functions.activation.name == "identity")
         f = 0 if linear else functions.address("f")
-        slope = 0 if linear or self._leaf(segment) else functions.address("dz" if functions.from_z else "df")
+        slope = f_keep = 0
+        if not (linear or self._leaf(segment)):
+            if functions.keeps_slope:
+                f_keep, slope = functions.keeping()
+            else:
+                slope = functions.address("dz" if functions.from_z else "df")
         here = np.flatnonzero((s.output_rows >= segment.start) & (s.output_rows < segment.stop))
-        keep = -1
-        if len(here) or (slope and not functions.from_z):
-            keep = self._n_keep
-            self._n_keep += segment.stop - segment.start
-            self._out_keep[here] = keep + s.output_rows[here] - segment.start
-        return segment.start, segment.stop, f, slope, int(functions.from_z), keep, 0
+        keep = self._place(segment) if len(here) or (slope and not functions.from_z) else -1
+        self._out_keep[here] = keep + s.output_rows[here] - segment.start
+        keep_slope = self._place(segment) if f_keep else -1
+        return segment.start, segment.stop, f, slope, int(functions.from_z), keep, 0, f_keep, keep_slope
+
+    def _place(self, segment: Segment) -> int:
+        """The first of as many rows of A as a segment has."""
+        first = self._n_keep
+        self._n_keep += segment.stop - segment.start
+        return first
 
     def prepare_bends(self) -> None:
         """Have h'' of every activation compiled, and its address in the tables; `NotSupportedError` where that cannot be."""
@@ -201,6 +210,7 @@ class LayerPath:
                 line[BEND] = activation_functions(activation, self.dtype.name).address("d2f")
         for line, head in zip(self._alive[0], self._heads, strict=True):
             line[HEAD_D2F] = activation_functions(head.activation, self.dtype.name).address("d2f")
+            prepare_pair(line, head, self.dtype.name)
 
     def _leaf(self, segment: Segment) -> bool:
         """Rows that feed nothing: their δ is the heads' alone, also where h' is no number."""

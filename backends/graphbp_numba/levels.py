@@ -22,24 +22,12 @@ import numpy.typing as npt
 
 from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, source_digest, watch
-from graphbp_numba.kernels import (
-    SPARE_ROWS,
-    VALUE,
-    VJP,
-    aligned,
-    forward_runs,
-    head_deltas,
-    head_values,
-    load_tile,
-    softmax_rows,
-    tile_weights,
-)
+from graphbp_numba.kernels import SPARE_ROWS, VALUE, VJP, aligned, forward_runs, load_tile, run_slopes, tile_weights
 from graphbp_numba.plan import (
     ELEMENTWISE,
-    FROM_Z,
     HAS_OUTPUT,
-    KEEP,
     KIND,
     LEAF,
     N_INPUTS,
@@ -56,14 +44,12 @@ from graphbp_numba.plan import (
     RUN_FIELDS,
     RUN_ROWS,
     RUNS,
-    SLOPE,
     START,
     STOP,
     SUMS,
 )
 from graphbp_numba.rows import (
     add_rows,
-    call_unary,
     edge_sums,
     fill_rows,
     gather,
@@ -161,7 +147,6 @@ def _make_reverse_part(digest: str) -> Any:
     def reverse_part(tag: Any, table: Any, w: Any, buffer: Any, deltas: Any, first: int, stop: int) -> None:
         """δ = h'(a) Σ w δ (+ the head's term) of the runs stop − 1, ..., first."""
         len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
         z, delta = aligned(buffer), aligned(deltas)
         keep = z + table[N_ROWS] * row
@@ -181,8 +166,7 @@ def _make_reverse_part(digest: str) -> Any:
                     e = order + j
                     gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
                 if runs[r, KIND] == ELEMENTWISE:
-                    source = z + start * row if runs[r, FROM_Z] else keep + runs[r, KEEP] * row
-                    call_unary(runs[r, SLOPE], source, slope, count * lanes)
+                    run_slopes(tag, runs[r], z + start * row, keep, slope)
                     multiply_rows(tag, here, here, slope, count)
             if runs[r, HAS_OUTPUT]:
                 for j in range(start, end):

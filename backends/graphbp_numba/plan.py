@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.bundles import Bundles, find_bundles
-from graphbp_numba.functions import activation_functions, error_function_addresses
+from graphbp_numba.functions import activation_functions, error_function_addresses, pair_addresses
 
-__all__ = ["ROW_COST", "RUN_ROWS", "Plan", "head_table", "make_plan"]
+__all__ = ["ROW_COST", "RUN_ROWS", "Plan", "head_table", "make_plan", "prepare_pair"]
 
 RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
@@ -45,16 +45,35 @@ IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_R
 N_BUNDLES, BUNDLE_PTR, BUNDLE_SRC, BUNDLE_ROWS = range(30, 34)
 TABLE_SIZE = 34
 # columns of runs
-START, STOP, F, SLOPE, KEEP, FROM_Z, LEAF, HAS_OUTPUT, KIND, DF, D2F, ORDER, BUNDLED, BUNDLE_FIRST, BUNDLE_STOP = range(15)
-RUN_FIELDS = 15
+(
+    START,
+    STOP,
+    F,
+    SLOPE,
+    KEEP,
+    FROM_Z,
+    LEAF,
+    HAS_OUTPUT,
+    KIND,
+    DF,
+    D2F,
+    ORDER,
+    BUNDLED,
+    BUNDLE_FIRST,
+    BUNDLE_STOP,
+    F_KEEP,
+    KEEP_SLOPE,
+) = range(17)
+RUN_FIELDS = 17
 ELEMENTWISE, LINEAR, SOFTMAX = range(3)
 # columns of heads
-HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST = range(6)
-HEAD_FIELDS = 6
+HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST, PAIR_VALUE, PAIR_DELTA, PAIR_HESSIAN, PAIR_OUTER = range(10)
+HEAD_FIELDS = 10
 CANONICAL, CHAIN = range(2)
 
-VALUE_AT_A = {"sum_of_squares": 0, "binary_cross_entropy": 1, "cross_entropy": 2, "poisson": 3}
-"""Errors of the core's table whose value at a canonical head is computed from a by the kernel itself."""
+SQUARES, LOGISTIC, CLASSES, COUNTS = range(4)
+VALUE_AT_A = {"sum_of_squares": SQUARES, "binary_cross_entropy": LOGISTIC, "cross_entropy": CLASSES, "poisson": COUNTS}
+"""Errors of the core's table whose value and δ at a canonical head are computed from a by the kernel itself."""
 NO_VALUE_AT_A = -1
 
 
@@ -105,6 +124,12 @@ class Plan:
         return len(self.in_src)
 
     @property
+    def n_slopes(self) -> int:
+        """Rows of the kept area for h', which are touched where z is near a limit, and then once in a sweep."""
+        kept = self.runs[:, KEEP_SLOPE] >= 0
+        return int((self.runs[kept, STOP] - self.runs[kept, START]).sum())
+
+    @property
     def n_bundles(self) -> int:
         """Bundles of rows with the same sources."""
         return int(self.table[N_BUNDLES])
@@ -120,6 +145,7 @@ class Plan:
                     self.runs[here, column] = activation_functions(activation, self.dtype.name).address(kind)
                 for line, head in zip(self.heads, self.output_heads, strict=True):
                     line[head_column] = activation_functions(head.activation, self.dtype.name).address(kind)
+                    prepare_pair(line, head, self.dtype.name)
                 self.prepared.add(kind)
 
     @cached_property
@@ -294,12 +320,14 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
             runs[here, KIND] = LINEAR
         else:
             runs[here, F] = table.address("f")
-            runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
+            if table.keeps_slope:
+                runs[here, F_KEEP], runs[here, SLOPE] = table.keeping()
+            else:
+                runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, FROM_Z] = table.from_z
-    keeps = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
-    lengths = np.where(keeps, runs[:, STOP] - runs[:, START], 0)
-    before = np.cumsum(lengths) - lengths
-    runs[:, KEEP] = np.where(keeps, before, -1)
+    keeps_a = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
+    runs[:, KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, KEEP_SLOPE], n_keep = _places((runs[:, F_KEEP] != 0) & (runs[:, LEAF] == 0), runs, n_a)
     # the first run of a level computes a of all its bundles, the others find it done
     runs[:, BUNDLED] = bundled[start]
     level = s.row_level[start]
@@ -310,7 +338,13 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, STOP] - runs[:, START]
     runs[:, ORDER] = np.cumsum(size[::-1])[::-1] - size
-    return runs, int(lengths.sum())
+    return runs, n_keep
+
+
+def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of the kept area from `first` on, for the runs that `keeps` names (−1 for others), and where they end."""
+    ends = first + np.cumsum(np.where(keeps, runs[:, STOP] - runs[:, START], 0))
+    return np.where(keeps, ends - (runs[:, STOP] - runs[:, START]), -1), int(ends[-1])
 
 
 def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
@@ -361,10 +395,23 @@ def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], 
         line[HEAD_KIND] = CANONICAL if head.canonical else CHAIN
         line[COUPLED] = head.coupled
         line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
+        if paired(head):
+            line[[PAIR_VALUE, PAIR_DELTA]] = pair_addresses(head, dtype, "value", "delta")
         line[FIRST] = len(positions)
         positions.extend(head.positions.tolist())
         line[LAST] = len(positions)
     return table, np.array(positions, np.int64)
+
+
+def paired(head: Head) -> bool:
+    """Whether the kernels call the functions of a head's pair; those of canonical ones of the core's table they hold themselves."""
+    return head.pair is not None and not (head.canonical and head.error.name in VALUE_AT_A)
+
+
+def prepare_pair(line: Array, head: Head, dtype: str) -> None:
+    """Have the second derivatives of a head's pair compiled, and their addresses in its line."""
+    if paired(head):
+        line[[PAIR_HESSIAN, PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")
 
 
 def head_table(
@@ -382,6 +429,6 @@ def head_table(
 
 def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
     """e, e' and e'' as C functions, where some head needs them."""
-    if code != NO_VALUE_AT_A and all(head.canonical for head in heads):
+    if code != NO_VALUE_AT_A and all(head.canonical or paired(head) for head in heads):
         return 0, 0, 0
     return error_function_addresses(error, dtype)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import head_deltas, softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import aligned, head_deltas, load_tile, softmax_rows, tile_weights
+from graphbp_numba.kernels import aligned, load_tile, tile_weights
 from graphbp_numba.plan import (
     N_EDGES,
     N_INPUTS,

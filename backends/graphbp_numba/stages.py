@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from graphbp.extend import Schedule
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
-from graphbp_numba.kernels import aligned, forward_runs, load_tile, softmax_rows
+from graphbp_numba.kernels import aligned, forward_runs, load_tile
 from graphbp_numba.plan import N_BUNDLES, N_INPUTS, N_KEEP, N_OUTPUTS, N_ROWS, OUT_ROW, START, Plan
 from graphbp_numba.rows import copy_rows, fill_rows, item_size, join_bits, pointer, reals
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import others, project, softmax_less, winner
 from graphbp_numba.jit import carray, kernel
 from graphbp_numba.plan import (
     CANONICAL,
     COUPLED,
     D2F,
     DF,
+    ERROR_CODE,
     ERROR_D2Y,
     ERROR_DY,
     FIRST,
@@ -44,8 +46,11 @@ from graphbp_numba.plan import (
     OUT_KEEP,
     OUT_PTR,
     OUT_ROW,
+    PAIR_HESSIAN,
+    PAIR_OUTER,
     RUN_FIELDS,
     RUNS,
+    SQUARES,
     START,
     STOP,
     F,
@@ -238,12 +243,7 @@ def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, 
                 multiply_rows(tag, out + k * row, scratch, a_dot + out_row[k] * row, 1)
             continue
         for lane in range(lanes):
-            dot = 0 * y[0, lane]
-            for q in range(first, last):
-                dot += tangent[out_row[positions[q]], lane] * y[out_row[positions[q]], lane]
-            for q in range(first, last):
-                k = positions[q]
-                y_dot[k, lane] = y[out_row[k], lane] * (tangent[out_row[k], lane] - dot)
+            project(y, out_row, positions, first, last, lane, tangent, out_row, y_dot, 1)
 
 
 @kernel
@@ -261,6 +261,7 @@ def head_curvature(
     tangent = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
     made = carray(reals(tag, out), (table[N_OUTPUTS], lanes))
     first_order = carray(reals(tag, other), (table[N_OUTPUTS], lanes))
+    target = carray(reals(tag, targets), (table[N_OUTPUTS], lanes))
     spare = carray(reals(tag, scratch), (4, lanes))
     for h in range(table[N_HEADS]):
         first, last = heads[h, FIRST], heads[h, LAST]
@@ -268,13 +269,17 @@ def head_curvature(
         for q in range(first, last):
             k = positions[q]
             here = z + out_row[k] * row
-            if not canonical:
+            pair = heads[h, PAIR_HESSIAN] if exact else heads[h, PAIR_OUTER]
+            if pair != 0:
+                call_binary(pair, keep + out_keep[k] * row, targets + k * row, scratch, lanes)
+            elif not canonical:
                 call_binary(table[ERROR_DY], here, targets + k * row, other + k * row, lanes)
                 call_binary(table[ERROR_D2Y], here, targets + k * row, out + k * row, lanes)
             if coupled:
                 continue
-            call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
-            if canonical:
+            if pair == 0:
+                call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
+            if canonical or pair != 0:
                 for lane in range(lanes):
                     made[k, lane] = weights[lane] * spare[0, lane] * tangent[out_row[k], lane]
                 continue
@@ -288,30 +293,33 @@ def head_curvature(
         if not coupled:
             continue
         for lane in range(lanes):
-            mean = 0 * y[0, lane]
-            for q in range(first, last):
-                mean += y[out_row[positions[q]], lane] * tangent[out_row[positions[q]], lane]
             if canonical:
+                project(y, out_row, positions, first, last, lane, tangent, out_row, made, weights[lane])
+                continue
+            if table[ERROR_CODE] == SQUARES:
+                rest = others(y, out_row, positions, first, last, lane)
                 for q in range(first, last):
                     k = positions[q]
-                    made[k, lane] = weights[lane] * y[out_row[k], lane] * (tangent[out_row[k], lane] - mean)
-                continue
-            slope_mean, gn_mean, mixed = 0 * mean, 0 * mean, 0 * mean
+                    first_order[k, lane] = softmax_less(y[out_row[k], lane], target[k, lane], rest)
+            # ȧ and e' less the winner's, which changes nothing and cancels nothing
+            best = positions[winner(y, out_row, positions, first, last, lane)]
+            base, slope = tangent[out_row[best], lane], first_order[best, lane]
+            mean, slope_mean, gn_mean, mixed = tag[0], tag[0], tag[0], tag[0]
             for q in range(first, last):
                 k = positions[q]
-                p = y[out_row[k], lane]
-                gn_mean += made[k, lane] * p * (tangent[out_row[k], lane] - mean) * p
-                slope_mean += first_order[k, lane] * p
+                mean += y[out_row[k], lane] * (tangent[out_row[k], lane] - base)
+                slope_mean += y[out_row[k], lane] * (first_order[k, lane] - slope)
             for q in range(first, last):
                 k = positions[q]
-                mixed += y[out_row[k], lane] * (first_order[k, lane] - slope_mean) * tangent[out_row[k], lane]
+                p, rate = y[out_row[k], lane], tangent[out_row[k], lane] - base
+                gn_mean += made[k, lane] * p * (rate - mean) * p
+                mixed += p * (first_order[k, lane] - slope - slope_mean) * rate
             for q in range(first, last):
                 k = positions[q]
-                p, rate = y[out_row[k], lane], tangent[out_row[k], lane]
+                p, rate = y[out_row[k], lane], tangent[out_row[k], lane] - base
                 value = p * (made[k, lane] * p * (rate - mean) - gn_mean)
                 if exact:
-                    u = p * (first_order[k, lane] - slope_mean)
-                    value += u * rate - u * mean - p * mixed
+                    value += p * (first_order[k, lane] - slope - slope_mean) * (rate - mean) - p * mixed
                 made[k, lane] = weights[lane] * value
 
 
