@@ -92,10 +92,7 @@ class Program:
     @cached_property
     def ends(self) -> npt.NDArray[np.int64]:
         """The rows that feed nothing: outputs, whose derivative the heads hold."""
-        feeds = np.diff(self.schedule.out_ptr) > 0
-        for block in self.schedule.dense_blocks:
-            feeds[block.src] = True
-        return np.flatnonzero(~feeds)
+        return np.flatnonzero(~self.schedule.feeds)
 
     def derivative(self, a: Array, order: int = 1) -> Array:
         """h'(a) (or h''(a)) of every row; 1 (0) for inputs.  0 for rows that feed nothing: it would meet the sum over no edge, and it may

@@ -95,9 +95,10 @@ def _with_identity_outputs(net: Network) -> Network:
     kinds = {schedule.activations[k].name for k in schedule.row_activation[schedule.output_rows].tolist()}
     if kinds == {"identity"}:
         return net.to()
-    graph = net.to_networkx()
+    graph, live = net.to_networkx(), schedule.live
     for node in net.outputs:
-        if graph.nodes[node].get("activation", "identity") != "identity" and graph.out_degree(node):
+        feeds = live.feeds[live.rows_of(net._spec.index[node])].any()
+        if graph.nodes[node].get("activation", "identity") != "identity" and feeds:
             raise NotSupportedError(
                 f"gb.laplace needs the pre-activations of the outputs, and output {node!r} also feeds other units through its activation; "
                 "give the graph an identity unit fed by it as the output instead"
