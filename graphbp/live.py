@@ -133,7 +133,9 @@ def _placed(block: DenseBlock, place: Indices, slots: Indices, slot: int) -> Den
     src.flags.writeable = False
     start = int(place[block.start])
     run = int(src[-1]) - int(src[0]) + 1 == len(src)
-    return replace(block, start=start, stop=start + len(slots) // len(src), src=src, src_start=int(src[0]) if run else -1, slot=slot)
+    return replace(
+        block, start=start, stop=start + len(slots) // len(src), src=src, src_start=int(src[0]) if run else -1, slot=slot
+    )
 
 
 def whole_trace(s: Schedule, theta: Array, a: Array, z: Array, delta: Array) -> tuple[Array, Array, Array]:

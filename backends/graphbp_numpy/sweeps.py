@@ -96,7 +96,8 @@ class Program:
 
     def derivative(self, a: Array, order: int = 1) -> Array:
         """h'(a) (or h''(a)) of every row; 1 (0) for inputs.  0 for rows that feed nothing: it would meet the sum over no edge, and it may
-        be infinite."""
+        be infinite.
+        """
         s = self.schedule
         out = np.full_like(a, 1 if order == 1 else 0)
         for level in s.levels:
