@@ -193,5 +193,5 @@ def _empty(shape: Any, dtype: str) -> Any:
     return sparse.csr_matrix(shape, dtype=dtype)
 
 
-_GATHERED_BYTES = 1 << 22
-"""Of the (edges, N) copies of δ and of z that gradients are formed from, at a time."""
+_GATHERED_BYTES = 1 << 20
+"""Of each of the (edges, N) copies of δ and of z that gradients are formed from, at a time: fresh pages cost more than the products."""
