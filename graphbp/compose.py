@@ -104,14 +104,14 @@ class Composed:
 
         @wraps(own)
         def call(theta: Any, X: Any, T: Any, s: Any, *more: Any) -> Any:
-            if s is None or s.all():
+            if s is None or (host := s.get() if hasattr(s, "get") else s).all():
                 return own(theta, X, T, s, *more)
-            kept = s != 0
+            kept = np.flatnonzero(host)
             if name == "trace":
                 seen = own(theta, X, T, s)
-                seen.delta[:, ~kept] = 0
+                seen.delta[:, np.flatnonzero(host == 0)] = 0
                 return seen
-            found = own(theta, X[kept], T[kept], s[kept], *more) if kept.any() else self._nothing(name, theta, *more)
+            found = own(theta, X[kept], T[kept], s[kept], *more) if len(kept) else self._nothing(name, theta, *more)
             if name != "per_sample_gradient":
                 return found
             out = _zeros(theta, (len(X), len(theta)))
@@ -240,7 +240,10 @@ def _empty(like: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
-    return np.zeros_like(like, shape=shape)
+    """The same, of zeros."""
+    out = _empty(like, shape)
+    out[...] = 0
+    return out
 
 
 def _unit(like: Any, shape: tuple[int, int], column: int) -> Any:

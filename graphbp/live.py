@@ -35,10 +35,7 @@ def live_rows(s: Schedule) -> Flags:
     """(n_rows,) whether a row is an input, or leads to an output (or is one)."""
     live = np.zeros(s.n_rows, bool)
     live[s.output_rows] = True
-    feeds = np.diff(s.out_ptr) > 0
-    for block in s.dense_blocks:
-        feeds[block.src] = True
-    if (feeds | live)[s.n_inputs :].all():  # every path ends at an output
+    if (s.feeds | live)[s.n_inputs :].all():  # every path ends at an output
         return np.ones(s.n_rows, bool)
     for level in reversed(s.levels):
         edges = live[s.out_dst[s.out_ptr[level.start] : s.out_ptr[level.stop]]]

@@ -23,7 +23,7 @@ __all__ = ["available_memory", "check_memory", "memory_limit"]
 _SHARE_OF_FREE = 0.8
 _UNKNOWN = 2**63 - 1
 _NO_LIMIT = 2**60  # version 1 has a number beyond all memory where there is none
-_ROOT = Path("/sys/fs/cgroup")
+_ROOT, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _SMALL = 1 << 20  # bytes that are always there: asking the machine takes longer than a small network's sweep
 
 
@@ -66,7 +66,7 @@ def _address_space_left() -> int:
 def _control_groups() -> tuple[_Group, ...]:
     """The control groups with a memory limit that this process is in, and those that these are in, of version 1 and 2."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _MEMBERSHIP.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ()
     found = []

@@ -174,6 +174,14 @@ class Schedule:
         return len(self.levels)
 
     @cached_property
+    def feeds(self) -> npt.NDArray[np.bool_]:
+        """(n_rows,) whether a row leads into another."""
+        feeds = np.diff(self.out_ptr) > 0
+        for block in self.dense_blocks:
+            feeds[block.src] = True
+        return feeds
+
+    @cached_property
     def live(self) -> Schedule:
         """What backends compile: without the units that lead to no output (see `graphbp.live`); itself where there are none."""
         return live_part(self)

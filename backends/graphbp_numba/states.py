@@ -166,13 +166,15 @@ def keep_outputs(tag: Any, table: Any, a: int, keep: int) -> None:
 
 @kernel
 def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
-    """h'(a) (order 1) or h''(a) of every hidden and output row; at softmax rows 1 or 0, as at linear ones."""
+    """h'(a) (order 1) or h''(a) of every hidden and output row; 1 or 0 at linear ones, 0 where nothing is fed: it may be infinite."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
     for r in range(table[N_RUNS]):
         start, end = runs[r, START], runs[r, STOP]
-        if runs[r, KIND] == 0:
+        if runs[r, LEAF]:
+            fill_rows(tag, out + start * row, end - start)
+        elif runs[r, KIND] == 0:
             call_unary(runs[r, DF if order == 1 else D2F], a + start * row, out + start * row, (end - start) * lanes)
         else:
             values = carray(reals(tag, out + start * row), (end - start) * lanes)

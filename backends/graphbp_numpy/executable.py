@@ -26,7 +26,7 @@ CHUNK_BYTES = 1 << 22
 """Bytes of one (rows, samples) array of a chunk, at most; a thread holds some eight of them."""
 FEW_SAMPLES, FEW_BYTES = 128, 1 << 25
 """A chunk takes more rather than fewer samples than this, up to so many bytes an array: each level is a few calls."""
-SHARE = 8
+SHARE = 2
 """Chunks are so many times smaller where the result grows with N too: what a chunk holds should be little beside it."""
 MIN_SAMPLES = 64
 MIN_WORK = 1 << 20

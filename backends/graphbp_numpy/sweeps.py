@@ -92,14 +92,12 @@ class Program:
     @cached_property
     def ends(self) -> npt.NDArray[np.int64]:
         """The rows that feed nothing: outputs, whose derivative the heads hold."""
-        feeds = np.diff(self.schedule.out_ptr) > 0
-        for block in self.schedule.dense_blocks:
-            feeds[block.src] = True
-        return np.flatnonzero(~feeds)
+        return np.flatnonzero(~self.schedule.feeds)
 
     def derivative(self, a: Array, order: int = 1) -> Array:
         """h'(a) (or h''(a)) of every row; 1 (0) for inputs.  0 for rows that feed nothing: it would meet the sum over no edge, and it may
-        be infinite."""
+        be infinite.
+        """
         s = self.schedule
         out = np.full_like(a, 1 if order == 1 else 0)
         for level in s.levels:
@@ -195,5 +193,5 @@ def _empty(shape: Any, dtype: str) -> Any:
     return sparse.csr_matrix(shape, dtype=dtype)
 
 
-_GATHERED_BYTES = 1 << 22
-"""Of the (edges, N) copies of δ and of z that gradients are formed from, at a time."""
+_GATHERED_BYTES = 1 << 20
+"""Of each of the (edges, N) copies of δ and of z that gradients are formed from, at a time: fresh pages cost more than the products."""

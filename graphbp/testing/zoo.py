@@ -472,6 +472,31 @@ def two_heads(rng: np.random.Generator) -> nx.DiGraph[Any]:
     return g
 
 
+def dead_ends(rng: np.random.Generator) -> nx.DiGraph[Any]:
+    """Outputs in the middle: dead units after them and beside them, single, tied to live ones, in layers, and some of a dense layer."""
+    from scipy import sparse as sp
+
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_node("x", units=3)
+    g.add_node("unused")
+    g.add_node("h", units=6, activation="tanh", bias=0.1)
+    g.add_edge("x", "h", weight=weights(rng, (6, 3)), tie="into h")
+    g.add_node("y", units=2, activation="sigmoid", bias=weights(rng, 2), role="output")
+    part = weights(rng, (2, 6))
+    part[:, [1, 4]] = 0  # these two of h lead to dead units only
+    g.add_edge("h", "y", weight=sp.csr_array(part))
+    g.add_node("e", activation="sin", bias=0.3, role="output")
+    g.add_edge("y", "e", weight=weights(rng, (1, 2)))
+    g.add_node("d", units=6, activation="softplus", bias=0.1)
+    g.add_edge("x", "d", weight=g.edges["x", "h"]["weight"].copy(), tie="into h")
+    g.add_node("c", units=7, activation="square")
+    g.add_edge("h", "c", weight=weights(rng, (7, 6)))
+    for source, units in (("e", 1), ("c", 7), ("d", 6), ("unused", 1)):
+        g.add_node(f"after {source}", activation="gaussian", bias=0.2)
+        g.add_edge(source, f"after {source}", weight=weights(rng, (1, units)))
+    return g
+
+
 def kinked(rng: np.random.Generator) -> nx.DiGraph[Any]:
     """relu, abs, step, leaky_relu, elu, selu and softsign units together."""
     return _units(rng, 3, 14, 2, kinds=("relu", "abs", "step", "leaky_relu", "elu", "selu", "softsign"))
@@ -520,6 +545,7 @@ def _structures() -> Iterable[Case]:
     yield Case("all-frozen", all_frozen, "binary_cross_entropy")
     yield Case("tied", tied, weighted=True)
     yield Case("lonely", lonely)
+    yield Case("dead-ends", dead_ends, n_samples=21, weighted=True)
     yield Case("bare-output", bare_output)
     yield Case("wired-straight", wired_straight)
     yield Case("chain", chain, n_samples=3)

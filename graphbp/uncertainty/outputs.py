@@ -156,11 +156,11 @@ def _with_identity_outputs(net: Network) -> tuple[Network, tuple[Hashable, ...]]
     kinds = {schedule.activations[k].name for k in schedule.row_activation[schedule.output_rows].tolist()}
     if kinds == {"identity"}:
         return net.to(), ()
-    graph, feeding = net.to_networkx(), []
+    graph, live, feeding = net.to_networkx(), schedule.live, []
     for node in net.outputs:
         if graph.nodes[node].get("activation", "identity") == "identity":
             continue
-        if graph.out_degree(node):
+        if live.feeds[live.rows_of(net._spec.index[node])].any():
             feeding.append(node)
         else:
             graph.nodes[node]["activation"] = "identity"

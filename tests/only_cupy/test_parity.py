@@ -24,7 +24,7 @@ WIDE = ("forward", "error", "gradient", "vjp", "weight_vjp", "adjoint", "sample_
 
 STRUCTURES = (
     "mixed", "layers-sparse", "dense-from-units", "dense-scattered", "outputs-that-feed", "frozen", "all-frozen", "tied", "lonely",
-    "wired-straight", "wide", "two-heads", "two-heads-squares", "kinked", "one-sample",
+    "dead-ends", "wired-straight", "wide", "two-heads", "two-heads-squares", "kinked", "one-sample",
 )  # fmt: skip
 
 

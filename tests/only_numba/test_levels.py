@@ -21,7 +21,7 @@ CASES = [case for case in zoo() if case.definition.schedule.n_units]
 
 def compiled(net, dtype="float64"):
     """The backend's executable; one sample is not swept in a single call."""
-    made = backend.compile(net.schedule, net.error_function, np.dtype(dtype))
+    made = backend.compile(net.schedule.live, net.error_function, np.dtype(dtype))
     made._few = -1
     return made
 

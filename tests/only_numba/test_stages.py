@@ -30,7 +30,7 @@ def butterfly(depth, width, block, activation, *, bias=0.0, seed=0):
 
 def pair(g, dtype):
     net = gb.Network(g, backend="numpy")
-    return backend.compile(net.schedule, net.error_function, np.dtype(dtype)), net
+    return backend.compile(net.schedule.live, net.error_function, np.dtype(dtype)), net
 
 
 def agree(found, wanted, dtype, kind):

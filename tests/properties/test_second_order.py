@@ -57,7 +57,7 @@ def with_stand_ins(net: gb.Network) -> object:
         f, df = STAND_IN[h.name]
         return dataclasses.replace(h, f=f, df=df)
 
-    schedule = dataclasses.replace(net.schedule, activations=tuple(row(h) for h in net.schedule.activations))
+    schedule = dataclasses.replace(net.schedule.live, activations=tuple(row(h) for h in net.schedule.activations))
     return NumpyExecutable(schedule, net.error_function, net.dtype)
 
 
@@ -75,7 +75,7 @@ def stacked_rows_hessian(net, X, T, s=None, eps=1e-100):
     """Σ_n s_n J_nᵀ Λ_n J_n with J = ∂a/∂θ at the outputs by the complex step, and Λ = P diag(e'') P or the canonical P."""
     run, theta = with_stand_ins(net), net.weights.astype(complex)
     w = len(theta)
-    rows = net.schedule.output_rows
+    rows = net.schedule.live.output_rows
     J = np.empty((len(X), len(rows), w))
     for a in range(w):
         moved = theta.copy()
@@ -189,7 +189,7 @@ def well_posed(net, X):
         a = run.trace(net.weights, X, np.full((len(X), net.schedule.n_outputs), 0.5), None).a
         y = run.forward(net.weights, X)
     poles = np.array([h.name in ("log", "sqrt", "rsqrt", "reciprocal") for h in net.schedule.activations])[
-        net.schedule.row_activation
+        net.schedule.live.row_activation
     ]
     inside = np.isfinite(a).all() and np.abs(a).max() < 20 and (a[poles] > 0.3).all()
     return inside and (net.error_function.targets == "real" or ((y > 0.01).all() and (y < 0.99).all()))

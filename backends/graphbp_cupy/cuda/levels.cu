@@ -27,6 +27,11 @@ forward_level(const Network* network, const real* w, long long first, long long 
     }
 }
 
+// A row that feeds nothing has beta = 0, and a slope that may be infinite: its delta is the head's alone
+__device__ __forceinline__ bool feeds(const Network& net, long long i) {
+    return net.dense_out[i] || net.out_ptr[i + 1] > net.out_ptr[i];
+}
+
 // beta_i = sum_k w_ki delta_k, gathered by source;  delta_i = h'_i(a_i) beta_i + the head's own term at an output
 extern "C" __global__ void
 reverse_level(const Network* network, const real* w, const real* a, const real* head, long long first, long long last, long long n,
@@ -42,7 +47,7 @@ reverse_level(const Network* network, const real* w, const real* a, const real* 
         real sum = net.dense_out[i] ? beta[i * n + s] : real(0);
         for (long long e = net.out_ptr[i]; e < net.out_ptr[i + 1]; ++e) sum += w[net.out_slot[e]] * delta[net.out_dst[e] * n + s];
         beta[i * n + s] = sum;
-        if (i >= net.n_inputs) sum *= activation_df(net.kind[i], a[i * n + s]);
+        if (i >= net.n_inputs && feeds(net, i)) sum *= activation_df(net.kind[i], a[i * n + s]);
         if (net.row_position[i] >= 0) sum += head[net.row_position[i] * n + s];
         delta[i * n + s] = sum;
     }
@@ -96,7 +101,7 @@ reverse_tangent_level(const Network* network, const real* w, const real* w_dot, 
             if (directed) sum += w_dot[slot] * delta[to];
         }
         beta_dot[i * n + s] = sum;
-        if (i >= net.n_inputs) {
+        if (i >= net.n_inputs && feeds(net, i)) {
             const real ai = a[i * n + s];
             sum = activation_df(net.kind[i], ai) * sum + activation_d2f(net.kind[i], ai) * a_dot[i * n + s] * beta[i * n + s];
         }

@@ -64,10 +64,10 @@ __device__ __forceinline__ void tile_head(const Network& net, const Tile& tile, 
     __syncthreads();
 }
 
-// delta_i from beta_i, in the place of a_i, which nobody else reads
+// delta_i from beta_i, in the place of a_i, which nobody else reads; the head's alone where nothing is fed: h' may be infinite there
 __device__ __forceinline__ real tile_delta(const Network& net, const Tile& tile, int i, real beta) {
     const int B = tile.team.lanes, lane = tile.team.lane;
-    if (i >= net.n_inputs) beta *= activation_df(net.kind[i], tile.a[i * B + lane]);
+    if (i >= net.n_inputs && net.rev_ptr[i + 1] > net.rev_ptr[i]) beta *= activation_df(net.kind[i], tile.a[i * B + lane]);
     if (net.row_position[i] >= 0) beta += tile.head[net.row_position[i] * B + lane];
     return tile.a[i * B + lane] = beta;
 }
