@@ -74,16 +74,8 @@ def _check_kind(graph: Any) -> None:
         raise GraphError("the graph is undirected; a network needs to know which way signals flow: use networkx.DiGraph")
     if graph.is_multigraph():
         raise GraphError(
-            "the graph is a MultiDiGraph; parallel edges i -> j add up, so give a networkx.DiGraph whose one edge i -> j has the sum of "
-            "their weights (networkx.DiGraph(g) would keep the last of them and lose the others)"
+            "the graph is a MultiDiGraph; parallel edges i -> j add up, so merge them into one weight: networkx.DiGraph(g)"
         )
-
-
-def _advice(thing: Any) -> str:
-    """What an importer knows about an object that is no graph, such as an evolved genome."""
-    from graphbp.files.dispatch import advice  # the way round is for a refusal only
-
-    return advice(thing)
 
 
 def columns_of(graph: Any) -> Columns:
@@ -138,3 +130,10 @@ def _edges(columns: Columns) -> Iterator[tuple[Node, Node, dict[str, Any]]]:
         if e in extra:
             attributes.update(extra[e])
         yield names[i], names[j], attributes
+
+
+def _advice(thing: Any) -> str:
+    """What an importer knows about an object that is no graph, such as an evolved genome."""
+    from graphbp.files.dispatch import advice  # the way round is for a refusal only
+
+    return advice(thing)
