@@ -131,7 +131,8 @@ def _get(direction: Literal["read", "write"], name: str) -> Any:
     where = f"format {name!r} ({entries[name].value})"
     try:
         found: Any = entries[name].load()
-        right = isinstance(found, _KINDS[direction]) and all(suffix == suffix.lower() for suffix in found.suffixes)
+        right = isinstance(found, _KINDS[direction])
+        _ = [suffix.lower() for suffix in found.suffixes] if right else None  # they are text, or this raises
     except (Exception, SystemExit) as problem:  # a plugin that leaves the program takes nothing else along
         why = str(problem) if isinstance(problem, RegistryError) else f"{type(problem).__name__}: {problem}"
         raise RegistryError(f"{where} could not be imported: {why}") from problem
