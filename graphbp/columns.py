@@ -82,13 +82,6 @@ def _check_kind(graph: Any) -> None:
         )
 
 
-def _advice(thing: Any) -> str:
-    """What an importer knows about an object that is no graph, such as an evolved genome."""
-    from graphbp.files.dispatch import advice  # the way round is for a refusal only
-
-    return advice(thing)
-
-
 def columns_of(graph: Any) -> Columns:
     """The columns of a DiGraph; raises `GraphError` for anything else.
 
@@ -151,3 +144,10 @@ def _edges(columns: Columns) -> Iterator[tuple[Node, Node, dict[str, Any]]]:
         if e in extra:
             attributes.update(extra[e])
         yield names[i], names[j], attributes
+
+
+def _advice(thing: Any) -> str:
+    """What an importer knows about an object that is no graph, such as an evolved genome."""
+    from graphbp.files.dispatch import advice  # the way round is for a refusal only
+
+    return advice(thing)

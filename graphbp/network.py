@@ -131,10 +131,17 @@ class Network:
         self._schedule: Schedule
         self._layout: Layout
         self._schedule, self._layout = lower(self._spec)
+        self._check_range()
         refuse_unfit_outputs(self._schedule, self._error)
         self._set_meaning(self._spec)
         self._compile()
         self._set_theta(self._layout.theta)
+
+    def _check_range(self) -> None:
+        """A weight, free or frozen, that is finite in float64 and beyond float32 is refused rather than made infinite."""
+        largest = float(np.abs(self._layout.entry_value).max(initial=0))
+        if largest > float(np.finfo(self._dtype).max):
+            raise WeightError(f"a weight or bias of magnitude {largest:g} is beyond {self._dtype}; use dtype='float64'")
 
     def _compile(self) -> None:
         executable = self._backend.compile(self._schedule.live, self._error, self._dtype)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -18,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import FileFormatError
-from graphbp.files.atomic import raise_interruption
 from graphbp.files.reading import reading
 from graphbp.files.values import element_count
 
@@ -32,14 +30,14 @@ _DTYPE = re.compile(r"[<|][biufc][0-9]+|[<|][US][0-9]+")
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
     """An uncompressed .npz with fixed dates, so that equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    outer = sys.exc_info()[1]
+    archive = zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED)
     try:
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for key, array in arrays.items():
-                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-    except Exception as problem:
-        raise_interruption(problem, outer)
+        for key, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+        archive.close()
+    except BaseException:  # Ctrl-C, say: closing what is half written would raise something else instead
+        archive.fp = None
         raise
     return buffer.getvalue()
 

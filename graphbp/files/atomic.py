@@ -29,7 +29,7 @@ fcntl: Any = None  # on Windows: no locks, so no draft is known to be abandoned
 with contextlib.suppress(ImportError):
     import fcntl
 
-__all__ = ["Draft", "locked", "raise_interruption", "write_atomically"]
+__all__ = ["Draft", "locked", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], write: bytes | Callable[[BinaryIO], None]) -> None:
@@ -93,7 +93,7 @@ class Draft:
 
     def _blame(self, problem: Exception, outer: BaseException | None) -> None:
         """Raise what it was: an interruption, a refusal of the file system, or `problem`."""
-        raise_interruption(problem, outer)
+        _raise_interruption(problem, outer)
         if isinstance(problem, OSError):
             raise DataError(f"{self._given} cannot be written: {problem.strerror or problem}") from problem
         raise problem
@@ -112,7 +112,7 @@ class Draft:
         self._forget()
 
 
-def raise_interruption(problem: Exception, outer: BaseException | None) -> None:
+def _raise_interruption(problem: Exception, outer: BaseException | None) -> None:
     """Raise the KeyboardInterrupt that `problem` hides: interrupted at a bad moment, zipfile fails to close and raises a ValueError.
 
     `outer` is what was being handled (`sys.exc_info()[1]`) before the work began, which is not this work's interruption.

@@ -89,7 +89,7 @@ def formats() -> list[Format]:
     for name in dict.fromkeys([*readers, *writers]):
         reader: Any = readers.get(name)
         writer: Any = writers.get(name)
-        some = [each for each in (reader, writer) if each is not None]
+        some: list[Any] = [each for each in (reader, writer) if each is not None]
         reads, writes = _options(reader.read) if reader else None, _options(writer.write) if writer else None
         if writes is not None and name != OWN:
             writes = (*writes, "drop")
@@ -131,8 +131,9 @@ def _get(direction: Literal["read", "write"], name: str) -> Any:
         raise unknown_name(f"format to {direction}", name, [OWN, *entries])
     where = f"format {name!r} ({entries[name].value})"
     try:
-        found = entries[name].load()
-        right = isinstance(found, _KINDS[direction]) and all(suffix == suffix.lower() for suffix in found.suffixes)
+        found: Any = entries[name].load()
+        right = isinstance(found, _KINDS[direction])
+        _ = [suffix.lower() for suffix in found.suffixes] if right else None  # they are text, or this raises
     except RegistryError:  # two packages have this name
         raise
     except BROKEN as problem:  # a plugin that leaves the program takes nothing else along
@@ -425,6 +426,8 @@ def load_with_metadata(
         for key in ("error", "dtype"):
             if not isinstance(said.get(key, ""), str):
                 raise FileFormatError(f"{file}: the metadata's {key} is {said[key]!r}, which is not a name")
+        if said.get("dtype", "float64") not in ("float32", "float64"):
+            raise FileFormatError(f"{file}: the metadata's dtype is {said['dtype']!r}; graphbp computes in float64 or float32")
     else:
         graph = load_graph(file, name, **options)
     if isinstance(error, str):  # the caller's, so that a wrong name is not blamed on the file

@@ -263,7 +263,7 @@ def read_unchecked(path: str | os.PathLike[str]) -> tuple[Columns, dict[str, Any
     before: bytes | None = None
     while True:
         with nullcontext() if before is None else locked(file.parent, shared=True):
-            content = read_file(file)
+            content = read_file(path)
             try:
                 with reading(file):
                     return _parse(content, file)

@@ -16,6 +16,7 @@ import codecs
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,11 @@ def as_path(path: Any) -> Path:
     """A path.  Raises `DataError` for what is none: None, an open file, an empty name, a NUL character."""
     try:
         name = os.fsdecode(path)
+        os.fsencode(name)
     except TypeError:
         raise DataError(f"a path is text or a pathlib.Path, not {type(path).__name__}") from None
+    except UnicodeError:
+        raise DataError(f"the path {path!r} cannot be written in {sys.getfilesystemencoding()}; no file is called so") from None
     if not name or "\0" in name:
         raise DataError(f"the path {name!r} {'contains a NUL character' if name else 'is empty'}; no file is called so")
     return Path(name)

@@ -20,6 +20,7 @@ from scipy import sparse
 import graphbp as gb
 from graphbp.files import read_graph_file, write_graph
 from graphbp.files.native import FREE_UNITS
+from graphbp.training.checkpoint import read_checkpoint
 
 
 def network():
@@ -206,6 +207,119 @@ def test_values_nested_too_deeply(inline, tmp_path, depth):
         read_graph_file(tmp_path / "m.json")
 
 
+def test_a_digit_that_was_changed_is_seen(tmp_path):
+    """Of a weight, a bias, the structure or the metadata; the layout may change, and who takes the digest out is believed."""
+    path = tmp_path / "m.json"
+    write_graph(network(), path, weights="inline", metadata={"mean": 0.25})
+    text = path.read_text()
+    document = json.loads(text)
+    for old, new in ((", 2.0]", ", 2.5]"), ('"bias": 0.5', '"bias": 0.6'), ('"tanh"', '"relu"'), ("0.25", "0.26")):
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(gb.FileFormatError, match=r'm.json does not hold what was written.*take the entry "sha256" .* out'):
+            read_graph_file(path)
+        changed = json.loads(text.replace(old, new, 1))
+        del changed["sha256"]
+        path.write_text(json.dumps(changed))
+        read_graph_file(path)
+    for layout in ({"indent": 2}, {"sort_keys": True}, {"separators": (",", ":")}):
+        path.write_text(json.dumps(document, **layout))
+        read_graph_file(path)
+    for odd in (None, "", 3, document["sha256"].upper()):
+        path.write_text(json.dumps({**document, "sha256": odd}))
+        with pytest.raises(gb.FileFormatError, match="digest"):
+            read_graph_file(path)
+
+
+@pytest.mark.parametrize("at", ['"nodes"', '"format"', '"bias"', '"storage"', '"a0"'])
+def test_a_key_that_stands_twice(inline, tmp_path, at):
+    """The last of two would count, and a reader of the text sees the first."""
+    inline[1](inline[0])
+    path = tmp_path / "m.json"
+    text = path.read_text()
+    assert at in text
+    path.write_text(text.replace(at, f"{at}: 0, {at}", 1))
+    with pytest.raises(gb.FileFormatError, match=f"m.json has the key '{at[1:-1]}' twice in one object"):
+        read_graph_file(path)
+
+
+def arrays_of(document, **arrays):
+    """Inline arrays in the manifest."""
+    for key, array in arrays.items():
+        document["weights"]["arrays"][key] = {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.ravel().tolist()}
+
+
+def sparse_value(form, shape, data="e", indices="e8", indptr="z"):
+    return {"$sparse": {"format": form, "kind": "array", "shape": shape, "data": data, "indices": indices, "indptr": indptr}}
+
+
+def text_value(n, longest):
+    return {"$text": {"shape": [n], "data": ["a"] * (n - 1) + ["b" * longest]}}
+
+
+GREEDY = {
+    "texts of very different lengths": lambda: text_value(50_000, 50_000),
+    "many text arrays": lambda: [text_value(1000, 1000) for _ in range(200)],
+    "an empty csc of many columns": lambda: sparse_value("csc", [0, 10**10]),
+    "many csc of many columns": lambda: [sparse_value("csc", [0, 10**6]) for _ in range(50)],
+    "a dia of many diagonals": lambda: sparse_value("dia", [1, 20_000], "d", "i", "p"),
+    "one array many times": lambda: [{"$array": "d"}] * 2000,
+}
+
+
+@pytest.mark.parametrize("greed", GREEDY)
+def test_nothing_is_allocated_beyond_what_the_files_bytes_can_hold(inline, greed):
+    document, read = inline
+    arrays_of(document, e=np.zeros(0), e8=np.zeros(0, np.int64), z=np.zeros(1, np.int64))
+    arrays_of(document, d=np.ones(20_000), i=np.arange(20_000), p=np.array([0, 20_000]))
+    document["metadata"]["greedy"] = GREEDY[greed]()
+    tracemalloc.start()
+    try:
+        with pytest.raises(gb.FileFormatError, match=r"bytes, and a file of this size may ask for"):
+            read(document)
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_layers_that_share_one_array(inline):
+    """A file of two megabytes whose layers would take gigabytes."""
+    document, read = inline
+    arrays_of(document, w=np.ones((300, 300)))
+    n = len(document["nodes"])
+    document["nodes"] += [[f"n{k}", {"units": 300}] for k in range(400)]
+    for key, values in (("source", range(n, n + 399)), ("target", range(n + 1, n + 400)), ("weight", [0.0] * 399)):
+        array = array_at(document, document["edges"][key])
+        first = len(array["data"])
+        array["data"] += list(values)
+        array["shape"] = [len(array["data"])]
+    document["edges"]["attributes"] += [[first + k, {"weight": {"$array": "w"}}] for k in range(399)]
+    with pytest.raises(gb.FileFormatError, match=r"edge number \d+: the array 'w', used again, would bring"):
+        read(document)
+
+
+@pytest.mark.parametrize("value", [np.array(["a"] * 60_000 + ["b" * 5000]), sparse.csc_array((1, 10**7))])
+def test_what_would_be_taken_for_greed_is_not_written(tmp_path, value):
+    g = network()
+    g.graph["mine"] = value
+    with pytest.raises(gb.NotSupportedError, match="store texts of very different lengths as a list"):
+        write_graph(g, tmp_path / "m.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia", "dok", "lil"])
+def test_ordinary_values_are_no_greed(tmp_path, form):
+    g = network()
+    dense = sparse.random_array((300, 500), density=0.05, rng=np.random.default_rng(0))
+    g.graph["m"] = (sparse.diags_array([1.0] * 500) if form == "dia" else dense).asformat(form)
+    g.graph["t"] = np.array([f"name {k}" for k in range(5000)] + ["longer" * 10])
+    write_graph(g, tmp_path / "m.json")
+    back = read_graph_file(tmp_path / "m.json")[0].graph
+    assert back["m"].format == form
+    assert (back["m"] != g.graph["m"]).nnz == 0
+    assert np.array_equal(back["t"], g.graph["t"])
+
+
 def npz(arrays, compress=zipfile.ZIP_STORED):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compress) as archive:
@@ -343,6 +457,59 @@ def test_a_hostile_npz_with_a_right_checksum(tmp_path, evil):
         tracemalloc.stop()
 
 
+def overlapping(content, times):
+    """An archive whose central directory names the same member's bytes many times."""
+    at = content.index(b"PK\x01\x02")
+    end = content.index(b"PK\x05\x06")
+    entry = content[at:end]
+    entries = b"".join(entry.replace(b"a0.npy", f"a{k}.npy".encode()) for k in range(times))
+    tail = bytearray(content[end:])
+    tail[8:10] = tail[10:12] = times.to_bytes(2, "little")
+    tail[12:16] = len(entries).to_bytes(4, "little")
+    return content[:at] + entries + bytes(tail)
+
+
+def test_members_that_overlap(tmp_path):
+    path = tmp_path / "m.json"
+    write_graph(network(), path, weights="npz")
+    content = overlapping(npz({"a0": npy(np.zeros(10_000))}), 9)
+    assert len(zipfile.ZipFile(io.BytesIO(content)).infolist()) == 9
+    arrays = {f"a{k}": {"dtype": "<f8", "shape": [10_000]} for k in range(9)}
+    with_weights(path, json.loads(path.read_text()), content, **arrays)
+    with pytest.raises(gb.FileFormatError, match="overlap"):
+        read_graph_file(path)
+
+
+def test_an_array_that_the_json_does_not_list(beside):
+    path, document, weights = beside
+    arrays = {"a0": np.zeros(3), "surplus": np.zeros(2)}
+    if weights.suffix == ".npz":
+        content = npz({key: npy(array) for key, array in arrays.items()})
+    else:
+        import safetensors.numpy
+
+        content = safetensors.numpy.save(arrays)
+    with_weights(path, document, content)
+    with pytest.raises(gb.FileFormatError, match="an array 'surplus' that the JSON does not list"):
+        read_graph_file(path)
+
+
+@pytest.mark.parametrize("damage", ["compressed", "overlapping"])
+def test_a_checkpoint_takes_no_more_than_its_bytes(tmp_path, damage):
+    path = tmp_path / "c.npz"
+    if damage == "compressed":
+        np.savez_compressed(path, header=np.zeros(10**7, np.uint8))
+    else:
+        path.write_bytes(overlapping(npz({"a0": npy(np.zeros(10**5))}), 9))
+    tracemalloc.start()
+    try:
+        with pytest.raises(gb.FileFormatError, match=r"c.npz is not a whole training checkpoint .*(compressed|overlap)"):
+            read_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_member_twice(tmp_path):
     path = tmp_path / "m.json"
     write_graph(network(), path, weights="npz")
@@ -382,7 +549,9 @@ def test_any_change_of_a_few_bytes_loads_or_is_refused(tmp_path_factory, data):
     """Nothing but graphbp's own errors may come out of a damaged file."""
     path = tmp_path_factory.mktemp("fuzz") / "m.json"
     write_graph(network(), path, weights="inline")
-    content = bytearray(path.read_bytes())
+    document = json.loads(path.read_bytes())
+    del document["sha256"]
+    content = bytearray(json.dumps(document).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(content) - 1))
         if data.draw(st.booleans()):

@@ -302,6 +302,15 @@ def change(path, value):
         (change(["topology", "num_inputs"], 3), gb.FileFormatError, "num_inputs is 3"),
         (change(["topology", "input_keys"], [-1, -1]), gb.FileFormatError, "input_keys"),
         (change(["connections", 0, "weight"], None), gb.FileFormatError, "the weight of connection -1 -> 5 is None"),
+        (
+            change(["connections", 0, "weight"], 10**400),
+            gb.FileFormatError,
+            "the weight of connection -1 -> 5 is 1000.*, not a finite",
+        ),
+        (change(["nodes", 2, "bias"], -(10**400)), gb.FileFormatError, "the bias of node 5 is -1000.*, not a finite"),
+        (change(["connections", 2, "weight"], 1e308), gb.FileFormatError, "connection 5 -> 0: the response 2.5 times the weight"),
+        (change(["nodes", 2, "activation", "name"], ["tanh"]), gb.FileFormatError, "lacks something"),
+        (change(["nodes", 2, "activation", "name"], None), gb.NotSupportedError, "node 5 has the activation None"),
         (change(["connections", 0, "enabled"], "yes"), gb.FileFormatError, "connection -1 -> 5: enabled is 'yes'"),
         (change(["connections", 0], link(5, -1)), gb.FileFormatError, "5 -> -1 leads into an input"),
         (change(["connections", 0], link(77, 5)), gb.FileFormatError, "77 -> 5 joins a node that is not listed"),
@@ -418,6 +427,67 @@ def test_nnet_refusals(tmp_path, old, new, message):
     assert old in SMALL
     with pytest.raises(gb.FileFormatError, match=message):
         load_graph(nnet_file(tmp_path, SMALL.replace(old, new, 1)))
+
+
+OLDER = SMALL.replace("0.5,-0.5,10.0,\n2.0,4.0,3.0,\n", "{means}\n{ranges}\n")
+
+
+@pytest.mark.parametrize(
+    ("means", "ranges"), [("0.5,-0.5,", "2.0,4.0,"), ("1,2,3,4,5,6,7,", "1,2,3,4,5,6,7,8,"), ("n/a", "0,0,0,")]
+)
+def test_an_older_header_needs_no_normalisation_where_none_is_asked_for(tmp_path, means, ranges):
+    path = nnet_file(tmp_path, OLDER.format(means=means, ranges=ranges))
+    net = gb.load(path, normalise=False, backend="numpy")
+    assert np.array_equal(net.weights, gb.load(nnet_file(tmp_path, SMALL), normalise=False, backend="numpy").weights)
+    nnet_file(tmp_path, OLDER.format(means=means, ranges=ranges))
+    with pytest.raises(gb.FileFormatError, match=r"the (means|ranges) of inputs and outputs"):
+        gb.load(path, backend="numpy")
+    if means != "n/a":
+        with pytest.raises(gb.FileFormatError, match=r"3 finite numbers, .* normalise=False reads the network alone"):
+            gb.load(path, backend="numpy")
+    nnet_file(tmp_path, OLDER.format(means="", ranges=""))  # the lines are missing altogether
+    with pytest.raises(gb.FileFormatError, match="more lines"):
+        gb.load(path, normalise=False, backend="numpy")
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "message"),
+    [
+        ("minimum", [1.0, 2.0, 3.0], "a number, or 2 of them"),
+        ("maximum", "high", "a number, or 2 of them"),
+        ("minimum", None, "finite numbers"),
+        ("minimum", [[1.0], [2.0]], "a number, or 2 of them"),
+        ("maximum", float("inf"), "finite numbers"),
+        ("maximum", 10**400, "a number, or 2 of them"),
+    ],
+)
+def test_limits_that_are_none(tmp_path, what, value, message):
+    g = gb.layered([2, 3, 1], activation="relu")
+    g.nodes["x"][what] = value
+    with pytest.raises(gb.NotSupportedError, match=rf"node 'x': {what} is .*{message}"):
+        save_graph(g, tmp_path / "m.nnet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.nodes["x_normalised"].update(trainable=True), "node 'x_normalised' has mean="),
+        (lambda g: g.edges["x", "x_normalised"].update(trainable=True), "node 'x_normalised' has mean="),
+        (lambda g: g.nodes["x_normalised"].update(bias=np.array([0.0, 1.0])), "node 'x_normalised' has "),
+        (lambda g: g.nodes["y"].update(mean=np.array([11.0])), "node 'y' has "),
+        (lambda g: g.nodes["h1"].update(trainable=False), "node 'h1' has trainable=False"),
+    ],
+)
+def test_a_normalisation_is_written_only_where_the_graph_computes_it(tmp_path, change, message):
+    """What stands in `mean` and `range` goes into the file: the weights must be just that, and frozen."""
+    g = load_graph(nnet_file(tmp_path, SMALL))
+    save_graph(g, tmp_path / "same.nnet")
+    X = np.random.default_rng(0).normal(size=(5, 2))
+    assert np.array_equal(gb.load(tmp_path / "same.nnet", backend="numpy").forward(X), gb.Network(g, backend="numpy").forward(X))
+    change(g)
+    with pytest.raises(gb.NotSupportedError, match=message):
+        save_graph(g, tmp_path / "other.nnet")
 
 
 # -- all of them --------------------------------------------------------------------------------------------------------
