@@ -105,7 +105,11 @@ class Meaning:
         if self.classes is None or not isinstance(T, np.ndarray | list | tuple):
             return T
         array = np.asarray(T)
-        if array.ndim == 1 and array.dtype.kind in _LABELS and any(type(label) in _LABELS[array.dtype.kind] for label in self.classes):
+        if (
+            array.ndim == 1
+            and array.dtype.kind in _LABELS
+            and any(type(label) in _LABELS[array.dtype.kind] for label in self.classes)
+        ):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
         return T
 
@@ -139,7 +143,9 @@ class Meaning:
             column = labels_of(table, 0) if table.n_columns == 1 else None
         if column is None or self.classes is not None or not self.n_classes:
             return None
-        found: list[labels.Label] = [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
+        found: list[labels.Label] = (
+            [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
+        )
         if len(found) != self.n_classes:
             raise DataError(
                 f"T holds {len(found)} classes ({labels.shown(found)}) and the network tells {self.n_classes} apart; build it for the "
@@ -196,7 +202,7 @@ class Meaning:
             return position
         kinds = set(map(type, self.classes))
         names = np.array(self.classes) if len(kinds) == 1 or kinds == {int, float} else np.array(self.classes, object)
-        return names[position]
+        return np.asarray(names[position])
 
     def __str__(self) -> str:
         parts = [f"scaled: {self.scaling}"] if self.scaling else []

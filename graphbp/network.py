@@ -383,9 +383,7 @@ class Network:
 
     def _inputs(self, X: Any, backend: Backend | None = None) -> Any:
         """X as the engine sees it: checked, scaled, in the memory of the backend (or of another one)."""
-        return data.as_inputs(
-            self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs
-        )
+        return data.as_inputs(self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs)
 
     def _read(self, X: Any) -> Any:
         """X as an array where it is a table; columns are matched by name."""

@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.graph import GraphSpec
 
-__all__ = ["Affine", "Scaling", "check_meaning", "fitted", "fold_scaling", "scaling_of", "told_names", "unscaled", "with_attributes"]
+__all__ = [
+    "Affine",
+    "Scaling",
+    "check_meaning",
+    "fitted",
+    "fold_scaling",
+    "scaling_of",
+    "told_names",
+    "unscaled",
+    "with_attributes",
+]
 
 Array = npt.NDArray[Any]
 ATTRIBUTES = ("shift", "scale")
@@ -222,9 +232,7 @@ def attributes_of(affine: Affine, spec: GraphSpec, nodes: tuple[Hashable, ...]) 
     for name in nodes:
         n = int(spec.units[spec.index[name]])
         part = [values[at : at + n] for values in (affine.shift, affine.scale)]
-        found[name] = {
-            key: float(values[0]) if n == 1 else values.copy() for key, values in zip(ATTRIBUTES, part, strict=True)
-        }
+        found[name] = {key: float(values[0]) if n == 1 else values.copy() for key, values in zip(ATTRIBUTES, part, strict=True)}
         at += n
     return found
 

@@ -63,7 +63,9 @@ def data_options(function: F) -> F:
     """The argument DATA, and --target, --targets, --header, --by-position, --ignore-extra, --rows."""
     options: Sequence[Callable[[F], F]] = (
         click.option("--rows", type=click.IntRange(1), metavar="N", help="Use the first N rows only."),
-        click.option("--ignore-extra", is_flag=True, help="Leave out columns that the network does not read; else they are refused."),
+        click.option(
+            "--ignore-extra", is_flag=True, help="Leave out columns that the network does not read; else they are refused."
+        ),
         click.option("--by-position", is_flag=True, help="Take the inputs by position, whatever the header calls them."),
         click.option(
             "--header/--no-header", default=None, help="The CSV file has a header; default: where its first line has text only."
@@ -140,7 +142,10 @@ def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
         return table
     names = [str(name) for name in table.names]
     left = [name for i, name in enumerate(names) if i not in place]
-    say(f"{table.source}: the columns called {_few([names[i] for i in place])} are the inputs" + (f"; not read: {_few(left)}" if left else ""))
+    say(
+        f"{table.source}: the columns called {_few([names[i] for i in place])} are the inputs"
+        + (f"; not read: {_few(left)}" if left else "")
+    )
     return table.select(place)
 
 
@@ -283,7 +288,9 @@ def _split(net: Network, named: Table, table: Table, target: Sequence[str]) -> t
     d, k = net.schedule.n_inputs, net.schedule.n_outputs
     after = table.n_columns - d
     if after in ({1, k} if net.error_function.classes else {k}) and not _any_input(net, named):
-        say(f"{table.source}: the first {d} columns are the inputs, number {_few([str(i) for i in range(d, d + after)])} the targets")
+        say(
+            f"{table.source}: the first {d} columns are the inputs, number {_few([str(i) for i in range(d, d + after)])} the targets"
+        )
         return named.select(range(d)), table.select(range(d, d + after))
     return named, None
 

@@ -61,7 +61,7 @@ def by_hand(g):
     return out
 
 
-def raw_batch(net, case, rng):
+def raw_batch(net, case):
     x = case.X
     affine, out = net._meaning.scaling.inputs, net._meaning.scaling.outputs
     return affine.shift + affine.scale * x, case.T if out is None else out.shift + out.scale * case.T
@@ -84,7 +84,7 @@ def test_every_quantity_is_that_of_the_network_with_the_constants_folded_in(case
     net = gb.Network(g, error=case.error, backend=backend)
     plain = gb.Network(by_hand(g), error=case.error, backend="numpy")
     assert np.array_equal(net.weights, plain.weights)
-    X, T = raw_batch(net, case, rng)
+    X, _ = raw_batch(net, case)
     V, U = rng.normal(size=(len(X), net.schedule.n_outputs)), rng.normal(size=X.shape)
     v = rng.normal(size=net.n_parameters)
     for found, expected in [
@@ -106,7 +106,7 @@ def test_error_and_curvature_are_those_of_the_scaled_numbers(case, backend):
     rng = np.random.default_rng(6)
     net = gb.Network(scaled_graph(case, rng), error=case.error, backend=backend)
     plain = gb.Network(case.graph, error=case.error, backend=backend)
-    X, T = raw_batch(net, case, rng)
+    X, T = raw_batch(net, case)
     for method in ("error", "gradient", "per_sample_gradient", "hessian", "outer_product_hessian", "hessian_diagonal"):
         assert relative_difference(getattr(net, method)(X, T), getattr(plain, method)(case.X, case.T)) < 1e-8, method
     v = rng.normal(size=net.n_parameters)
@@ -127,7 +127,7 @@ def test_the_error_is_that_of_the_scaled_residuals():
 def test_check_and_numerical_derivatives_are_by_raw_x(case):
     rng = np.random.default_rng(7)
     net = gb.Network(scaled_graph(case, rng), error=case.error, backend="numpy")
-    X, T = raw_batch(net, case, rng)
+    X, T = raw_batch(net, case)
     report = net.check(X, T)
     assert report.ok, str(report)
     assert "raw x and y" in str(report)
@@ -273,7 +273,7 @@ def test_folding_keeps_the_function_and_the_parameters_of_raw_x(case):
         return
     spec = read_graph(folded)
     assert not any("scale" in extra or "shift" in extra for extra in spec.node_extra)
-    x, _ = raw_batch(net, case, rng)
+    x, _ = raw_batch(net, case)
     plain = gb.Network(folded, error=case.error, backend="numpy")
     np.testing.assert_allclose(plain.forward(x), net.forward(x), rtol=1e-8, atol=1e-8 * np.abs(net.forward(x)).max())
 
