@@ -164,12 +164,12 @@ def check(
         warnings.simplefilter("ignore", ComposedWarning)
         x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
         report = _Checker(net._engine(), x, t, s, method, tolerance, seed).run(second_order)
-        return _with_scaling(report, net, X, x, method, tolerance) if net._meaning.scaling else report
+        return _with_scaling(report, net, X, x, t, method, tolerance) if net._meaning.scaling else report
 
 
-def _with_scaling(report: Report, net: Network, X: Any, x: Array, method: str | None, tolerance: float | None) -> Report:
-    """The engine's report, and ∂y/∂x between raw x and y against differences in raw x."""
-    checker = _Checker(net, X, net._meaning.y(net.forward(X) * 0, get_backend("numpy")), None, method, tolerance, 0)
+def _with_scaling(report: Report, net: Network, X: Any, x: Array, t: Array, method: str | None, tolerance: float | None) -> Report:
+    """The engine's report on the scaled x and t, and ∂y/∂x between raw x and y against differences in raw x."""
+    checker = _Checker(net._engine(), x, t, None, method, tolerance, 0)
     kept = np.ones(len(x), bool) if checker.method == "complex_step" else ~near_kinks(net._engine(), x)[0]
     raw = data.host_array(net._read(X), "X")[kept]
     if len(raw):
