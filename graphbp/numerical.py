@@ -84,7 +84,9 @@ def numerical_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *
 
 def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
     """∂y_k/∂x_i (N, K, D) by differencing the outputs input by input, all samples at once."""
-    run, theta, x, scale = _outputs(net, X, method)
+    run, theta, x, size = _outputs(net, X, method)
+    scaling = net._meaning.scaling.inputs
+    scaled = x if scaling is None else scaling.inward(x)
     columns = []
     for i in range(x.shape[1]):
 
@@ -93,7 +95,10 @@ def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Arra
             moved[:, i] += step
             return np.asarray(run.forward(theta.astype(moved.dtype), moved))
 
-        columns.append(_difference(along, _step(x[:, i] / scale[i], method) * scale[i], method))
+        step = _step(scaled[:, i], method) * size[i]
+        if method != "complex_step":  # x ± ε are numbers of their own
+            step = np.maximum(step, 2 * np.exp2(np.ceil(np.log2(np.spacing(np.abs(x[:, i]))))))
+        columns.append(_difference(along, step, method))
     return np.stack(columns, axis=-1)
 
 
@@ -225,7 +230,7 @@ class _Raw:
 
 
 def _outputs(net: Network, X: Any, method: str) -> tuple[Any, Array, Array, Array]:
-    """(forward sweep between raw x and y, θ, x, the size of each input)."""
+    """(forward sweep between raw x and y, θ, x, the scale of each input as a power of two)."""
     run, theta = _executable(net, method)
     scaling, host = net._meaning.scaling, get_backend("numpy")
     dtype = net.dtype if scaling.inputs is None else np.dtype(np.float64)  # float32 rounds what the engine sees, after the scaling

@@ -302,9 +302,7 @@ def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     one = len(extra) == 1
     unnamed = [name for name in extra if str(name).strip() in _INDEX]
     index = "; a column without a name is the index that to_csv wrote: to_csv(index=False)" if unnamed else ""
-    remedy = (
-        f"; select them: {table.source}[list(net.{what}s)]" if table.source.isidentifier() else "; --ignore-extra leaves them out"
-    )
+    remedy = f"; select those that are: {table.source}[net.columns]" if table.source == "X" else "; --ignore-extra leaves them out"
     return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
 
 

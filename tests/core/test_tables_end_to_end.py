@@ -158,3 +158,7 @@ def test_exports_answer_raw_columns(format):
     again = gb.load(f"m.{suffix}", format=format, **({"inputs": 3, "outputs": 1} if format == "wann" else {}))
     np.testing.assert_allclose(again.forward(X), net.forward(X), rtol=1e-9)
     assert "scale" in net.to_networkx().nodes[net.inputs[0]]
+    if format == "nnet":  # its own normalisation holds the constants, and every weight is as it was
+        trained = gb.load("m.nnet", normalise=False)
+        assert np.array_equal(trained.weights, net.weights)
+        assert np.array_equal(gb.load("m.nnet").to_networkx().nodes["x_normalised"]["range"], net.to_networkx().nodes["x"]["scale"])
