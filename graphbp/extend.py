@@ -14,8 +14,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
   `graphbp.exporters`.  Raise `FileFormatError` for a damaged file and `NotSupportedError` for what the format has and graphbp has
   not.  For an importer, `read_text` gives a regular file's text, `parse_json` what its bytes say; for an exporter, `read_graph` gives
-  the checked graph as arrays, `write_atomically` puts a file there whole or not at all, and `Holds` says what the format can hold:
-  one that does not hold "scale" of nodes gets `shift` and `scale` of inputs and outputs folded into weights and biases.
+  the checked graph as arrays, `write_atomically` puts a file there whole or not at all, and `Holds` says what the format can hold.
+  One that says `scaling = True` finds `shift` and `scale` on input and output nodes; for others they are folded into the weights.
 """
 
 from __future__ import annotations

@@ -83,22 +83,23 @@ def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray
     if T is not None and net.error_function.targets == "real":
         t = data.as_targets(net._meaning.read_targets(T), len(x), net.schedule, net.error_function, host, WIDE)
         affine = _only_identities(net, fitted(t[rows], weight))
-        for node, attributes in attributes_of(affine, net._spec, net.outputs).items():
-            n = slice(None) if np.ndim(attributes["scale"]) else 0
-            if np.any(np.atleast_1d(attributes["scale"])[n] != 1) or np.any(np.atleast_1d(attributes["shift"])[n] != 0):
-                changed[node] = attributes
+        nodes = {n: net._spec.node_extra[net._spec.index[n]] for n in net.outputs}
+        told = attributes_of(affine, net._spec, net.outputs)
+        changed |= {n: a for n, a in told.items() if np.any(a["shift"] != 0) or np.any(a["scale"] != 1) or "scale" in nodes[n]}
     net._set_meaning(with_attributes(net._spec, changed))
 
 
 def _only_identities(net: Network, affine: Affine) -> Affine:
     """The targets' scaling for outputs that are identities; other activations give values on a scale of their own."""
-    s = net.schedule
+    s, spec = net.schedule, net._spec
+    feeding = set(spec.edge_src.tolist())
+    for node in net.outputs:
+        i = spec.index[node]
+        if i in feeding and spec.activations[spec.activation[i]].name == "identity":
+            raise NotSupportedError(
+                f"output {node!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
+            )
     identity = np.array([s.activations[k].name == "identity" for k in s.row_activation[s.output_rows]])
-    feeding = {net._spec.names[i] for i in np.unique(net._spec.edge_src).tolist()} & set(net.outputs)
-    if feeding and identity.any():
-        raise NotSupportedError(
-            f"output {min(feeding, key=str)!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
-        )
     return Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
 
 

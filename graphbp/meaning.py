@@ -141,7 +141,11 @@ class Meaning:
             column: Column | None = Column(array)
         else:
             column = labels_of(table, 0) if table.n_columns == 1 else None
-        if column is None or self.classes is not None or not self.n_classes:
+        if self.classes is not None or not self.n_classes:
+            return None
+        if table is not None and column is None:
+            return self._dummies(table)
+        if column is None:
             return None
         found: list[labels.Label] = (
             [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
@@ -152,6 +156,12 @@ class Meaning:
                 "classes there are, or name them all: classes=[...] on the output node"
             )
         return found
+
+    def _dummies(self, table: Table) -> list[labels.Label] | None:
+        """The names of one-hot columns, a class each, where they are no names of outputs."""
+        if table.names is None or table.n_columns != len(self.output_columns) or table.n_columns == 1:
+            return None
+        return None if match(table, self.output_columns, "output") is not None else [str(name) for name in table.names]
 
     # -- out ---------------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +212,7 @@ class Meaning:
             return position
         kinds = set(map(type, self.classes))
         names = np.array(self.classes) if len(kinds) == 1 or kinds == {int, float} else np.array(self.classes, object)
-        return names[position]
+        return np.asarray(names[position])
 
     def __str__(self) -> str:
         parts = [f"scaled: {self.scaling}"] if self.scaling else []

@@ -91,14 +91,16 @@ class Network:
     Parameters
     ----------
     graph : networkx.DiGraph. Node attributes `units`, `activation`, `bias`, `role`; edge attribute `weight`; on biases (nodes) and
-        edges `trainable=False` and `tie="name"`.  The graph is read once and never changed.  A hidden unit without an activation is
-        linear (`describe` says which are); a name that is nearly one of these is refused, every other attribute is the user's.
+        edges `trainable=False` and `tie="name"`; on input and output nodes `shift` and `scale` (`graphbp.scaling`), on inputs
+        `columns`, on outputs `classes`.  The graph is read once and never changed.  A hidden unit without an activation is linear
+        (`describe` says which are); a name that is nearly one of these is refused, every other attribute is the user's.
     error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.  An
         output whose activation takes values that the error is not defined for is refused.
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
-    Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
+    Shapes: X (N, D), Y and T (N, K), θ (W,).  X and T may be tables, whose columns are matched by name (`graphbp.tables`), and T
+    labels of classes.  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
     `BackendNotAvailableError`, all under `GraphbpError`.
 
     Examples
@@ -195,6 +197,11 @@ class Network:
     def outputs(self) -> tuple[Node, ...]:
         """Output nodes in the order of Y's columns; a layer node stands for `units` columns."""
         return self._schedule.output_names
+
+    @property
+    def columns(self) -> list[Any]:
+        """What each column of X is called in a table: the input node's name, "node_k" in a layer, or what it was trained on."""
+        return [names[0] for names in self._meaning.input_columns]
 
     @property
     def classes(self) -> tuple[Any, ...] | None:

@@ -119,7 +119,8 @@ def loose_table(value: Any, source: str) -> Table | None:
     """The table in an array or list of objects or text, whose columns have no names; None where NumPy makes numbers of it."""
     if isinstance(value, list | tuple):
         try:
-            value = np.asarray(value)
+            array = np.asarray(value)
+            value = array if array.dtype.kind != "U" else np.array(value, object)  # else NumPy writes numbers as text
         except Exception:  # ragged, or foreign objects: `graphbp.data` says what is wrong with them
             return None
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "OU" or value.ndim not in (1, 2):
@@ -149,20 +150,23 @@ def _pandas(value: Any, source: str) -> Table | None:
     index = getattr(value, "index", None)
     if not hasattr(value, "iloc") or index is None:
         return None
-    if hasattr(value, "columns"):
-        labels = tuple(value.columns)
-        names = None if type(value.columns).__name__ == "RangeIndex" else labels
-        count, pick = len(labels), lambda i: value.iloc[:, i]
-    else:
-        names, count, pick = (None if value.name is None else (value.name,)), 1, lambda i: value
+    frame = hasattr(value, "columns")
+    labels = tuple(value.columns) if frame else () if value.name is None else (value.name,)
+    unnamed = type(value.columns).__name__ == "RangeIndex" if frame else not labels
     numbered = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
-    row = (lambda n: f"row {n}") if numbered else (lambda n: f"row {n} (index {_plain(index[n])!r})")
-    return Table(len(value), count, names, lambda i: _pandas_column(pick(i)), row, source)
+
+    def row(n: int) -> str:
+        return f"row {n}" if numbered else f"row {n} (index {_plain(index[n])!r})"
+
+    def load(i: int) -> Column:
+        return _pandas_column(value.iloc[:, i] if frame else value)
+
+    return Table(len(value), len(labels) if frame else 1, None if unnamed else labels, load, row, source)
 
 
 def _pandas_column(series: Any) -> Column:
-    missing = np.asarray(series.isna(), bool)
-    missing = missing if missing.any() else None
+    absent = np.asarray(series.isna(), bool)
+    missing = absent if absent.any() else None
     dtype, categories = series.dtype, None
     if type(dtype).__name__ == "CategoricalDtype":
         categories = tuple(_plain(label) for label in dtype.categories)
@@ -298,9 +302,7 @@ def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     one = len(extra) == 1
     unnamed = [name for name in extra if str(name).strip() in _INDEX]
     index = "; a column without a name is the index that to_csv wrote: to_csv(index=False)" if unnamed else ""
-    remedy = (
-        f"; select them: {table.source}[list(net.{what}s)]" if table.source.isidentifier() else "; --ignore-extra leaves them out"
-    )
+    remedy = f"; select those that are: {table.source}[net.columns]" if table.source == "X" else "; --ignore-extra leaves them out"
     return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
 
 

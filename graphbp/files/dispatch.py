@@ -302,9 +302,8 @@ def _write(graph: nx.DiGraph, file: Path, format: str | None, network: Mapping[s
         writer.write(graph, file, **options)
         return
     check_acyclic(read_graph(graph))
-    holds = getattr(writer, "holds", Holds())
-    scaled = not callable(holds.nodes) and "scale" in holds.nodes
-    graph = without_losses(graph if scaled else fold_scaling(graph), name, holds, network, drop)
+    graph = graph if getattr(writer, "scaling", False) else fold_scaling(graph)
+    graph = without_losses(graph, name, getattr(writer, "holds", Holds()), network, drop)
     try:
         writer.write(graph, file, **options)
     except GraphbpError:

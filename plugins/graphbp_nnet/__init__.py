@@ -14,7 +14,7 @@ What the file gives as the least and greatest value of each input stands on the 
 clip to these before the network; clipping is not part of the network and not done here: np.clip(X, minimum, maximum) does it.
 """
 
-from graphbp_nnet.exporter import holds, write
+from graphbp_nnet.exporter import holds, scaling, write
 from graphbp_nnet.importer import description, read, sniff, suffixes
 
-__all__ = ["description", "holds", "read", "sniff", "suffixes", "write"]
+__all__ = ["description", "holds", "read", "scaling", "sniff", "suffixes", "write"]

@@ -10,17 +10,21 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import INPUT, OUTPUT, Holds, NotSupportedError, read_graph, write_atomically
+from graphbp.extend import INPUT, OUTPUT, Holds, NotSupportedError, fold_scaling, read_graph, write_atomically
 
-__all__ = ["holds", "write"]
+__all__ = ["holds", "scaling", "write"]
 
 Array = npt.NDArray[Any]
+scaling = True
+"""`shift` and `scale` of the input and output layers are the file's own normalisation."""
 
 
 def _held_of_node(graph: nx.DiGraph, name: Any) -> tuple[str, ...]:
     if is_normalisation(graph, name):
         return "mean", "range", "trainable"
-    return () if graph.pred[name] else ("minimum", "maximum")
+    if not graph.pred[name]:
+        return "minimum", "maximum", "shift", "scale"
+    return () if graph.succ[name] else ("shift", "scale")
 
 
 def _held_of_edge(graph: nx.DiGraph, edge: tuple[Any, Any]) -> tuple[str, ...]:
@@ -33,20 +37,25 @@ holds = Holds(_held_of_node, _held_of_edge)
 def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
     """Write a chain of layer nodes: input ─► relu ─► ... ─► relu ─► identity, normalisation layers of an imported file around it.
 
-    Input limits come from the input node's `minimum` and `maximum`; without them, they are the largest numbers there are.  A layer
-    without biases has biases of 0 there.
+    `shift` and `scale` of the input and output node become the file's means and ranges.  Input limits come from the input node's
+    `minimum` and `maximum`; without them, they are the largest numbers there are.  A layer without biases has biases of 0 there.
 
     Raises
     ------
     NotSupportedError : a graph that is not such a chain: a second input or output node, a skip edge, another activation; limits
         that are not one number an input.
     """
+    graph = _without_mixed_scaling(graph)
     spec = read_graph(graph)
     chain = _chain(graph, spec)
     first, mean, spread = 1, np.zeros(spec.units[spec.index[chain[0]]] + 1), np.ones(spec.units[spec.index[chain[0]]] + 1)
     if is_normalisation(graph, chain[1]):
         mean[:-1], spread[:-1] = graph.nodes[chain[1]]["mean"], graph.nodes[chain[1]]["range"]
         first = 2
+    for node, part in ((chain[0], slice(-1)), (chain[-1], slice(-1, None))):
+        data = graph.nodes[node]
+        mean[part] = np.ravel(data.get("shift", mean[part]))[: len(mean[part])]
+        spread[part] = np.ravel(data.get("scale", spread[part]))[: len(spread[part])]
     last = len(chain) - 1
     if first < last and is_normalisation(graph, chain[-1]):
         mean[-1:], spread[-1:] = graph.nodes[chain[-1]]["mean"], graph.nodes[chain[-1]]["range"]
@@ -75,6 +84,15 @@ def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
         lines += [_line(row) for row in _matrix(graph.edges[below, name]["weight"]).tolist()]
         lines += [_line([value]) for value in (np.zeros(spec.units[spec.index[name]]) if b is None else b).tolist()]
     write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def _without_mixed_scaling(graph: nx.DiGraph) -> nx.DiGraph:
+    """The graph, its scaling folded into the weights where the file's own normalisation (one for all outputs) cannot hold it."""
+    mixed = any(_is_normalisation(graph, name) for name in graph)
+    for name, data in graph.nodes(data=True):
+        if not graph.succ[name]:  # the output
+            mixed |= any(np.ptp(np.ravel(data.get(key, 0.0))) > 0 for key in ("shift", "scale"))
+    return fold_scaling(graph) if mixed else graph
 
 
 def _line(values: Iterable[float]) -> str:

@@ -128,7 +128,7 @@ def test_a_missing_cell_is_named_with_its_column_and_line(cell, folder):
 
 
 def test_a_quoted_line_end_does_not_move_the_count(folder):
-    with pytest.raises(gb.DataError, match="column 'x1' holds text .'two' in line 4."):
+    with pytest.raises(gb.DataError, match=r"column 'x1' holds text .'two' in line 4."):
         read("one.json", "d.csv", 'x1,x2,y1\n1,2,"a\nb"\ntwo,2,3\n')
 
 
@@ -155,7 +155,7 @@ def test_an_index_that_was_written_is_no_input(header, folder, capsys):
 
 
 def test_a_table_of_something_else_is_refused(folder):
-    with pytest.raises(gb.DataError, match="30 columns.*the network has 2 inputs"):
+    with pytest.raises(gb.DataError, match=r"30 columns.*the network has 2 inputs"):
         read("one.json", "sklearn:breast_cancer")
 
 

@@ -61,7 +61,7 @@ def by_hand(g):
     return out
 
 
-def raw_batch(net, case, rng):
+def raw_batch(net, case):
     x = case.X
     affine, out = net._meaning.scaling.inputs, net._meaning.scaling.outputs
     return affine.shift + affine.scale * x, case.T if out is None else out.shift + out.scale * case.T
@@ -84,7 +84,7 @@ def test_every_quantity_is_that_of_the_network_with_the_constants_folded_in(case
     net = gb.Network(g, error=case.error, backend=backend)
     plain = gb.Network(by_hand(g), error=case.error, backend="numpy")
     assert np.array_equal(net.weights, plain.weights)
-    X, T = raw_batch(net, case, rng)
+    X, _ = raw_batch(net, case)
     V, U = rng.normal(size=(len(X), net.schedule.n_outputs)), rng.normal(size=X.shape)
     v = rng.normal(size=net.n_parameters)
     for found, expected in [
@@ -106,7 +106,7 @@ def test_error_and_curvature_are_those_of_the_scaled_numbers(case, backend):
     rng = np.random.default_rng(6)
     net = gb.Network(scaled_graph(case, rng), error=case.error, backend=backend)
     plain = gb.Network(case.graph, error=case.error, backend=backend)
-    X, T = raw_batch(net, case, rng)
+    X, T = raw_batch(net, case)
     for method in ("error", "gradient", "per_sample_gradient", "hessian", "outer_product_hessian", "hessian_diagonal"):
         assert relative_difference(getattr(net, method)(X, T), getattr(plain, method)(case.X, case.T)) < 1e-8, method
     v = rng.normal(size=net.n_parameters)
@@ -127,7 +127,7 @@ def test_the_error_is_that_of_the_scaled_residuals():
 def test_check_and_numerical_derivatives_are_by_raw_x(case):
     rng = np.random.default_rng(7)
     net = gb.Network(scaled_graph(case, rng), error=case.error, backend="numpy")
-    X, T = raw_batch(net, case, rng)
+    X, T = raw_batch(net, case)
     report = net.check(X, T)
     assert report.ok, str(report)
     assert "raw x and y" in str(report)
@@ -273,7 +273,7 @@ def test_folding_keeps_the_function_and_the_parameters_of_raw_x(case):
         return
     spec = read_graph(folded)
     assert not any("scale" in extra or "shift" in extra for extra in spec.node_extra)
-    x, _ = raw_batch(net, case, rng)
+    x, _ = raw_batch(net, case)
     plain = gb.Network(folded, error=case.error, backend="numpy")
     np.testing.assert_allclose(plain.forward(x), net.forward(x), rtol=1e-8, atol=1e-8 * np.abs(net.forward(x)).max())
 
@@ -285,3 +285,76 @@ def test_unscaled_networks_are_not_touched():
             del g.nodes[name][key]
     assert fold_scaling(g) is g
     assert "scaled" not in repr(gb.Network(g, backend="numpy"))
+
+
+def test_an_output_that_feeds_others_is_not_scaled_in_silence():
+    g = gb.layered([2, 1, 1], units="units", activation="identity")
+    inner = next(name for name in g if g.pred[name] and g.succ[name])
+    for name in g:
+        g.nodes[name]["role"] = "output" if g.pred[name] else "input"
+    net = gb.Network(g, backend="numpy")
+    with pytest.raises(gb.NotSupportedError, match=f"output '{inner}' feeds other units"):
+        net.fit_scaling(X, np.ones((3, 2)))
+    assert "scaled" not in repr(net)
+    net.fit_scaling(X)
+    assert "scaled: 2 inputs" in repr(net)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-8, 1.0, 1e8, 1e160, 1e300])
+def test_columns_of_any_size_are_fitted(size):
+    x = np.array([[-1.0, 5], [1.0, 5], [3.0, 5]]) * size
+    net = gb.Network(gb.layered([2, 1]), backend="numpy")
+    net.fit_scaling(x, x[:, 0])
+    np.testing.assert_allclose(net.trace(x, x[:, 0]).z["x"], [[-np.sqrt(1.5), 0], [0, 0], [np.sqrt(1.5), 0]], atol=1e-12)
+    gb.train(net, x, x[:, 0], optimizer="lbfgs", progress=False)
+    np.testing.assert_allclose(net.forward(x)[:, 0] / size, x[:, 0] / size, atol=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e12])
+def test_check_is_quiet_far_from_zero(offset):
+    rng = np.random.default_rng(1)
+    x, t = offset + rng.normal(size=(20, 2)), offset + rng.normal(size=20)
+    net = gb.Network(gb.layered([2, 3, 1]), backend="numpy")
+    net.fit_scaling(x, t)
+    for method in (None, "central", "forward"):
+        report = net.check(x, t, method=method)
+        assert report.ok, str(report)
+
+
+def test_float32_agrees_with_float64():
+    net = gb.Network(small(), backend="numpy")
+    narrow = net.to(dtype="float32")
+    for name in ("forward", "jacobian", "weight_jacobian"):
+        found = getattr(narrow, name)(X)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, getattr(net, name)(X), rtol=1e-5, atol=1e-6)
+    assert narrow.check(X, T).ok
+
+
+def test_weights_of_samples_count_in_the_fit():
+    net = gb.Network(gb.layered([2, 1]), backend="numpy")
+    net.fit_scaling(X, T, sample_weight=[1.0, 1.0, 0.0])
+    assert net.to_networkx().nodes["x"]["shift"].tolist() == [105.0, -3.25]
+
+
+def test_resuming_and_training_on_keep_the_scale(tmp_path):
+    def run(epochs, **options):
+        net = gb.Network(gb.layered([2, 3, 1], seed=1), backend="numpy")
+        gb.train(net, X, T, epochs=epochs, standardize=True, progress=False, **options)
+        return net
+
+    whole = run(6)
+    run(3, checkpoint=tmp_path / "c.npz")
+    again = run(6, checkpoint=tmp_path / "c.npz")
+    assert np.array_equal(whole.weights, again.weights)
+    scale = whole.to_networkx().nodes["x"]["scale"]
+    gb.train(whole, X[:2], T[:2], epochs=1, standardize=True, progress=False)
+    assert np.array_equal(whole.to_networkx().nodes["x"]["scale"], scale)
+
+
+def test_metrics_see_raw_numbers():
+    seen = []
+    net = gb.Network(gb.layered([2, 1]), backend="numpy")
+    gb.train(net, X, T, epochs=1, standardize=True, progress=False, metrics={"m": lambda y, t: seen.append((y, t)) or 0.0})
+    np.testing.assert_allclose(seen[-1][1][:, 0], T)
+    np.testing.assert_allclose(seen[-1][0], net.forward(X))
