@@ -23,6 +23,7 @@ __all__ = [
     "RegistryError",
     "UnknownNameError",
     "WeightError",
+    "one_of",
     "printable",
     "shown",
 ]
@@ -81,6 +82,13 @@ class FileFormatError(GraphbpError, ValueError):
 
 class NumericalError(GraphbpError, ArithmeticError):
     """A computation that lost its meaning: a singular matrix, a diverged fit."""
+
+
+def one_of(kind: str, value: object, known: Iterable[str], hint: str = "") -> None:
+    """Nothing, where `value` is one of the known names; else an `UnknownNameError` that offers near matches."""
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise unknown_name(kind, value, names, hint)
 
 
 def printable(text: object) -> str:

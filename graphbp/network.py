@@ -31,6 +31,7 @@ from graphbp.exceptions import (
     NotSupportedError,
     UnknownNameError,
     WeightError,
+    one_of,
     shown,
     unknown_name,
 )
@@ -446,7 +447,7 @@ class Network:
         """
         x = self._inputs(X)
         s = self._schedule
-        if sparse:
+        if data.as_flag("sparse", sparse):
             host, theta = self._backend.to_numpy(x), self._theta
             entries = int(self._jacobian_plan.pattern.sum())
             self._check_size("sparse jacobian", (len(x), entries), "vjp() and jvp(), or batches of fewer samples")
@@ -533,6 +534,8 @@ class Network:
         """
         from graphbp.second_order.inverse import outer_product_inverse
 
+        alpha = data.as_number("alpha", alpha, above=0)
+        one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
         self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
         return outer_product_inverse(self, X, T, alpha, sample_weight, method=method)
 
@@ -551,8 +554,8 @@ class Network:
         from graphbp.second_order.blocks import blocks_by_node
         from graphbp.second_order.plan import HessianPlan
 
-        if kind not in ("exact", "outer_product"):
-            raise DataError(f'kind={kind!r}; use "exact" or "outer_product"')
+        if not isinstance(kind, str) or kind not in ("exact", "outer_product"):
+            raise DataError(f'kind={shown(kind)}; use "exact" or "outer_product"')
         exact = kind == "exact"
         batch = self._batch(X, T, sample_weight)
         product = self._run.hessian_product if exact else self._run.outer_product_product

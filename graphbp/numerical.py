@@ -155,7 +155,7 @@ def _aligned(step: Any) -> Any:
 
 
 def _check_method(method: str) -> None:
-    if method not in (*METHODS, EXTRAPOLATED):
+    if not isinstance(method, str) or method not in (*METHODS, EXTRAPOLATED):
         raise unknown_name("method of differentiation", method, METHODS)
 
 

@@ -253,6 +253,11 @@ def _split(net: Network, table: Table, target: Sequence[str], data: str, by_posi
     d = net.schedule.n_inputs
     place = {} if by_position or table.names is None else {name: i for i, name in enumerate(table.names)}
     named = [str(name) for name in net.inputs]
+    if place and any(name in place for name in named):
+        for kind, names in (("input nodes", named), (f"columns of {data}", table.names or [])):
+            twice = next((name for name in names if name in named and names.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"several {kind} are called {twice}; --by-position takes the inputs by position")
     if len(named) == d and any(name in place for name in named):
         lacking = [name for name in named if name not in place]
         if lacking:
@@ -287,6 +292,8 @@ def _split(net: Network, table: Table, target: Sequence[str], data: str, by_posi
 
 def _position(table: Table, name: str, data: str) -> int:
     if table.names is not None and name in table.names:
+        if table.names.count(name) > 1:
+            raise DataError(f"{table.names.count(name)} columns of {data} are called {name!r}; give the target's number")
         return table.names.index(name)
     n = len(table.columns)
     try:

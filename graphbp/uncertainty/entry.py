@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.exceptions import ConfigError, DataError, NumericalError, unknown_name
+from graphbp.data import as_number
+from graphbp.exceptions import ConfigError, DataError, NumericalError, one_of, shown, unknown_name
 from graphbp.network import require_network
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
@@ -69,10 +70,8 @@ def laplace(
     require_network(net)
     regression = net.error_function.name == "sum_of_squares"
     beta = _noise_precision(noise, regression, net.error_function.name)
-    if hessian not in HESSIANS:
-        raise unknown_name("hessian", hessian, HESSIANS)
-    if parameters not in PARAMETERS:
-        raise unknown_name("choice of parameters", parameters, PARAMETERS)
+    one_of("hessian", hessian, HESSIANS)
+    one_of("choice of parameters", parameters, PARAMETERS)
     theta = np.array(net.weights, np.float64)
     net, index = (net, np.arange(len(theta))) if parameters == "all" else last_layer(net)
     if net.n_parameters == 0:
@@ -118,7 +117,11 @@ def _prior(value: float | str) -> float | None:
 def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:
     """β, or None where it is to be chosen."""
     if regression:
-        return None if noise is None else _positive("noise", noise) ** -2
+        if noise is None:
+            return None
+        if not 1e-150 <= _positive("noise", noise) <= 1e150:
+            raise ConfigError(f"noise={noise!r}; its square is no float64: give the targets other units")
+        return float(noise) ** -2
     if noise is not None:
         raise ConfigError(f"noise={noise!r} is the σ of a regression; error={error!r} is a log likelihood without one")
     return 1.0
@@ -126,12 +129,9 @@ def _noise_precision(noise: float | None, regression: bool, error: str) -> float
 
 def _positive(name: str, value: Any) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ConfigError(f"{name}={value!r}; it must be a positive number")
-    return number
+        return as_number(name, value, above=0)
+    except DataError as problem:
+        raise ConfigError(f"{name}={shown(value)}; it must be a positive number") from problem
 
 
 def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import unknown_name
+from graphbp.data import as_count, generator
+from graphbp.exceptions import one_of
 from graphbp.heads import Head
+from graphbp.memory import check_memory
 from graphbp.uncertainty.curvature import Precision
 from graphbp.uncertainty.outputs import Outputs
 
@@ -105,7 +107,9 @@ class Posterior:
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """(n, W) draws of θ."""
-        white = np.random.default_rng(seed).standard_normal((n, len(self.index)))
+        n = as_count("n", n, 0)
+        check_memory(8 * 2 * n * len(self.weights), f"{n:,} draws of {len(self.weights):,} parameters", "it with a smaller n")
+        white = generator(seed).standard_normal((n, len(self.index)))
         draws = np.tile(self.weights, (n, 1))
         draws[:, self.index] += self._precision.colour(white)
         return draws
@@ -129,11 +133,10 @@ class Posterior:
         for two classes, exactly what a sigmoid of the difference gives.
         exp under "poisson": mean and variance of the log-normal y.
         """
-        if method not in ("probit", "monte_carlo"):
-            raise unknown_name("method", method, ["probit", "monte_carlo"])
+        one_of("method", method, ["probit", "monte_carlo"])
+        n_samples, rng = as_count("n_samples", n_samples, 1), generator(seed)
         a, covariance = self.output_distribution(X)
         out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a))
-        rng = np.random.default_rng(seed)
         for head in self._outputs.heads:
             p = head.positions
             mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], method, n_samples, rng)
