@@ -477,7 +477,7 @@ def _check_values(row: Activation) -> None:
         low, high = sampled_range(row)
         slack = 1e-9 * max(1.0, abs(low), abs(high))
         if low < row.range[0] - slack or high > row.range[1] + slack:
-            raise RegistryError(f"activation {row.name!r}: f takes values from {low:g} to {high:g}, outside range={row.range}")
+            raise RegistryError(f"activation {row.name!r}: f takes values from {low:.4g} to {high:.4g}, outside range={row.range}")
 
 
 def _check_derivatives(row: Activation) -> None:

