@@ -5,7 +5,7 @@
                                   θ, X, T ──────────┴────── checked arrays ────────┘
 
 A network owns its flat parameter vector θ and nothing else that changes.  Each method checks what came, calls one method of the
-executable, and hands the result back in the kind of array the caller used.
+executable, and hands the result back: as the backend's own array where the caller gave one (CuPy in, CuPy out), else as a NumPy array.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ class Network:
         output whose activation takes values that the error is not defined for is refused.
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
+
+    Arrays come in as lists, NumPy arrays, data frames, tensors, whatever has `__array__` or DLPack and lies in host memory (a tensor that
+    records a computation is detached), and go out as NumPy arrays: a torch tensor in gives a NumPy array.  Only arrays of the backend's own
+    device are given back as such (CuPy in, CuPy out).
 
     Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
     `BackendNotAvailableError`, all under `GraphbpError`.
