@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import RegistryError, unknown_name
+from graphbp.exceptions import RegistryError, shown, unknown_name
 
 __all__ = [
     "SOFTMAX",
@@ -394,12 +394,13 @@ def register_activation(
         derivative that is not one, a range that f leaves.
     """
     if not isinstance(name, str) or not name:
-        raise RegistryError(f"an activation's name is a non-empty string, not {name!r}")
+        raise RegistryError(f"an activation's name is a non-empty string, not {shown(name)}")
+    name = str(name)
     for label, function in (("f", f), ("df", df), ("d2f", d2f)):
         if not callable(function):
             raise RegistryError(f"activation {name!r}: {label} must be a function of an array, not {type(function).__name__}")
     if not isinstance(formula, str):
-        raise RegistryError(f"activation {name!r}: formula={formula!r}; it must be text for people")
+        raise RegistryError(f"activation {name!r}: formula={shown(formula)}; it must be text for people")
     lower, upper = (_bound(name, label, value) for label, value in (("lower", lower), ("upper", upper)))
     if not lower < upper:
         raise RegistryError(f"activation {name!r}: lower={lower} and upper={upper} leave no interval to be defined on")
@@ -408,6 +409,8 @@ def register_activation(
         range = tuple(_bound(name, "range", end) for end in _listed(name, "range", range))  # type: ignore[assignment]  # two of them, or refused
         if len(range) != 2 or not range[0] <= range[1]:
             raise RegistryError(f"activation {name!r}: range={range}; give the least and the greatest value of f")
+    if not isinstance(analytic, (bool, np.bool_)):
+        raise RegistryError(f"activation {name!r}: analytic={shown(analytic)}; it must be True or False")
     row = Activation(name, f, df, d2f, formula or name, bool(analytic), kinks, lower, upper, range=range)
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.f, old.df, old.d2f) != (f, df, d2f)):
@@ -420,15 +423,19 @@ def register_activation(
 
 
 def _bound(name: str, label: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
-        raise RegistryError(f"activation {name!r}: {label}={value!r}; it must be a number (or ±inf)")
-    return float(value)
+    try:
+        if type(value) is not bool and isinstance(value, numbers.Real) and not math.isnan(value):
+            return float(value)
+    except OverflowError:  # an int beyond float64
+        pass
+    raise RegistryError(f"activation {name!r}: {label}={shown(value)}; it must be a number (or ±inf)")
 
 
 def _listed(name: str, label: str, values: Any) -> list[Any]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise RegistryError(f"activation {name!r}: {label}={values!r}; give a tuple of numbers")
-    return list(values)
+    try:
+        return list(values) if not isinstance(values, (str, bytes)) else [values]  # which is no number
+    except TypeError as problem:
+        raise RegistryError(f"activation {name!r}: {label}={shown(values)}; give a tuple of numbers") from problem
 
 
 def _samples(row: Activation) -> Array:
@@ -470,7 +477,7 @@ def _check_values(row: Activation) -> None:
         low, high = sampled_range(row)
         slack = 1e-9 * max(1.0, abs(low), abs(high))
         if low < row.range[0] - slack or high > row.range[1] + slack:
-            raise RegistryError(f"activation {row.name!r}: f takes values from {low:g} to {high:g}, outside range={row.range}")
+            raise RegistryError(f"activation {row.name!r}: f takes values from {low:.4g} to {high:.4g}, outside range={row.range}")
 
 
 def _check_derivatives(row: Activation) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
-from graphbp.data import as_count, generator, host_array, refuse_masked, summed_csr
-from graphbp.exceptions import DataError, GraphError, WeightError, unknown_name
+from graphbp.data import as_count, as_flag, as_number, generator, host_array, refuse_masked, summed_csr
+from graphbp.exceptions import DataError, GraphError, WeightError, one_of, shown, unknown_name
 from graphbp.links import fitting_activation
 from graphbp.memory import check_memory
 
@@ -50,9 +50,10 @@ def _deviation(init: Init, fan_in: Any, fan_out: Any) -> Any:
         if init not in _INIT:
             raise unknown_name("init", init, _INIT, "A number is the standard deviation itself.")
         return _INIT[init](fan_in, fan_out)
-    if isinstance(init, bool) or not isinstance(init, (int, float, np.number)) or not 0 <= float(init) < np.inf:
-        raise DataError(f"init={init!r}; it must be one of {', '.join(_INIT)}, or a standard deviation ≥ 0")
-    return float(init) + 0.0 * (fan_in + fan_out)
+    try:
+        return as_number("init", init, least=0) + 0.0 * (fan_in + fan_out)
+    except DataError as problem:
+        raise DataError(f"init={shown(init)}; it must be one of {', '.join(_INIT)}, or a standard deviation ≥ 0") from problem
 
 
 def _count(name: str, value: Any, least: int) -> int:
@@ -105,13 +106,14 @@ def layered(
     >>> layered([3, 4, 2], units="units").number_of_edges()
     20
     """
-    if isinstance(sizes, (str, bytes, Mapping)) or not isinstance(sizes, Iterable):
-        raise GraphError(f"sizes={sizes!r}; give the units of each layer, inputs first: layered([64, 32, 10])")
+    if isinstance(sizes, (str, bytes, Mapping)) or not _is_listed(sizes):
+        raise GraphError(f"sizes={shown(sizes)}; give the units of each layer, inputs first: layered([64, 32, 10])")
     counts = [_count(f"sizes[{k}]", n, 1) for k, n in enumerate(sizes)]
     if len(counts) < 2:
         raise GraphError(f"sizes={list(sizes)!r}; at least an input and an output layer are needed: layered([64, 32, 10])")
-    if units not in ("layers", "units"):
-        raise GraphError(f"units={units!r}; it must be 'layers' (a node a layer) or 'units' (a node a unit)")
+    skips, bias = as_flag("skips", skips), as_flag("bias", bias)
+    if not isinstance(units, str) or units not in ("layers", "units"):
+        raise GraphError(f"units={shown(units)}; it must be 'layers' (a node a layer) or 'units' (a node a unit)")
     rng = generator(seed)
     last = len(counts) - 1
     sources = [list(range(layer) if skips else range(max(layer - 1, 0), layer)) for layer in range(last + 1)]
@@ -152,10 +154,17 @@ def _output_kind(given: str | None, error: str | None) -> str:
     return fitting if given is None else given
 
 
-def _check_names(kinds: list[str]) -> list[str]:
-    for kind in dict.fromkeys(kinds):
+def _check_names(kinds: list[Any]) -> list[str]:
+    for kind in [k for k in kinds if not isinstance(k, str)] or dict.fromkeys(kinds):
         get_activation(kind)
-    return kinds
+    return [str(kind) for kind in kinds]
+
+
+def _is_listed(values: Any) -> bool:
+    """Whether there is something to go through one by one, and it is no text."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0
+    return isinstance(values, Iterable) and not isinstance(values, (str, bytes))
 
 
 def random_dag(
@@ -212,18 +221,16 @@ def random_dag(
     ['x1', 'x2', 'x3', 'x4']
     """
     D, H, K = _count("n_inputs", n_inputs, 1), _count("n_hidden", n_hidden, 0), _count("n_outputs", n_outputs, 1)
-    if model not in _MODELS:
-        raise unknown_name("model", model, _MODELS)
+    one_of("model", model, _MODELS)
     if density is not None:
         if model != "erdos_renyi" or fan_in is not None:
             raise GraphError("density= goes with model='erdos_renyi' and takes the place of fan_in=; give one of the two")
-        if not 0 < density <= 1:
-            raise GraphError(f"density={density!r}; it must be above 0 and at most 1")
-    if not 0 <= rewire <= 1:
-        raise GraphError(f"rewire={rewire!r}; it is a probability, from 0 to 1")
+        density = as_number("density", density, above=0, most=1, error=GraphError)
+    rewire = as_number("rewire", rewire, least=0, most=1, error=GraphError)
+    bias = as_flag("bias", bias)
     k = _count("fan_in", 8 if fan_in is None else fan_in, 1)
     w = D + H if window is None else _count("window", window, 1)
-    kinds = _check_names([activation] if isinstance(activation, str) else list(activation))
+    kinds = _check_names(list(activation) if _is_listed(activation) else [activation])
     if not kinds:
         raise GraphError("activation=[]; give at least one activation")
     output_kind = _output_kind(output_activation, error)
@@ -461,15 +468,18 @@ def _numbered(
     if n_nodes is None and names is None:
         present, both = np.unique(np.concatenate([a, b]), return_inverse=True)
         return both[: len(a)].astype(np.int64), both[len(a) :].astype(np.int64), present.tolist()
+    names = None if names is None else _hashable("names", names)
     n = len(names) if names is not None else 0
-    if n_nodes is not None and names is not None and n_nodes != n:
-        raise DataError(f"names has {n:,} entries and n_nodes={n_nodes!r}; give one name for each node")
     if n_nodes is not None:
-        n = _count("n_nodes", n_nodes, 0)
+        most = _count("n_nodes", n_nodes, 0)
+        if names is not None and most != n:
+            raise DataError(f"names has {n:,} entries and n_nodes={most:,}; give one name for each node")
+        n = most
     for label, array in (("src", a), ("dst", b)):
         bad = np.flatnonzero((array < 0) | (array >= n))
         if len(bad):
             raise DataError(f"{label}[{bad[0]}] is {array[bad[0]]}; with {n:,} nodes the numbers run from 0 to {n - 1}")
+    _check_room("gb.from_edges", n, len(a), True)
     labels = list(range(n)) if names is None else list(names)
     if names is not None and len(set(labels)) != n:
         raise DataError(f"names has {n - len(set(labels))} repeated entries; every node needs a name of its own")
@@ -482,18 +492,18 @@ def _labels(name: str, values: Any) -> Indices | list[Any]:
     try:
         array = np.asarray(values)
     except ValueError:  # labels such as tuples of unequal lengths
-        return list(values)
+        return _hashable(name, values)
     if array.ndim == 1 and array.dtype.kind in "iu":
         return array.astype(np.int64)
     if array.size == 0:
         return np.empty(0, np.int64)
     if isinstance(values, (str, bytes)) or array.ndim == 0:
-        raise DataError(f"{name} is {values!r}; give an array or a list with one entry for each edge")
+        raise DataError(f"{name} is {shown(values)}; give an array or a list with one entry for each edge")
     if isinstance(values, np.ndarray) and array.ndim != 1:
         raise DataError(f"{name} has shape {array.shape}; it must be 1-D, one entry for each edge")
     if array.dtype.kind == "f":
         raise DataError(f"{name} holds floats; nodes are numbers such as 0, 1, 2 (integers), or labels")
-    return array.tolist() if isinstance(values, np.ndarray) else list(values)
+    return _hashable(name, values)
 
 
 def _edge_weights(weight: npt.ArrayLike, n: int) -> Floats:
@@ -579,6 +589,8 @@ def _per_node_activation(
         _refuse_strangers("activation", activation, labels)
         _check_names(list(activation.values()))
         return [activation.get(label, kind) for label, kind in zip(labels, usual, strict=True)]
+    if not _is_listed(activation):
+        get_activation(activation)  # type: ignore[arg-type]  # which refuses what is no name
     if len(activation) != len(labels):
         raise DataError(
             f"activation has {len(activation):,} entries and there are {len(labels):,} nodes; give one name, one for each node, or "
@@ -593,13 +605,24 @@ def _roles(inputs: Iterable[Hashable] | None, outputs: Iterable[Hashable] | None
     for role, nodes in (("input", inputs), ("output", outputs)):
         if nodes is None:
             continue
-        named = dict.fromkeys(nodes, role)
+        named = dict.fromkeys(_hashable(f"{role}s", nodes), role)
         _refuse_strangers(f"{role}s", named, labels)
         both = [node for node in named if node in roles]
         if both:
             raise GraphError(f"node {both[0]!r} is named in inputs= and in outputs=; it can be one of them")
         roles.update(named)
     return roles
+
+
+def _hashable(what: str, nodes: Any) -> list[Any]:
+    """The nodes that an argument lists, each of which could be one."""
+    if not _is_listed(nodes):
+        raise DataError(f"{what}={shown(nodes)}; give a list of nodes")
+    listed = nodes.tolist() if isinstance(nodes, np.ndarray) else list(nodes)
+    for node in listed:
+        if node is None or not isinstance(node, Hashable):
+            raise DataError(f"{what} holds {shown(node)}, which cannot be a node")
+    return listed
 
 
 def _refuse_strangers(what: str, given: Iterable[Hashable], labels: list[Any]) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.exceptions import ConfigError, DataError, unknown_name
+from graphbp.exceptions import ConfigError, DataError, shown, unknown_name
 
 __all__ = ["OPTIONS", "config", "describe_config", "dtype_of", "option", "option_and_source"]
 
@@ -54,7 +54,7 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = np.dtype(value)
     except Exception as problem:  # NumPy evaluates parts of a string, so that nearly anything may come out
-        raise DataError(f"dtype={value!r} is not a dtype; use 'float64' or 'float32'") from problem
+        raise DataError(f"dtype={shown(value)} is not a dtype; use 'float64' or 'float32'") from problem
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise DataError(f"dtype={dtype}; graphbp computes in float64 or float32 (integer and float16 data are converted)")
     return dtype
@@ -70,7 +70,8 @@ def _whole(value: Any) -> int | None:
         return int(text) if re.fullmatch(r"[+-]?[0-9]{1,20}", text) else None
     if isinstance(value, bool) or not isinstance(value, (numbers.Integral, float, np.floating)):
         return None
-    return int(value) if math.isfinite(value) and int(value) == value else None
+    whole = isinstance(value, numbers.Integral) or (math.isfinite(value) and int(value) == value)
+    return int(value) if whole else None
 
 
 def _checked(name: str, value: Any, source: str) -> Any:
@@ -80,8 +81,7 @@ def _checked(name: str, value: Any, source: str) -> Any:
         number = _whole(value)
         if number is None or not 0 <= number <= _MOST[name]:
             unit = " of bytes" if name == "memory" else ""
-            shown = repr(value) if not isinstance(value, int) or abs(value) <= _MOST["memory"] else "a larger number"
-            raise ConfigError(f"{source}: {name}={shown} must be a whole number{unit}, 0 or more (at most {_MOST[name]})")
+            raise ConfigError(f"{source}: {name}={shown(value)} must be a whole number{unit}, 0 or more (at most {_MOST[name]})")
         return number
     if name == "dtype":
         try:
@@ -96,7 +96,7 @@ def _checked(name: str, value: Any, source: str) -> Any:
             raise ConfigError(f'{source}: progress={value!r} must be "on", "off" or "auto"')
         return chosen
     if not isinstance(value, str):
-        raise ConfigError(f"{source}: backend={value!r} must be a name, such as 'numba'")
+        raise ConfigError(f"{source}: backend={shown(value)} must be a name, such as 'numba'")
     return value
 
 
@@ -158,7 +158,7 @@ def option(name: str, argument: Any = None) -> Any:
 
 def option_and_source(name: str, argument: Any = None) -> tuple[Any, str]:
     """The value of an option, and where it comes from."""
-    if name not in OPTIONS:
+    if not isinstance(name, str) or name not in OPTIONS:
         raise ConfigError(str(unknown_name("option", name, OPTIONS)))
     if argument is not None:
         return _checked(name, argument, "argument"), "argument"

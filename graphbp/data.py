@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     from graphbp.scaling import Affine
     from graphbp.schedule import Schedule
 
-__all__ = ["as_count", "as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "generator", "host_array"]
+__all__ = [
+    "as_count",
+    "as_directions",
+    "as_flag",
+    "as_inputs",
+    "as_number",
+    "as_sample_weight",
+    "as_targets",
+    "as_vector",
+    "foreign_array",
+    "generator",
+    "host_array",
+    "refuse_masked",
+    "summed_csr",
+]
 
 Array = npt.NDArray[Any]
 _PROBABILITY_SLACK = 1e-5
@@ -92,6 +106,13 @@ def refuse_masked(value: Any, what: str, error: type[GraphbpError] = DataError) 
             at = at if k is None else (k, *at)
             where = f"its entry {at} is masked" if at else "it is masked"
             raise error(f"{what} is a masked array, and {where}; drop or impute such entries first, or say .filled(value)")
+
+
+def as_flag(name: str, value: Any, error: type[GraphbpError] = DataError) -> bool:
+    """True or False (or 1 or 0), or `error`: any other value would count as one of them in silence."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, numbers.Integral) and value in (0, 1)):
+        return bool(value)
+    raise error(f"{name}={shown(value)}; it must be True or False")
 
 
 def foreign_array(value: Any, what: str, error: type[GraphbpError] = DataError) -> Array:

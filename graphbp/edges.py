@@ -180,7 +180,7 @@ def _entries(spec: GraphSpec, e: int, value: Any) -> Keep:
     array = spec.edge_array.get(e)
     keep = host_array(value.toarray() if hasattr(value, "tocsr") else value, what)
     if not np.isin(keep, (0, 1)).all():
-        raise DataError(f"{what} holds {keep[~np.isin(keep, (0, 1))].flat[0]!r}; it must hold True (the weight stays) and False")
+        raise DataError(f"{what} holds {keep[~np.isin(keep, (0, 1))].flat[0]}; it must hold True (the weight stays) and False")
     shape = () if array is None else array.shape
     if keep.shape not in (shape, ()) and not (array is None and keep.shape == (1, 1)):
         raise DataError(f"{what} has shape {keep.shape}; it must be {shape}, as the weight")

@@ -28,8 +28,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+<<<<<<< HEAD
 from graphbp.activations import plain_values
 from graphbp.exceptions import RegistryError, unknown_name
+=======
+from graphbp.activations import get_activation, plain_values
+from graphbp.exceptions import RegistryError, shown, unknown_name
+>>>>>>> border
 
 __all__ = ["ErrorFunction", "Pair", "Pairwise", "error_table", "get_error_function", "register_error_function"]
 
@@ -345,12 +350,15 @@ def register_error_function(
     RegistryError : a name that is taken, values that are not real numbers, or a derivative that differencing contradicts.
     """
     if not isinstance(name, str) or not name:
-        raise RegistryError(f"an error function's name is a non-empty string, not {name!r}")
+        raise RegistryError(f"an error function's name is a non-empty string, not {shown(name)}")
+    name = str(name)
     for label, function in (("value", value), ("dy", dy), ("d2y", d2y)):
         if not callable(function):
             raise RegistryError(f"error function {name!r}: {label} must be a function of (y, t), not {type(function).__name__}")
-    if targets not in get_args(Targets):
-        raise RegistryError(f"error function {name!r}: targets={targets!r}; it must be one of {', '.join(get_args(Targets))}")
+    if not isinstance(formula, str):
+        raise RegistryError(f"error function {name!r}: formula={shown(formula)}; it must be text for people")
+    if not isinstance(targets, str) or targets not in get_args(Targets):
+        raise RegistryError(f"error function {name!r}: targets={shown(targets)}; it must be one of {', '.join(get_args(Targets))}")
     row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets, domain=_domain(name, domain))
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.value, old.dy, old.d2y) != (value, dy, d2y)):
@@ -393,5 +401,7 @@ def _domain(name: str, domain: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         fits = False
     if not fits:
-        raise RegistryError(f"error function {name!r}: domain={domain!r}; give the least and the greatest y that it is made for")
+        raise RegistryError(
+            f"error function {name!r}: domain={shown(domain)}; give the least and the greatest y that it is made for"
+        )
     return float(low), float(high)

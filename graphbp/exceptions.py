@@ -25,6 +25,7 @@ __all__ = [
     "RegistryError",
     "UnknownNameError",
     "WeightError",
+    "one_of",
     "printable",
     "shown",
 ]
@@ -91,6 +92,13 @@ class NumericalError(GraphbpError, ArithmeticError):
 
 class NumericalWarning(RuntimeWarning):
     """A result that is infinite or NaN; the message names the unit and the sample that made it so."""
+
+
+def one_of(kind: str, value: object, known: Iterable[str], hint: str = "") -> None:
+    """Nothing, where `value` is one of the known names; else an `UnknownNameError` that offers near matches."""
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise unknown_name(kind, value, names, hint)
 
 
 def printable(text: object) -> str:

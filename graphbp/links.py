@@ -70,5 +70,5 @@ def _interval(low: float, high: float) -> str:
     if low == -np.inf and high == np.inf:
         return "anywhere"
     if high == np.inf:
-        return f"from {low:g} on"
-    return f"from {low:g} to {high:g}" if low > -np.inf else f"up to {high:g}"
+        return f"from {low:.4g} on"
+    return f"from {low:.4g} to {high:.4g}" if low > -np.inf else f"up to {high:.4g}"

@@ -5,7 +5,7 @@
                                   θ, X, T ──────────┴────── checked arrays ────────┘
 
 A network owns its flat parameter vector θ and nothing else that changes.  Each method checks what came, calls one method of the
-executable, and hands the result back in the kind of array the caller used.
+executable, and hands the result back: as the backend's own array where the caller gave one (CuPy in, CuPy out), else as a NumPy array.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from graphbp.exceptions import (
     NotSupportedError,
     UnknownNameError,
     WeightError,
+    one_of,
     shown,
     unknown_name,
 )
@@ -99,8 +100,16 @@ class Network:
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
+<<<<<<< HEAD
     Shapes: X (N, D), Y and T (N, K), θ (W,).  X and T may be tables, whose columns are matched by name (`graphbp.tables`), and T
     labels of classes.  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
+=======
+    Arrays come in as lists, NumPy arrays, data frames, tensors, whatever has `__array__` or DLPack and lies in host memory (a tensor that
+    records a computation is detached), and go out as NumPy arrays: a torch tensor in gives a NumPy array.  Only arrays of the backend's own
+    device are given back as such (CuPy in, CuPy out).
+
+    Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
+>>>>>>> border
     `BackendNotAvailableError`, all under `GraphbpError`.
 
     Examples
@@ -550,7 +559,7 @@ class Network:
         """
         x = self._inputs(X)
         s = self._schedule
-        if sparse:
+        if data.as_flag("sparse", sparse):
             host, theta = self._backend.to_numpy(x), self._theta
             entries = int(self._jacobian_plan.pattern.sum())
             peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=True)
@@ -644,9 +653,16 @@ class Network:
         """
         from graphbp.second_order.inverse import outer_product_inverse
 
+<<<<<<< HEAD
         batch = self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
         x, t, s = (None if part is None else self._backend.to_numpy(part) for part in batch)
         return outer_product_inverse(self._engine(), x, t, alpha, s, method=method)
+=======
+        alpha = data.as_number("alpha", alpha, above=0)
+        one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
+        self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
+        return outer_product_inverse(self, X, T, alpha, sample_weight, method=method)
+>>>>>>> border
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
@@ -663,8 +679,8 @@ class Network:
         from graphbp.second_order.blocks import blocks_by_node
         from graphbp.second_order.plan import HessianPlan
 
-        if kind not in ("exact", "outer_product"):
-            raise DataError(f'kind={kind!r}; use "exact" or "outer_product"')
+        if not isinstance(kind, str) or kind not in ("exact", "outer_product"):
+            raise DataError(f'kind={shown(kind)}; use "exact" or "outer_product"')
         exact = kind == "exact"
         batch = self._batch(X, T, sample_weight)
         product = self._run.hessian_product if exact else self._run.outer_product_product

@@ -329,7 +329,11 @@ def _aligned(step: Any) -> Any:
 
 
 def _check_method(method: str) -> None:
+<<<<<<< HEAD
     if method not in METHODS:
+=======
+    if not isinstance(method, str) or method not in (*METHODS, EXTRAPOLATED):
+>>>>>>> border
         raise unknown_name("method of differentiation", method, METHODS)
 
 

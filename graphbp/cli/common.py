@@ -59,7 +59,10 @@ def say(message: str) -> None:
 
 def tell(message: object, *, err: bool = False) -> None:
     """Lines for people: what a file called its nodes may hold, such as a terminal's control sequences, is shown, not obeyed."""
-    click.echo("\n".join(map(printable, str(message).split("\n"))), err=err)
+    lines = "\n".join(map(printable, str(message).split("\n")))
+    print(
+        lines, file=sys.stderr if err else sys.stdout, flush=True
+    )  # click.echo takes an ASCII pipe for a mistake and writes UTF-8
 
 
 @contextmanager

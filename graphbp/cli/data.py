@@ -340,6 +340,8 @@ def _targets_by_name(net: Network, table: Table) -> list[int]:
 
 def _position(table: Table, name: str) -> int:
     if table.names is not None and name in table.names:
+        if table.names.count(name) > 1:
+            raise DataError(f"{table.names.count(name)} columns of {table.source} are called {name!r}; give the target's number")
         return table.names.index(name)
     n = table.n_columns
     try:

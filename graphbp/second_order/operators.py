@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import host_array
+
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
@@ -46,7 +48,7 @@ def symmetric_operator(multiply: Callable[[Array], Array], size: int, dtype: np.
             return self._matmat(v.reshape(size, 1))[:, 0]
 
         def _matmat(self, V: Array) -> Array:
-            values = np.ascontiguousarray(V, dtype)
+            values = np.ascontiguousarray(host_array(V, "v"), dtype)  # a complex v would lose its imaginary part
             if values.shape[1] <= MATMAT_COLUMNS:
                 return multiply(values)
             parts = range(0, values.shape[1], MATMAT_COLUMNS)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from graphbp.exceptions import ConfigError, DataError
 from graphbp.fit import undone_on_error, warn_of_raw_columns
+=======
+from graphbp.data import as_flag, as_number
+from graphbp.exceptions import ConfigError, DataError, shown
+>>>>>>> border
 from graphbp.network import require_network
 from graphbp.training.descent import descend
 from graphbp.training.history import History
@@ -105,8 +110,8 @@ def train(
     settings_epochs = chosen.default_epochs if epochs is None else whole_number("epochs", epochs, 0)
     seed = whole_number("seed", seed, 0)
     patience = None if patience is None else whole_number("patience", patience, 1)
-    if not isinstance(min_improvement, float | int) or not min_improvement >= 0:
-        raise ConfigError(f"min_improvement={min_improvement!r}; it must be a number, 0 or more")
+    min_improvement = as_number("min_improvement", min_improvement, least=0, error=ConfigError)
+    restore_best = patience is not None if restore_best is None else as_flag("restore_best", restore_best, ConfigError)
     if net.n_parameters == 0:
         raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
     if isinstance(chosen, LevenbergMarquardt):
@@ -120,8 +125,8 @@ def train(
         epochs=settings_epochs,
         seed=seed,
         patience=patience,
-        min_improvement=float(min_improvement),
-        restore_best=patience is not None if restore_best is None else bool(restore_best),
+        min_improvement=min_improvement,
+        restore_best=restore_best,
         callbacks=_callbacks(callbacks),
         checkpoint=checkpoint,
         checkpoint_every=whole_number("checkpoint_every", checkpoint_every, 1),
@@ -161,10 +166,13 @@ def _common() -> set[str]:
 
 
 def _callbacks(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
-    several: tuple[Any, ...] = (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
+    try:
+        several: tuple[Any, ...] = (given,) if callable(given) else tuple(given)
+    except TypeError:  # not to be gone through
+        several = (given,)
     for one in several:
         if not callable(one):
-            raise ConfigError(f"callbacks={one!r}; a callback is a function of an EpochEnd")
+            raise ConfigError(f"callbacks={shown(one)}; a callback is a function of an EpochEnd")
     return several
 
 

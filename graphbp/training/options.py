@@ -14,21 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from graphbp.exceptions import ConfigError, UnknownNameError, unknown_name
+from graphbp.data import as_count, as_flag, as_number
+from graphbp.exceptions import ConfigError, DataError, UnknownNameError, one_of, shown, unknown_name
 
 __all__ = ["LBFGS", "OPTIMIZERS", "SGD", "Adam", "LevenbergMarquardt", "Options", "read_options", "whole_number"]
 
 
 def whole_number(name: str, value: Any, at_least: int) -> int:
     """`value` as an int.  Raises `ConfigError` for anything but a whole number of `at_least` or more."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
     try:
-        number = int(value)
-        whole = number == value and not isinstance(value, bool)
-    except (TypeError, ValueError, OverflowError):
-        whole, number = False, 0
-    if not whole or number < at_least:
-        raise ConfigError(f"{name}={value!r}; it must be a whole number, {at_least} or more")
-    return number
+        return as_count(name, number, at_least)
+    except DataError as problem:
+        raise ConfigError(f"{name}={shown(value)}; it must be a whole number, {at_least} or more") from problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +38,13 @@ class Options:
     def _real(self, name: str, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
         value = getattr(self, name)
         try:
-            number = float(value)
-        except (TypeError, ValueError):
+            number = as_number(name, value)
+        except DataError:
             number = math.nan
         if not (low < number if open_low else low <= number) or not number < high:
             above = f"above {low:g}" if open_low else f"{low:g} or more"
             below = f" and below {high:g}" if high < math.inf else ""
-            raise ConfigError(f"{name}={value!r}; it must be a number {above}{below}")
+            raise ConfigError(f"{name}={shown(value)}; it must be a number {above}{below}")
         object.__setattr__(self, name, number)
 
     def _whole(self, name: str, at_least: int) -> None:
@@ -90,6 +88,7 @@ class SGD(MiniBatch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._real("momentum", 0, 1)
+        object.__setattr__(self, "nesterov", as_flag("nesterov", self.nesterov, ConfigError))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +153,7 @@ class LevenbergMarquardt(Options):
     def __post_init__(self) -> None:
         self._real("tolerance", 0)
         self._real("initial_radius", 0, open_low=True)
-        if self.method not in ("auto", "qr", "cholesky"):
-            raise unknown_name("method of levenberg_marquardt", self.method, ["auto", "qr", "cholesky"])
+        one_of("method of levenberg_marquardt", self.method, ["auto", "qr", "cholesky"])
 
 
 OPTIMIZERS: Mapping[str, type[Options]] = {

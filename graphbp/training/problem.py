@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+<<<<<<< HEAD
 from graphbp.exceptions import ConfigError, DataError
 from graphbp.fit import adopt, scale_to
+=======
+from graphbp.data import as_number
+from graphbp.exceptions import ConfigError, DataError, shown
+>>>>>>> border
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -154,13 +159,15 @@ def pose(
             raise DataError(f"validation is a {came}; it must be (X, T) or (X, T, sample_weight)")
         x, t, s = validation if len(validation) == 3 else (*validation, None)
         held_out = _whole(net, x, t, s, "validation")
-    elif validation_split:
+    elif not isinstance(validation_split, int | float) or validation_split:
         n_held = _n_held_out(len(training), validation_split)
         order = _shuffled(len(training), seed)
         held_out = _positive(training.take(np.sort(order[:n_held])), "the validation split")
         training = _positive(training.take(np.sort(order[n_held:])), "the training split")
     if metrics is None:
         metrics = {"accuracy": accuracy} if held_out is not None and net.error_function.targets in _CLASSIFIES else {}
+    if not isinstance(metrics, Mapping):
+        raise ConfigError(f"metrics={shown(metrics)}; give a mapping from name to a function of Y and T: {{'accuracy': function}}")
     for name, metric in metrics.items():
         if not isinstance(name, str) or name in _TAKEN or not callable(metric):
             raise ConfigError(f"metrics maps a name (other than {', '.join(_TAKEN)}) to a function of Y and T; got {name!r}")
@@ -182,7 +189,8 @@ def _positive(part: Part, what: str) -> Part:
 
 
 def _n_held_out(n: int, share: float) -> int:
-    if not isinstance(share, float | int) or not 0 < share < 1:
+    share = as_number("validation_split", share, error=ConfigError)
+    if not 0 < share < 1:
         raise ConfigError(f"validation_split={share!r}; it must be a share of the samples, between 0 and 1")
     count = round(n * share)
     if not 0 < count < n:

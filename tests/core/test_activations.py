@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -135,3 +137,49 @@ def test_unknown():
         get_activation("tahn")
     with pytest.raises(gb.UnknownNameError, match="unknown activation 3"):
         get_activation(3)
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda a: a + 0j, "f must return real numbers for real numbers; for float64 it gave complex128"),
+        (np.emath.sqrt, "f must return real numbers"),
+        (lambda a: a.astype(object), "it gave object"),
+        (lambda a: a.astype(str), "it gave <U32"),
+        (lambda a: a[:5], "f must return an array of the shape it is given"),
+        (lambda a: 1.0, "f must return an array of the shape it is given"),
+        (lambda a: a.ravel(), r"for \(2, 3\) it gave \(6,\)"),
+        (lambda a: [[1.0], [1.0, 2.0]], "which is no array"),
+    ],
+)
+def test_a_function_that_returns_something_else_is_refused(f, message):
+    with pytest.raises(gb.RegistryError, match=rf"activation 'test\.else': .*{message}"):
+        gb.register_activation("test.else", f, np.cos, lambda a: -np.sin(a))
+    with pytest.raises(gb.RegistryError, match=r"activation 'test\.else': df"):
+        gb.register_activation("test.else", np.sin, f, lambda a: -np.sin(a))
+
+
+def test_a_function_that_turns_complex_later_is_named_where_it_does():
+    """Registered when all was well: what is sampled then cannot foretell everything."""
+    turned = False
+    gb.register_activation("test.turns", lambda a: a + 1j if turned else a + 0, lambda a: 1 + 0 * a, lambda a: 0 * a)
+    net = gb.Network(gb.layered([1, 2, 1], activation="test.turns"), backend="numpy")
+    turned = True
+    with pytest.raises(gb.RegistryError, match=r"activation 'test\.turns': f must return real numbers"):
+        net.forward([[1.0]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lower": 2.0, "upper": 1.0}, "leave no interval"),
+        ({"lower": math.nan}, "lower=nan"),
+        ({"kinks": "a"}, "kinks='a'"),
+        ({"range": (1, 0)}, r"range=\(1\.0, 0\.0\)"),
+        ({"range": 3}, "range=3"),
+        ({"analytic": "yes"}, "analytic='yes'"),
+    ],
+)
+def test_options_of_a_registration(options, message):
+    with pytest.raises(gb.RegistryError, match=rf"activation 'test\.options': .*{message}"):
+        gb.register_activation("test.options", np.sin, np.cos, lambda a: -np.sin(a), **options)

@@ -6,6 +6,7 @@ whatever is not a `GraphbpError`: nothing may surface as a bare NumPy error, Key
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -390,3 +391,247 @@ def test_sparse_jacobian_larger_than_memory_allows() -> None:
 def test_setting_that_names_no_backend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHBP_BACKEND", "nunba")
     _raised(lambda: gb.Network(drawing()), gb.UnknownNameError, "'nunba'", "GRAPHBP_BACKEND")
+
+
+# -- arrays that are not what they seem -----------------------------------------------------------------------------------
+
+MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
+MASKED_ARRAYS: dict[str, Callable[[], Any]] = {
+    "weight": lambda: layers(np.ma.masked_less(np.arange(6.0).reshape(2, 3), 1)),
+    "scalar weight": lambda: weighted(np.ma.masked),
+    "list of rows": lambda: layers([np.ma.masked_array([1.0, 2.0, 3.0], [0, 1, 0]), [1.0, 2.0, 3.0]]),
+    "bias": lambda: layers(bias=MASKED),
+    "scalar bias": lambda: drawing(h={"bias": np.ma.masked}),
+}
+
+
+@pytest.mark.parametrize("name", MASKED_ARRAYS)
+def test_a_masked_weight_is_not_used_as_if_unmasked(name: str) -> None:
+    graph = MASKED_ARRAYS[name]()
+    _raised(lambda: gb.Network(graph, backend="numpy"), gb.WeightError, "masked")
+
+
+WHERE_ARRAYS_COME_IN: dict[str, Callable[[Any], Any]] = {
+    "X": lambda v: net().forward(v(X)),
+    "T": lambda v: net().gradient(X, v(T)),
+    "sample_weight": lambda v: net().error(X, T, v(np.ones(3))),
+    "V": lambda v: net().vjp(X, v(T)),
+    "V of weight_vjp": lambda v: net().weight_vjp(X, v(T)),
+    "U": lambda v: net().jvp(X, v(X)),
+    "v": lambda v: net().weight_jvp(X, v(np.ones(6))),
+    "weights": lambda v: _assign(v(np.ones(6))),
+    "operator": lambda v: net().hessian_operator(X, T) @ v(np.ones(6)),
+    "operator of a matrix": lambda v: net().outer_product_operator(X, T) @ v(np.ones((6, 2))),
+    "from_edges": lambda v: gb.from_edges([0, 1], [2, 2], v(np.ones(2))),
+    "from_edges, bias": lambda v: gb.from_edges([0, 1], [2, 2], 1.0, bias=v(np.array([0.0, 0.0, 1.0]))),
+    "from_adjacency": lambda v: gb.from_adjacency(v(np.array([[0.0, 1.0], [0.0, 0.0]]))),
+}
+DISGUISES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "masked": (lambda a: np.ma.masked_array(a, a == a.max()), "masked"),
+    "complex": (lambda a: 1j * a, "complex"),
+    "text": (lambda a: a.astype(str), "numbers"),
+    "objects": (lambda a: a.astype(object), "objects"),
+}
+
+
+OPERATORS = {"operator", "operator of a matrix"}  # SciPy makes plain arrays of what comes before they see it
+
+
+@pytest.mark.parametrize(
+    ("where", "disguise"), [(w, d) for w in WHERE_ARRAYS_COME_IN for d in DISGUISES if w not in OPERATORS or d != "masked"]
+)
+def test_only_real_numbers_come_in(where: str, disguise: str) -> None:
+    disguised, word = DISGUISES[disguise]
+    _raised(lambda: WHERE_ARRAYS_COME_IN[where](disguised), gb.GraphbpError, word)
+
+
+class Parameter:
+    """Stands for torch's: it records a computation, and refuses to become an array until it is detached."""
+
+    def __init__(self, values: Any, requires_grad: bool = True) -> None:
+        self._values, self.requires_grad = values, requires_grad
+
+    def detach(self) -> Parameter:
+        return Parameter(self._values, False)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return np.asarray(self._values, dtype)
+
+
+@pytest.mark.parametrize("where", sorted(WHERE_ARRAYS_COME_IN.keys() - OPERATORS))
+def test_what_records_a_computation_is_detached(where: str) -> None:
+    WHERE_ARRAYS_COME_IN[where](Parameter)
+
+
+def test_a_parameter_may_be_a_weight() -> None:
+    graph = layers(Parameter(np.ones((2, 3))))
+    assert gb.Network(graph, backend="numpy").n_parameters == 6
+
+
+# -- names ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nan_is_no_name() -> None:
+    _raised(lambda: gb.Network(edges((float("nan"), "y")), backend="numpy"), gb.GraphError, "called nan")
+    _raised(lambda: gb.Network(edges((np.float64("nan"), "y")), backend="numpy"), gb.GraphError, "called nan")
+
+
+def test_names_print_no_control_sequences() -> None:
+    evil = "\x1b[2Jx"
+    g = nx.DiGraph([(evil, "y", {"weight": 1.0})])
+    network = gb.Network(g, backend="numpy")
+    trace = network.trace([[1.0]], [[0.0]])
+    for text in (str(trace), repr(trace.a), network.describe(), str(network.schedule)):
+        assert "\x1b" not in text
+    with pytest.raises(gb.UnknownNameError) as caught:
+        network.bias("z")
+    assert "\x1b" not in str(caught.value)
+    assert "\\x1b[2Jx" in str(caught.value)
+    _raised(lambda: network.forward([[1.0, 2.0]]), gb.DataError, "\\x1b[2Jx")
+
+
+# -- attributes that nearly are ours ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "value", "meant"),
+    [
+        ("activaton", "relu", "activation"),
+        ("Activation", "relu", "activation"),
+        ("activations", "relu", "activation"),
+        ("acitvaton", "relu", "activation"),
+        ("bais", 0.5, "bias"),
+        ("BIAS", 0.5, "bias"),
+        ("biases", [0.5], "bias"),
+        ("unit", 3, "units"),
+        ("untis", 3, "units"),
+        ("roel", "output", "role"),
+        ("trainble", False, "trainable"),
+        ("Tie", "a", "tie"),
+    ],
+)
+def test_a_slip_of_a_nodes_attribute_is_named(typed: str, value: Any, meant: str) -> None:
+    graph = drawing(h={typed: value})
+    _raised(lambda: gb.Network(graph, backend="numpy"), gb.GraphError, "node 'h'", repr(typed), repr(meant))
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("Weight", 2.0), ("wieght", 2.0), ("weights", 2.0), ("trainabel", False), ("ties", "a")]
+)
+def test_a_slip_of_an_edges_attribute_is_named(typed: str, value: Any) -> None:
+    graph = drawing(edge={typed: value})
+    _raised(lambda: gb.Network(graph, backend="numpy"), gb.GraphError, "edge 'x1' -> 'h'", repr(typed))
+
+
+OTHERS = """
+pos label color x y z width height shape layer subset size style penwidth title type time kind rank level class group name id
+capacity flow cost length distance key dir arrowsize arrowhead fillcolor fontcolor fontname fontsize fixedsize community
+partite bipartite value data state status start end timestamp tooltip URL href target source margin orientation peripheries
+sides distortion headport constraint decorate minlen xlabel alpha visible hidden selected image comment root stylesheet
+betweenness degree closeness pagerank clustering core demand enabled innovation fitness viz mod bits bins base basis rule
+rope tile tier tip title trait train training trained activity active action eight freight unity limits description roll rate
+ratio trial weight bias units_of _bias
+""".split()  # noqa: SIM905  # a list of a hundred would fill the page
+
+
+@pytest.mark.parametrize("value", [0.5, "kg", False, (1.0, 2.0)])
+def test_other_peoples_attributes_are_kept(value: Any) -> None:
+    nodes = {key: value for key in OTHERS if key not in ("bias", "unity")}
+    on_edges = {key: value for key in OTHERS if key != "weight"}
+    network = gb.Network(drawing(h=nodes, edge=on_edges), backend="numpy").to_networkx()
+    assert nodes.items() <= network.nodes["h"].items()
+    assert on_edges.items() <= network.edges["x1", "h"].items()
+
+
+# -- hostile arguments, everywhere ------------------------------------------------------------------------------------------
+
+HOSTILE: list[Any] = [
+    None, "a", "", -1, 0, 2, np.nan, np.inf, [], [1, "b"], {}, object(), 1j, 10**400, 10**5000, -(10**5000), True, np.array([1j]),
+    np.array(["x"]), np.array([None]), np.ma.masked, b"\x00", 1e308, (1, 2), len, np.array(3.0), "\ud800", "a\0b", np.zeros((2, 2, 2)),
+    np.datetime64("2020"),
+]  # fmt: skip
+
+BATCH: dict[str, Any] = {"X": X, "T": T, "sample_weight": None}
+
+
+def _open_block(**options: Any) -> None:
+    with gb.config(**options):  # set for this block alone
+        pass
+
+
+def _public() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """What a user may call, with arguments that work; each is replaced by hostile ones in turn."""
+    network = net()
+    calls: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        name: (getattr(network, name), BATCH)
+        for name in ("error", "gradient", "per_sample_gradient", "trace", "hessian", "outer_product_hessian", "hessian_diagonal")
+    }
+    bound = {
+        "forward": {"X": X}, "jacobian": {"X": X, "sparse": False}, "weight_jacobian": {"X": X}, "vjp": {"X": X, "V": T},
+        "jvp": {"X": X, "U": X}, "weight_vjp": {"X": X, "V": T}, "weight_jvp": {"X": X, "v": np.ones(6)},
+        "hessian_blocks": {**BATCH, "kind": "exact"}, "hessian_estimate": {**BATCH, "n_probes": 2, "seed": 0},
+        "numerical_gradient": {**BATCH, "method": "central"}, "outer_product_inverse": {**BATCH, "alpha": 1.0, "method": "auto"},
+        "parameter_index": {"source": "x1", "destination": "h"}, "parameter_name": {"index": 0}, "bias": {"node": "h"},
+        "weight": {"source": "x1", "destination": "h"}, "describe": {"n_samples": 3}, "to": {"backend": "numpy", "dtype": "float64"},
+    }  # fmt: skip
+    calls |= {name: (getattr(network, name), arguments) for name, arguments in bound.items()}
+    outputs = {"output_activation": "identity", "error": None}
+    drawn = {"bias": True, "seed": 0, "init": "he", **outputs}
+    graphs = {"bias": None, "activation": "tanh", "names": None, "inputs": None, "outputs": None, **outputs}
+    calls |= {
+        "weights": (_assign, {"values": np.ones(6)}),
+        "Network": (gb.Network, {"graph": drawing(), "error": "sum_of_squares", "backend": "numpy", "dtype": "float64"}),
+        "layered": (gb.layered, {"sizes": [2, 1], "activation": "tanh", "skips": False, "units": "layers", **drawn}),
+        "random_dag": (
+            gb.random_dag,
+            {"n_inputs": 2, "n_hidden": 3, "n_outputs": 1, "model": "small_world", "fan_in": 2, "window": 3, "rewire": 0.1}
+            | {"activation": "tanh", **drawn},
+        ),
+        "random_dag, density": (gb.random_dag, {"n_inputs": 2, "n_hidden": 3, "n_outputs": 1, "density": 0.5}),
+        "from_edges": (gb.from_edges, {"src": [0], "dst": [1], "weight": [1.0], "n_nodes": None, **graphs}),
+        "from_edges, labels": (gb.from_edges, {"src": ["a"], "dst": ["b"], "weight": [1.0], "bias": {"b": 1.0}}),
+        "from_adjacency": (gb.from_adjacency, {"matrix": [[0, 1], [0, 0]], **graphs}),
+        "prune": (gb.prune, {"graph": network, "mask": None, "threshold": None}),
+        "prune, mask": (lambda mask: gb.prune(drawing(), {("x1", "h"): mask}), {"mask": True}),
+        "merge_parallel_edges": (gb.merge_parallel_edges, {"graph": nx.MultiDiGraph()}),
+        "config": (_open_block, {"backend": "numpy", "dtype": "float64", "threads": 1, "memory": 0}),
+        "config.get": (gb.config.get, {"name": "backend"}),
+        "register_activation": (
+            gb.register_activation,
+            {"name": "sqr", "f": np.sin, "df": np.cos, "d2f": np.cos, "formula": "", "analytic": False, "kinks": (), "lower": -9.0}
+            | {"upper": 9.0, "range": None},
+        ),
+        "register_error_function": (
+            gb.register_error_function,
+            {"name": "err", "value": np.minimum, "dy": np.minimum, "d2y": np.minimum, "formula": "", "targets": "real", "domain": (0, 1)},
+        ),
+        "train": (
+            lambda **given: gb.train(net(), progress=False, **{"epochs": 1, **given}),
+            BATCH | {"optimizer": "sgd", "seed": 0, "validation": None, "validation_split": 0.0, "patience": None, "metrics": None}
+            | {"min_improvement": 0.0, "restore_best": None, "learning_rate": 0.1, "batch_size": 2, "l2": 0.0, "weight_decay": 0.0}
+            | {"clip_norm": None, "momentum": 0.9, "nesterov": False},
+        ),
+        "train, adam": (
+            lambda **given: gb.train(net(), X, T, optimizer="adam", epochs=1, progress=False, **given),
+            {"beta1": 0.9, "beta2": 0.9, "epsilon": 1e-8},
+        ),
+        "laplace": (gb.laplace, {"net": network, **BATCH, "prior_precision": 1.0, "hessian": "outer_product", "noise": 1.0}),
+        "trace of a node": (network.trace(X, T).a.__getitem__, {"node": "h"}),
+        "trace.sample": (network.trace(X, T).sample, {"n": 0}),
+    }  # fmt: skip
+    posterior = gb.laplace(network, X, T, noise=1.0)
+    calls["Posterior.sample"] = (posterior.sample, {"n": 2, "seed": 0})
+    calls["Posterior.predict"] = (posterior.predict, {"X": X, "method": "probit", "n_samples": 2, "seed": 0})
+    return calls
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", _public())
+def test_whatever_comes_in_only_our_errors_come_out(name: str) -> None:
+    function, arguments = _public()[name]
+    for argument in arguments:
+        for hostile in HOSTILE:
+            with contextlib.suppress(gb.GraphbpError):
+                function(**{**arguments, argument: hostile})

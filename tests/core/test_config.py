@@ -190,14 +190,42 @@ def test_unknown_option_is_named() -> None:
         gb.config.get("dtyp")
 
 
-@pytest.mark.parametrize(("name", "value"), [("DTYPE", "float16"), ("THREADS", "two"), ("MEMORY", "-4")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DTYPE", "float16"),
+        ("DTYPE", "f4,,"),
+        ("THREADS", "two"),
+        ("THREADS", "1.5"),
+        ("THREADS", "1_0"),
+        ("THREADS", "9999999"),
+        ("MEMORY", "-4"),
+        ("MEMORY", "nan"),
+        ("MEMORY", "1e9"),
+    ],
+)
 def test_bad_environment_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"GRAPHBP_{name}", value)
     with pytest.raises(gb.ConfigError, match=f"GRAPHBP_{name}.*{value}"):
         gb.config.get(name.lower())
 
 
-@pytest.mark.parametrize("text", ["[tool.graphbp\n", "[tool.graphbp]\nbackends = 'numpy'\n", "[tool.graphbp]\nthreads = -1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.graphbp\n",
+        "[tool.graphbp]\nbackends = 'numpy'\n",
+        "[tool.graphbp]\nthreads = -1\n",
+        "[tool.graphbp]\nthreads = true\n",
+        "[tool.graphbp]\nthreads = [1]\n",
+        "tool = 3\n",
+        "[[tool]]\n",
+        "[[tool.graphbp]]\nthreads = 1\n",
+        "[tool]\ngraphbp = 'numpy'\n",
+        "threads = " + "9" * 5000,
+        "a = " + "[" * 100_000,
+    ],
+)
 def test_bad_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     gb.config.reload()
@@ -218,3 +246,23 @@ def test_dtype_in_every_spelling() -> None:
     for spelling in ("float32", np.float32, np.dtype("f4"), "f4", "single"):
         gb.config(dtype=spelling)
         assert gb.config.get("dtype") == "float32"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(b"\xff\xfe")
+    gb.config.reload()
+    with pytest.raises(gb.ConfigError, match=r"pyproject\.toml cannot be read as TOML"):
+        gb.config.get("threads")
+
+    def denied(*_: Any, **__: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(gb.ConfigError, match=r"pyproject\.toml cannot be read as TOML: .*Permission denied"):
+        gb.config.get("threads")
+
+
+def test_tools_of_others_are_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.other]\ngraphbp = 3\n[[tool.more]]\nname = 1\n")
+    gb.config.reload()
+    assert gb.config.get("threads") == 0

@@ -109,3 +109,34 @@ def test_registering():
 def test_unknown():
     with pytest.raises(gb.UnknownNameError, match="did you mean 'poisson'"):
         get_error_function("poison")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (lambda y, t: y - t + 0j, "value must return real numbers for real numbers; for float64 it gave complex128"),
+        (lambda y, t: (y - t).sum(), "value must return an array of the shape it is given"),
+        (lambda y, t: y.nothing, "value failed on arrays of float64"),
+        (lambda y, t: np.asarray(y - t, object), "it gave object"),
+    ],
+)
+def test_a_value_that_is_something_else_is_refused(value, message):
+    with pytest.raises(gb.RegistryError, match=rf"error function 'test\.else': .*{message}"):
+        gb.register_error_function("test.else", value, lambda y, t: y - t, lambda y, t: 1 + 0 * y)
+    with pytest.raises(gb.RegistryError, match=r"error function 'test\.else': d2y"):
+        gb.register_error_function("test.else", lambda y, t: 0.5 * (y - t) ** 2, lambda y, t: y - t, value)
+
+
+def test_a_registered_error_refuses_outputs_that_leave_its_domain():
+    gb.register_error_function(
+        "test.itakura_saito",
+        lambda y, t: t / y - np.log(t / y) - 1,
+        lambda y, t: 1 / y - t / y**2,
+        lambda y, t: 2 * t / y**3 - 1 / y**2,
+        domain=(0, np.inf),
+    )
+    gb.Network(gb.layered([2, 1], output_activation="softplus"), error="test.itakura_saito", backend="numpy")
+    with pytest.raises(gb.GraphError, match=r"output 'y' has activation 'identity'.*keeps to it"):
+        gb.Network(gb.layered([2, 1]), error="test.itakura_saito", backend="numpy")
+    with pytest.raises(gb.RegistryError, match=r"domain=\(1, 0\)"):
+        gb.register_error_function("test.none", np.add, np.add, np.add, domain=(1, 0))

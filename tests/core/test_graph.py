@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 import numpy as np
+import pytest
 from scipy import sparse
 
 import graphbp as gb
@@ -105,3 +106,59 @@ def test_units_of_one_softmax_stand_in_one_level() -> None:
     assert level == {"x": 0, "h": 1, "late": 2, "early": 2, "h2": 1, "y": 2}
     y = dict(zip(net.outputs, net.forward([[1.0]])[0], strict=True))
     np.testing.assert_allclose([y["late"], y["early"]], [0.5, 0.5], rtol=1e-15)
+
+
+def test_numpys_strings_and_numbers_are_pythons() -> None:
+    """As names, activations, roles, ties, units and switches: nothing later has to know of them, and nothing else changes."""
+    x, y, one = np.str_("x"), np.str_("y"), np.int64(1)
+    g = nx.DiGraph()
+    g.add_node(x, units=np.int32(1), role=np.str_("input"))
+    g.add_node(one, activation=np.str_("tanh"), bias=np.float64(0.1), trainable=np.False_)
+    g.add_node(y, mine=np.str_("kept"))
+    g.add_edge(x, one, weight=np.float64(2.0), tie=np.str_("a"))
+    g.add_edge(one, y, weight=2.0, tie="a", trainable=np.True_)
+    net = gb.Network(g, backend="numpy")
+    back = net.to_networkx()
+    assert [type(name) for name in back] == [str, int, str]
+    assert {type(v) for v in back.nodes["x"].values()} == {int, str}
+    assert back.nodes[1] == {"activation": "tanh", "bias": 0.1, "trainable": False}
+    assert [type(v) for v in back.nodes[1].values()] == [str, bool, float]
+    assert type(back.nodes["y"]["mine"]) is np.str_
+    assert type(back.edges["x", 1]["tie"]) is str
+    assert net.parameter_index(np.str_("x"), np.int64(1)) == net.parameter_index("x", 1) == net.parameter_index(1, "y")
+
+
+def test_duplicates_add_up_whatever_the_matrix_believes_of_itself() -> None:
+    """SciPy remembers that a CSR matrix is canonical, also after its arrays were changed."""
+    matrix = sparse.csr_array([[1.0, 2.0, 0.0]])
+    assert matrix.has_canonical_format
+    matrix.indices[:] = [1, 1]
+    g = nx.DiGraph([("x", "y", {"weight": matrix})])
+    g.nodes["x"]["units"] = 3
+    net = gb.Network(g, backend="numpy")
+    assert (net.n_parameters, net.forward(np.eye(3)).T.tolist()) == (1, [[0.0, 3.0, 0.0]])
+    assert gb.from_adjacency(_twice_stored()).edges[0, 1]["weight"] == 5.0
+
+
+def _twice_stored() -> sparse.csr_array:
+    return sparse.csr_array(([2.0, 3.0], [1, 1], [0, 2, 2]), shape=(2, 2))
+
+
+def test_a_damaged_matrix_is_refused_before_compiled_code_reads_it() -> None:
+    outside = sparse.coo_array(([1.0], ([0], [0])), shape=(2, 2))
+    outside.coords[1][0] = 7
+    backwards = sparse.csc_array(np.ones((2, 2)))
+    backwards.indptr[1] = 9
+    for matrix in (outside, backwards):
+        with pytest.raises(gb.GraphbpError, match="the matrix is a damaged sparse matrix"):
+            gb.from_adjacency(matrix)
+
+
+def test_units_without_an_activation_are_said_to_be_linear() -> None:
+    g = nx.DiGraph(
+        [("x", "h", {"weight": 1.0}), ("h", "y", {"weight": 1.0}), ("x", "k", {"weight": 1.0}), ("k", "y", {"weight": 1.0})]
+    )
+    assert "2 hidden nodes without an activation, so linear: 'h', 'k'" in gb.Network(g, backend="numpy").describe()
+    for name in ("h", "k"):
+        g.nodes[name]["activation"] = "identity"  # said so
+    assert "linear" not in gb.Network(g, backend="numpy").describe()

@@ -142,3 +142,14 @@ def test_no_stages_where_an_edge_skips_every_waist():
     made, net = pair(early, "float64")
     X = np.random.default_rng(0).normal(size=(60, 16))
     agree(made.forward(net.weights, X), net.forward(X), "float64", "value")
+
+
+@pytest.mark.parametrize(
+    ("activation", "dies"), [("sqrt", False), ("log", False), ("rsqrt", False), ("relu", True), ("tanh", False)]
+)
+def test_a_probe_outside_an_activations_domain_warns_of_nothing(activation, dies):
+    """Warnings are errors here; a value that does not exist is not 0."""
+    from graphbp_numba.stages import _dying
+
+    schedule = gb.Network(gb.layered([2, 3, 1, 3, 1], activation=activation), backend="numpy").schedule
+    assert _dying(schedule)[schedule.n_inputs : -1].all() == dies
