@@ -43,7 +43,9 @@ def _pieces(a, right, left):
 
 def _elu(a, scale=1.0, alpha=1.0):
     low = np.minimum(a, 0)
-    return _pieces(a, (scale * a, scale, 0), (scale * alpha * np.expm1(low), scale * alpha * np.exp(low), scale * alpha * np.exp(low)))
+    return _pieces(
+        a, (scale * a, scale, 0), (scale * alpha * np.expm1(low), scale * alpha * np.exp(low), scale * alpha * np.exp(low))
+    )
 
 
 def _gelu(a):

@@ -195,7 +195,11 @@ class Reference:
             weight[rows, columns] = values
             size[rows, columns] = np.maximum(np.abs(values), 1e-60)  # 0 · UNKNOWN is unknown
             fan += self.units[source]
-            mix = lambda part, w=weight, z=size: Triple(*((q @ r.reshape(len(r), -1)).reshape(len(q), *r.shape[1:]) for q, r in zip((w, z, z), _planes(part), strict=True)))  # noqa: E731
+
+            def mix(part, planes=(weight, size, size)):
+                flat = zip(planes, _planes(part), strict=True)
+                return Triple(*((w @ p.reshape(len(p), -1)).reshape(k, *p.shape[1:]) for w, p in flat))
+
             a += mix(self.z[source])
             if not live:
                 continue
@@ -280,7 +284,9 @@ class Reference:
             for node in group:
                 y[node], gy[node] = values[start : start + self.units[node]], slopes[start : start + self.units[node]]
                 start += self.units[node]
-        join = lambda parts: Triple(*(np.concatenate([q.swapaxes(0, 1) for q in planes], 1) for planes in zip(*map(_planes, parts), strict=True)))  # noqa: E731
+        join = lambda parts: Triple(
+            *(np.concatenate([q.swapaxes(0, 1) for q in planes], 1) for planes in zip(*map(_planes, parts), strict=True))
+        )
         self.y, self.gy = join([y[node] for node in self.outputs]), join([gy[node] for node in self.outputs])
         self.gy.e[self.y.e >= UNKNOWN] = _HUGE
         for name in ("en", "gn", *(("hn", "on") if self.second else ())):
@@ -476,10 +482,8 @@ class Reference:
 
     def delta(self, node):
         """(N, units): s ∂E_n/∂a_j; of an input ∂E_n/∂x."""
-        if node in self.place:
-            at = self.place[node]
-        else:
-            at = self.w + sum(self.units[i] for i in self.inputs[: self.inputs.index(node)])
+        before = self.inputs[: self.inputs.index(node)] if node in self.inputs else ()
+        at = self.place.get(node, self.w + sum(self.units[i] for i in before))
         return self._weighted(self.gn[:, at : at + self.units[node]])
 
 

@@ -94,7 +94,9 @@ class Campaign:
             if time.monotonic() - last > 15:
                 last = time.monotonic()
                 rate = total.networks / (last - began)
-                say(f"# {total.networks:,} networks, {rate:.1f} a second, {len({i for i, _, _ in total.found}):,} with something wrong")
+                say(
+                    f"# {total.networks:,} networks, {rate:.1f} a second, {len({i for i, _, _ in total.found}):,} with something wrong"
+                )
             if time.monotonic() - began > self.seconds:
                 break
         return total

@@ -77,7 +77,10 @@ def _columns(g, nodes):
 
 def _samples(case) -> Iterator:
     n = len(case.X)
-    for keep in (*([i] for i in range(min(n, 40)) if n > 1), *(np.delete(np.arange(n), slice(i, i + max(n // 4, 1))) for i in range(0, n, max(n // 4, 1)))):
+    for keep in (
+        *([i] for i in range(min(n, 40)) if n > 1),
+        *(np.delete(np.arange(n), slice(i, i + max(n // 4, 1))) for i in range(0, n, max(n // 4, 1))),
+    ):
         if 0 < len(keep) < n:
             yield _with(case, X=case.X[keep], T=case.T[keep], s=None if case.s is None else case.s[keep])
 
@@ -189,10 +192,10 @@ def _simpler(value):
     if array.shape == (1,):
         yield float(array[0])
     sign = np.where(array < 0, -1.0, 1.0)
-    for new in (sign, sign * 10.0 ** np.floor(np.log10(np.maximum(np.abs(array), 1e-300))), _rounded(array, 1), _rounded(array, 2)):
-        if not np.array_equal(new, array) and np.count_nonzero(new != np.round(new, 3)) <= np.count_nonzero(array != np.round(array, 3)):
-            if _length(new) < _length(array):
-                yield new if array.ndim else float(new)
+    size = 10.0 ** np.floor(np.log10(np.maximum(np.abs(array), 1e-300)))
+    for new in (sign, sign * size, _rounded(array, 1), _rounded(array, 2)):
+        if _length(new) < _length(array):
+            yield new if array.ndim else float(new)
 
 
 def _length(array):
