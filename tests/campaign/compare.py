@@ -9,6 +9,7 @@ import numpy as np
 
 import graphbp as gb
 
+from .paths import forced
 from .reference import UNKNOWN, Reference, Triple
 
 __all__ = ["FACTOR", "QUANTITIES", "SECOND", "Finding", "examine"]
@@ -91,7 +92,11 @@ def examine(case, backends=("numpy", "numba"), only=None, ratios=None, factor=FA
         ref = Reference(case.graph, case.error, case.dtype, case.X, case.T, case.s, second=bool(SECOND & set(wanted)))
         look = _Look(ref, ratios, factor)
         batch = (case.X, case.T) if case.s is None else (case.X, case.T, case.s)
-        return [f for backend in backends for f in _one_backend(case, backend, wanted, batch, look)]
+        found = []
+        for backend in backends:
+            with forced(backend, case.path):
+                found += _one_backend(case, backend, wanted, batch, look)
+        return found
 
 
 def _one_backend(case, backend, wanted, batch, look):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
 from scipy import sparse
 
 from .formulas import ACTIVATIONS, DOMAIN
+from .paths import PATHS
 from .reference import layout, roles
 
 __all__ = ["Case", "draw", "kinds_of", "targets"]
@@ -33,7 +34,11 @@ FAR = (127, 128, 129, 255, 256, 257)
 
 @dataclass
 class Case:
-    """A network and a batch.  `dirty`: another batch, which overflows, is run before every quantity, to soil what is reused."""
+    """A network and a batch.
+
+    dirty : another batch, which overflows, is run first with other weights, to soil what is reused.
+    path : the way through the network that the Numba backend is made to take (`paths`).
+    """
 
     graph: nx.DiGraph
     error: str
@@ -43,7 +48,7 @@ class Case:
     s: np.ndarray | None
     dirty: bool = False
     style: str = "plain"
-    notes: Counter = field(default_factory=Counter)
+    path: str = ""
 
 
 def draw(seed) -> Case:
@@ -309,4 +314,5 @@ def kinds_of(case) -> Counter:
     found["batches with sample weights"] += case.s is not None
     found["batches with sample weights of 0"] += case.s is not None and bool((case.s == 0).any())
     found["soiled buffers"] += case.dirty
+    found[f"path {case.path or 'chosen'}"] += 1
     return found

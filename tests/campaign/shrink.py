@@ -90,6 +90,8 @@ def _flags(case) -> Iterator:
         yield _with(case, s=None)
     if case.dirty:
         yield _with(case, dirty=False)
+    if case.path:
+        yield _with(case, path="")
     if case.dtype == "float32":
         yield _with(case, dtype="float64", **{k: getattr(case, k).astype("float64") for k in "XT"},
                     s=None if case.s is None else case.s.astype("float64"))  # fmt: skip
@@ -243,6 +245,9 @@ def program(case, finding) -> str:
     for name in "XT":
         lines.append(f"{name} = {_text(getattr(case, name), case.dtype)}")
     lines.append("batch = X, T" + ("" if case.s is None else f", {_text(case.s, case.dtype)}"))
+    if case.path and finding.backend == "numba":
+        lines.append("# the thresholds of `tests.campaign.paths` are needed:")
+        lines.append(f"from tests.campaign.paths import forced; path = forced('numba', {case.path!r}); path.__enter__()")
     lines.append(f"net = gb.Network(g, error={case.error!r}, backend={finding.backend!r}, dtype={case.dtype!r})")
     if case.dirty:
         lines.append("net.gradient(np.full_like(X, 1e30 if X.itemsize == 4 else 1e300), T)  # overflows, and soils what is kept")
