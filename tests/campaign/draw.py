@@ -73,9 +73,8 @@ def draw(seed) -> Case:
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
-    return Case(
-        g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), bool(rng.random() < 0.1), style
-    )
+    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
 
 
 def _network(rng, error, style):
