@@ -9,6 +9,7 @@ import numpy as np
 
 import graphbp as gb
 
+from .paths import forced
 from .reference import UNKNOWN, Reference, Triple
 
 __all__ = ["FACTOR", "QUANTITIES", "SECOND", "Finding", "examine"]
@@ -24,7 +25,7 @@ class Finding:
     backend: str
     quantity: str
     kind: str
-    """ "wrong", "not finite", "shape", or the exception's type"""
+    """ "wrong", "not finite", "shape", "dtype", "changed", "asymmetric", or the exception's type"""
     detail: str
     ratio: float = np.inf
 
@@ -91,7 +92,11 @@ def examine(case, backends=("numpy", "numba"), only=None, ratios=None, factor=FA
         ref = Reference(case.graph, case.error, case.dtype, case.X, case.T, case.s, second=bool(SECOND & set(wanted)))
         look = _Look(ref, ratios, factor)
         batch = (case.X, case.T) if case.s is None else (case.X, case.T, case.s)
-        return [f for backend in backends for f in _one_backend(case, backend, wanted, batch, look)]
+        found = []
+        for backend in backends:
+            with forced(backend, case.path):
+                found += _one_backend(case, backend, wanted, batch, look)
+        return found
 
 
 def _one_backend(case, backend, wanted, batch, look):
@@ -107,25 +112,46 @@ def _one_backend(case, backend, wanted, batch, look):
         found.append(Finding(backend, "network", "weights", f"{net.weights} for {ref.theta}"))
     if case.dirty:
         _soil(net, case)
+    kept, given = [], [part.tobytes() for part in batch]
     for name in wanted:
         try:
             result = QUANTITIES[name][0](net, batch, d)
         except Exception as problem:
             found.append(_raised(backend, name, problem))
             continue
+        if isinstance(result, np.ndarray):
+            kept.append((name, result, result.copy()))
         if finding := look.at(backend, name, result, d):
             found.append(finding)
-    return found
+    return found + _afterwards(net, backend, batch, kept, given)
 
 
 def _soil(net, case):
-    """Leave inf and NaN in whatever is kept between calls."""
+    """Other weights, and inputs that overflow, before the case's own: leaves inf and NaN in whatever is kept between calls."""
+    theta = np.array(net.weights)
     X = np.full_like(case.X, 1e30 if case.dtype == "float32" else 1e300)
+    net.weights = 0.5 - theta
     for call in (lambda: net.gradient(X, case.T), lambda: net.hessian(X, case.T), lambda: net.jacobian(X)):
         try:
             call()
-        except gb.GraphbpError:
+        except Exception:  # the case's own calls say so
             continue
+    net.weights = theta
+
+
+def _afterwards(net, backend, batch, kept, given):
+    """Whether results were still changed, or X, T and s were, and whether Hessians are symmetric to the bit."""
+    found = []
+    if any(name == "forward" for name, _, _ in kept):
+        net.forward(-batch[0])
+    for name, result, copy in kept:
+        if not np.array_equal(result, copy, equal_nan=True):
+            found.append(Finding(backend, name, "changed", "a later call changed this result"))
+        if name in ("hessian", "outer_product_hessian") and not np.array_equal(copy, copy.T, equal_nan=True):
+            found.append(Finding(backend, name, "asymmetric", f"by up to {np.max(np.abs(copy - copy.T)):.3g}"))
+    if [part.tobytes() for part in batch] != given:
+        found.append(Finding(backend, "network", "changed", "X, T or the sample weights were written to"))
+    return found
 
 
 def _raised(backend, name, problem):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
 from scipy import sparse
 
 from .formulas import ACTIVATIONS, DOMAIN
+from .paths import PATHS
 from .reference import layout, roles
 
 __all__ = ["Case", "draw", "kinds_of", "targets"]
@@ -33,7 +34,11 @@ FAR = (127, 128, 129, 255, 256, 257)
 
 @dataclass
 class Case:
-    """A network and a batch.  `dirty`: another batch, which overflows, is run before every quantity, to soil what is reused."""
+    """A network and a batch.
+
+    dirty : another batch, which overflows, is run first with other weights, to soil what is reused.
+    path : the way through the network that the Numba backend is made to take (`paths`).
+    """
 
     graph: nx.DiGraph
     error: str
@@ -43,17 +48,18 @@ class Case:
     s: np.ndarray | None
     dirty: bool = False
     style: str = "plain"
-    notes: Counter = field(default_factory=Counter)
+    path: str = ""
 
 
 def draw(seed) -> Case:
     """The case of a seed."""
     rng = np.random.default_rng(seed)
-    style = str(rng.choice(["plain", "saturated", "scaled", "wide"], p=[0.62, 0.18, 0.18, 0.02]))
+    style = str(rng.choice(["plain", "saturated", "scaled", "dense", "wide"], p=[0.54, 0.18, 0.18, 0.08, 0.02]))
     error = str(rng.choice(list(HEADS)))
     dtype = str(rng.choice(["float64", "float32"], p=[0.6, 0.4]))
     g = _network(rng, error, style)
     n = int(rng.choice(TILES) if rng.random() < 0.25 else rng.choice(FAR) if rng.random() < 0.02 else rng.choice(FEW))
+    n = min(n, 17) if style == "dense" else n
     inputs, _ = roles(g)
     d = sum(g.nodes[node].get("units", 1) for node in inputs)
     X = rng.normal(size=(n, d))
@@ -67,14 +73,13 @@ def draw(seed) -> Case:
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
-    return Case(
-        g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), bool(rng.random() < 0.1), style
-    )
+    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
 
 
 def _network(rng, error, style):
     g, layers = nx.DiGraph(), bool(rng.random() < 0.5)
-    scale = {"plain": 0.8, "saturated": float(rng.choice([4, 12, 40])), "scaled": 0.8, "wide": 0.3}[style]
+    scale = {"plain": 0.8, "saturated": float(rng.choice([4, 12, 40])), "scaled": 0.8, "dense": 0.8, "wide": 0.3}[style]
     names = [str(k) for k in rng.choice(NAMES, int(rng.integers(1, 6)))]
     kinds = [str(k) for k in rng.choice(HEADS[error], int(rng.integers(1, 4)) if rng.random() < 0.3 else 1)]
     d, m, k = int(rng.integers(1, 4)), int(rng.integers(0, 8)), int(rng.integers(1, 4))
@@ -86,6 +91,8 @@ def _network(rng, error, style):
         g.add_node(f"x{i}", **_size(rng, layers, 3), **({"role": "input"} if named[0] else {}))
     if style == "wide":
         _wide(rng, g, names)
+    if style == "dense":
+        _dense(rng, g, names, scale)
     for j in range(m):
         name = str(rng.choice(names))
         _add(rng, g, f"h{j}", name, _size(rng, layers, 3), density, scale, frozen)
@@ -107,12 +114,32 @@ def _network(rng, error, style):
         edges = list(g.edges(data=True))
         h.add_edges_from(edges[i] for i in rng.permutation(len(edges)))
         g = h
-    return _within(rng, g, 26 if style != "wide" else 14)
+    return _within(rng, g, {"wide": 14, "dense": 60}.get(style, 26))
 
 
 def _size(rng, layers, most):
     units = int(rng.integers(2, most + 1)) if layers and rng.random() < 0.6 else 1
     return {"units": units} if units > 1 else {}
+
+
+def _dense(rng, g, names, scale):
+    """32 and more weights between the same sources and units: layer nodes, or unit by unit."""
+    name = str(rng.choice([n for n in names if n not in DOMAIN] or ["sin"]))
+    rows, columns = int(rng.integers(4, 8)), int(rng.integers(6, 9))
+    if rng.random() < 0.5:
+        g.add_node("c", activation=name, units=columns, role="hidden")
+        sources = [source for source in g if source[0] == "x"]
+        for source in sources:
+            g.add_edge(source, "c", weight=_weight(rng, columns, g.nodes[source].get("units", 1), scale), trainable=False)
+        g.add_node("d", activation=name, units=rows)
+        g.add_edge("c", "d", weight=rng.normal(size=(rows, columns)) * scale / 3)
+        return
+    for k in range(columns):
+        g.add_node(f"x{9 + k}", role="input") if g.nodes["x0"].get("role") else g.add_node(f"x{9 + k}")
+    for j in range(rows):
+        g.add_node(f"d{j}", activation=name, **({"bias": float(rng.normal())} if rng.random() < 0.7 else {}))
+        for k in rng.permutation(columns):
+            g.add_edge(f"x{9 + k}", f"d{j}", weight=float(rng.normal() * scale / 3))
 
 
 def _wide(rng, g, names):
@@ -160,7 +187,7 @@ def _weight(rng, rows, columns, scale):
 
 def _mend_roles(rng, g, named):
     """Either every output is named, or those that are not sinks are; softmax is an output always, and hidden sinks may stay dead."""
-    for node, d in g.nodes(data=True):
+    for _, d in g.nodes(data=True):
         if d.get("activation") == "softmax":
             d["role"] = "output"
     if not named and rng.random() < 0.5:
@@ -286,4 +313,5 @@ def kinds_of(case) -> Counter:
     found["batches with sample weights"] += case.s is not None
     found["batches with sample weights of 0"] += case.s is not None and bool((case.s == 0).any())
     found["soiled buffers"] += case.dirty
+    found[f"path {case.path or 'chosen'}"] += 1
     return found

@@ -198,12 +198,10 @@ def _cross_entropy(y, t):
 
 
 def _binary_cross_entropy(y, t):
-    left, right = _cross_entropy(y, t), _cross_entropy(1 - y, 1 - t)
-    signs = (1, -1, 1)
-    return (
-        *(p + s * q for p, q, s in zip(left, right, signs, strict=False)),
-        *(p + q for p, q in zip(left[3:], right[3:], strict=True)),
-    )
+    e, e1, e2, m, m1, m2 = _cross_entropy(y, t)
+    no = -np.where(t == 1, 0, (1 - t) * np.log1p(-np.where(t == 1, 0, y)))
+    r = _ratio(1 - t, 1 - y)
+    return e + no, e1 + r, e2 + _ratio(r, 1 - y), m + np.abs(no), m1 + np.abs(r), m2 + np.abs(_ratio(r, 1 - y))
 
 
 def _poisson(y, t):

@@ -55,6 +55,9 @@ class Triple:
     def __add__(self, other):
         return Triple(self.v + other.v, self.m + other.m, self.e + other.e)
 
+    def __neg__(self):
+        return Triple(-self.v, self.m, self.e)
+
     def grown(self, u):
         """With the rounding of one operation more."""
         return Triple(self.v, self.m, self.e + u * self.m)
@@ -195,9 +198,11 @@ class Reference:
             weight[rows, columns] = values
             size[rows, columns] = np.maximum(np.abs(values), 1e-60)  # 0 · UNKNOWN is unknown
             fan += self.units[source]
-            mix = lambda part, w=weight, z=size: Triple(
-                *((q @ r.reshape(len(r), -1)).reshape(len(q), *r.shape[1:]) for q, r in zip((w, z, z), _planes(part), strict=True))
-            )  # noqa: E731
+
+            def mix(part, planes=(weight, size, size)):
+                flat = zip(planes, _planes(part), strict=True)
+                return Triple(*((w @ p.reshape(len(p), -1)).reshape(k, *p.shape[1:]) for w, p in flat))
+
             a += mix(self.z[source])
             if not live:
                 continue
@@ -282,10 +287,8 @@ class Reference:
             for node in group:
                 y[node], gy[node] = values[start : start + self.units[node]], slopes[start : start + self.units[node]]
                 start += self.units[node]
-        join = lambda parts: Triple(
-            *(np.concatenate([q.swapaxes(0, 1) for q in planes], 1) for planes in zip(*map(_planes, parts), strict=True))
-        )  # noqa: E731
-        self.y, self.gy = join([y[node] for node in self.outputs]), join([gy[node] for node in self.outputs])
+        self.y = _joined([y[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
+        self.gy = _joined([gy[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
         self.gy.e[self.y.e >= UNKNOWN] = _HUGE
         for name in ("en", "gn", *(("hn", "on") if self.second else ())):
             setattr(self, name, getattr(self, name).grown(2 * u).settled(self.largest))
@@ -323,7 +326,7 @@ class Reference:
         else:
             y, h1, h2 = self._activation(name, a)
             e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-            rough = y.e > UNKNOWN
+            rough = y.e >= UNKNOWN
             e, e1, e2 = (self._uncertain_sum(p, q, rough) for p, q in ((e, m), (e1, m1), (e2, m2)))
             d1 = times(e1, h1, u)
             lam = times(e2, times(h1, h1, u), u)
@@ -340,66 +343,76 @@ class Reference:
     def _uncertain_sum(self, value, size, rough):
         """As `_uncertain`, for a sum whose terms' magnitudes add up to `size`."""
         part = self._uncertain(value, size, rough, 6)
-        return Triple(part.v, np.where(part.e > UNKNOWN, 0, size[0]), part.e)
+        return Triple(part.v, np.where(part.e >= UNKNOWN, 0, size[0]), part.e)
 
     def _softmax(self, group, t):
-        """y (k, N) and ∂y; E_n and its derivatives are added up.  1 − y_k is Σ of the other y_c, so that it keeps its digits."""
+        """y (k, N) and ∂y of a softmax; E_n and its derivatives are added up."""
         u = self.u
-        join = lambda parts: Triple(*(np.concatenate(planes) for planes in zip(*map(_planes, parts), strict=True)))  # noqa: E731
-        a, ga = join([self.a[node] for node in group]), join([self.ga[node] for node in group])
-        k = len(a.v)
-        top = a.v.argmax(0)
-        each = np.exp(a.v - a.v.max(0))
-        y = each / each.sum(0)
-        others = np.array([np.delete(y, i, 0).sum(0) for i in range(k)])
-        bound = np.minimum(np.expm1(np.minimum(a.e + (y * a.e).sum(0) + 6 * u, 50)), 1 / y)
-        y = Triple(y, y, np.where((a.e > UNKNOWN).any(0), _HUGE, y * bound + self.tiny))
-        q = Triple(others, others, np.array([np.delete(y.e, i, 0).sum(0) for i in range(k)]) + k * u * others)
-        p = Triple(*(np.zeros((k, k, self.n)) for _ in range(3)))
-        for i in range(k):
-            for j in range(k):
-                part = times(y[i], q[i] if i == j else y[j], 2 * u)
-                p.v[i, j], p.m[i, j], p.e[i, j] = part.v if i == j else -part.v, part.m, part.e
-        p = p.settled(self.largest)
+        a, ga = _joined([self.a[node] for node in group]), _joined([self.ga[node] for node in group])
+        y, others, p = self._probabilities(a)
         slopes = zeros(ga.v.shape)
-        for j in range(k):
+        for j in range(len(a.v)):
             slopes += times(p[:, j][..., None], ga[j], 2 * u)
         if self.error == "cross_entropy":
-            t = t / t.sum(0)
-            gap = a.v[top, np.arange(self.n)] - a.v
-            rest = np.exp(np.where(np.arange(k)[:, None] == top, -np.inf, a.v - a.v.max(0))).sum(0)
-            cost = np.where(t == 0, 0, gap + np.log1p(rest))
-            spread = np.array([(np.delete(y.m, i, 0) * (np.delete(a.e, i, 0) + a.e[i])).sum(0) for i in range(k)])
-            self.en += total(Triple(t * cost, t * cost, t * (spread + 6 * u * cost + self.tiny)), 0, u)
-            d1 = Triple(y.v * (1 - t) - t * q.v, y.v * (1 - t) + t * q.v, y.e * (1 - t) + t * q.e)
-            d1, d2, lam = d1.grown(4 * u), p, p
-            d1.e += u * _soft(t) * y.v
+            d1 = self._cross_entropy(a, y, others, t / t.sum(0))
+            d2 = lam = p
         else:
-            e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-            rough = y.e > UNKNOWN
-            e, e1, e2 = (self._uncertain_sum(r, z, rough) for r, z in ((e, m), (e1, m1), (e2, m2)))
-            self.en += total(e, 0, u)
-            d1 = zeros((k, self.n))
-            for j in range(k):
-                d1 += times(p[:, j], e1[j], 2 * u)
-            lam, d2 = Triple(*(np.zeros((k, k, self.n)) for _ in range(3))), None
-            for c in range(k):
-                lam += times(times(p[:, c][:, None], p[c][None], u), e2[c], 2 * u)
-            d2 = Triple(lam.v.copy(), lam.m.copy(), lam.e.copy())
-            for i in range(k):
-                for j in range(k):
-                    cross = times(d1[i], y[j], 2 * u) + times(y[i], d1[j], 2 * u)
-                    _add(d2, (i, j), Triple(-cross.v, cross.m, cross.e))
-                _add(d2, (i, i), d1[i])
-        self._collect(d1, ga, join([self.ha[node] for node in group]) if self.second else None)
+            d1, d2, lam = self._softmax_chain(y, p, t)
+        self._collect(d1, ga, _joined([self.ha[node] for node in group]) if self.second else None)
         self._spoil(d1, d2, lam)
         if self.second:
             g = ga[..., : self.w]
-            for i in range(k):
-                for j in range(k):
+            for i in range(len(a.v)):
+                for j in range(len(a.v)):
                     self._square(lam[i, j], g[i], g[j], "outer")
                     self._square(d2[i, j], g[i], g[j], "hessian")
         return y, slopes.settled(self.largest)
+
+    def _probabilities(self, a):
+        """(y, 1 − y, ∂y/∂a) of a softmax; 1 − y_k is the sum of the other y_c, so that it keeps its digits."""
+        u, k = self.u, len(a.v)
+        each = np.exp(a.v - a.v.max(0))
+        y = each / each.sum(0)
+        relative = np.expm1(np.minimum(a.e + (y * a.e).sum(0) + 6 * u, 50))
+        bound = np.minimum(y * relative, 1) + self.tiny
+        y = Triple(y, y, np.where((a.e >= UNKNOWN).any(0), _HUGE, bound))
+        rest = y.each(lambda part: np.array([np.delete(part, i, 0).sum(0) for i in range(k)])).grown(k * u)
+        p = zeros((k, k, self.n))
+        for i in range(k):
+            for j in range(k):
+                part = times(y[i], rest[i] if i == j else y[j], 2 * u)
+                _add(p, (i, j), part if i == j else -part)
+        return y, rest, p.settled(self.largest)
+
+    def _cross_entropy(self, a, y, others, t):
+        """δ = y − t of −Σ t ln y = Σ_k t_k ln Σ_c exp(a_c − a_k), whose values are added to E_n."""
+        u, k = self.u, len(a.v)
+        top = np.arange(k)[:, None] == a.v.argmax(0)
+        rest = np.exp(np.where(top, -np.inf, a.v - a.v.max(0))).sum(0)
+        cost = np.where(t == 0, 0, a.v.max(0) - a.v + np.log1p(rest))
+        spread = np.array([(np.delete(y.v, i, 0) * (np.delete(a.e, i, 0) + a.e[i])).sum(0) for i in range(k)])
+        self.en += total(Triple(t * cost, t * cost, t * (spread + 6 * u * cost + self.tiny)), 0, u)
+        d1 = scaled(y, 1 - t) + -scaled(others, t)
+        d1.e += u * _soft(t) * y.v
+        return d1.grown(4 * u)
+
+    def _softmax_chain(self, y, p, t):
+        """(∂E/∂a, R, Λ) by the chain rule through y."""
+        u, k = self.u, len(y.v)
+        e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
+        rough = y.e >= UNKNOWN
+        e, e1, e2 = (self._uncertain_sum(r, z, rough) for r, z in ((e, m), (e1, m1), (e2, m2)))
+        self.en += total(e, 0, u)
+        d1, lam = zeros((k, self.n)), zeros((k, k, self.n))
+        for c in range(k):
+            d1 += times(p[:, c], e1[c], 2 * u)
+            lam += times(times(p[:, c][:, None], p[c][None], u), e2[c], 2 * u)
+        d2 = lam + zeros(lam.v.shape)
+        for i in range(k):
+            _add(d2, (i, i), d1[i])
+            for j in range(k):
+                _add(d2, (i, j), -(times(d1[i], y[j], 2 * u) + times(y[i], d1[j], 2 * u)))
+        return d1, d2, lam
 
     # -- quantities -----------------------------------------------------------------------------------------------------------
 
@@ -480,10 +493,8 @@ class Reference:
 
     def delta(self, node):
         """(N, units): s ∂E_n/∂a_j; of an input ∂E_n/∂x."""
-        if node in self.place:
-            at = self.place[node]
-        else:
-            at = self.w + sum(self.units[i] for i in self.inputs[: self.inputs.index(node)])
+        before = self.inputs[: self.inputs.index(node)] if node in self.inputs else ()
+        at = self.place.get(node, self.w + sum(self.units[i] for i in before))
         return self._weighted(self.gn[:, at : at + self.units[node]])
 
 
@@ -494,6 +505,11 @@ def _soft(t):
 
 def _planes(part):
     return part.v, part.m, part.e
+
+
+def _joined(parts):
+    """Triples one after the other along their first axis."""
+    return Triple(*(np.concatenate(planes) for planes in zip(*map(_planes, parts), strict=True)))
 
 
 def _add(whole, at, part):

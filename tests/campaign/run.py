@@ -43,7 +43,7 @@ def signature(case, finding):
     """What probably has one cause: backend, quantity, how it is wrong, the error, the outputs' activations."""
     g = case.graph
     heads = sorted({g.nodes[node].get("activation", "identity") for node in roles(g)[1]})
-    return finding.backend, finding.quantity, finding.kind, case.error, "+".join(heads), "soiled" if case.dirty else ""
+    return finding.backend, finding.quantity, finding.kind, case.error, "+".join(heads), "soiled" if case.dirty else "", case.path
 
 
 def examine_chunk(task) -> Tally:
@@ -123,7 +123,7 @@ def summary(tally) -> str:
     groups: dict[str, list[str]] = {}
     for kind, count in sorted(tally.kinds.items()):
         head, _, rest = kind.partition(" ")
-        key, text = (head, rest) if head in ("activation", "head", "N", "style", "error") else ("", kind)
+        key, text = (head, rest) if head in ("activation", "head", "N", "style", "error", "path") else ("", kind)
         if count:
             groups.setdefault(key, []).append(f"{text} {count:,}")
     lines += [f"  {key or 'other'}: {', '.join(parts)}" for key, parts in groups.items()]

@@ -90,6 +90,8 @@ def _flags(case) -> Iterator:
         yield _with(case, s=None)
     if case.dirty:
         yield _with(case, dirty=False)
+    if case.path:
+        yield _with(case, path="")
     if case.dtype == "float32":
         yield _with(case, dtype="float64", **{k: getattr(case, k).astype("float64") for k in "XT"},
                     s=None if case.s is None else case.s.astype("float64"))  # fmt: skip
@@ -192,12 +194,10 @@ def _simpler(value):
     if array.shape == (1,):
         yield float(array[0])
     sign = np.where(array < 0, -1.0, 1.0)
-    for new in (sign, sign * 10.0 ** np.floor(np.log10(np.maximum(np.abs(array), 1e-300))), _rounded(array, 1), _rounded(array, 2)):
-        if not np.array_equal(new, array) and np.count_nonzero(new != np.round(new, 3)) <= np.count_nonzero(
-            array != np.round(array, 3)
-        ):
-            if _length(new) < _length(array):
-                yield new if array.ndim else float(new)
+    size = 10.0 ** np.floor(np.log10(np.maximum(np.abs(array), 1e-300)))
+    for new in (sign, sign * size, _rounded(array, 1), _rounded(array, 2)):
+        if _length(new) < _length(array):
+            yield new if array.ndim else float(new)
 
 
 def _length(array):
@@ -245,6 +245,9 @@ def program(case, finding) -> str:
     for name in "XT":
         lines.append(f"{name} = {_text(getattr(case, name), case.dtype)}")
     lines.append("batch = X, T" + ("" if case.s is None else f", {_text(case.s, case.dtype)}"))
+    if case.path and finding.backend == "numba":
+        lines.append("# the thresholds of `tests.campaign.paths` are needed:")
+        lines.append(f"from tests.campaign.paths import forced; path = forced('numba', {case.path!r}); path.__enter__()")
     lines.append(f"net = gb.Network(g, error={case.error!r}, backend={finding.backend!r}, dtype={case.dtype!r})")
     if case.dirty:
         lines.append("net.gradient(np.full_like(X, 1e30 if X.itemsize == 4 else 1e300), T)  # overflows, and soils what is kept")
