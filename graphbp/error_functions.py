@@ -28,13 +28,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
 from graphbp.activations import plain_values
-from graphbp.exceptions import RegistryError, unknown_name
-=======
-from graphbp.activations import get_activation, plain_values
 from graphbp.exceptions import RegistryError, shown, unknown_name
->>>>>>> border
 
 __all__ = ["ErrorFunction", "Pair", "Pairwise", "error_table", "get_error_function", "register_error_function"]
 

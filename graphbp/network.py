@@ -100,16 +100,12 @@ class Network:
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
-<<<<<<< HEAD
-    Shapes: X (N, D), Y and T (N, K), θ (W,).  X and T may be tables, whose columns are matched by name (`graphbp.tables`), and T
-    labels of classes.  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
-=======
-    Arrays come in as lists, NumPy arrays, data frames, tensors, whatever has `__array__` or DLPack and lies in host memory (a tensor that
-    records a computation is detached), and go out as NumPy arrays: a torch tensor in gives a NumPy array.  Only arrays of the backend's own
-    device are given back as such (CuPy in, CuPy out).
+    Arrays come in as lists, NumPy arrays, tensors, whatever has `__array__` or DLPack and lies in host memory (a tensor that records a
+    computation is detached), and go out as NumPy arrays: a torch tensor in gives a NumPy array.  Only arrays of the backend's own
+    device are given back as such (CuPy in, CuPy out).  X and T may be tables, whose columns are matched by name (`graphbp.tables`), and
+    T labels of classes.
 
     Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
->>>>>>> border
     `BackendNotAvailableError`, all under `GraphbpError`.
 
     Examples
@@ -653,16 +649,11 @@ class Network:
         """
         from graphbp.second_order.inverse import outer_product_inverse
 
-<<<<<<< HEAD
+        alpha = data.as_number("alpha", alpha, above=0)
+        one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
         batch = self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
         x, t, s = (None if part is None else self._backend.to_numpy(part) for part in batch)
         return outer_product_inverse(self._engine(), x, t, alpha, s, method=method)
-=======
-        alpha = data.as_number("alpha", alpha, above=0)
-        one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
-        self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
-        return outer_product_inverse(self, X, T, alpha, sample_weight, method=method)
->>>>>>> border
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""

@@ -329,11 +329,7 @@ def _aligned(step: Any) -> Any:
 
 
 def _check_method(method: str) -> None:
-<<<<<<< HEAD
-    if method not in METHODS:
-=======
-    if not isinstance(method, str) or method not in (*METHODS, EXTRAPOLATED):
->>>>>>> border
+    if not isinstance(method, str) or method not in METHODS:
         raise unknown_name("method of differentiation", method, METHODS)
 
 

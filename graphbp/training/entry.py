@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from graphbp.exceptions import ConfigError, DataError
-from graphbp.fit import undone_on_error, warn_of_raw_columns
-=======
 from graphbp.data import as_flag, as_number
 from graphbp.exceptions import ConfigError, DataError, shown
->>>>>>> border
+from graphbp.fit import undone_on_error, warn_of_raw_columns
 from graphbp.network import require_network
 from graphbp.training.descent import descend
 from graphbp.training.history import History

@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from graphbp.exceptions import ConfigError, DataError
-from graphbp.fit import adopt, scale_to
-=======
 from graphbp.data import as_number
 from graphbp.exceptions import ConfigError, DataError, shown
->>>>>>> border
+from graphbp.fit import adopt, scale_to
 
 if TYPE_CHECKING:
     from graphbp.network import Network

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, unknown_name
-=======
 from graphbp.data import as_number
-from graphbp.exceptions import ConfigError, DataError, NumericalError, one_of, shown, unknown_name
->>>>>>> border
+from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
 from graphbp.network import require_network
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
@@ -78,17 +74,9 @@ def laplace(
     alpha = _prior(prior_precision)
     require_network(net)
     regression = net.error_function.name == "sum_of_squares"
-<<<<<<< HEAD
     beta = _noise_precision(_scaled_noise(net, noise), regression, net.error_function.name)
-    if hessian not in HESSIANS:
-        raise unknown_name("hessian", hessian, HESSIANS)
-    if parameters not in PARAMETERS:
-        raise unknown_name("choice of parameters", parameters, PARAMETERS)
-=======
-    beta = _noise_precision(noise, regression, net.error_function.name)
     one_of("hessian", hessian, HESSIANS)
     one_of("choice of parameters", parameters, PARAMETERS)
->>>>>>> border
     theta = np.array(net.weights, np.float64)
     net, index = (net, np.arange(len(theta))) if parameters == "all" else last_layer(net)
     if net.n_parameters == 0:
@@ -172,15 +160,7 @@ def _scaled_noise(net: Network, noise: Any) -> Any:
 def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:
     """β, or None where it is to be chosen."""
     if regression:
-<<<<<<< HEAD
         return None if noise is None else _positive("noise", noise, power=2) ** -2
-=======
-        if noise is None:
-            return None
-        if not 1e-150 <= _positive("noise", noise) <= 1e150:
-            raise ConfigError(f"noise={noise!r}; its square is no float64: give the targets other units")
-        return float(noise) ** -2
->>>>>>> border
     if noise is not None:
         raise ConfigError(f"noise={noise!r} is the σ of a regression; error={error!r} is a log likelihood without one")
     return 1.0
@@ -189,21 +169,13 @@ def _noise_precision(noise: float | None, regression: bool, error: str) -> float
 def _positive(name: str, value: Any, power: int = 1) -> float:
     """A float whose power, and one over it, float64 can hold."""
     try:
-<<<<<<< HEAD
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ConfigError(f"{name}={value!r}; it must be a positive number")
-    limit = 1e300 ** (1 / power)
-    if not 1 / limit < number < limit:
-        raise ConfigError(f"{name}={value!r} is beyond what float64 can square or divide by; change the units")
-    return number
-=======
-        return as_number(name, value, above=0)
+        number = as_number(name, value, above=0)
     except DataError as problem:
         raise ConfigError(f"{name}={shown(value)}; it must be a positive number") from problem
->>>>>>> border
+    limit = 1e300 ** (1 / power)
+    if not 1 / limit < number < limit:
+        raise ConfigError(f"{name}={shown(value)} is beyond what float64 can square or divide by; change the units")
+    return number
 
 
 def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float, float]:

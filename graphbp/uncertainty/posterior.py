@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from graphbp.data import generator
-from graphbp.exceptions import unknown_name
-=======
 from graphbp.data import as_count, generator
 from graphbp.exceptions import one_of
->>>>>>> border
 from graphbp.heads import Head
 from graphbp.memory import check_memory
 from graphbp.uncertainty.curvature import Precision
-from graphbp.uncertainty.moments import against_the_others, as_count, first_order, largest_variance, log_normal, monte_carlo
+from graphbp.uncertainty.moments import against_the_others, first_order, largest_variance, log_normal, monte_carlo
 from graphbp.uncertainty.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -116,13 +111,9 @@ class Posterior:
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """(n, W) draws of θ."""
-<<<<<<< HEAD
-        white = generator(seed).standard_normal((as_count(n, "n"), len(self.index)))
-=======
         n = as_count("n", n, 0)
         check_memory(8 * 2 * n * len(self.weights), f"{n:,} draws of {len(self.weights):,} parameters", "it with a smaller n")
         white = generator(seed).standard_normal((n, len(self.index)))
->>>>>>> border
         draws = np.tile(self.weights, (n, 1))
         draws[:, self.index] += self._precision.colour(white)
         return draws
@@ -153,11 +144,7 @@ class Posterior:
         n_samples, rng = as_count("n_samples", n_samples, 1), generator(seed)
         a, covariance = self.output_distribution(X)
         out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a))
-<<<<<<< HEAD
-        draws = as_count(n_samples, "n_samples") if method == "monte_carlo" else 0
-        rng = generator(seed)
-=======
->>>>>>> border
+        draws = n_samples if method == "monte_carlo" else 0
         for head in self._outputs.heads:
             p = head.positions
             mean, variance, noise = self._head(head, a[:, p], covariance[:, p][:, :, p], draws, rng)

@@ -88,7 +88,7 @@ def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
 
 def _without_mixed_scaling(graph: nx.DiGraph) -> nx.DiGraph:
     """The graph, its scaling folded into the weights where the file's own normalisation (one for all outputs) cannot hold it."""
-    mixed = any(_is_normalisation(graph, name) for name in graph)
+    mixed = any(is_normalisation(graph, name) for name in graph)
     for name, data in graph.nodes(data=True):
         if not graph.succ[name]:  # the output
             mixed |= any(np.ptp(np.ravel(data.get(key, 0.0))) > 0 for key in ("shift", "scale"))
