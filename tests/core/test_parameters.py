@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -159,3 +161,30 @@ def test_expand_and_reduce_are_adjoint(owners: list[int], seed: int) -> None:
     np.testing.assert_allclose(pm.expand_tangent(np.stack([v, v], 1)), C @ np.stack([v, v], 1), rtol=1e-14)
     np.testing.assert_allclose(pm.reduce(g), g @ C, rtol=1e-12, atol=1e-14)
     assert pm.tied == (len(used) < int((owner >= 0).sum()))
+
+
+@pytest.mark.parametrize("owners", [[1, 1, 3], [0, 2, 2, -1], [3, 3], [-1], [], [0, 2, 3]])
+def test_a_parameter_that_fills_no_slot_has_the_derivative_0(owners: list[int]) -> None:
+    """Also where there are as many slots as parameters, one of them filled twice."""
+    owner = np.array(owners, int)
+    pm = ParameterMap(4, owner, np.zeros(len(owner)))
+    C = (owner[:, None] == np.arange(4)).astype(float).reshape(-1, 4)
+    g = np.arange(1.0, 2 * len(owner) + 1).reshape(2, -1)
+    np.testing.assert_array_equal(pm.reduce(g), g @ C)
+    np.testing.assert_array_equal(pm.expand(np.arange(4.0)), C @ np.arange(4.0))
+    assert pm.tied == (len(set(owners) - {-1}) < sum(k >= 0 for k in owners))
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["free", "one frozen"])
+def test_a_tied_sparse_weight_without_entries(frozen: bool) -> None:
+    """It shares nothing, so nothing can disagree; here it also stands last."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    for name in ("x", "h", "y"):
+        g.add_node(name, units=2)
+    g.add_edge("x", "h", weight=np.eye(2))
+    g.add_edge("h", "y", weight=sparse.csr_array((2, 2)), tie="none", trainable=not frozen)
+    g.add_edge("x", "y", weight=sparse.csr_array((2, 2)), tie="none")
+    net = gb.Network(g, backend="numpy")
+    assert net.n_parameters == 4
+    assert net.forward([[1.0, 2.0]]).tolist() == [[0.0, 0.0]]
+    assert net.parameter_name(3) == "edge 'x' -> 'h' at (1, 1)"
