@@ -128,9 +128,9 @@ class _Descent:
         return None
 
     def _at_rest(self) -> Point | None:
-        model = newton_model(self.objective, self._point) if self.objective.has_hessian else None
+        model = newton_model(self.objective, self._point, self._hidden) if self.objective.has_hessian else None
         if model is not None:
-            found = lower(self.objective, model, self._point, self._hidden, polish=False)
+            found = lower(self.objective, model, self._point, polish=False)
             return found[0] if found else self._verdict(model, "the gradient is zero")
         return self._end(self._place(None) or "converged: the gradient is zero")
 
@@ -196,18 +196,14 @@ class _Descent:
     def _newton(self) -> Point | None:
         """A Newton step.  None where none lowers F: either the run has then ended, or L-BFGS goes on."""
         near, self._newton_works = self._small > 0 and self._newton_works, False
-        model = newton_model(self.objective, self._point)
+        self._hidden = self.objective.resolution(self._point)
+        model = newton_model(self.objective, self._point, self._hidden)
         if model is None:
             return None
-        self._hidden = self.objective.resolution(self._point)
         decrement = model.decrement(self._point.gradient)
         enough = 0.0 if model.is_saddle else self._o.tolerance * self.objective.magnitude(self._point)
         small = decrement <= max(enough, self._hidden)
-        found = (
-            lower(self.objective, model, self._point, self._hidden, polish=not near)
-            if not small or model.is_saddle or not near
-            else None
-        )
+        found = lower(self.objective, model, self._point, polish=not near) if not small or model.is_saddle or not near else None
         if found is None:
             return self._verdict(model, "the Newton step promises less than tolerance or rounding") if small else None
         point, self._newton_works = found

@@ -122,8 +122,8 @@ class _Search:
         """Go on by an exact Newton step, which also leaves saddle points, where one lowers E; else end the run and say what this place is."""
         objective = Objective(self._run, 0.0)
         here = objective(self._theta)
-        newton = newton_model(objective, here) if objective.has_hessian else None
-        found = lower(objective, newton, here, objective.resolution(here), polish=False) if newton is not None else None
+        newton = newton_model(objective, here, objective.resolution(here)) if objective.has_hessian else None
+        found = lower(objective, newton, here, polish=False) if newton is not None else None
         if found is not None and self._landed(found[0].theta):
             return
         place = no_minimum(self._run, objective, self._theta, newton)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from graphbp.training.least_squares_fit import parameter_names
 from graphbp.training.loop import Run
-from graphbp.training.newton import NewtonModel, newton_model
+from graphbp.training.newton import NewtonModel
 from graphbp.training.objective import Objective, Vector
 from graphbp.training.separable import in_words
 
@@ -22,7 +22,7 @@ __all__ = ["no_minimum"]
 Array = npt.NDArray[np.float64]
 
 
-def no_minimum(run: Run, objective: Objective, theta: Vector, model: NewtonModel | None = None) -> str:
+def no_minimum(run: Run, objective: Objective, theta: Vector, model: NewtonModel | None) -> str:
     """Why θ, where no step leads on, is no minimum: "on a plateau: ...", "at a saddle point: ..."; "" where nothing speaks against it."""
     if flat := _flat_units(run, objective, theta):
         named = ", ".join(flat[:4]) + (f" and {len(flat) - 4} more" if len(flat) > 4 else "")
@@ -30,8 +30,6 @@ def no_minimum(run: Run, objective: Objective, theta: Vector, model: NewtonModel
             f"on a plateau: every sample saturates {named}, so no derivative sees their weights; "
             "scale the columns of X (standardize=True), or start from smaller weights"
         )
-    if model is None and objective.has_hessian:
-        model = newton_model(objective, objective(theta))
     if model is not None and model.is_saddle:
         along = in_words(parameter_names(run.net), model.v[:, 0] / model.scale)
         return f"at a saddle point: the gradient vanishes, but E curves downwards along {along}; start from other weights"
