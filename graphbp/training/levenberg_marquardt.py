@@ -130,10 +130,10 @@ class _Search:
         self._run.end(f"stopped {place}" if place else reason)
 
     def _landed(self, theta: Vector) -> bool:
-        """Take a step that another model found, if it lowers |r| by more than rounding, and measure Δ afresh."""
+        """Take a step that another model found, if it lowers |r|, and measure Δ afresh."""
         r = self._residuals(theta)
         gain = float((self._r - r) @ (self._r + r))
-        model = tangent(self._o.method, self._residuals, theta, r) if gain > self._unresolved * float(self._r @ self._r) else None
+        model = tangent(self._o.method, self._residuals, theta, r) if gain > 0 else None
         if model is None:
             return False
         self._move(theta, r, model)

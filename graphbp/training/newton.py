@@ -31,17 +31,20 @@ REPRESENTABLE = 1e-290
 
 @dataclass(frozen=True)
 class NewtonModel:
-    """The eigenvalues s, their directions as columns of V, D, the least |s| that is no rounding, and what rounding hides of F."""
+    """The eigenvalues s, their directions as columns of V, D, the least |s| that is no rounding, what rounding hides of F, and the
+    parameters that no derivative sees.
+    """
 
     s: Vector
     v: Matrix
     scale: Vector
     floor: float
     hidden: float
+    unseen: npt.NDArray[np.bool_]
 
     def _used(self, gradient: Vector) -> tuple[Vector, Vector, Matrix]:
         """(Vᵀ D⁻¹ g, |s|, V) of the directions that count: those that are not flat, or along which g promises a fall all the same."""
-        q, size = self.v.T @ (gradient / self.scale), np.maximum(np.abs(self.s), self.floor)
+        q, size = self.v.T @ np.where(self.unseen, 0.0, gradient / self.scale), np.maximum(np.abs(self.s), self.floor)
         used = (size > self.floor) | (0.5 * q * q / size > self.hidden / len(q))
         return q[used], size[used], self.v[:, used]
 
@@ -70,13 +73,14 @@ class NewtonModel:
 
 def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonModel | None:
     """The model at a point; None where H is not finite, or too small for its digits."""
-    h = objective.hessian(point)
+    h, unseen = objective.hessian(point), objective.unseen(point)
+    h[unseen], h[:, unseen] = 0.0, 0.0
     size = np.abs(h.diagonal())
     if not np.isfinite(h).all() or bool(((size > 0) & (size < REPRESENTABLE)).any()) or not h.any():
         return None
     scale = np.where(size > 0, np.sqrt(size), 1.0)
     s, v = np.linalg.eigh(h / scale / scale[:, None])
-    return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden)
+    return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden, unseen)
 
 
 def lower(objective: Objective, model: NewtonModel, start: Point, *, polish: bool) -> tuple[Point, bool] | None:
