@@ -88,22 +88,18 @@ class _Descent:
 
     def state(self) -> dict[str, Any]:
         """Arrays that are never written to again."""
-        pairs = {f"step.{i}": s for i, (s, _) in enumerate(self._pairs)} | {
-            f"change.{i}": y for i, (_, y) in enumerate(self._pairs)
-        }
-        return {
-            "units": self._units,
-            "widest": self._widest,
-            "numbers": np.array([self._hidden, self._small, self._newton_works]),
-            **pairs,
-        }
+        numbers = np.array([self._hidden, self._small, self._newton_works])
+        held = {"units": self._units, "widest": self._widest, "unseen": self._unseen, "numbers": numbers}
+        for i, (s, y) in enumerate(self._pairs):
+            held |= {f"step.{i}": s, f"change.{i}": y}
+        return held
 
     def _restore(self) -> None:
         held = self._run.now.state
-        self._units, self._widest = held["units"], held["widest"]
-        self._unseen = held["unseen"]
+        self._units, self._widest, self._unseen = held["units"], held["widest"], held["unseen"]
         self._hidden, self._small, self._newton_works = float(held["numbers"][0]), int(held["numbers"][1]), bool(held["numbers"][2])
-        self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range((len(held) - 4) // 2)]
+        count = sum(name.startswith("step.") for name in held)
+        self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range(count)]
 
     # -- one iteration -----------------------------------------------------------------------------------------------------
 
