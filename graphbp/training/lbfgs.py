@@ -9,9 +9,9 @@ before a run is called converged.
 
 What ends a run, and what it is called:
 
-* converged: the decrement (L-BFGS's own ½ gᵀĤg, or Newton's) is below `tolerance` of F, or below what rounding hides;
+* converged: Newton's decrement is below `tolerance` of F, or below what rounding hides; or the gradient vanishes;
 * stopped at a saddle point; stopped, since the classes are separable and F has no minimum (`separable`);
-* stalled: no step length lowers F, and there is no Hessian to say that it is a minimum.
+* stopped, since L-BFGS expects little, and stalled, where no step length lowers F: there is no Hessian to say that it is a minimum.
 
 Invariant: everything that the next iteration depends on is in `_state`, so a run resumes at any iteration to the same bits.
 """
@@ -37,6 +37,10 @@ __all__ = ["lbfgs"]
 
 IN_A_ROW = 3
 """Iterations that must promise little before L-BFGS's own estimate is believed."""
+GRADIENT_VANISHES = "converged: the gradient vanishes within gradient_tolerance"
+LITTLE_EXPECTED = (
+    "stopped: L-BFGS expects F to fall by less than tolerance (no Hessian was there to tell whether this is the minimum)"
+)
 FLAT_TRIED = 4
 REACH = 4.0
 """A line search begins within this many times |D θ| (anywhere from θ = 0)."""
@@ -72,6 +76,7 @@ class _Descent:
         _require_representable(run, self._point)
         self._units = np.zeros(len(self._point.theta))
         self._pairs: list[tuple[Vector, Vector]] = []
+        self._unseen = np.zeros(len(self._point.theta), bool)
         self._widest = np.zeros(len(self._point.theta))
         """The largest that D has been: what a saturated unit has forgotten of its units."""
         self._hidden = 0.0
@@ -83,32 +88,29 @@ class _Descent:
 
     def state(self) -> dict[str, Any]:
         """Arrays that are never written to again."""
-        pairs = {f"step.{i}": s for i, (s, _) in enumerate(self._pairs)} | {
-            f"change.{i}": y for i, (_, y) in enumerate(self._pairs)
-        }
-        return {
-            "units": self._units,
-            "widest": self._widest,
-            "numbers": np.array([self._hidden, self._small, self._newton_works]),
-            **pairs,
-        }
+        numbers = np.array([self._hidden, self._small, self._newton_works])
+        held = {"units": self._units, "widest": self._widest, "unseen": self._unseen, "numbers": numbers}
+        for i, (s, y) in enumerate(self._pairs):
+            held |= {f"step.{i}": s, f"change.{i}": y}
+        return held
 
     def _restore(self) -> None:
         held = self._run.now.state
-        self._units, self._widest = held["units"], held["widest"]
+        self._units, self._widest, self._unseen = held["units"], held["widest"], held["unseen"]
         self._hidden, self._small, self._newton_works = float(held["numbers"][0]), int(held["numbers"][1]), bool(held["numbers"][2])
-        self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range((len(held) - 3) // 2)]
+        count = sum(name.startswith("step.") for name in held)
+        self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range(count)]
 
     # -- one iteration -----------------------------------------------------------------------------------------------------
 
     def next(self) -> Point | None:
         """The next point; None where the run has ended, and why is said."""
         k, g = self._run.now.epoch, self._point.gradient
-        if _doubled(k) or bool(((self._units == 0) & (g != 0)).any()):
+        if _doubled(k) or bool(((self._units == 0) & ~self._unseen & (g != 0)).any()):
             self._look_up_units()
         if self._o.restart_every and k % self._o.restart_every == 0:
             self._pairs = []
-        if not g.any():
+        if not g[~self._unseen].any():
             return self._move(self._at_rest())
         if self._point.error <= self.objective.eps and (found := self._separable([])):
             return self._end(f"stopped at F = {self._point.value:.3g}: {found}")
@@ -128,9 +130,9 @@ class _Descent:
         return None
 
     def _at_rest(self) -> Point | None:
-        model = newton_model(self.objective, self._point) if self.objective.has_hessian else None
+        model = newton_model(self.objective, self._point, self._hidden) if self.objective.has_hessian else None
         if model is not None:
-            found = lower(self.objective, model, self._point, self._hidden, polish=False)
+            found = lower(self.objective, model, self._point, polish=False)
             return found[0] if found else self._verdict(model, "the gradient is zero")
         return self._end(self._place(None) or "converged: the gradient is zero")
 
@@ -139,7 +141,8 @@ class _Descent:
         before, g = self._units, self._point.gradient
         units = self.objective.units(self._point)
         least = np.abs(g) / math.sqrt(2 * self.objective.magnitude(self._point) or 1.0)
-        units = np.where((units == 0) & (g != 0), least, units)
+        self._unseen = self.objective.unseen(self._point)
+        units = np.where((units == 0) & ~self._unseen & (g != 0), least, units)
         kept = (before > 0) & (units > 0)
         ratio = np.where(kept, units, 0.0) / np.where(kept, before, 1.0)
         back = np.where(kept, before, 0.0) / np.where(kept, units, 1.0)
@@ -158,8 +161,7 @@ class _Descent:
         low = -0.5 * float(p @ g) <= max(self._o.tolerance * level, self._hidden)
         self._small = self._small + 1 if flat or low else 0
         if self._small >= IN_A_ROW or (self._small and self.objective.has_hessian and not asked):
-            why = "the gradient vanishes within gradient_tolerance" if flat else "F is expected to fall by less than tolerance"
-            return self._settle(f"converged: {why}", asked)
+            return self._settle(GRADIENT_VANISHES if flat else LITTLE_EXPECTED, asked)
         point = self._along(p, g) or (self._along(-g, g) if self._pairs else None)
         if point is None:
             return self._settle("stalled: no step, however short, lowers F by more than rounding hides", asked)
@@ -196,18 +198,14 @@ class _Descent:
     def _newton(self) -> Point | None:
         """A Newton step.  None where none lowers F: either the run has then ended, or L-BFGS goes on."""
         near, self._newton_works = self._small > 0 and self._newton_works, False
-        model = newton_model(self.objective, self._point)
+        self._hidden = self.objective.resolution(self._point)
+        model = newton_model(self.objective, self._point, self._hidden)
         if model is None:
             return None
-        self._hidden = self.objective.resolution(self._point)
         decrement = model.decrement(self._point.gradient)
         enough = 0.0 if model.is_saddle else self._o.tolerance * self.objective.magnitude(self._point)
         small = decrement <= max(enough, self._hidden)
-        found = (
-            lower(self.objective, model, self._point, self._hidden, polish=not near)
-            if not small or model.is_saddle or not near
-            else None
-        )
+        found = lower(self.objective, model, self._point, polish=not near) if not small or model.is_saddle or not near else None
         if found is None:
             return self._verdict(model, "the Newton step promises less than tolerance or rounding") if small else None
         point, self._newton_works = found

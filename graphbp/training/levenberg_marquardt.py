@@ -122,18 +122,18 @@ class _Search:
         """Go on by an exact Newton step, which also leaves saddle points, where one lowers E; else end the run and say what this place is."""
         objective = Objective(self._run, 0.0)
         here = objective(self._theta)
-        newton = newton_model(objective, here) if objective.has_hessian else None
-        found = lower(objective, newton, here, objective.resolution(here), polish=False) if newton is not None else None
+        newton = newton_model(objective, here, objective.resolution(here)) if objective.has_hessian else None
+        found = lower(objective, newton, here, polish=False) if newton is not None else None
         if found is not None and self._landed(found[0].theta):
             return
         place = no_minimum(self._run, objective, self._theta, newton)
         self._run.end(f"stopped {place}" if place else reason)
 
     def _landed(self, theta: Vector) -> bool:
-        """Take a step that another model found, if it lowers |r| by more than rounding, and measure Δ afresh."""
+        """Take a step that another model found, if it lowers |r|, and measure Δ afresh."""
         r = self._residuals(theta)
         gain = float((self._r - r) @ (self._r + r))
-        model = tangent(self._o.method, self._residuals, theta, r) if gain > self._unresolved * float(self._r @ self._r) else None
+        model = tangent(self._o.method, self._residuals, theta, r) if gain > 0 else None
         if model is None:
             return False
         self._move(theta, r, model)

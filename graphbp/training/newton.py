@@ -2,9 +2,9 @@ r"""Newton steps: what the exact Hessian says about the minimum near θ, free of
 
     A = D⁻¹ H D⁻¹ = V diag(s) Vᵀ,  D = √|diag H|;      p = −D⁻¹ V (|s| + λ)⁻¹ Vᵀ D⁻¹ g,  λ ≥ 0 so that |D p| is within reach
 
-Directions with |s| below W · eps · max|s| are flat as far as rounding shows, and left alone.  |s| in place of s makes p go down from
-saddles too.  ½ gᵀ|H|⁻¹g, the *decrement*, is how far the model's minimum lies below F: it is the one measure of distance from the
-minimum that neither units nor ill-conditioned data distort.
+Directions with |s| below W · eps · max|s| are flat as far as rounding shows, and left alone unless g goes down along them.  |s| in place
+of s makes p go down from saddles too.  ½ gᵀ|H|⁻¹g, the *decrement*, is how far the model's minimum lies below F: it is the one measure
+of distance from the minimum that neither units nor ill-conditioned data distort.
 """
 
 from __future__ import annotations
@@ -31,59 +31,65 @@ REPRESENTABLE = 1e-290
 
 @dataclass(frozen=True)
 class NewtonModel:
-    """The eigenvalues s, their directions as columns of V, D, and which of them are not flat."""
+    """The eigenvalues s, their directions as columns of V, D, the least |s| that is no rounding, what rounding hides of F, and the
+    parameters that no derivative sees.
+    """
 
     s: Vector
     v: Matrix
     scale: Vector
-    sound: npt.NDArray[np.bool_]
+    floor: float
+    hidden: float
+    unseen: npt.NDArray[np.bool_]
 
-    def _coordinates(self, gradient: Vector) -> Vector:
-        return np.asarray(self.v.T @ (gradient / self.scale))
+    def _used(self, gradient: Vector) -> tuple[Vector, Vector, Matrix]:
+        """(Vᵀ D⁻¹ g, |s|, V) of the directions that count: those that are not flat, or along which g promises a fall all the same."""
+        q, size = self.v.T @ np.where(self.unseen, 0.0, gradient / self.scale), np.maximum(np.abs(self.s), self.floor)
+        used = (size > self.floor) | (0.5 * q * q / size > self.hidden / len(q))
+        return q[used], size[used], self.v[:, used]
 
     def decrement(self, gradient: Vector) -> float:
-        """½ gᵀ|H|⁻¹g over the directions that are not flat."""
-        q = self._coordinates(gradient)[self.sound]
-        return 0.5 * float(np.sum(q * q / np.abs(self.s[self.sound])))
+        """½ gᵀ|H|⁻¹g."""
+        q, size, _ = self._used(gradient)
+        return 0.5 * float(np.sum(q * q / size))
 
     def step(self, gradient: Vector, reach: float = math.inf) -> tuple[Vector, float, float]:
         """(p, |D p|, the fall that the model with |H| promises); p as long as `reach` (to a tenth) where it would be longer."""
-        q, s = self._coordinates(gradient)[self.sound], np.abs(self.s[self.sound])
-        damping = secular(s, q, reach) if norm(q / s) > reach else 0.0
-        taken = q / (s + damping)
-        promised = 0.5 * float(np.sum(taken * taken * (s + 2 * damping)))
-        return np.asarray(-(self.v[:, self.sound] @ taken) / self.scale), norm(taken), promised
+        q, size, v = self._used(gradient)
+        damping = secular(size, q, reach) if norm(q / size) > reach else 0.0
+        taken = q / (size + damping)
+        promised = 0.5 * float(np.sum(taken * taken * (size + 2 * damping)))
+        return np.asarray(-(v @ taken) / self.scale), norm(taken), promised
 
     @property
     def is_saddle(self) -> bool:
         """F curves downwards in some direction."""
-        return bool(self.s[0] < -1e-6 * max(self.s[-1], 0.0)) and bool(self.sound[0])
+        return bool(self.s[0] < -1e-6 * max(self.s[-1], 0.0)) and bool(-self.s[0] > self.floor)
 
     def flat(self) -> Matrix:
         """(W, k): an orthonormal basis, in units of D⁻¹, of the directions in which F is flat."""
-        return self.v[:, ~self.sound]
+        return self.v[:, np.abs(self.s) <= self.floor]
 
 
-def newton_model(objective: Objective, point: Point) -> NewtonModel | None:
+def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonModel | None:
     """The model at a point; None where H is not finite, or too small for its digits."""
-    h = objective.hessian(point)
+    h, unseen = objective.hessian(point), objective.unseen(point)
+    h[unseen], h[:, unseen] = 0.0, 0.0
     size = np.abs(h.diagonal())
     if not np.isfinite(h).all() or bool(((size > 0) & (size < REPRESENTABLE)).any()) or not h.any():
         return None
     scale = np.where(size > 0, np.sqrt(size), 1.0)
-    a = h / scale / scale[:, None]
-    s, v = np.linalg.eigh(a)
-    sound = np.abs(s) > len(s) * objective.eps * np.abs(s).max()
-    return NewtonModel(s, v, scale, sound)
+    s, v = np.linalg.eigh(h / scale / scale[:, None])
+    return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden, unseen)
 
 
-def lower(objective: Objective, model: NewtonModel, start: Point, hidden: float, *, polish: bool) -> tuple[Point, bool] | None:
+def lower(objective: Objective, model: NewtonModel, start: Point, *, polish: bool) -> tuple[Point, bool] | None:
     """A point that Newton leads to from `start`, and whether the step did what was promised; None where none is lower.
 
-    The first of ever shorter steps that lowers F by more than rounding hides (`hidden`); with `polish`, one that F cannot tell from
+    The first of ever shorter steps that lowers F by more than rounding hides; with `polish`, one that F cannot tell from
     `start` but the gradient can; on a saddle point, one along the direction that curves downwards most.
     """
-    decrement, shrunk = model.decrement(start.gradient), False
+    decrement, hidden, shrunk = model.decrement(start.gradient), model.hidden, False
     reach = REACH * norm(model.scale * start.theta) or math.inf
     while decrement > hidden:
         p, length, promised = model.step(start.gradient, reach)
@@ -101,10 +107,10 @@ def lower(objective: Objective, model: NewtonModel, start: Point, hidden: float,
         new = objective(start.theta + model.step(start.gradient)[0])
         if new.finite and new.value - start.value <= hidden and model.decrement(new.gradient) <= 0.25 * decrement:
             return new, True
-    return _down_the_saddle(objective, model, start, hidden) if model.is_saddle else None
+    return _down_the_saddle(objective, model, start) if model.is_saddle else None
 
 
-def _down_the_saddle(objective: Objective, model: NewtonModel, start: Point, hidden: float) -> tuple[Point, bool] | None:
+def _down_the_saddle(objective: Objective, model: NewtonModel, start: Point) -> tuple[Point, bool] | None:
     """Along ±v of the most negative eigenvalue, so far that the curvature promises a share of F."""
     v = model.v[:, 0] / model.scale
     v = -v if float(start.gradient @ v) > 0 else v
@@ -112,6 +118,6 @@ def _down_the_saddle(objective: Objective, model: NewtonModel, start: Point, hid
         length = math.sqrt(2 * share * objective.magnitude(start) / -float(model.s[0]))
         for way in (v, -v):
             new = objective(start.theta + length * way)
-            if new.finite and start.value - new.value > max(hidden, 0.1 * share * objective.magnitude(start)):
+            if new.finite and start.value - new.value > max(model.hidden, 0.1 * share * objective.magnitude(start)):
                 return new, False
     return None

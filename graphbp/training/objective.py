@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.training.loop import Run
+from graphbp.training.plateau import unseen
 
 __all__ = ["Objective", "Point", "Vector"]
 
@@ -84,7 +85,11 @@ class Objective:
         level = math.sqrt(2 * self.magnitude(point)) or 1.0
         by_output, by_error = self._output_rows(point.theta), self._error_rows(point.theta)
         norms = np.maximum(_column_norms(by_output), _column_norms(by_error) / level) / math.sqrt(self._part.total)
-        return np.hypot(norms, math.sqrt(self.l2))
+        return np.where(self.unseen(point), 0.0, np.hypot(norms, math.sqrt(self.l2)))
+
+    def unseen(self, point: Point) -> npt.NDArray[np.bool_]:
+        """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
+        return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
 
     def _output_rows(self, theta: Vector) -> Matrix:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""

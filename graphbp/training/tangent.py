@@ -24,6 +24,7 @@ import numpy.typing as npt
 from graphbp.exceptions import NumericalError
 from graphbp.memory import check_memory
 from graphbp.threads import run_tasks
+from graphbp.training.plateau import unseen
 from graphbp.training.problem import Problem
 
 __all__ = ["NormalTangent", "QRTangent", "Residuals", "Step", "Tangent", "norm", "safe", "secular", "tangent"]
@@ -46,7 +47,7 @@ class Residuals:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._net, part = problem.net, problem.training
+        self._problem, self._net, part = problem, problem.net, problem.training
         to_numpy = self._net._backend.to_numpy
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
         self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
@@ -68,14 +69,15 @@ class Residuals:
         return np.asarray(r if self._root is None else self._root * r).ravel() / self.unit
 
     def jacobian_chunks(self, theta: Vector) -> Iterator[tuple[slice, Matrix]]:
-        """(rows of r, J of these rows), in order."""
+        """(rows of r, J of these rows), in order; columns of 0 for the parameters of units that every sample saturates."""
         at, k = self._theta(theta), self._t.shape[1]
+        seen = ~unseen(self._problem, at)
         for start in range(0, len(self._t), self._chunk):
             stop = min(start + self._chunk, len(self._t))
             j = np.asarray(self._net._backend.to_numpy(self._net._run.weight_jacobian(at, self._x[start:stop])), np.float64)
             if self._root is not None:
                 j = j * self._root[start:stop, :, None]
-            yield slice(start * k, stop * k), j.reshape((stop - start) * k, -1) / self.unit
+            yield slice(start * k, stop * k), np.where(seen, j.reshape((stop - start) * k, -1) / self.unit, 0.0)
 
     def rounding(self, theta: Vector, r: Vector) -> float:
         """|r| below which nothing is left but rounding: of y and t, and of θ (its last bits moved)."""

@@ -19,6 +19,7 @@ OPTIONAL = ("matplotlib", "sklearn", "rich", "cupy", "torch")
             "net = gb.Network(gb.layered([2, 3, 1]), backend='numpy')\n"
             "X = np.eye(2)\n"
             "gb.train(net, X, X[:, 0], optimizer='adam', epochs=1)\n"
+            "gb.train(net, X, X[:, 0], optimizer='lbfgs', epochs=1)\n"
             "gb.train(net, X, X[:, 0], optimizer='levenberg_marquardt', epochs=1)",
             ("scipy.optimize", "graphbp.uncertainty", *OPTIONAL),
         ),
