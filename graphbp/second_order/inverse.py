@@ -117,7 +117,7 @@ class LowRankInverse:
     @blas_on_one_thread
     def quadratic(self, rows: Array) -> Array:
         """(..., m, m) = rows H⁻¹ rowsᵀ of rows (..., m, W)."""
-        rows = np.asarray(rows, np.float64)
+        rows = np.atleast_2d(np.asarray(rows, np.float64))
         half = self.half(_rows(rows.reshape(-1, rows.shape[-1]), self._span.size, "rows")).T.reshape(rows.shape)
         return np.asarray(half @ np.swapaxes(half, -1, -2))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import mpmath
 import networkx as nx
 import numpy as np
@@ -188,3 +190,23 @@ def test_memory_is_refused_before_it_is_taken(method):
     memory = 8 * net.n_parameters * (10 if method == "low_rank" else net.n_parameters)
     with gb.config(memory=memory), pytest.raises(gb.MemoryLimitError, match=r"method="):
         net.outer_product_inverse(X, np.ones(10), 1.0, method=method)
+
+
+@pytest.mark.parametrize("n", [50, 400, 2500])
+@pytest.mark.parametrize("method", ["sequential", "cholesky", "low_rank"])
+def test_what_is_asked_for_is_the_peak(method, n, monkeypatch):
+    asked = []
+    monkeypatch.setattr("graphbp.second_order.inverse.check_memory", lambda size, *_: asked.append(size))
+    monkeypatch.setattr("graphbp.uncertainty.outputs.CHUNK_BYTES", 1 << 20)
+    net = gb.Network(gb.layered([20, 18, 1]), backend="numpy")
+    X = np.random.default_rng(0).normal(size=(n, 20))
+    net.outer_product_inverse(X[:9], np.zeros(9), 1.0, method=method).diagonal()  # imports, schedules
+    asked.clear()
+    tracemalloc.start()
+    try:
+        inverse = net.outer_product_inverse(X, np.zeros(n), 1.0, method=method)
+        inverse.quadratic(np.ones(net.n_parameters))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert max(asked) / 6 < peak < max(asked)
