@@ -6,8 +6,9 @@
     formats                        what there is
     write_atomically               a file whole or not at all
 
-`dispatch.py` finds who reads a file; `native.py` is graphbp's own format, made of `values.py` (attributes as JSON) and `store.py`
-(arrays inline or beside); `atomic.py` writes.
+`dispatch.py` finds who reads a file, `contents.py` sees before one is written that its format holds what there is; `native.py` is
+graphbp's own format, made of `values.py` (attributes as JSON) and `store.py` (arrays inline or beside, `archive.py` being .npz);
+`reading.py` is how files are read, `atomic.py` how they are written.
 """
 
 from graphbp.files.atomic import write_atomically

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.files import atomic, read_graph_file, write_atomically, write_graph
+from graphbp.files import atomic, native, read_graph_file, write_atomically, write_graph
 from graphbp.files.archive import npz_bytes
 from graphbp.training.checkpoint import Saved, read_checkpoint, write_checkpoint
 
@@ -56,23 +57,45 @@ def test_writers_and_a_reader_of_one_path(tmp_path):
     assert len(list(tmp_path.iterdir())) <= 2
 
 
+@posix
 def test_a_weights_file_that_another_writer_is_about_to_name_stays(tmp_path, monkeypatch):
-    """A writes its weights; B, whose weights are older, replaces the model of A's former save, which had the same weights file."""
+    """Between A's two files B replaces the model, whose weights are those that A is saving again, and would remove them."""
     path = tmp_path / "m.json"
     write_graph(graph(0), path, weights="npz")
-    commit, done = atomic.Draft.commit, []
+    commit, others = atomic.Draft.commit, []
 
-    def slow(draft):
+    def interrupted(draft):
         commit(draft)
-        if not done:  # between A's two files: the folder is A's
-            done.append(1)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = textwrap.dedent(WRITER)
-                done.append(subprocess.run([sys.executable, "-c", code, str(path), "2", "1"], timeout=0.5, check=False))
+        if not others:
+            others.append(threading.Thread(target=write_graph, args=(graph(1), path), kwargs={"weights": "npz"}))
+            others[0].start()
+            others[0].join(0.5)
 
-    monkeypatch.setattr(atomic.Draft, "commit", slow)
+    monkeypatch.setattr(atomic.Draft, "commit", interrupted)
     write_graph(graph(0), path, weights="npz")
     read_graph_file(path)
+    others[0].join()
+    assert np.array_equal(read_graph_file(path)[0]["x"]["h1"]["weight"], graph(1)["x"]["h1"]["weight"])
+
+
+def test_a_model_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "m.json"
+    write_graph(graph(0), path, weights="npz")
+    read, seeds = native.read_file, [1, 2]
+
+    def overtaken(file, *limit):
+        content = read(file, *limit)
+        if seeds and str(file) == str(path) and not limit:
+            monkeypatch.setattr(native, "locked", lambda *_, **__: contextlib.nullcontext())  # the reader's own lock is held by now
+            write_graph(graph(seeds.pop()), path, weights="npz")
+        return content
+
+    monkeypatch.setattr(native, "read_file", overtaken)
+    found = read_graph_file(path)[0]["x"]["h1"]["weight"]
+    assert np.array_equal(found, graph(1)["x"]["h1"]["weight"])
+    next(tmp_path.glob("*.npz")).unlink()
+    with pytest.raises(gb.FileFormatError, match="keep both in one folder"):
+        read_graph_file(path)
 
 
 @posix
