@@ -191,10 +191,8 @@ def _mend_roles(rng, g, named):
         if d.get("activation") == "softmax":
             d["role"] = "output"
     if not named and rng.random() < 0.5:
-        sinks = [node for node in g if not g.out_degree(node) and node[0] in "hyb" and g.in_degree(node)]
-        if sinks and all(
-            g.nodes[node]["activation"] in ("identity", *_fitting(g)) for node in sinks if "activation" in g.nodes[node]
-        ):
+        sinks = [node for node in g if not g.out_degree(node) and node[0] != "x" and g.in_degree(node)]
+        if sinks and {g.nodes[node].get("activation", "identity") for node in sinks} <= _fitting(g):
             for node in g:
                 if node[0] != "x" and g.in_degree(node) and (node in sinks or g.nodes[node].get("role") != "hidden"):
                     g.nodes[node].pop("role", None)

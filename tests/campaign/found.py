@@ -59,6 +59,9 @@ FOUND = {
     "one output at a pole of h': Jacobian of the other": _case(
         {"x": {}, "v": {}, "h": _out("sqrt"), "y": _out()}, [("x", "h", -1.0), ("v", "y", -1.0), ("y", "h", 1.0)], [[0.0, 0.0]], [[0.0, 0.0]]
     ),
+    "one output overflows: Jacobian of the other": _case(
+        {"x": {}, "y": _out("exp", units=2)}, [("x", "y", np.array([[-6.0], [30.0]]))], [[50.0]], [[0.0, 0.0]], "poisson"
+    ),
     "weight 0 where t / y is 1 / 0: per-sample gradient, delta": _case(
         {"x": {}, "y": _out("gaussian")}, [("x", "y", 1.0)], [[300.0], [0.5]], [[1.0], [1.0]], "cross_entropy", s=[0.0, 1.0]
     ),
