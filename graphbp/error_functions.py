@@ -190,7 +190,7 @@ def _log_softplus_bend(a: Array) -> Any:
     left, small = np.real(a) < 0, np.real(a) < -40
     u = np.exp(np.where(left, a, 0))
     h = np.where(small, 1, _softplus(np.where(small, 0, a)))
-    below = u * _log1p_less(u) / ((1 + u) * (1 + u) * h * h)
+    below = (u / h) * (_log1p_less(u) / h) / ((1 + u) * (1 + u))
     e = np.exp(-np.where(left, 0, a))
     above = (e * h - 1) / ((1 + e) * (1 + e) * h * h)
     return np.where(small, -0.5 * np.exp(np.where(small, a, 0)), np.where(left, below, above))
