@@ -217,13 +217,15 @@ __device__ __forceinline__ void group_curvature(const Network& net, const Group&
     real mean = 0;  // sum_c y_c a_dot_c, so that dy/da a_dot = y (a_dot - mean)
     for (int k = team.part; k < group.size; k += team.parts) mean += z[group.row[k] * ld + s] * (a_dot[group.row[k] * ld + s] - still);
     mean = team_sum(team, mean);
-    real curved = 0, pull = 0, moved = 0, base = 0;
+    real curved = 0, pull = 0, moved = 0, base = 0, bent = 0;
     if (!group.canonical) {
-        base = group_dy(net, z[group.row[best] * ld + s], t[group.position[best]], others);
+        const real top = z[group.row[best] * ld + s];
+        base = group_dy(net, top, t[group.position[best]], others);
+        bent = error_d2y(error, top, t[group.position[best]]) * top * -mean;  // e'' dy/da a_dot of the winner
         for (int k = team.part; k < group.size; k += team.parts) {  // sum_c y_c e''_c (P a_dot)_c  and  sum_c e'_c y_c
             const long long at = group.row[k] * ld + s;
             const real y = z[at], tk = t[group.position[k]];
-            curved += y * error_d2y(error, y, tk) * y * ((a_dot[at] - still) - mean);
+            curved += y * (error_d2y(error, y, tk) * y * ((a_dot[at] - still) - mean) - bent);
             pull += (group_dy(net, y, tk, others) - base) * y;
         }
         curved = team_sum(team, curved);
@@ -241,7 +243,7 @@ __device__ __forceinline__ void group_curvature(const Network& net, const Group&
         real value = y * rate;
         if (!group.canonical) {
             const real slope = (group_dy(net, y, tk, others) - base) - pull;
-            value = y * (error_d2y(error, y, tk) * value - curved);
+            value = y * ((error_d2y(error, y, tk) * value - bent) - curved);
             if (exact) value += y * slope * rate - y * moved;
         }
         head[group.position[k] * ld + s] = weight * value;
