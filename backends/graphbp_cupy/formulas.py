@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,24 +65,28 @@ ACTIVATIONS: dict[str, tuple[str, str, str]] = {
     "softplus": ("softplus(a)", "sigmoid(a)", "dsigmoid(a)"),
     "softsign": (
         "isinf(a) ? sign_of(a) : a / (real(1) + fabs(a))",
-        "real(1) / ((real(1) + fabs(a)) * (real(1) + fabs(a)))",
-        "real(-2) * sign_of(a) / ((real(1) + fabs(a)) * (real(1) + fabs(a)) * (real(1) + fabs(a)))",
+        "square_of(real(1) / (real(1) + fabs(a)))",
+        "real(-2) * sign_of(a) * cube_of(real(1) / (real(1) + fabs(a)))",
     ),
     "exp": ("exp(a)", "exp(a)", "exp(a)"),
     "expm1": ("expm1(a)", "exp(a)", "exp(a)"),
-    "log": ("log(a)", "real(1) / a", "real(-1) / (a * a)"),
+    "log": ("log(a)", "real(1) / a", "-square_of(real(1) / a)"),
     "sin": ("sin(a)", "cos(a)", "-sin(a)"),
     "cos": ("cos(a)", "-sin(a)", "-cos(a)"),
     "arctan": (
         "atan(a)",
-        "real(1) / (real(1) + a * a)",
-        "times(real(-2) * a, real(1) / ((real(1) + a * a) * (real(1) + a * a)))",
+        "darctan(a)",
+        "real(-2) * times(a, darctan(a)) * darctan(a)",
     ),
-    "gaussian": ("exp(-a * a)", "times(real(-2) * a, exp(-a * a))", "times(real(4) * a * a - real(2), exp(-a * a))"),
-    "reciprocal": ("real(1) / a", "real(-1) / (a * a)", "real(2) / (a * a * a)"),
+    "gaussian": (
+        "exp_of_square(real(1), a)",
+        "times(real(-2) * a, exp_of_square(real(1), a))",
+        "times(real(4) * a * a - real(2), exp_of_square(real(1), a))",
+    ),
+    "reciprocal": ("real(1) / a", "-square_of(real(1) / a)", "real(2) * cube_of(real(1) / a)"),
     "square": ("a * a", "real(2) * a", "keep_nan(a, real(2))"),
-    "sqrt": ("sqrt(a)", "real(0.5) / sqrt(a)", "real(-0.25) / (a * sqrt(a))"),
-    "rsqrt": ("real(1) / sqrt(a)", "real(-0.5) / (a * sqrt(a))", "real(0.75) / (a * a * sqrt(a))"),
+    "sqrt": ("sqrt(a)", "real(0.5) / sqrt(a)", "real(-0.25) * cube_of(real(1) / sqrt(a))"),
+    "rsqrt": ("real(1) / sqrt(a)", "real(-0.5) * cube_of(real(1) / sqrt(a))", "real(0.75) * cube_of(real(1) / sqrt(a)) / a"),
     "abs": ("fabs(a)", "sign_of(a)", "keep_nan(a, real(0))"),
     "step": ("a > real(0) ? real(1) : keep_nan(a, real(0))", "keep_nan(a, real(0))", "keep_nan(a, real(0))"),
     "softmax": ("a", "real(1)", "real(0)"),  # cuda/heads.cu replaces z, and holds its derivatives
@@ -96,10 +101,10 @@ ERRORS: dict[str, tuple[str, str, str, str]] = {
         "real(0.5) * (a - t) * (a - t)",
     ),
     "binary_cross_entropy": (
-        "-xlogy(t, y) - xlogy(real(1) - t, real(1) - y)",
+        "-xlogy(t, y) - (t == real(1) ? real(0) : (real(1) - t) * log1p(-y))",
         "ratio(real(1) - t, real(1) - y) - ratio(t, y)",
         "ratio2(t, y) + ratio2(real(1) - t, real(1) - y)",
-        "softplus(a) - t * a",
+        "log1p(exp(-fabs(a))) + (a > real(0) ? real(1) - t : t) * fabs(a)",
     ),
     "cross_entropy": ("-xlogy(t, y)", "-ratio(t, y)", "ratio2(t, y)", ""),
     "poisson": ("y - xlogy(t, y)", "real(1) - ratio(t, y)", "ratio2(t, y)", "exp(a) - t * a"),
@@ -153,7 +158,39 @@ class Selection:
         for i, (label, argument) in enumerate((("value", "y"), ("dy", "y"), ("d2y", "y"), ("at_a", "a"))):
             cases = {name: ERRORS[name][i] for name in self.errors}
             parts.append(_switch(f"error_{label}", f"int error, real {argument}, real t", "error", cases, nan))
-        return "\n".join(parts)
+        return "\n".join([*parts, *self._pairs()])
+
+    def _pairs(self) -> list[str]:
+        """`has_pair(error, kind)`, and E, δ, R and Λ of a and t for those that have one: the core's own functions, written in CUDA."""
+        places = [
+            (e, name, k) for e, name in enumerate(self.errors) for k, unit in enumerate(self.activations) if _has_pair(name, unit)
+        ]
+        squares = self.errors.index("sum_of_squares") if "sum_of_squares" in self.errors else -1
+        parts = [
+            f"__device__ __forceinline__ bool error_is_squares(int error) {{ return error == {squares}; }}\n",
+            _numbered("has_pair", "int error, int kind", {f"{e * 4096 + k}": "real(1)" for e, _, k in places}, "real(0)"),
+        ]
+        for label in ("value", "delta", "hessian", "outer"):
+            cases = {f"{e * 4096 + k}": _pair(name, self.activations[k], label) for e, name, k in places}
+            parts.append(_numbered(f"pair_{label}", "int error, int kind, real a, real t", cases, "real(0) / real(0)"))
+        return parts
+
+
+def _has_pair(error: str, activation: str) -> bool:
+    return get_activation(activation).builtin and activation in get_error_function(error).pairs
+
+
+@cache
+def _pair(error: str, activation: str, label: str) -> str:
+    return to_cuda(getattr(get_error_function(error).pairs[activation], label), "a", "t")
+
+
+def _numbered(name: str, parameters: str, cases: Mapping[str, str], otherwise: str) -> str:
+    body = "\n".join(f"        case {number}: return {cuda};" for number, cuda in cases.items())
+    return (
+        f"__device__ __forceinline__ real {name}({parameters}) {{\n    switch (error * 4096 + kind) {{\n{body}\n"
+        f"        default: return {otherwise};\n    }}\n}}\n"
+    )
 
 
 BUILT_IN = Selection()

@@ -311,15 +311,16 @@ def head_curvature(
                 k = positions[q]
                 mean += y[out_row[k], lane] * (tangent[out_row[k], lane] - base)
                 slope_mean += y[out_row[k], lane] * (first_order[k, lane] - slope)
+            bent = made[best, lane] * y[out_row[best], lane] * -mean  # e'' ∂y/∂a ȧ of the winner
             for q in range(first, last):
                 k = positions[q]
                 p, rate = y[out_row[k], lane], tangent[out_row[k], lane] - base
-                gn_mean += made[k, lane] * p * (rate - mean) * p
+                gn_mean += (made[k, lane] * p * (rate - mean) - bent) * p
                 mixed += p * (first_order[k, lane] - slope - slope_mean) * rate
             for q in range(first, last):
                 k = positions[q]
                 p, rate = y[out_row[k], lane], tangent[out_row[k], lane] - base
-                value = p * (made[k, lane] * p * (rate - mean) - gn_mean)
+                value = p * ((made[k, lane] * p * (rate - mean) - bent) - gn_mean)
                 if exact:
                     value += p * (first_order[k, lane] - slope - slope_mean) * (rate - mean) - p * mixed
                 made[k, lane] = weights[lane] * value

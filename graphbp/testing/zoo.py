@@ -502,6 +502,20 @@ def kinked(rng: np.random.Generator) -> nx.DiGraph[Any]:
     return _units(rng, 3, 14, 2, kinds=("relu", "abs", "step", "leaky_relu", "elu", "selu", "softsign"))
 
 
+def saturated(rng: np.random.Generator) -> nx.DiGraph[Any]:
+    """Every path leads through a unit with h' ≈ 2e-5: what rounding z takes from h' is then large beside it."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_nodes_from(["x1", "x2"])
+    far = {"tanh": 6.0, "sigmoid": 11.0, "softsign": 220.0, "elu": -11.0, "selu": -11.0, "expm1": -11.0}
+    for kind, bias in far.items():
+        g.add_node(kind, activation=kind, bias=bias)
+        g.add_edge("x1", kind, weight=weights(rng, scale=0.5))
+        g.add_edge("x2", kind, weight=weights(rng, scale=0.5))
+        g.add_edge(kind, "y", weight=weights(rng))
+    g.nodes["y"]["bias"] = 0.25
+    return g
+
+
 def _cubic(a: Array) -> Array:
     return a + a * a * a / 8
 
@@ -554,6 +568,7 @@ def _structures() -> Iterable[Case]:
     yield Case("two-heads", two_heads, "cross_entropy")
     yield Case("two-heads-squares", two_heads, "sum_of_squares", weighted=True)
     yield Case("kinked", kinked, n_samples=17)
+    yield Case("saturated", saturated, n_samples=40)
     yield Case("registered", registered)
     yield Case("erdos-renyi", erdos_renyi, n_samples=67, weighted=True)
     yield Case("one-sample", erdos_renyi, n_samples=1)

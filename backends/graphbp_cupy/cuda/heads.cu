@@ -40,6 +40,8 @@ __device__ __forceinline__ real single_error(const Network& net, int i, const re
                                              long long s) {
     const long long at = net.item_row[i] * ld + s;
     const real target = t[net.item_position[i]];
+    const int kind = net.kind[net.item_row[i]];
+    if (has_pair(int(net.error), kind) != real(0)) return pair_value(int(net.error), kind, a[at], target);
     return is_canonical(net, i) ? error_at_a(int(net.error), a[at], target) : error_value(int(net.error), z[at], target);
 }
 
@@ -56,8 +58,12 @@ __device__ __forceinline__ void single_delta(const Network& net, int i, const re
                                              real* head, long long ld, long long s) {
     const int row = net.item_row[i];
     const real y = z[row * ld + s], target = t[net.item_position[i]];
-    real value = is_canonical(net, i) ? y - target : error_dy(int(net.error), y, target);
-    if (!is_canonical(net, i)) value *= activation_df(net.kind[row], a[row * ld + s]);
+    const int error = int(net.error), kind = net.kind[row];
+    real value = y - target;
+    if (has_pair(error, kind) != real(0))
+        value = pair_delta(error, kind, a[row * ld + s], target);
+    else if (!is_canonical(net, i))
+        value = error_dy(error, y, target) * activation_df(kind, a[row * ld + s]);
     head[net.item_position[i] * ld + s] = weight * value;
 }
 
@@ -68,7 +74,9 @@ __device__ __forceinline__ void single_curvature(const Network& net, int i, cons
     const long long at = net.item_row[i] * ld + s;
     const real slope = activation_df(kind, a[at]), target = t[net.item_position[i]];
     real m = slope;
-    if (!is_canonical(net, i)) {
+    if (has_pair(error, kind) != real(0)) {
+        m = exact ? pair_hessian(error, kind, a[at], target) : pair_outer(error, kind, a[at], target);
+    } else if (!is_canonical(net, i)) {
         m = error_d2y(error, z[at], target) * slope * slope;
         if (exact) m += error_dy(error, z[at], target) * activation_d2f(kind, a[at]);
     }
@@ -95,6 +103,32 @@ __device__ __forceinline__ real group_largest(const Group& group, const Team& te
     return team_largest(team, top);
 }
 
+// The largest y of a group and its place; at most one is above 1/2, and its 1 - y is the sum of the others.
+__device__ __forceinline__ int group_winner(const Group& group, const real* z, long long ld, long long s) {
+    int best = 0;
+    for (int k = 1; k < group.size; ++k)
+        if (z[group.row[k] * ld + s] > z[group.row[best] * ld + s]) best = k;
+    return best;
+}
+
+__device__ __forceinline__ real group_others(const Group& group, const Team& team, const real* z, long long ld, long long s) {
+    real sum = 0;
+    for (int k = team.part; k < group.size; k += team.parts) {
+        const real y = z[group.row[k] * ld + s];
+        if (!(y > real(0.5))) sum += y;
+    }
+    return team_sum(team, sum);
+}
+
+__device__ __forceinline__ real softmax_less(real y, real t, real others) {
+    return y > real(0.5) ? (real(1) - t) - others : y - t;
+}
+
+// de/dy at a group's unit
+__device__ __forceinline__ real group_dy(const Network& net, real y, real t, real others) {
+    return error_is_squares(int(net.error)) ? softmax_less(y, t, others) : error_dy(int(net.error), y, t);
+}
+
 // z = exp(a - max) / sum
 __device__ __forceinline__ void group_softmax(const Group& group, const Team& team, const real* a, real* z, long long ld, long long s) {
     const real top = group_largest(group, team, a, ld, s);
@@ -108,17 +142,24 @@ __device__ __forceinline__ void group_softmax(const Group& group, const Team& te
 // this thread's share of E_n; t points at the sample's K targets
 __device__ __forceinline__ real group_error(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
                                             const real* t, long long ld, long long s) {
-    if (group.canonical) {  // ln sum exp(a) * sum t - sum t a
+    if (group.canonical) {  // sum t (ln sum exp(a) - a): terms of one sign, with ln sum exp(a) = top + ln(1 + the others')
         const real top = group_largest(group, team, a, ld, s);
-        real sum = 0, mass = 0, dot = 0;
-        for (int k = team.part; k < group.size; k += team.parts) {
-            const real ak = a[group.row[k] * ld + s], tk = t[group.position[k]];
-            sum += exp(ak - top);
-            mass += tk;
-            dot += tk * ak;
-        }
-        sum = team_sum(team, sum);
-        return (top + log(sum)) * mass - dot;
+        int best = 0;
+        while (best + 1 < group.size && a[group.row[best] * ld + s] < top) ++best;
+        real rest = 0, own = 0;
+        for (int k = team.part; k < group.size; k += team.parts)
+            if (k != best) rest += exp(a[group.row[k] * ld + s] - top);
+        const real more = log1p(team_sum(team, rest));
+        for (int k = team.part; k < group.size; k += team.parts)
+            own += t[group.position[k]] * ((top - a[group.row[k] * ld + s]) + more);
+        return own;
+    }
+    if (error_is_squares(int(net.error))) {
+        const real others = group_others(group, team, z, ld, s);
+        real own = 0;
+        for (int k = team.part; k < group.size; k += team.parts)
+            own += real(0.5) * square_of(softmax_less(z[group.row[k] * ld + s], t[group.position[k]], others));
+        return own;
     }
     real own = 0;
     for (int k = team.part; k < group.size; k += team.parts)
@@ -126,71 +167,84 @@ __device__ __forceinline__ real group_error(const Network& net, const Group& gro
     return own;
 }
 
-// head = (dy/da)^T v; v may be head itself.  dy/da is symmetric, so this is the pushforward too.
+// head = (dy/da)^T v; v may be head itself.  dy/da is symmetric, so this is the pushforward too.  Moving all of v by a constant changes
+// nothing: it is taken from the winner's.
 __device__ __forceinline__ void group_pullback(const Group& group, const Team& team, const real* z, const real* v, real* head,
                                                long long ld, long long s) {
+    const int best = group_winner(group, z, ld, s);
+    const bool own = team.live && best % team.parts == team.part;  // v may have been written by this thread alone
+    const real base = team_sum(team, own ? v[group.position[best] * ld + s] : real(0));
     real dot = 0;
     if (team.live)
-        for (int k = team.part; k < group.size; k += team.parts) dot += z[group.row[k] * ld + s] * v[group.position[k] * ld + s];
+        for (int k = team.part; k < group.size; k += team.parts) dot += z[group.row[k] * ld + s] * (v[group.position[k] * ld + s] - base);
     dot = team_sum(team, dot);
     if (team.live)
         for (int k = team.part; k < group.size; k += team.parts) {
             const long long to = group.position[k] * ld + s;
-            head[to] = z[group.row[k] * ld + s] * (v[to] - dot);
+            head[to] = z[group.row[k] * ld + s] * ((v[to] - base) - dot);
         }
 }
 
 // head = weight * dE_n/da
 __device__ __forceinline__ void group_delta(const Network& net, const Group& group, const Team& team, const real* z, const real* t,
                                             real weight, real* head, long long ld, long long s) {
-    real dot = 0;  // sum_c y_c e'_c, so that (dy/da)^T e' = y (e' - dot)
+    const real others = group_others(group, team, z, ld, s);
+    real base = 0, dot = 0;  // the winner's e', and sum_c y_c (e'_c - base), so that (dy/da)^T e' = y ((e' - base) - dot)
     if (!group.canonical) {
+        const int best = group_winner(group, z, ld, s);
+        base = group_dy(net, z[group.row[best] * ld + s], t[group.position[best]], others);
         for (int k = team.part; k < group.size; k += team.parts) {
             const real y = z[group.row[k] * ld + s];
-            dot += y * error_dy(int(net.error), y, t[group.position[k]]);
+            dot += y * (group_dy(net, y, t[group.position[k]], others) - base);
         }
         dot = team_sum(team, dot);
     }
     if (team.live)
         for (int k = team.part; k < group.size; k += team.parts) {
             const real y = z[group.row[k] * ld + s], tk = t[group.position[k]];
-            head[group.position[k] * ld + s] = weight * (group.canonical ? y - tk : y * (error_dy(int(net.error), y, tk) - dot));
+            const real value = group.canonical ? softmax_less(y, tk, others) : y * ((group_dy(net, y, tk, others) - base) - dot);
+            head[group.position[k] * ld + s] = weight * value;
         }
 }
 
-// head = weight * sum_c M_kc a_dot_c with M = R, the Hessian of E_n by a (exact), or its positive part Lambda
+// head = weight * sum_c M_kc a_dot_c with M = R, the Hessian of E_n by a (exact), or its positive part Lambda.  a_dot and e' are taken
+// from the winner's, which changes nothing.
 __device__ __forceinline__ void group_curvature(const Network& net, const Group& group, const Team& team, const real* z,
                                                 const real* t, real weight, bool exact, const real* a_dot, real* head, long long ld,
                                                 long long s) {
-    const int error = int(net.error);
+    const int error = int(net.error), best = group_winner(group, z, ld, s);
+    const real others = group_others(group, team, z, ld, s), still = a_dot[group.row[best] * ld + s];
     real mean = 0;  // sum_c y_c a_dot_c, so that dy/da a_dot = y (a_dot - mean)
-    for (int k = team.part; k < group.size; k += team.parts) mean += z[group.row[k] * ld + s] * a_dot[group.row[k] * ld + s];
+    for (int k = team.part; k < group.size; k += team.parts) mean += z[group.row[k] * ld + s] * (a_dot[group.row[k] * ld + s] - still);
     mean = team_sum(team, mean);
-    real curved = 0, pull = 0, moved = 0;
+    real curved = 0, pull = 0, moved = 0, base = 0, bent = 0;
     if (!group.canonical) {
+        const real top = z[group.row[best] * ld + s];
+        base = group_dy(net, top, t[group.position[best]], others);
+        bent = error_d2y(error, top, t[group.position[best]]) * top * -mean;  // e'' dy/da a_dot of the winner
         for (int k = team.part; k < group.size; k += team.parts) {  // sum_c y_c e''_c (P a_dot)_c  and  sum_c e'_c y_c
             const long long at = group.row[k] * ld + s;
             const real y = z[at], tk = t[group.position[k]];
-            curved += y * error_d2y(error, y, tk) * y * (a_dot[at] - mean);
-            pull += error_dy(error, y, tk) * y;
+            curved += y * (error_d2y(error, y, tk) * y * ((a_dot[at] - still) - mean) - bent);
+            pull += (group_dy(net, y, tk, others) - base) * y;
         }
         curved = team_sum(team, curved);
         pull = team_sum(team, pull);
         for (int k = team.part; k < group.size; k += team.parts) {  // sum_c u_c a_dot_c with u = y (e' - sum e' y)
             const long long at = group.row[k] * ld + s;
-            moved += z[at] * (error_dy(error, z[at], t[group.position[k]]) - pull) * a_dot[at];
+            moved += z[at] * ((group_dy(net, z[at], t[group.position[k]], others) - base) - pull) * (a_dot[at] - still);
         }
         moved = team_sum(team, moved);
     }
     if (!team.live) return;
     for (int k = team.part; k < group.size; k += team.parts) {
         const long long at = group.row[k] * ld + s;
-        const real y = z[at], tk = t[group.position[k]];
-        real value = y * (a_dot[at] - mean);
+        const real y = z[at], tk = t[group.position[k]], rate = (a_dot[at] - still) - mean;
+        real value = y * rate;
         if (!group.canonical) {
-            const real slope = error_dy(error, y, tk) - pull;
-            value = y * (error_d2y(error, y, tk) * value - curved);
-            if (exact) value += y * slope * (a_dot[at] - mean) - y * moved;
+            const real slope = (group_dy(net, y, tk, others) - base) - pull;
+            value = y * ((error_d2y(error, y, tk) * value - bent) - curved);
+            if (exact) value += y * slope * rate - y * moved;
         }
         head[group.position[k] * ld + s] = weight * value;
     }
