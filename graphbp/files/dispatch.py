@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.network import Network
 
-__all__ = ["Format", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
+__all__ = ["Format", "broken_formats", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
 
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
@@ -114,14 +114,19 @@ def _available(direction: Literal["read", "write"]) -> dict[str, Any]:
     return found
 
 
-def _broken(direction: Literal["read", "write"]) -> str:
-    """What could not be imported, for the message that a format is missing."""
+def broken_formats(direction: Literal["read", "write"]) -> list[str]:
+    """What keeps each importer (exporter) that cannot be imported from it."""
     problems = []
     for name in plugin_entries(_GROUPS[direction]):
         try:
             _get(direction, name)
         except RegistryError as problem:
             problems.append(str(problem))
+    return problems
+
+
+def _broken(direction: Literal["read", "write"]) -> str:
+    problems = broken_formats(direction)
     return f" ({'; '.join(problems)})" if problems else ""
 
 
