@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EDGE_ATTRIBUTES", "NODE_ATTRIBUTES", "ROLES", "slip_of"]
+__all__ = ["EDGE_ATTRIBUTES", "NODE_ATTRIBUTES", "ROLES", "is_near", "slip_of"]
 
 ROLES = ("hidden", "input", "output")
 
@@ -83,6 +83,11 @@ def slip_of(key: Any, value: Any, known: Mapping[str, Callable[[Any], bool]]) ->
         return name if known[name](value) else None
     except Exception:  # a value that cannot be compared is none of ours
         return None
+
+
+def is_near(key: Any, known: Mapping[str, Callable[[Any], bool]]) -> bool:
+    """Whether `key` is a slip of a known attribute with some values."""
+    return isinstance(key, str) and _near(key, tuple(known)) is not None
 
 
 @lru_cache(maxsize=4096)

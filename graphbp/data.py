@@ -141,8 +141,7 @@ def summed_csr(matrix: Any, what: str, error: type[GraphbpError] = DataError) ->
         _check_indices(csr)
     except (ValueError, TypeError, IndexError) as problem:
         raise error(f"{what} is a damaged sparse matrix: {problem}") from problem
-    csr.has_canonical_format = csr.has_sorted_indices = False  # what it remembers of its order may be older than its arrays
-    csr.sum_duplicates()
+    csr.sum_duplicates()  # the copy has forgotten what the matrix believed of its order, which may be older than its arrays
     return csr
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
-from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, slip_of
+from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, is_near, slip_of
 from graphbp.columns import Columns, columns_of
 from graphbp.data import foreign_array, refuse_masked, summed_csr
 from graphbp.exceptions import GraphError, UnknownNameError, WeightError
@@ -141,6 +141,7 @@ def check_columns(columns: Columns) -> GraphSpec:
     bias_tie: dict[int, str] = {}
     declared: list[str | None] = [None] * n
     node_extra = []
+    reader = _Attributes(NODE_ATTRIBUTES, "bias", _describe_node)
     for i, (name, data) in enumerate(zip(names, columns.nodes, strict=True)):
         kind = data.get("activation", "identity")
         if not isinstance(kind, str) or kind not in kinds:
@@ -160,7 +161,7 @@ def check_columns(columns: Columns) -> GraphSpec:
             if data.get("tie") is not None:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
         declared[i] = _role(name, data.get("role"))
-        node_extra.append(_plain_attributes(f"node {name!r}", data, NODE_ATTRIBUTES, "bias") if data else {})
+        node_extra.append(reader.read(data, name) if data else {})
     edges = _check_edges(columns, units)
     role = _assign_roles(names, declared, columns.src, columns.dst, n)
     _check_inputs(columns, role, bias, activation, activations)
@@ -190,22 +191,39 @@ def check_columns(columns: Columns) -> GraphSpec:
     return spec
 
 
-def _plain_attributes(where: str, data: Mapping[str, Any], known: Mapping[str, Any], besides: str) -> dict[str, Any]:
-    """The attributes besides `besides`, ours as Python's own strings, numbers and truth values; slips of ours are refused."""
-    plain = {}
-    for key, value in data.items():
-        if key in known:
-            if key != besides:
-                plain[key] = value.item() if isinstance(value, np.generic) else value
-            continue
-        meant = slip_of(key, value, known)
+class _Attributes:
+    """Reads the attributes of nodes, or of edges, one by one; a key that is no slip of ours is looked at once."""
+
+    def __init__(self, known: Mapping[str, Any], besides: str, describe: Callable[..., str]) -> None:
+        self._known, self._besides, self._describe = known, besides, describe
+        self._others: set[Any] = set()
+
+    def read(self, data: Mapping[str, Any], *names: Node) -> dict[str, Any]:
+        """All but `besides`, ours as Python's own strings, numbers and truth values; slips of ours are refused."""
+        plain = {}
+        for key, value in data.items():
+            if key in self._known:
+                if key != self._besides:
+                    plain[key] = value.item() if isinstance(value, np.generic) else value
+                continue
+            if key not in self._others:
+                self._look(key, value, names)
+            plain[key] = value
+        return plain
+
+    def _look(self, key: Any, value: Any, names: tuple[Node, ...]) -> None:
+        meant = slip_of(key, value, self._known)
         if meant is not None:
             raise GraphError(
-                f"{where} has the attribute {key!r}; it would be ignored, and is nearly {meant!r}: correct it, or give what is your "
-                f"own another name (graphbp's are {', '.join(known)})"
+                f"{self._describe(*names)} has the attribute {key!r}; it would be ignored, and is nearly {meant!r}: correct it, or give "
+                f"what is your own another name (graphbp's are {', '.join(self._known)})"
             )
-        plain[key] = value
-    return plain
+        if not is_near(key, self._known):
+            self._others.add(key)
+
+
+def _describe_node(name: Node) -> str:
+    return f"node {name!r}"
 
 
 def _all_units(columns: Columns) -> npt.NDArray[np.int64]:
@@ -336,10 +354,11 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     frozen = np.zeros(len(src), bool)
     tie: dict[int, str] = {}
     extra: dict[int, dict[str, Any]] = {}
+    reader = _Attributes(EDGE_ATTRIBUTES, "weight", describe_edge)
     for e, attributes in columns.extra.items():
-        where = describe_edge(names[src[e]], names[dst[e]])
-        extra[e] = _plain_attributes(where, attributes, EDGE_ATTRIBUTES, "weight")
+        extra[e] = reader.read(attributes, names[src[e]], names[dst[e]])
         if "trainable" in attributes or "tie" in attributes:
+            where = describe_edge(names[src[e]], names[dst[e]])
             frozen[e] = not _trainable(where, attributes)
             if attributes.get("tie") is not None:
                 tie[e] = _tie(where, attributes["tie"])

@@ -21,7 +21,7 @@ __all__ = ["COMMANDS"]
 )
 @runtime_options
 def backends(network: str | None, options: dict[str, Any], backend: str | None, dtype: str | None) -> None:
-    """List the backends, and why one cannot run here.
+    """List the backends, and why one cannot run here; the settings; and plugins that are broken.
 
     With NETWORK, also whether each one that runs takes this network.  With --backend, exit code 1 where that one is not available.
 
@@ -33,6 +33,8 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     import graphbp as gb
     from graphbp.config import describe_config
     from graphbp.exceptions import unknown_name
+    from graphbp.files.dispatch import broken_formats
+    from graphbp.registry import plugin_failures
 
     found = gb.backends()
     if backend is not None and backend != "auto" and backend not in found:
@@ -40,6 +42,14 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     tell(repr(found))
     for name, (value, source) in describe_config().items():
         tell(f"{name} = {value} ({source})")
+    failures = [
+        *plugin_failures("activations"),
+        *plugin_failures("error_functions"),
+        *broken_formats("read"),
+        *broken_formats("write"),
+    ]
+    for problem in failures:
+        tell(f"broken: {problem}")
     if network is not None:
         net = load_network(network, backend="numpy", dtype=dtype, options=options).net
         for name, row in found.items():

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.network import Network
 
-__all__ = ["Format", "advice", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
+__all__ = ["Format", "advice", "broken_formats", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
 
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
@@ -175,6 +175,17 @@ def advice(thing: Any) -> str:
         if text:
             return f"; {text}"
     return ""
+
+
+def broken_formats(direction: Literal["read", "write"]) -> list[str]:
+    """What keeps each importer (exporter) that cannot be imported from it."""
+    problems = []
+    for name in plugin_entries(_GROUPS[direction]):
+        try:
+            _get(direction, name)
+        except RegistryError as problem:
+            problems.append(str(problem))
+    return problems
 
 
 def _options(function: Callable[..., Any]) -> tuple[str, ...]:

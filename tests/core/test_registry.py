@@ -10,6 +10,7 @@ import pytest
 
 import graphbp as gb
 from graphbp import extend, registry
+from graphbp.cli import main
 from graphbp.protocols import Availability
 from helpers.backends import HostBackend
 
@@ -144,7 +145,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("failure", [ValueError("not today"), SystemExit(3), ImportError("no such library")])
-def test_a_plugin_that_fails_takes_no_other_with_it(failure: BaseException, plugins: Callable[..., None]) -> None:
+def test_a_plugin_that_fails_takes_no_other_with_it(
+    failure: BaseException, plugins: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     good, bad = Plugin(), Plugin(failure)
     plugins(bad=bad, good=good)
     for _ in range(2):
@@ -153,6 +156,8 @@ def test_a_plugin_that_fails_takes_no_other_with_it(failure: BaseException, plug
     assert (good.calls, bad.calls) == (1, 1)
     said = f"plugin 'bad' (a_plugin:register) failed to register its activations: {type(failure).__name__}: {failure}"
     assert said in repr(gb.activations())
+    assert main(["backends"]) == 0
+    assert f"broken: {said}" in capsys.readouterr().out
     with pytest.raises(gb.UnknownNameError, match="unknown activation 'theirs'") as caught:
         gb.layered([1, 1], activation="tanh", output_activation="theirs")
     assert said in str(caught.value)
