@@ -9,6 +9,7 @@ one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,8 +69,11 @@ class Meaning:
         told = self.spec.node_extra[self.spec.index[self.outputs[0]]].get("target")
         return [] if told is None else told_names(told)
 
-    def read_inputs(self, X: Any, told: bool = False) -> tuple[Any, tuple[Hashable, ...] | None]:
-        """(X as an array where it was a table, the columns' names where they were taken by position)."""
+    def read_inputs(self, X: Any, told: Sequence[Any] | None = ()) -> tuple[Any, tuple[Hashable, ...] | None]:
+        """(X as an array where it was a table, the columns' names where they were taken by position).
+
+        `told` are names about which that has been said already, None for all.
+        """
         table = table_of(X, "X") or loose_table(X, "X")
         if table is None or table.n_columns == table.n_rows == 0:
             return X, None
@@ -77,7 +81,7 @@ class Meaning:
             return stacked(table)[:, 0], None
         place = match(table, self.input_columns, "input", known=self.known)
         if place is None:
-            by_position(table, self.input_columns, "input", told)
+            by_position(table, self.input_columns, "input", told is None or table.names in told)
             return stacked(table), table.names
         return stacked(table.select(place)), None
 
@@ -178,12 +182,12 @@ class Meaning:
     def by_output(self, array: Any, backend: Backend, axis: int = 1) -> Any:
         """What is linear in y, times y's scale along `axis`."""
         affine = self.scaling.outputs
-        return array if affine is None else _aligned(np.multiply, array, affine.scale, backend, axis)
+        return array if affine is None else _aligned(operator.mul, array, affine.scale, backend, axis)
 
     def by_input(self, array: Any, backend: Backend, axis: int = -1) -> Any:
         """What is linear in 1/x, over x's scale along `axis`."""
         affine = self.scaling.inputs
-        return array if affine is None else _aligned(np.divide, array, affine.scale, backend, axis)
+        return array if affine is None else _aligned(operator.truediv, array, affine.scale, backend, axis)
 
     def jacobian(self, scaled: Any, backend: Backend) -> Any:
         """∂y_k/∂x_i (N, K, D) of the engine's."""

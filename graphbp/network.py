@@ -119,6 +119,7 @@ class Network:
         self._layout: Layout
         self._schedule, self._layout = lower(self._spec)
         self._set_meaning(self._spec)
+        self._told: tuple[Any, ...] = ()  # names of columns that were taken by position, which has been said
         self._compile()
         self._set_theta(self._layout.theta)
 
@@ -396,8 +397,9 @@ class Network:
         """X as an array where it is a table; columns are matched by name."""
         if type(X) is np.ndarray and X.dtype.kind in "fiub":
             return X
-        array, by_position = self._meaning.read_inputs(X, getattr(self, "_told", False))
-        self._told = getattr(self, "_told", False) or by_position is not None
+        array, by_position = self._meaning.read_inputs(X, self._told)
+        if by_position is not None and by_position not in self._told:
+            self._told = (*self._told, by_position)
         return array
 
     def _batch(self, X: Any, T: Any, sample_weight: Any, backend: Backend | None = None) -> tuple[Any, Any, Any]:

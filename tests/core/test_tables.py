@@ -120,6 +120,8 @@ def test_names_that_are_no_inputs_are_taken_by_position_and_said_once():
     assert np.array_equal(found, [net.forward(X)] * 2)
     assert len(told) == 1
     assert told[0].filename == __file__
+    with pytest.warns(gb.DataWarning, match="'r' is a"):  # other names are said again
+        net.forward(frame[["r", "p", "q"]])
     with pytest.raises(gb.DataError, match=r"4 columns .*the network has 3 inputs, in this order: a, b, c"):
         net.forward(frame.assign(s=1.0))
 
