@@ -93,7 +93,7 @@ class Meaning:
         if table.n_columns == 1:
             column = labels_of(table, 0)
             return self._from_array(numbers_of(table, 0)) if column is None else self._from_labels(table, column)
-        place = match(table, self.output_columns, "output")
+        place = match(table, self.output_columns, "output", known=[name for each in self.input_columns for name in each])
         if place is None:
             by_position(table, self.output_columns, "output")
             return stacked(table)
@@ -152,7 +152,7 @@ class Meaning:
         if column is None:
             return None
         found: list[labels.Label] = (
-            [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
+            [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories, self.n_classes)
         )
         if len(found) != self.n_classes:
             raise DataError(

@@ -475,7 +475,8 @@ class Network:
         arrays = self._run.trace(self._theta, *batch)
         a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
         if self._meaning.scaling:
-            a, z, delta = rescaled(self._meaning.scaling, self._schedule, a, z, delta)
+            x = self._backend.to_numpy(X) if self._backend.owns(X) else data.host_array(self._read(X), "X")
+            a, z, delta = rescaled(self._meaning.scaling, self._schedule, x, a, z, delta)
         return Trace(self._spec, self._schedule, a, z, delta)
 
     def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:

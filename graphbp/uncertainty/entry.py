@@ -163,6 +163,8 @@ def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, fl
     constant = 0.0
     if regression:
         constant = 0.5 * k * float(np.log(weight[counted]).sum())
+        if (affine := net._meaning.scaling.outputs) is not None:  # a density of t, not of t / scale
+            constant -= int(np.count_nonzero(counted)) * float(np.log(affine.scale).sum())
     elif net.error_function.name == "poisson":
         constant = -float(sum(w * math.lgamma(v + 1) for w, row in zip(weight, t, strict=True) for v in row))
     return int(np.count_nonzero(counted)) * k, constant

@@ -276,6 +276,16 @@ def test_labels_map_to_classes_that_training_keeps(kind, layer, tmp_path):
     assert again.predict(X).tolist() == np.array(net.classes)[net.forward(X).argmax(axis=1)].tolist()
 
 
+@pytest.mark.parametrize(("categories", "classes"), [
+    (["c", "b", "a"], ("c", "b", "a")),
+    (["z", "c", "b", "a"], ("c", "b", "a")),
+])  # fmt: skip
+def test_categories_keep_their_order_and_those_not_in_use_are_left_out(categories, classes):
+    net = softmax()
+    net.fit_scaling(X, pd.Series(pd.Categorical(WORDS, categories=categories)))
+    assert net.classes == classes
+
+
 def test_one_hot_columns_name_their_classes():
     net, dummies = softmax(), pd.get_dummies(pd.Series(WORDS))
     gb.train(net, X, dummies, epochs=1, progress=False)
