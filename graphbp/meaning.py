@@ -79,6 +79,11 @@ class Meaning:
             return X, None
         if table.names is None and np.ndim(X) == 1:
             return stacked(table)[:, 0], None
+        if table.n_columns == 1 < len(self.input_columns) and np.ndim(X) == 1:
+            raise DataError(
+                f"X is a {type(X).__name__}, one column, and the network has {len(self.input_columns)} inputs; X.to_frame().T makes one "
+                "sample of a row of pandas, df[i:i + 1] takes it as a frame"
+            )
         place = match(table, self.input_columns, "input", known=self.known)
         if place is None:
             by_position(table, self.input_columns, "input", told is None or table.names in told)

@@ -365,7 +365,7 @@ def numbers_of(table: Table, i: int) -> Array:
     for n, value in enumerate(listed):
         if not isinstance(value, numbers.Real | Decimal | np.bool_) or value != value:
             raise DataError(_no_number(table, i, n, value))
-    whole = all(isinstance(value, numbers.Integral | np.bool_) for value in listed)
+    whole = all(isinstance(value, numbers.Integral | np.bool_) and abs(int(value)) < 1 << 63 for value in listed)
     try:
         return np.array(listed, np.int64 if whole else np.float64)
     except OverflowError as problem:

@@ -233,6 +233,19 @@ def test_lazy_frames_and_text_elsewhere():
         units().forward(np.ma.masked_less(X, 1.5))
 
 
+def test_a_row_that_is_a_series_is_told_the_way():
+    with pytest.raises(gb.DataError, match=r"X is a Series.*X.to_frame\(\).T"):
+        units().forward(pd.DataFrame(COLUMNS).iloc[0])
+    assert units().forward(pd.DataFrame(COLUMNS).iloc[0].to_frame().T).shape == (1, 1)
+
+
+def test_whole_numbers_beyond_64_bits():
+    frame = pd.DataFrame({"a": [10**30, 1], "b": [1, 2], "c": [1, 2]})
+    assert np.array_equal(units().forward(frame), units().forward(frame.to_numpy(float)))
+    with pytest.raises(gb.DataError, match="column 'a' holds a number too large"):
+        units().forward(frame.assign(a=[10**400, 1]))
+
+
 # -- labels --------------------------------------------------------------------------------------------------------------------
 
 WORDS = np.array(["b", "c", "a"])
@@ -330,6 +343,11 @@ def test_whole_numbers_are_positions_unless_the_classes_are_numbers():
     assert set(digits.predict(X)) <= {8, 3, 5}
     with pytest.raises(gb.DataError, match="row 0 is 0, which is not one of the network's classes: 8, 3, 5"):
         digits.error(X, [0, 1, 2])
+
+
+def test_booleans_are_zero_and_one_without_classes():
+    net = gb.Network(gb.layered([3, 2], output_activation="softmax"), error="cross_entropy", backend="numpy")
+    assert net.error(X, [True, False, True]) == net.error(X, pd.Series([True, False, True])) == net.error(X, [1, 0, 1])
 
 
 @pytest.mark.parametrize(("labels", "classes"), [
