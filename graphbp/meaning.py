@@ -110,17 +110,16 @@ class Meaning:
         return labels.n_classes(self.error, len(self.output_columns))
 
     def _from_array(self, T: Any) -> Any:
-        """Booleans and whole numbers are labels where the classes are such."""
-        if self.classes is None or not isinstance(T, np.ndarray | list | tuple):
+        """Booleans and whole numbers are labels where the classes are such; else booleans are 0 and 1."""
+        if not isinstance(T, np.ndarray | list | tuple) or not (self.classes is not None or self.error.classes):
             return T
         array = np.asarray(T)
-        if (
-            array.ndim == 1
-            and array.dtype.kind in _LABELS
-            and any(type(label) in _LABELS[array.dtype.kind] for label in self.classes)
-        ):
+        kind = array.dtype.kind
+        if array.ndim != 1 or kind not in _LABELS:
+            return T
+        if self.classes is not None and any(type(label) in _LABELS[kind] for label in self.classes):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
-        return T
+        return array.astype(np.int64) if kind == "b" else T
 
     def _from_labels(self, table: Table, column: Column) -> Any:
         if column.values.dtype.kind == "b" and (self.classes is None or bool not in map(type, self.classes)):
