@@ -111,12 +111,10 @@ class Meaning:
 
     def _from_array(self, T: Any) -> Any:
         """Booleans and whole numbers are labels where the classes are such; else booleans are 0 and 1."""
-        if not isinstance(T, np.ndarray | list | tuple) or not (self.classes is not None or self.error.classes):
+        array = _plain_array(T) if self.classes is not None or self.error.classes else None
+        if array is None or array.ndim != 1 or array.dtype.kind not in _LABELS:
             return T
-        array = np.asarray(T)
         kind = array.dtype.kind
-        if array.ndim != 1 or kind not in _LABELS:
-            return T
         if self.classes is not None and any(type(label) in _LABELS[kind] for label in self.classes):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
         return array.astype(np.int64) if kind == "b" else T
@@ -143,8 +141,8 @@ class Meaning:
         """The classes that training on T gives a network that has none; None where T holds no labels."""
         table = table_of(T, "T") or loose_table(T, "T")
         if table is None:
-            array = np.asarray(T) if isinstance(T, np.ndarray | list | tuple) else np.empty(0)
-            if not (array.ndim == 1 and array.dtype.kind == "b" and len(array)):
+            array = _plain_array(T)
+            if array is None or array.ndim != 1 or array.dtype.kind != "b" or not len(array):
                 return None
             column: Column | None = Column(array)
         else:
@@ -228,6 +226,16 @@ class Meaning:
 
 
 _LABELS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, float), "u": (int, float)}
+
+
+def _plain_array(T: Any) -> Array | None:
+    """An array or list as an array; None for what `graphbp.data` has to refuse or convert."""
+    if not isinstance(T, np.ndarray | list | tuple) or np.ma.isMaskedArray(T):
+        return None
+    try:
+        return np.asarray(T)
+    except Exception:  # ragged, or foreign objects
+        return None
 
 
 def meaning_of(spec: GraphSpec, inputs: Sequence[Hashable], outputs: Sequence[Hashable], error: ErrorFunction) -> Meaning:

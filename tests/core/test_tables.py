@@ -379,6 +379,15 @@ def test_predict_of_a_regression_and_in_frames():
     assert labelled.predict(frame, as_frame=True)["class"].tolist() == labelled.predict(X).tolist()
 
 
+def test_masked_and_ragged_labels_are_refused():
+    net = softmax()
+    for T in (np.ma.array(WORDS.astype(object), mask=[0, 1, 0]), np.ma.array([0, 1, 2], mask=[0, 1, 0]), [[0], [1, 2], [0]]):
+        with pytest.raises(gb.DataError, match=r"missing in row 1|masked|could not be read"):
+            net.error(X, T)
+        with pytest.raises(gb.DataError, match=r"missing in row 1|masked|could not be read"):
+            gb.train(net, X, T, progress=False)
+
+
 @pytest.mark.parametrize(("classes", "says"), [
     (["a", "b"], "one for each of its 3 units"),
     (["a", "b", "a"], "two outputs have the class 'a'"),
