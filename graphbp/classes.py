@@ -51,7 +51,7 @@ def classes_of(spec: GraphSpec, outputs: Sequence[Hashable]) -> tuple[Label, ...
         for label in names:
             if not isinstance(label, str | bool | int | float | np.generic):
                 raise GraphError(f"output {name!r}: classes={value!r}; the name of a class is text, a number or a boolean")
-        classes += [label.item() if isinstance(label, np.generic) else label for label in names]
+        classes += map(_plain, names)
     twice = [label for i, label in enumerate(classes) if _key(label) in map(_key, classes[:i])]
     if twice:
         raise GraphError(f"two outputs have the class {twice[0]!r}; every class has a name of its own")
@@ -71,17 +71,22 @@ def attributes_for(classes: Sequence[Label], spec: GraphSpec, outputs: Sequence[
     return found
 
 
-def found_in(labels: Array, categories: Sequence[Any] | None = None) -> list[Label]:
-    """The classes of a column of labels: its categories where it has them, else the sorted labels."""
-    values = [label.item() if isinstance(label, np.generic) else label for label in (labels if categories is None else categories)]
-    if categories is None:
-        values = list(dict.fromkeys(values))
-        try:
-            values.sort()
-        except TypeError:
-            kinds = sorted({type(value).__name__ for value in values})
-            raise DataError(f"T holds labels of several types ({', '.join(kinds)}); make them all text, or all numbers") from None
-    return values
+def found_in(labels: Array, categories: Sequence[Any] | None, n: int) -> list[Label]:
+    """The classes of a column of labels: its categories (those in use, where there are more than `n`), else the sorted labels."""
+    present = list(dict.fromkeys(_plain(label) for label in labels))
+    if categories is not None:
+        told = [_plain(label) for label in categories]
+        return told if len(told) <= n else [label for label in told if label in present]
+    try:
+        present.sort()
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in present})
+        raise DataError(f"T holds labels of several types ({', '.join(kinds)}); make them all text, or all numbers") from None
+    return present
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def number(labels: Array, classes: Sequence[Label], where: str, row: Any) -> npt.NDArray[np.int64]:

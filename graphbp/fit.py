@@ -48,7 +48,7 @@ def undone_on_error(net: Network) -> Iterator[None]:
 def adopt(net: Network, X: Any, T: Any) -> None:
     """Names that the data bring: X's columns where they were taken by position, T's columns, the classes where T holds labels."""
     changed: dict[Hashable, dict[str, Any]] = {}
-    _, names = net._meaning.read_inputs(X, told=True)
+    _, names = net._meaning.read_inputs(X, told=None)
     if names is not None:
         at = 0
         for node in net.inputs:

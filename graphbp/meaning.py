@@ -9,6 +9,7 @@ one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,16 +69,24 @@ class Meaning:
         told = self.spec.node_extra[self.spec.index[self.outputs[0]]].get("target")
         return [] if told is None else told_names(told)
 
-    def read_inputs(self, X: Any, told: bool = False) -> tuple[Any, tuple[Hashable, ...] | None]:
-        """(X as an array where it was a table, the columns' names where they were taken by position)."""
+    def read_inputs(self, X: Any, told: Sequence[Any] | None = ()) -> tuple[Any, tuple[Hashable, ...] | None]:
+        """(X as an array where it was a table, the columns' names where they were taken by position).
+
+        `told` are names about which that has been said already, None for all.
+        """
         table = table_of(X, "X") or loose_table(X, "X")
         if table is None or table.n_columns == table.n_rows == 0:
             return X, None
         if table.names is None and np.ndim(X) == 1:
             return stacked(table)[:, 0], None
+        if table.n_columns == 1 < len(self.input_columns) and np.ndim(X) == 1:
+            raise DataError(
+                f"X is a {type(X).__name__}, one column, and the network has {len(self.input_columns)} inputs; X.to_frame().T makes one "
+                "sample of a row of pandas, df[i:i + 1] takes it as a frame"
+            )
         place = match(table, self.input_columns, "input", known=self.known)
         if place is None:
-            by_position(table, self.input_columns, "input", told)
+            by_position(table, self.input_columns, "input", told is None or table.names in told)
             return stacked(table), table.names
         return stacked(table.select(place)), None
 
@@ -89,7 +98,7 @@ class Meaning:
         if table.n_columns == 1:
             column = labels_of(table, 0)
             return self._from_array(numbers_of(table, 0)) if column is None else self._from_labels(table, column)
-        place = match(table, self.output_columns, "output")
+        place = match(table, self.output_columns, "output", known=[name for each in self.input_columns for name in each])
         if place is None:
             by_position(table, self.output_columns, "output")
             return stacked(table)
@@ -101,17 +110,14 @@ class Meaning:
         return labels.n_classes(self.error, len(self.output_columns))
 
     def _from_array(self, T: Any) -> Any:
-        """Booleans and whole numbers are labels where the classes are such."""
-        if self.classes is None or not isinstance(T, np.ndarray | list | tuple):
+        """Booleans and whole numbers are labels where the classes are such; else booleans are 0 and 1."""
+        array = _plain_array(T) if self.classes is not None or self.error.classes else None
+        if array is None or array.ndim != 1 or array.dtype.kind not in _LABELS:
             return T
-        array = np.asarray(T)
-        if (
-            array.ndim == 1
-            and array.dtype.kind in _LABELS
-            and any(type(label) in _LABELS[array.dtype.kind] for label in self.classes)
-        ):
+        kind = array.dtype.kind
+        if self.classes is not None and any(type(label) in _LABELS[kind] for label in self.classes):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
-        return T
+        return array.astype(np.int64) if kind == "b" else T
 
     def _from_labels(self, table: Table, column: Column) -> Any:
         if column.values.dtype.kind == "b" and (self.classes is None or bool not in map(type, self.classes)):
@@ -135,8 +141,8 @@ class Meaning:
         """The classes that training on T gives a network that has none; None where T holds no labels."""
         table = table_of(T, "T") or loose_table(T, "T")
         if table is None:
-            array = np.asarray(T) if isinstance(T, np.ndarray | list | tuple) else np.empty(0)
-            if not (array.ndim == 1 and array.dtype.kind == "b" and len(array)):
+            array = _plain_array(T)
+            if array is None or array.ndim != 1 or array.dtype.kind != "b" or not len(array):
                 return None
             column: Column | None = Column(array)
         else:
@@ -148,7 +154,7 @@ class Meaning:
         if column is None:
             return None
         found: list[labels.Label] = (
-            [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories)
+            [False, True] if column.values.dtype.kind == "b" else labels.found_in(column.values, column.categories, self.n_classes)
         )
         if len(found) != self.n_classes:
             raise DataError(
@@ -178,12 +184,12 @@ class Meaning:
     def by_output(self, array: Any, backend: Backend, axis: int = 1) -> Any:
         """What is linear in y, times y's scale along `axis`."""
         affine = self.scaling.outputs
-        return array if affine is None else _aligned(np.multiply, array, affine.scale, backend, axis)
+        return array if affine is None else _aligned(operator.mul, array, affine.scale, backend, axis)
 
     def by_input(self, array: Any, backend: Backend, axis: int = -1) -> Any:
         """What is linear in 1/x, over x's scale along `axis`."""
         affine = self.scaling.inputs
-        return array if affine is None else _aligned(np.divide, array, affine.scale, backend, axis)
+        return array if affine is None else _aligned(operator.truediv, array, affine.scale, backend, axis)
 
     def jacobian(self, scaled: Any, backend: Backend) -> Any:
         """∂y_k/∂x_i (N, K, D) of the engine's."""
@@ -220,6 +226,16 @@ class Meaning:
 
 
 _LABELS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, float), "u": (int, float)}
+
+
+def _plain_array(T: Any) -> Array | None:
+    """An array or list as an array; None for what `graphbp.data` has to refuse or convert."""
+    if not isinstance(T, np.ndarray | list | tuple) or np.ma.isMaskedArray(T):
+        return None
+    try:
+        return np.asarray(T)
+    except Exception:  # ragged, or foreign objects
+        return None
 
 
 def meaning_of(spec: GraphSpec, inputs: Sequence[Hashable], outputs: Sequence[Hashable], error: ErrorFunction) -> Meaning:

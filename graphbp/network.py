@@ -141,6 +141,7 @@ class Network:
         self._check_range()
         refuse_unfit_outputs(self._schedule, self._error)
         self._set_meaning(self._spec)
+        self._told: tuple[Any, ...] = ()  # names of columns that were taken by position, which has been said
         self._compile()
         self._set_theta(self._layout.theta)
 
@@ -437,8 +438,9 @@ class Network:
         """X as an array where it is a table; columns are matched by name."""
         if type(X) is np.ndarray and X.dtype.kind in "fiub":
             return X
-        array, by_position = self._meaning.read_inputs(X, getattr(self, "_told", False))
-        self._told = getattr(self, "_told", False) or by_position is not None
+        array, by_position = self._meaning.read_inputs(X, self._told)
+        if by_position is not None and by_position not in self._told:
+            self._told = (*self._told, by_position)
         return array
 
     def _batch(self, X: Any, T: Any, sample_weight: Any, backend: Backend | None = None) -> tuple[Any, Any, Any]:
@@ -527,7 +529,8 @@ class Network:
         a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
         a, z, delta = whole_trace(self._schedule, self.weights, a, z, delta)
         if self._meaning.scaling:
-            a, z, delta = rescaled(self._meaning.scaling, self._schedule, a, z, delta)
+            x = self._backend.to_numpy(X) if self._backend.owns(X) else data.host_array(self._read(X), "X")
+            a, z, delta = rescaled(self._meaning.scaling, self._schedule, x, a, z, delta)
         return Trace(self._spec, self._schedule, a, z, delta)
 
     def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None) -> Array:

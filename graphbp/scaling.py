@@ -152,6 +152,8 @@ def _constants(spec: GraphSpec, i: int) -> tuple[Array, Array]:
 
 
 def _numbers(where: str, value: Any) -> Array:
+    if np.ma.is_masked(value):
+        raise WeightError(f"{where} is a masked array with masked entries; give every unit a number")
     try:
         array = np.asarray(value)
     except Exception as problem:  # ragged lists, tensors on a device: whatever the foreign object raises

@@ -125,9 +125,8 @@ def loose_table(value: Any, source: str) -> Table | None:
             return None
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "OU" or value.ndim not in (1, 2):
         return None
-    array = np.asarray(value)
-    columns = array.T if array.ndim == 2 else array[None]
-    return Table(len(array), len(columns), None, lambda i: Column(columns[i]), source=source)
+    array, mask = (part.T if part.ndim == 2 else part[None] for part in (np.asarray(value), np.ma.getmaskarray(value)))
+    return Table(array.shape[1], len(array), None, lambda i: _column(array[i], mask[i]), source=source)
 
 
 def _structured(array: Array, source: str) -> Table:
@@ -365,7 +364,7 @@ def numbers_of(table: Table, i: int) -> Array:
     for n, value in enumerate(listed):
         if not isinstance(value, numbers.Real | Decimal | np.bool_) or value != value:
             raise DataError(_no_number(table, i, n, value))
-    whole = all(isinstance(value, numbers.Integral | np.bool_) for value in listed)
+    whole = all(isinstance(value, numbers.Integral | np.bool_) and abs(int(value)) < 1 << 63 for value in listed)
     try:
         return np.array(listed, np.int64 if whole else np.float64)
     except OverflowError as problem:

@@ -49,13 +49,13 @@ class _ByNode(Mapping[Hashable, Array]):
         return self._spec.n_nodes
 
 
-def rescaled(scaling: Scaling, schedule: Schedule, a: Array, z: Array, delta: Array) -> tuple[Array, Array, Array]:
-    """(a, z, δ) of all rows with inputs and outputs in the caller's units, in copies."""
+def rescaled(scaling: Scaling, schedule: Schedule, x: Array, a: Array, z: Array, delta: Array) -> tuple[Array, Array, Array]:
+    """(a, z, δ) of all rows with inputs and outputs in the caller's units, in copies; `x` (N, D) is raw."""
     a, z, delta = a.copy(), z.copy(), delta.copy()
     inputs, outputs = scaling.inputs, scaling.outputs
     if inputs is not None:
         n = schedule.n_inputs
-        a[:n] = inputs.outward(a[:n].T, a.dtype).T
+        a[:n] = x.T
         delta[:n] /= inputs.scale[:, None].astype(delta.dtype)
     if outputs is not None:
         z[schedule.output_rows] = outputs.outward(z[schedule.output_rows].T, z.dtype).T

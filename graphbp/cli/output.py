@@ -19,7 +19,7 @@ from graphbp.files.atomic import write_atomically
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["check_output", "emit", "output_option", "parameter_names", "unit_names"]
+__all__ = ["check_output", "emit", "output_names", "output_option", "parameter_names", "unit_names"]
 
 Array = npt.NDArray[Any]
 _SUFFIXES = (".npy", ".npz", ".csv")
@@ -113,6 +113,12 @@ def unit_names(net: Network, nodes: Sequence[Any]) -> list[str]:
     """A label for each unit of the nodes, in the order of X's or Y's columns: "h", or "h[3]" inside a layer."""
     of = dict(zip(net.schedule.names, net.schedule.units.tolist(), strict=True))
     return [str(name) if of[name] == 1 else f"{name}[{k}]" for name in nodes for k in range(of[name])]
+
+
+def output_names(net: Network) -> list[str]:
+    """A label for each of Y's columns: its class, or its unit."""
+    names = unit_names(net, net.outputs)
+    return list(map(str, net.classes)) if net.classes is not None and len(net.classes) == len(names) else names
 
 
 def _entries(array: Any) -> Iterable[tuple[int, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphbp.cli.common import CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
-from graphbp.cli.output import emit, output_option, parameter_names, unit_names
+from graphbp.cli.output import emit, output_names, output_option, parameter_names
 
 __all__ = ["COMMANDS"]
 
@@ -41,8 +41,7 @@ def forward(network: str, data: str, output: str | None, **given: Any) -> None:
       graphbp forward swing.out states.npy --option inputs=5 --option outputs=1 -o Y.csv
     """
     net, batch = _read(network, data, given)
-    named = net.classes if net.classes is not None and len(net.classes) == net.schedule.n_outputs else unit_names(net, net.outputs)
-    emit("Y", net.forward(batch.X), output, [_samples(batch.X), [str(name) for name in named]])
+    emit("Y", net.forward(batch.X), output, [_samples(batch.X), output_names(net)])
 
 
 @click.command()
@@ -87,8 +86,8 @@ def jacobian(network: str, data: str, output: str | None, weights: bool, **given
     """
     net, batch = _read(network, data, given)
     values = net.weight_jacobian(batch.X) if weights else net.jacobian(batch.X)
-    last = parameter_names(net) if weights else unit_names(net, net.inputs)
-    emit("jacobian", values, output, [_samples(batch.X), unit_names(net, net.outputs), last])
+    last = parameter_names(net) if weights else list(map(str, net.columns))
+    emit("jacobian", values, output, [_samples(batch.X), output_names(net), last])
 
 
 @click.command()

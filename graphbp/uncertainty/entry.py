@@ -188,6 +188,8 @@ def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, fl
     if regression:
         constant = 0.5 * k * float(np.log(weight[counted]).sum())
         resolution = 0.5 * float((weight[:, None] * (ROUNDINGS * np.finfo(np.float64).eps * t) ** 2).sum())
+        if (affine := net._meaning.scaling.outputs) is not None:  # a density of t, not of t / scale
+            constant -= int(np.count_nonzero(counted)) * float(np.log(affine.scale).sum())
     elif net.error_function.name == "poisson":
         constant = -float(sum(w * math.lgamma(v + 1) for w, row in zip(weight, t, strict=True) for v in row))
     return int(np.count_nonzero(counted)) * k, constant, resolution

@@ -211,6 +211,8 @@ def test_laplace_predicts_in_the_targets_units():
     np.testing.assert_allclose(ours.mean, t.mean() + t.std() * theirs.mean)
     np.testing.assert_allclose(ours.variance, t.std() ** 2 * theirs.variance)
     np.testing.assert_allclose(ours.noise_variance, t.std() ** 2 * theirs.noise_variance)
+    density = expected.log_marginal_likelihood - len(t) * np.log(t.std())
+    assert found.log_marginal_likelihood == pytest.approx(density)
     assert found.noise == pytest.approx(t.std() * expected.noise)
     again = gb.laplace(net, x, t, noise=found.noise)
     np.testing.assert_allclose(again.predict(x).variance, ours.variance)
@@ -230,6 +232,7 @@ REFUSED = {
     "zero": ("x", {"scale": np.array([1.0, 0.0])}, "above 0"),
     "negative": ("y", {"scale": -1.0}, "above 0"),
     "nan": ("x", {"shift": float("nan")}, "finite"),
+    "masked": ("x", {"scale": np.ma.array([1.0, 2.0], mask=[False, True])}, "masked"),
     "text": ("x", {"shift": "3"}, "finite number"),
     "shape": ("x", {"shift": [1.0, 2.0, 3.0]}, r"shape \(3,\)"),
 }

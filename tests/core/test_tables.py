@@ -120,6 +120,8 @@ def test_names_that_are_no_inputs_are_taken_by_position_and_said_once():
     assert np.array_equal(found, [net.forward(X)] * 2)
     assert len(told) == 1
     assert told[0].filename == __file__
+    with pytest.warns(gb.DataWarning, match="'r' is a"):  # other names are said again
+        net.forward(frame[["r", "p", "q"]])
     with pytest.raises(gb.DataError, match=r"4 columns .*the network has 3 inputs, in this order: a, b, c"):
         net.forward(frame.assign(s=1.0))
 
@@ -231,6 +233,19 @@ def test_lazy_frames_and_text_elsewhere():
         units().forward(np.ma.masked_less(X, 1.5))
 
 
+def test_a_row_that_is_a_series_is_told_the_way():
+    with pytest.raises(gb.DataError, match=r"X is a Series.*X.to_frame\(\).T"):
+        units().forward(pd.DataFrame(COLUMNS).iloc[0])
+    assert units().forward(pd.DataFrame(COLUMNS).iloc[0].to_frame().T).shape == (1, 1)
+
+
+def test_whole_numbers_beyond_64_bits():
+    frame = pd.DataFrame({"a": [10**30, 1], "b": [1, 2], "c": [1, 2]})
+    assert np.array_equal(units().forward(frame), units().forward(frame.to_numpy(float)))
+    with pytest.raises(gb.DataError, match="column 'a' holds a number too large"):
+        units().forward(frame.assign(a=[10**400, 1]))
+
+
 # -- labels --------------------------------------------------------------------------------------------------------------------
 
 WORDS = np.array(["b", "c", "a"])
@@ -272,6 +287,16 @@ def test_labels_map_to_classes_that_training_keeps(kind, layer, tmp_path):
     again = gb.load(tmp_path / "m.json", backend="numpy")
     assert again.classes == net.classes
     assert again.predict(X).tolist() == np.array(net.classes)[net.forward(X).argmax(axis=1)].tolist()
+
+
+@pytest.mark.parametrize(("categories", "classes"), [
+    (["c", "b", "a"], ("c", "b", "a")),
+    (["z", "c", "b", "a"], ("c", "b", "a")),
+])  # fmt: skip
+def test_categories_keep_their_order_and_those_not_in_use_are_left_out(categories, classes):
+    net = softmax()
+    net.fit_scaling(X, pd.Series(pd.Categorical(WORDS, categories=categories)))
+    assert net.classes == classes
 
 
 def test_one_hot_columns_name_their_classes():
@@ -320,6 +345,11 @@ def test_whole_numbers_are_positions_unless_the_classes_are_numbers():
         digits.error(X, [0, 1, 2])
 
 
+def test_booleans_are_zero_and_one_without_classes():
+    net = gb.Network(gb.layered([3, 2], output_activation="softmax"), error="cross_entropy", backend="numpy")
+    assert net.error(X, [True, False, True]) == net.error(X, pd.Series([True, False, True])) == net.error(X, [1, 0, 1])
+
+
 @pytest.mark.parametrize(("labels", "classes"), [
     (["no", "yes", "yes"], ("no", "yes")),
     ([False, True, True], (False, True)),
@@ -347,6 +377,15 @@ def test_predict_of_a_regression_and_in_frames():
     labelled = softmax(layer=False)
     labelled.fit_scaling(frame, WORDS)
     assert labelled.predict(frame, as_frame=True)["class"].tolist() == labelled.predict(X).tolist()
+
+
+def test_masked_and_ragged_labels_are_refused():
+    net = softmax()
+    for T in (np.ma.array(WORDS.astype(object), mask=[0, 1, 0]), np.ma.array([0, 1, 2], mask=[0, 1, 0]), [[0], [1, 2], [0]]):
+        with pytest.raises(gb.DataError, match=r"missing in row 1|masked|could not be read"):
+            net.error(X, T)
+        with pytest.raises(gb.DataError, match=r"missing in row 1|masked|could not be read"):
+            gb.train(net, X, T, progress=False)
 
 
 @pytest.mark.parametrize(("classes", "says"), [

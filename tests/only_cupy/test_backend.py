@@ -368,3 +368,32 @@ def test_importing_the_backend_imports_nothing_of_cuda() -> None:
     path = f"import sys; sys.path[:0] = [{str(root)!r}, {str(root / 'backends')!r}]; "
     done = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_scaled_networks_take_and_give_raw_arrays_on_either_side():
+    g = gb.layered([2, 3, 1])
+    g.nodes["x"].update(shift=np.array([100.0, -3.0]), scale=np.array([10.0, 0.5]))
+    g.nodes["y"].update(shift=50.0, scale=7.0)
+    net, plain = gb.Network(g, backend=probe.SIMULATED), gb.Network(g, backend="numpy")
+    X, T = np.array([[90.0, -2.5], [120.0, -4.0]]), np.array([[40.0], [55.0]])
+    V, U = np.array([[0.5], [-2.0]]), np.array([[3.0, 1.0], [-1.0, 2.0]])
+    calls = {
+        "forward": (X,),
+        "error": (X, T),
+        "gradient": (X, T),
+        "jacobian": (X,),
+        "weight_jacobian": (X,),
+        "vjp": (X, V),
+        "jvp": (X, U),
+        "weight_vjp": (X, V),
+    }
+    for name, arguments in calls.items():
+        expected = getattr(plain, name)(*arguments)
+        there = [net._backend.asarray(part, net.dtype) for part in arguments]
+        for given in (arguments, there):
+            found = getattr(net, name)(*given)
+            assert net._backend.owns(found) == (given is there and name != "error"), name
+            found = net._backend.to_numpy(found) if net._backend.owns(found) else found
+            np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
+    np.testing.assert_allclose(net.trace(X, T).z["y"], plain.trace(X, T).z["y"], rtol=1e-12)
+    assert net.check(X, T).ok
