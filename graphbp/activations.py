@@ -210,7 +210,9 @@ def _zero(a: Array) -> Array:
 
 
 def _softmax(a: Array) -> Array:
-    e = np.exp(a - np.max(np.real(a), axis=0, keepdims=True))
+    # the top itself, so that its e is 1 and the imaginary part of a complex step is that of the others' sum
+    top = np.take_along_axis(a, np.argmax(np.real(a), axis=0)[None], 0)
+    e = np.exp(a - top)
     return np.asarray(e / e.sum(axis=0, keepdims=True))
 
 

@@ -305,7 +305,8 @@ class _Checker:
     def _spread(self, found: Found, here: Array) -> Array:
         """What round-off does to a result of the network: how far it moves when θ and X move by an ulp of its dtype."""
         unit = float(np.finfo(self.net.dtype).eps)
-        rng, moved, furthest = np.random.default_rng(0), self.net.to(), unit * np.abs(here)
+        least = float(np.finfo(self.net.dtype).tiny) * (1 + float(np.abs(self.x).max(initial=0)))  # below it numbers lose bits
+        rng, moved, furthest = np.random.default_rng(0), self.net.to(), unit * np.abs(here) + least
         theta = np.array(self.net.weights, np.float64)
         with np.errstate(all="ignore"):
             for _ in range(PROBES):

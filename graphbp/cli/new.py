@@ -172,7 +172,7 @@ def _targets(targets: Any, error: str | None) -> tuple[list[str], list[Any] | No
     names = [targets.name(i) if targets.names is None else str(targets.names[i]) for i in range(targets.n_columns)]
     labels = labels_of(targets, 0) if targets.n_columns == 1 else None
     if labels is not None:
-        return names, list(found_in(labels.values, labels.categories))
+        return names, list(found_in(labels.values, labels.categories, len(labels.values)))
     for i in range(targets.n_columns):
         values = numbers_of(targets, i)
     row = get_error_function(error) if error is not None else None
