@@ -1,4 +1,4 @@
-"""Tables with named columns: pandas, polars, PyArrow, structured arrays, CSV files; and which of their columns a network reads.
+"""Tables with named columns: pandas, polars, PyArrow, structured arrays, dicts of columns, CSV files; and which of their columns a network reads.
 
     whatever came ──table_of──► Table: names, columns, how a row is called ──inputs_of──► X (N, D)
                                                                            └─targets_of─► T
@@ -18,7 +18,7 @@ import difflib
 import numbers
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -106,6 +106,8 @@ def table_of(value: Any, source: str) -> Table | None:
         return _structured(value, source) if value.dtype.names else None
     if isinstance(value, list | tuple | float | int):
         return None
+    if isinstance(value, Mapping):
+        return _mapping(value, source)
     library = type(value).__module__.partition(".")[0]
     if library == "narwhals" and hasattr(value, "to_native"):
         return table_of(value.to_native(), source)
@@ -127,6 +129,21 @@ def loose_table(value: Any, source: str) -> Table | None:
         return None
     array, mask = (part.T if part.ndim == 2 else part[None] for part in (np.asarray(value), np.ma.getmaskarray(value)))
     return Table(array.shape[1], len(array), None, lambda i: _column(array[i], mask[i]), source=source)
+
+
+def _mapping(columns: Mapping[Any, Any], source: str) -> Table:
+    """Name → a list or array of values."""
+    arrays = []
+    for name, values in columns.items():
+        try:
+            array = np.asarray(values)
+            array = array if array.dtype.kind in "fiub" else np.array(values, object)
+        except Exception as problem:  # ragged, or foreign objects
+            raise DataError(f"{source}: column {name!r} could not be read as an array: {problem}") from problem
+        if array.ndim != 1 or (arrays and len(array) != len(arrays[0])):
+            raise DataError(f"{source}: column {name!r} has shape {array.shape}; every column is a list of one value a row")
+        arrays.append(array)
+    return Table(len(arrays[0]) if arrays else 0, len(arrays), tuple(columns), lambda i: Column(arrays[i]), source=source)
 
 
 def _structured(array: Array, source: str) -> Table:
@@ -278,6 +295,11 @@ def match(
     found = [next((at for name in names if (at := exact.get(name, text.get(str(name)))) is not None), None) for names in wanted]
     if all(at is None for at in found):
         return None
+    shared = [at for k, at in enumerate(found) if at is not None and at in found[:k]]
+    if shared:
+        raise DataError(
+            f"{table.source}: {table.name(shared[0])} would be two {what}s of the network, whose names are alike as text"
+        )
     lacking = [str(names[0]) for names, at in zip(wanted, found, strict=True) if at is None]
     if lacking:
         near = difflib.get_close_matches(lacking[0], text, n=1)

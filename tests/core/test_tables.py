@@ -51,6 +51,7 @@ KINDS = {
     "pyarrow": pa.table,
     "record batch": lambda columns: pa.RecordBatch.from_pydict(columns),
     "structured": structured,
+    "dict": lambda columns: columns,
     "narwhals": lambda columns: nw.from_native(pl.DataFrame(columns)),
     "pyarrow in pandas": lambda columns: pd.DataFrame(columns).convert_dtypes(dtype_backend="pyarrow"),
     "nullable pandas": lambda columns: pd.DataFrame(columns).convert_dtypes(),
@@ -124,6 +125,13 @@ def test_names_that_are_no_inputs_are_taken_by_position_and_said_once():
         net.forward(frame[["r", "p", "q"]])
     with pytest.raises(gb.DataError, match=r"4 columns .*the network has 3 inputs, in this order: a, b, c"):
         net.forward(frame.assign(s=1.0))
+
+
+def test_two_inputs_that_are_alike_as_text_do_not_share_a_column():
+    net = gb.Network(nx.DiGraph([(1, "y", {"weight": 1.0}), ("1", "y", {"weight": 100.0})]), backend="numpy")
+    with pytest.raises(gb.DataError, match="column '1' would be two inputs"):
+        net.forward(pd.DataFrame({"1": [2.0], "z": [3.0]}))
+    assert net.forward(np.array([[1.0, 2.0]])).item() == 201
 
 
 def test_numbered_columns_are_no_names():
@@ -227,6 +235,10 @@ def test_lazy_frames_and_text_elsewhere():
         units().forward(pl.DataFrame(COLUMNS).lazy())
     with pytest.raises(gb.DataError, match=r"column 1 holds text \('x' in row 0"):
         units().forward([[1.0, "x", 2.0]])
+    with pytest.raises(gb.DataError, match="column 'b' holds text .'u' in row 1"):
+        units().forward({**COLUMNS, "b": [1.0, "u", 2.0]})
+    with pytest.raises(gb.DataError, match=r"column 'b' has shape \(2,\)"):
+        units().forward({**COLUMNS, "b": [1.0, 2.0]})
     with pytest.raises(gb.DataError, match="column 1 is missing in row 0"):
         units().forward([[1.0, None, 2.0]])
     with pytest.raises(gb.DataError, match="masked"):
