@@ -133,7 +133,7 @@ def loose_table(value: Any, source: str) -> Table | None:
 
 def _mapping(columns: Mapping[Any, Any], source: str) -> Table:
     """Name → a list or array of values."""
-    arrays = []
+    arrays: list[Array] = []
     for name, values in columns.items():
         try:
             array = np.asarray(values)

@@ -204,8 +204,6 @@ def test_a_saturated_softmax_is_no_false_alarm(scale, dtype, error):
     graph, X, T = saturated(scale, dtype, error)
     report = gb.Network(graph, error=error, backend="numpy", dtype=dtype).check(X, T)
     assert report, str(report)
-    if scale == 300:
-        assert "saturated" in str(report)
 
 
 def test_a_fault_beside_a_saturated_softmax_is_seen():
