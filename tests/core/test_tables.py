@@ -235,7 +235,7 @@ def test_lazy_frames_and_text_elsewhere():
         units().forward(pl.DataFrame(COLUMNS).lazy())
     with pytest.raises(gb.DataError, match=r"column 1 holds text \('x' in row 0"):
         units().forward([[1.0, "x", 2.0]])
-    with pytest.raises(gb.DataError, match="column 'b' holds text .'u' in row 1"):
+    with pytest.raises(gb.DataError, match=r"column 'b' holds text .'u' in row 1"):
         units().forward({**COLUMNS, "b": [1.0, "u", 2.0]})
     with pytest.raises(gb.DataError, match=r"column 'b' has shape \(2,\)"):
         units().forward({**COLUMNS, "b": [1.0, 2.0]})
