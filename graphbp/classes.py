@@ -106,5 +106,5 @@ def shown(classes: Sequence[Label]) -> str:
 
 
 def _key(label: Any) -> Any:
-    """True is not 1 here, and "1" is neither; 1.0 is 1."""
-    return (isinstance(label, bool | np.bool_), isinstance(label, str), label)
+    """True is not 1 here; 1.0 is."""
+    return (isinstance(label, bool | np.bool_), label)

@@ -1,4 +1,4 @@
-"""Tables with named columns: pandas, polars, PyArrow, structured arrays, dicts of columns, CSV files; and which of their columns a network reads.
+"""Tables with named columns, and which of their columns a network reads: pandas, polars, PyArrow, structured arrays, dicts, CSV files.
 
     whatever came ──table_of──► Table: names, columns, how a row is called ──inputs_of──► X (N, D)
                                                                            └─targets_of─► T
