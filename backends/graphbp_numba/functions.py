@@ -91,20 +91,16 @@ def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, targe
         source, kept, target, count = arguments[2:]
 
         def block(start: Any, stop: Any) -> None:
-            def look(offset: Any, far: Any) -> Any:
-                return builder.or_(far, vectors.far(vectors.load(source, offset)))
+            def make(offset: Any, far: Any) -> Any:
+                z = vectors.load(source, offset)
+                store(builder, vectors.slope_of(z), builder.add(target, offset))
+                return builder.or_(far, vectors.far(z))
 
             def copy(offset: Any, _: None) -> None:
                 store(builder, vectors.load(kept, offset), builder.add(target, offset))
 
-            def make(offset: Any, _: None) -> None:
-                store(builder, vectors.slope_of(vectors.load(source, offset)), builder.add(target, offset))
-
-            with builder.if_else(vectors.any(vectors.loop(start, stop, look, vectors.nowhere))) as (near, otherwise):
-                with near:
-                    vectors.loop(start, stop, copy)
-                with otherwise:
-                    vectors.loop(start, stop, make)
+            with builder.if_then(vectors.any(vectors.loop(start, stop, make, vectors.nowhere)), likely=False):
+                vectors.loop(start, stop, copy)
 
         vectors.blocks(count, block)
         return _LONG(0)
