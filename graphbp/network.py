@@ -43,7 +43,7 @@ from graphbp.live import whole_trace
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
-from graphbp.protocols import Backend
+from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule, lower
@@ -152,8 +152,12 @@ class Network:
             raise WeightError(f"a weight or bias of magnitude {largest:g} is beyond {self._dtype}; use dtype='float64'")
 
     def _compile(self) -> None:
-        executable = self._backend.compile(self._schedule.live, self._error, self._dtype)
-        self._run = Composed(executable, self._schedule.live, self._backend.name)
+        backend, error, dtype = self._backend, self._error, self._dtype
+
+        def compiled(schedule: Schedule) -> Executable:
+            return backend.compile(schedule, error, dtype)
+
+        self._run = Composed(compiled(self._schedule.live), self._schedule.live, backend.name, compiled)
 
     def _set_meaning(self, spec: GraphSpec) -> None:
         """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
