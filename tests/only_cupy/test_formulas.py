@@ -68,7 +68,6 @@ def agree(got: Any, exact: Callable[[Any], Any], dtype: str, label: str) -> None
     assert (same | close).all(), f"{label}: {got[~(same | close)][:4]} for {wanted[~(same | close)][:4]}"
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("row", ACTIVATIONS, ids=lambda row: row.name)
 def test_activation(row: Activation, dtype: str) -> None:
