@@ -58,7 +58,7 @@ def _spread(group: list[Any], count: int) -> list[Any]:
 
 
 def _each_value_once(group: list[Any]) -> list[Any]:
-    values = {item: set(item.callspec.indices.items()) for item in group}
+    values = {item: {(name, id(value)) for name, value in item.callspec.params.items()} for item in group}
     chosen, missing = [], set().union(*values.values())
     while missing:
         best = max(group, key=lambda item: len(values[item] & missing))
