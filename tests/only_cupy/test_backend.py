@@ -32,6 +32,7 @@ def on_device(data: dict[str, Any], dtype: str = "float64") -> dict[str, Any]:
     return {name: fake_cupy.asarray(np.ascontiguousarray(value, dtype)) for name, value in data.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("backend", [probe.SIMULATED, probe.LEVEL])
 @pytest.mark.parametrize("quantity", CALLS)
 def test_device_arrays_in_and_out_without_a_hidden_transfer(quantity: str, backend: str) -> None:

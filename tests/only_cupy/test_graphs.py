@@ -38,6 +38,7 @@ def plain() -> Iterator[str]:
     gb.extend.unregister_backend(name)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("backend", list(probe.PATHS))
 @pytest.mark.parametrize("quantity", REPLAYED)
 def test_a_replay_has_the_bits_of_a_call_and_takes_one_launch(quantity: str, backend: str) -> None:

@@ -63,6 +63,7 @@ def tiled(matrix, lanes):
 # -- products -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("tiles", [1, 3])
@@ -165,6 +166,7 @@ def forced(monkeypatch):
     monkeypatch.setattr(executable, "prefers_layers", lambda schedule: True)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", zoo(), ids=str)
 def test_the_zoo_forced_through_layers(case, dtype, forced):
