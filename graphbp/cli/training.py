@@ -175,7 +175,13 @@ def _rehearse(net: Network, output: str, kept: Mapping[str, Any]) -> None:
         try:
             _save(net, Path(place, target.name), kept)
         except GraphbpError as problem:
-            raise type(problem)(str(problem).replace(f"{place}{os.sep}", "")) from problem
+            own = target.with_suffix(".json").name
+            way = (
+                f"; from here: -o {own}, then graphbp convert {own} {target.name} --to-option drop=..."
+                if "drop=" in str(problem)
+                else ""
+            )
+            raise type(problem)(str(problem).replace(f"{place}{os.sep}", "") + way) from problem
 
 
 def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
