@@ -11,6 +11,7 @@ import numpy as np
 from graphbp.data import as_number
 from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
 from graphbp.network import require_network
+from graphbp.progress import status
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
 from graphbp.uncertainty.evidence import Evidence
 from graphbp.uncertainty.outputs import Outputs, weighed
@@ -91,15 +92,17 @@ def laplace(
             f"gb.laplace needs the pre-activations of the outputs, and output {outputs.feeding[0]!r} also feeds other units through its "
             "activation; give the graph an identity unit fed by it as the output instead"
         )
-    curvature = find_curvature(hessian, net, outputs, x, t, s)
+    with status("computing the curvature for the Laplace approximation"):
+        curvature = find_curvature(hessian, net, outputs, x, t, s)
     error, gradient = net._run.error_and_gradient(net._theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(f"E = {error} at these weights; the Laplace approximation needs a trained network")
     to_numpy = net._backend.to_numpy
     count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
     evidence = Evidence(len(index), float(error), float((theta[index] ** 2).sum()), count, constant, regression, resolution)
-    alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
-    precision = curvature.precision(alpha, beta)
+    with status("maximising the evidence, factoring the precision"):
+        alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
+        precision = curvature.precision(alpha, beta)
     g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
     distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
     if distance > math.sqrt(len(index)):
