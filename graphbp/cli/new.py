@@ -91,7 +91,7 @@ def new(
         raise DataError(f"{said} given; say what the network is made of by one of --layers, --random and --data")
     if data is None and (target or hidden is not None or hidden_dag is not None):
         raise DataError("--target, --hidden and --hidden-dag go with --data")
-    if dag is not None and (units or skips):
+    if (dag is not None or hidden_dag is not None) and (units or skips):
         raise DataError("--units and --skips go with layers; a random DAG has units and skips anyway")
     if output != STANDARD and Path(output).exists() and not force:
         raise DataError(f"{output} is there already; --force replaces it")

@@ -53,7 +53,7 @@ def _excel(path: Path, header: bool | None) -> Table:
 
 def _pandas_excel(pandas: Any, path: Path) -> tuple[list[str], list[list[Any]]]:
     with pandas.ExcelFile(path) as book:
-        frame = book.parse(0, header=None, dtype=object)
+        frame = pandas.read_excel(book, header=None, dtype=object)
         return list(map(str, book.sheet_names)), frame.to_numpy(dtype=object).tolist()
 
 
