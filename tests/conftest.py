@@ -70,9 +70,14 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile Numba's kernels in one process for each dtype: workers find them on disk, instead of both compiling the same."""
-    parallel = getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput")
-    if not parallel or session.config.option.collectonly or not get_backend("numba").availability().available:
+    """Compile Numba's kernels in one process for each dtype: workers find them on disk, instead of both compiling the same.
+
+    Only for the whole suite: a part of it needs few of them.
+    """
+    config = session.config
+    parallel = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    if not (parallel and whole and get_backend("numba").availability().available):
         return
     code = "import sys; from graphbp.warm import warm; [None for _ in warm('numba', sys.argv[1])]"
     runs = [subprocess.Popen([sys.executable, "-c", code, dtype]) for dtype in ("float64", "float32")]

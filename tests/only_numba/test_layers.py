@@ -103,6 +103,7 @@ def test_transpositions(shape, dtype):
     assert np.all(target[:, shape[0] :] == -1)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(os.uname().machine not in ("x86_64", "AMD64") if hasattr(os, "uname") else True, reason="reads x86-64 assembly")
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
