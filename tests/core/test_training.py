@@ -446,7 +446,7 @@ def logarithm(bias: float = 761.0) -> gb.Network:
 @pytest.mark.parametrize("weights", [None, [1, 1, 0, 1, 1, 1]])
 def test_a_numerical_error_names_unit_and_sample(optimizer, weights):
     X = np.array([1.0, 2, 3, 4, -1522, 5])[:, None]
-    with pytest.raises(gb.NumericalError, match=r"log of -761 is nan at unit 'num', row 4"):
+    with pytest.raises(gb.NumericalError, match=r"log of a negative pre-activation -761 at unit 'num', row 4"):
         gb.train(logarithm(), X, X, optimizer=optimizer, sample_weight=weights)
 
 
