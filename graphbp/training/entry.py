@@ -109,7 +109,7 @@ def train(
     min_improvement = as_number("min_improvement", min_improvement, least=0, error=ConfigError)
     restore_best = patience is not None if restore_best is None else as_flag("restore_best", restore_best, ConfigError)
     if net.n_parameters == 0:
-        raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+        raise DataError(f"the network has no free parameters: {net._layout.why_none}")
     if isinstance(chosen, LevenbergMarquardt):
         require_least_squares(net)
     with undone_on_error(net):
