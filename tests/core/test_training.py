@@ -451,6 +451,7 @@ def test_a_numerical_error_names_unit_and_sample(optimizer, weights):
         gb.train(logarithm(), X, X, optimizer=optimizer, sample_weight=weights)
 
 
+@pytest.mark.filterwarnings("ignore:.*standardize=True:graphbp.DataWarning")  # the sizes are the point here
 def test_the_row_is_that_of_the_callers_x():
     """Whatever batch and split the sample is in."""
     X = np.linspace(1, 2, 50)[:, None]
