@@ -18,7 +18,6 @@ import pytest
 
 import graphbp as gb
 from benchmarks.__main__ import parser
-from graphbp.cli import main
 from graphbp.cli.program import program
 from graphbp.training.options import OPTIMIZERS
 
@@ -111,7 +110,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def commands(first: str, page: str = "") -> list[str]:
     """The lines of all shell blocks that begin with this word."""
-    return [line.split("  #")[0].strip() for where, language, code in BLOCKS if language == "sh" and where.name.startswith(page) for line in code.splitlines() if line.startswith(first)]  # fmt: skip
+    blocks = [code for where, language, code in BLOCKS if language == "sh" and where.name.startswith(page)]
+    return [line.split("  #")[0].strip() for code in blocks for line in code.splitlines() if line.startswith(first)]
 
 
 @pytest.mark.parametrize("page", ["README.md", "use-the-shell.md"])

@@ -132,6 +132,16 @@ def test_default_training_of_raw_diabetes_reaches_least_squares(capsys):
     assert document(capsys)["trained_on"]["root_mean_square_error"][0] < linear
 
 
+def test_epochs_that_are_too_few_are_said(capsys):
+    raw("iris")
+    assert main(["new", "net.json", "--data", "iris.csv", "--target", "target"]) == 0
+    command = ["train", "net.json", "iris.csv", "--target", "target", "--standardize", "-o", "out.json"]
+    for more, told in (([], True), (["--epochs", "20"], False), (["--optimizer", "lbfgs", "--set", "l2=1"], False)):
+        capsys.readouterr()
+        assert main([*command, *more]) == 0
+        assert ("still falling" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize(("suffix", "module"), [("parquet", "pyarrow"), ("xlsx", "openpyxl"), ("csv.gz", "gzip")])
 def test_a_table_is_the_same_in_every_file(suffix, module):
     pd = pytest.importorskip("pandas", reason="pandas is not installed")
@@ -329,9 +339,7 @@ def test_every_optimizer_in_both_precisions(optimizer, dtype, capsys):
     assert not np.array_equal(gb.load("out.json").weights, before.weights)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.filterwarnings("ignore:levenberg_marquardt in float32")
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize(("optimizer", "dtype"), [("lbfgs", "float32"), ("adam", "float64"), ("levenberg_marquardt", "float64")])
 def test_numba_trains_through_the_shell(optimizer, dtype):
     pytest.importorskip("numba", reason="Numba is not installed")
     assert main(["new", "net.json", "--data", "sklearn:diabetes", "--hidden", "3"]) == 0
