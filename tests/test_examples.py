@@ -61,6 +61,7 @@ def test_xor_skip(tmp_path):
     assert re.search(r"with skip: .*: solved", out)
 
 
+@pytest.mark.thorough  # the README's first command
 def test_sparse_digits(tmp_path):
     out = output("sparse_digits.py", "--folder", tmp_path / "out", folder=tmp_path)
     summary = (tmp_path / "out" / "summary.txt").read_text(encoding="utf-8")
