@@ -277,7 +277,7 @@ def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
 def _summed(values: Any) -> float:
     """Σ of an array, which is finite only where every number is; it may overflow where they are."""
     with np.errstate(all="ignore"):
-        return float(values.sum())
+        return float(values.sum().item())
 
 
 def _swept(run: Any, theta: Any, X: Any, n_outputs: int, k: int, weights: bool) -> Any:

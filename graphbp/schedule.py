@@ -195,9 +195,7 @@ class Schedule:
     def of_outputs(self, group: Indices) -> Schedule:
         """What leads to one of `output_groups`, which alone are its outputs; θ keeps its length."""
         softmax = any(group[0] in other for other in self.softmax_groups)
-        return replace(
-            self, output_rows=self.output_rows[group], softmax_groups=(np.arange(len(group)),) if softmax else ()
-        ).live
+        return replace(self, output_rows=self.output_rows[group], softmax_groups=(np.arange(len(group)),) if softmax else ()).live
 
     def rows_of(self, node: int) -> slice:
         """The rows of the node with this number in graph order."""

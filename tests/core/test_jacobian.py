@@ -108,4 +108,4 @@ def test_a_pole_in_a_shared_sweep_leaves_the_rows_of_the_others(backend):
     with np.errstate(all="ignore"):
         J = net.jacobian(X)[0]
     X[0, 0] = np.sign(g["x0"]["h0"]["weight"])
-    np.testing.assert_array_equal(J[1:], net.jacobian(X)[0, 1:])
+    np.testing.assert_allclose(J[1:], net.jacobian(X)[0, 1:], rtol=1e-14)  # another kernel sweeps them again

@@ -22,7 +22,7 @@ def quantities(net: gb.Network, X: np.ndarray, T: np.ndarray, s: np.ndarray) -> 
             "hessian": net.hessian(*batch),
             "outer_product_hessian": net.outer_product_hessian(*batch),
             "hessian_diagonal": net.hessian_diagonal(*batch),
-            "hessian_operator": net.hessian_operator(*batch) @ np.ones(net.n_parameters),
+            "hessian_operator": net.hessian_operator(*batch) @ np.arange(1.0, net.n_parameters + 1),  # not constant: P · 1 is 0
         }
 
 
