@@ -150,7 +150,6 @@ def _make_forward_stages(digest: str) -> Any:
         there = here + held * row
         keep = there + held * row
         seen = keep + table[N_KEEP] * row
-        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
         bits = carray(reals(tag, seen), (1, lanes))
         out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
         bundles = table[N_BUNDLES] > 0
@@ -187,7 +186,7 @@ def _make_forward_stages(digest: str) -> Any:
                 tile = carray(reals(tag, z), (table[N_ROWS], lanes))
                 count = min(lanes, left - start)
                 if done:
-                    softmax_rows(table, tile, kept)
+                    softmax_rows(table, z, keep, lanes)
                     for lane in range(count):
                         place[start + lane] = start + lane
                         for k in range(table[N_OUTPUTS]):
