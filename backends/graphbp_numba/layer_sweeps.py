@@ -378,11 +378,13 @@ def _make_gradient_strip(digest: str) -> Any:
             i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
             beside = np.empty((m, lanes), out.dtype)
             for j in range(m if more else 0):
-                beside[j, :width] = out[first + j * stride + i : first + j * stride + k]
+                for c in range(width):
+                    beside[j, c] = out[first + j * stride + i + c]
             z, target = z + whole * samples * row, beside.ctypes.data
             multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
             for j in range(m):
-                out[first + j * stride + i : first + j * stride + k] = beside[j, :width]
+                for c in range(width):
+                    out[first + j * stride + i + c] = beside[j, c]
 
     return watch(compiled(gradient_strip))
 
