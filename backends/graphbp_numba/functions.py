@@ -24,6 +24,7 @@ from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
 from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
 from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
+from graphbp_numba.telling import compiling
 
 __all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
@@ -344,7 +345,8 @@ def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
             for i in range(size):
                 _put(target, start + i, _get(room, i, real(0)))
 
-    return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
+    with compiling():
+        return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
 
 
 class ActivationFunctions:
