@@ -19,13 +19,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--backends", default="numpy,numba")
-    parser.add_argument("--quantities", default=None, help=f"some of {', '.join(QUANTITIES)}")
+    parser.add_argument(
+        "--quantities", default=None, help=f"all, or some of {', '.join(QUANTITIES)} (default: of each network a few, drawn)"
+    )
     parser.add_argument("--shrink-each", type=int, default=1, help="cases of each signature to make small")
     parser.add_argument("--shrink-most", type=int, default=40, help="cases to make small in all")
     parser.add_argument("--case", default=None, metavar="SEED,NUMBER", help="show what is wrong with one case, made small")
     given = parser.parse_args()
     backends = tuple(given.backends.split(","))
     only = tuple(given.quantities.split(",")) if given.quantities else None
+    only = tuple(QUANTITIES) if only == ("all",) else only
     if unknown := set(only or ()) - set(QUANTITIES):
         parser.error(f"unknown quantities {sorted(unknown)}; there are {', '.join(QUANTITIES)}")
     if given.case:

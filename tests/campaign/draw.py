@@ -74,7 +74,29 @@ def draw(seed) -> Case:
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
     dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    if rng.random() < 0.15:
+        X, T = _scaling(rng, g, error, X, T)
     return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
+
+
+def _scaling(rng, g, error, X, T):
+    """(X, T) in units of their own, after `shift` and `scale` on some inputs, and on outputs that nothing follows."""
+    inputs, outputs = roles(g)
+    ends = [node not in inputs and not g.out_degree(node) and error == "sum_of_squares" for node in outputs]
+    X, T = X.copy(), T.copy()
+    for array, nodes, able in ((X, inputs, [True] * len(inputs)), (T, outputs, ends)):
+        at = 0
+        for node, may in zip(nodes, able, strict=True):
+            d, units = g.nodes[node], g.nodes[node].get("units", 1)
+            columns, at = slice(at, at + units), at + units
+            if not may or rng.random() < 0.3:
+                continue
+            size = 10.0 ** rng.integers(-4, 5)
+            for key, values in (("scale", size * rng.uniform(0.3, 3, units)), ("shift", size * rng.normal(size=units))):
+                if rng.random() < 0.8:
+                    d[key] = values if units > 1 and rng.random() < 0.6 else float(values[0])
+            array[:, columns] = d.get("shift", 0.0) + d.get("scale", 1.0) * array[:, columns]
+    return X, T
 
 
 def _network(rng, error, style):
@@ -192,7 +214,8 @@ def _mend_roles(rng, g, named):
             d["role"] = "output"
     if not named and rng.random() < 0.5:
         sinks = [node for node in g if not g.out_degree(node) and node[0] != "x" and g.in_degree(node)]
-        if sinks and {g.nodes[node].get("activation", "identity") for node in sinks} <= _fitting(g):
+        constant = any(d.get("role") == "output" and not g.in_degree(node) for node, d in g.nodes(data=True))  # stays named
+        if sinks and not constant and {g.nodes[node].get("activation", "identity") for node in sinks} <= _fitting(g):
             for node in g:
                 if node[0] != "x" and g.in_degree(node) and (node in sinks or g.nodes[node].get("role") != "hidden"):
                     g.nodes[node].pop("role", None)
@@ -300,6 +323,7 @@ def kinds_of(case) -> Counter:
         found[f"activation {d.get('activation', 'identity')}"] += 1
         found["layer nodes" if d.get("units", 1) > 1 else "unit nodes"] += 1
         found["dead nodes"] += node not in live
+        found["scaled nodes"] += "shift" in d or "scale" in d
         found["constant nodes"] += d.get("role") == "hidden" and not g.in_degree(node)
     for node in outputs:
         found[f"head {case.error} / {g.nodes[node].get('activation', 'identity')}"] += 1

@@ -148,12 +148,15 @@ class Reference:
         self.g, self.error, self.dtype, self.second = g, error, dtype, second
         self.u = float(np.finfo(dtype).eps)
         self.tiny, self.largest = float(np.finfo(dtype).tiny), _LARGEST[dtype]
-        self.X, self.T = np.asarray(X, float), np.asarray(T, float)
-        self.n = len(self.X)
-        self.s = np.ones(self.n) if s is None else np.asarray(s, float)
         self.inputs, self.outputs = roles(g)
+        self.raw = np.asarray(X, float)
+        self.n, (shift, self.x_scale) = len(self.raw), self._affine(self.inputs)
+        self.X = ((self.raw - shift) / self.x_scale).astype(dtype).astype(float)
+        self.y_shift, self.y_scale = self._affine(self.outputs)
+        self.T = ((np.asarray(T, float) - self.y_shift) / self.y_scale).astype(dtype).astype(float)
         self.w, self.theta, self.edge_at, self.bias_at = layout(g)
         self.d = self.X.shape[1]
+        self.s = np.ones(self.n) if s is None else np.asarray(s, float)
         self.live = set(self.outputs).union(*(nx.ancestors(g, o) for o in self.outputs))
         self.order = list(nx.topological_sort(g))
         self.units = {node: g.nodes[node].get("units", 1) for node in g}
@@ -167,6 +170,15 @@ class Reference:
         with np.errstate(all="ignore"):
             self._forward()
             self._heads()
+
+    def _affine(self, nodes):
+        """(shift, scale) of the columns of X, or of Y."""
+        return [
+            np.concatenate(
+                [np.broadcast_to(self.g.nodes[n].get(key, default), (self.g.nodes[n].get("units", 1),)) for n in nodes]
+            ).astype(float)
+            for key, default in (("shift", 0.0), ("scale", 1.0))
+        ]
 
     # -- units ----------------------------------------------------------------------------------------------------------------
 
@@ -290,8 +302,20 @@ class Reference:
         self.y = _joined([y[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
         self.gy = _joined([gy[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
         self.gy.e[self.y.e >= UNKNOWN] = _HUGE
+        self._outward()
         for name in ("en", "gn", *(("hn", "on") if self.second else ())):
             setattr(self, name, getattr(self, name).grown(2 * u).settled(self.largest))
+
+    def _outward(self):
+        """y and its gradients in the units of raw y and raw x."""
+        if (self.y_shift != 0).any() or (self.y_scale != 1).any():
+            y = scaled(self.y, self.y_scale)
+            self.y = Triple(self.y_shift + y.v, np.abs(self.y_shift) + y.m, y.e).grown(2 * self.u)
+            self.gy = scaled(self.gy, self.y_scale[:, None]).grown(2 * self.u)
+        if (self.x_scale != 1).any():
+            by_x = np.ones(self.p)
+            by_x[self.w : self.w + self.d] = 1 / self.x_scale
+            self.gy = scaled(self.gy, by_x).grown(2 * self.u)
 
     def _spoil(self, *parts):
         """Where E, or a derivative of it by an output's a, is unknown, every derivative of that sample is."""
@@ -495,7 +519,20 @@ class Reference:
         """(N, units): s ∂E_n/∂a_j; of an input ∂E_n/∂x."""
         before = self.inputs[: self.inputs.index(node)] if node in self.inputs else ()
         at = self.place.get(node, self.w + sum(self.units[i] for i in before))
-        return self._weighted(self.gn[:, at : at + self.units[node]])
+        delta = self._weighted(self.gn[:, at : at + self.units[node]])
+        return scaled(delta, 1 / self._affine([node])[1]).grown(2 * self.u) if node in self.inputs else delta
+
+    def seen(self, node):
+        """(a, z) (N, units) as a trace shows them: an input's a is raw x, an output's z is raw y."""
+        a, z = (table[node].each(np.transpose) if node in table else None for table in (self.a, self.z))
+        if node in self.inputs:
+            first = sum(self.units[i] for i in self.inputs[: self.inputs.index(node)])
+            x = self.raw[:, first : first + self.units[node]]
+            a = Triple(x, np.abs(x), 0 * x)
+        if node in self.outputs:
+            first = sum(self.units[i] for i in self.outputs[: self.outputs.index(node)])
+            z = self.y[:, first : first + self.units[node]]
+        return a, z
 
 
 def _soft(t):

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 import graphbp as gb
 
-from .compare import FACTOR, examine
+from .compare import FACTOR, QUANTITIES, asked, examine
 from .draw import draw, kinds_of
 from .reference import roles
 from .shrink import program, shrink
@@ -28,12 +28,14 @@ class Tally:
 
     networks: int = 0
     kinds: Counter = field(default_factory=Counter)
+    asked: Counter = field(default_factory=Counter)
     ratios: dict = field(default_factory=dict)
     found: list = field(default_factory=list)
 
     def add(self, other):
         self.networks += other.networks
         self.kinds += other.kinds
+        self.asked += other.asked
         self.found += other.found
         for key, ratio in other.ratios.items():
             self.ratios[key] = max(ratio, self.ratios.get(key, 0.0))
@@ -53,9 +55,11 @@ def examine_chunk(task) -> Tally:
     with threadpool_limits(1), gb.config(threads=1):
         for index in range(first, stop):
             case, ratios = draw([seed, index]), {}
-            findings = examine(case, backends, only, ratios)
+            wanted = asked([seed, index]) if only is None else only
+            findings = examine(case, backends, wanted, ratios)
             tally.networks += 1
             tally.kinds += kinds_of(case)
+            tally.asked += Counter(wanted)
             tally.found += [(index, signature(case, finding), finding) for finding in findings]
             wrong = {(f.backend, f.quantity) for f in findings}
             for (backend, quantity, dtype), ratio in ratios.items():
@@ -127,6 +131,7 @@ def summary(tally) -> str:
         if count:
             groups.setdefault(key, []).append(f"{text} {count:,}")
     lines += [f"  {key or 'other'}: {', '.join(parts)}" for key, parts in groups.items()]
+    lines += ["", "of how many each backend was asked for: " + ", ".join(f"{name} {tally.asked[name]:,}" for name in QUANTITIES)]
     lines += ["", f"largest difference of what is right, in bounds (a fault from {FACTOR:g} on):"]
     for (backend, quantity, dtype), ratio in sorted(tally.ratios.items()):
         lines.append(f"  {backend:8s} {dtype:8s} {quantity:24s} {ratio:.2f}")
