@@ -1,19 +1,14 @@
 """Nonlinear regression with certified answers: a model is a network, Levenberg-Marquardt fits it, the standard errors are checked.
 
-    python examples/nist_levenberg_marquardt.py [folder with the .dat files]
+    python examples/nist_levenberg_marquardt.py
 
 NIST publishes regression problems with parameters and standard deviations certified to 11 digits, each with two starting points
 (https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml).  Their models are feed-forward networks of weighted sums and elementwise
-functions: y = b1 (1 - exp(-b2 x)) has a hidden unit with activation expm1 and two weights.  The .dat files are read from the folder
-given, from $GRAPHBP_DATA/nist, or from ../shared/data/nist; without them the example only says where to get them.
+functions: y = b1 (1 - exp(-b2 x)) has a hidden unit with activation expm1 and two weights.  Four of the problems, which are in the
+public domain, are typed in below, so that nothing is downloaded.
 """
 
 from __future__ import annotations
-
-import os
-import re
-import sys
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -40,6 +35,39 @@ MODELS: dict[str, tuple[dict[str, str], list[tuple[float, Edge]]]] = {
     "Chwirut2": ({"l": "log", "y": "exp"}, [(-1, ("x", "y")), (1, ("l", "bias")), (1, ("x", "l"))]),
 }
 
+# Starts 1 and 2, certified value, certified standard deviation of each parameter; then the observations, x and y.
+DATA: dict[str, tuple[str, str, str]] = {
+    "Misra1a": (
+        "500 250 2.3894212918E+02 2.7070075241E+00; 0.0001 0.0005 5.5015643181E-04 7.2668688436E-06",
+        "77.6 114.9 141.1 190.8 239.9 289 332.8 378.4 434.8 477.3 536.8 593.1 689.1 760",
+        "10.07 14.73 17.94 23.93 29.61 35.18 40.02 44.82 50.76 55.05 61.01 66.4 75.47 81.78",
+    ),
+    "Lanczos3": (
+        "1.2 0.5 8.6816414977E-02 1.7197908859E-02; 0.3 0.7 9.5498101505E-01 9.7041624475E-02; 5.6 3.6 8.4400777463E-01 "
+        "4.1488663282E-02; 5.5 4.2 2.9515951832E+00 1.0766312506E-01; 6.5 4 1.5825685901E+00 5.8371576281E-02; 7.6 6.3 "
+        "4.9863565084E+00 3.4436403035E-02",
+        "0 0.05 0.1 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5 0.55 0.6 0.65 0.7 0.75 0.8 0.85 0.9 0.95 1 1.05 1.1 1.15",
+        "2.5134 2.0443 1.6684 1.3664 1.1232 0.9269 0.7679 0.6389 0.5338 0.4479 0.3776 0.3197 0.272 0.2325 0.1997 0.1723 "
+        "0.1493 0.1301 0.1138 0.1 0.0883 0.0783 0.0698 0.0624",
+    ),
+    "MGH17": (
+        "50 0.5 3.7541005211E-01 2.0723153551E-03; 150 1.5 1.9358469127E+00 2.2031669222E-01; -100 -1 -1.4646871366E+00 "
+        "2.2175707739E-01; 1 0.01 1.2867534640E-02 4.4861358114E-04; 2 0.02 2.2122699662E-02 8.9471996575E-04",
+        "0 10 20 30 40 50 60 70 80 90 100 110 120 130 140 150 160 170 180 190 200 210 220 230 240 250 260 270 280 290 300 310 320",
+        "0.844 0.908 0.932 0.936 0.925 0.908 0.881 0.85 0.818 0.784 0.751 0.718 0.685 0.658 0.628 0.603 0.58 0.558 0.538 "
+        "0.522 0.506 0.49 0.478 0.467 0.457 0.448 0.438 0.431 0.424 0.42 0.414 0.411 0.406",
+    ),
+    "Chwirut2": (
+        "0.1 0.15 1.6657666537E-01 3.8303286810E-02; 0.01 0.008 5.1653291286E-03 6.6621605126E-04; 0.02 0.010 "
+        "1.2150007096E-02 1.5304234767E-03",
+        "0.5 1 1.75 3.75 5.75 0.875 2.25 3.25 5.25 0.75 1.75 2.75 4.75 0.625 1.25 2.25 4.25 0.5 3 0.75 3 1.5 6 3 6 1.5 3 "
+        "0.5 2 4 0.75 2 5 0.75 2.25 3.75 5.75 3 0.75 2.5 4 0.75 2.5 4 0.75 2.5 4 0.5 6 3 0.5 2.75 0.5 1.75",
+        "92.9 57.1 31.05 11.5875 8.025 63.6 21.4 14.25 8.475 63.8 26.8 16.4625 7.125 67.3 41 21.15 8.175 81.5 13.12 59.9 "
+        "14.62 32.9 5.44 12.56 5.44 32 13.95 75.8 20 10.42 59.5 21.67 8.55 62 20.2 7.76 3.75 11.81 54.7 23.7 11.55 61.3 "
+        "17.7 8.74 59.2 16.3 8.62 81 4.87 14.62 81.7 17.17 81.3 28.9",
+    ),
+}
+
 
 def build(name: str, start: np.ndarray) -> gb.Network:
     units, carried = MODELS[name]
@@ -57,15 +85,11 @@ def build(name: str, start: np.ndarray) -> gb.Network:
     return gb.Network(g, error="sum_of_squares", dtype="float64")
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Starts (2, p), certified parameters and their standard deviations (2, p), x, y."""
-    lines = path.read_text().splitlines()
-    number = r"[-+]?[\d.]+(?:E[-+]?\d+)?"
-    rows = [re.findall(number, line.split("=")[1]) for line in lines if re.match(r"\s*b\d+ =", line)]
-    table = np.array(rows, float)
-    begin = max(i for i, line in enumerate(lines) if line.startswith("Data:"))
-    data = np.array([line.split() for line in lines[begin + 1 :] if line.strip()], float)
-    return table[:, :2].T, table[:, 2:].T, data[:, 1:], data[:, 0]
+def read(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Starts (2, p), certified parameters and their standard deviations (2, p), x (N, 1), y (N,)."""
+    parameters, x, y = DATA[name]
+    table = np.array([row.split() for row in parameters.split(";")], float)
+    return table[:, :2].T, table[:, 2:].T, np.array(x.split(), float)[:, None], np.array(y.split(), float)
 
 
 def digits(found: np.ndarray, certified: np.ndarray) -> float:
@@ -73,13 +97,8 @@ def digits(found: np.ndarray, certified: np.ndarray) -> float:
 
 
 def main() -> None:
-    default = Path(os.environ.get("GRAPHBP_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "nist"
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default
-    if not (folder / "Misra1a.dat").is_file():
-        print(f"no NIST files in {folder}: get {', '.join(f'{name}.dat' for name in MODELS)} from the address above")
-        return
     for name, (_, carried) in MODELS.items():
-        starts, (certified, deviation), X, t = read(folder / f"{name}.dat")
+        starts, (certified, deviation), X, t = read(name)
         for number, start in enumerate(starts, 1):
             net = build(name, start)
             fit = gb.train(net, X, t, optimizer="levenberg_marquardt", progress=False)

@@ -43,6 +43,7 @@ from graphbp.numerical import (
     lengths,
     not_analytic,
 )
+from graphbp.progress import status
 from graphbp.registry import get_backend
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def check(
     >>> bool(net.check([[3.0]], [[1.0]]))
     True
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), status("checking derivatives"):
         warnings.simplefilter("ignore", ComposedWarning)
         x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
         report = _Checker(net._engine(), x, t, s, method, tolerance, seed).run(second_order)

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import GraphError
+from graphbp.registry import advice
 
 __all__ = ["Columns", "columns_of", "to_digraph"]
 
@@ -68,7 +69,7 @@ def _check_kind(graph: Any) -> None:
     if not isinstance(graph, nx.Graph):
         raise GraphError(
             f"a network is built from a networkx.DiGraph, not {type(graph).__name__}; gb.load(path) reads files and "
-            f"gb.from_edges(src, dst, weight) takes arrays{_advice(graph)}"
+            f"gb.from_edges(src, dst, weight) takes arrays{advice(graph)}"
         )
     if not graph.is_directed():
         raise GraphError(
@@ -144,10 +145,3 @@ def _edges(columns: Columns) -> Iterator[tuple[Node, Node, dict[str, Any]]]:
         if e in extra:
             attributes.update(extra[e])
         yield names[i], names[j], attributes
-
-
-def _advice(thing: Any) -> str:
-    """What an importer knows about an object that is no graph, such as an evolved genome."""
-    from graphbp.files.dispatch import advice  # the way round is for a refusal only
-
-    return advice(thing)

@@ -17,6 +17,9 @@ outer_product_...        likewise
 
 Samples of weight 0 never reach an executable: they add nothing to E and its derivatives, whatever they would have overflowed to.
 
+What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
+output that overflowed).  So samples whose Jacobian is not finite are swept again, each output in a part of the network of its own.
+
 Each use is announced once per network by a `ComposedWarning` that says what it costs.  Whatever is not in this table (`trace`, or
 second order where an executable has none at all) is refused by name.
 """
@@ -64,8 +67,12 @@ class ComposedWarning(UserWarning):
 class Composed:
     """An executable with every method of `FullExecutable`: its own where it has them, composed ones elsewhere."""
 
-    def __init__(self, executable: Executable, schedule: Schedule, backend: str) -> None:
+    def __init__(
+        self, executable: Executable, schedule: Schedule, backend: str, part: Callable[[Schedule], Executable] | None = None
+    ) -> None:
+        """`part` compiles the schedule of some of the outputs; without it nothing is swept again."""
         self._inner: Any = executable
+        self._part = part
         self._schedule = schedule
         self._backend = backend
         self._told: set[str] = set()
@@ -79,6 +86,8 @@ class Composed:
             setattr(self, name, own)
         for name in WEIGHTED:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
+        self.jacobian = self._apart(self.jacobian, weights=False)
+        self.weight_jacobian = self._apart(self.weight_jacobian, weights=True)
 
     error: Callable[..., Any]
     per_sample_gradient: Callable[..., Any]
@@ -117,6 +126,25 @@ class Composed:
             out = _zeros(theta, (len(X), len(theta)))
             out[kept] = found
             return out
+
+        return call
+
+    def _apart(self, own: Callable[..., Any], weights: bool) -> Callable[..., Any]:
+        """A Jacobian (N, K, ·) whose samples that are not finite are swept again, output by output, without what leads to others."""
+
+        @wraps(own)
+        def call(theta: Any, X: Any) -> Any:
+            found = own(theta, X)
+            if self._part is None or np.isfinite(_summed(found)):
+                return found
+            odd = ~np.isfinite(found.get() if hasattr(found, "get") else found).all(axis=2)
+            for together in self._schedule.output_groups:
+                samples = np.flatnonzero(odd[:, together].any(axis=1))
+                if len(samples):
+                    run = self._part(self._schedule.of_outputs(together))
+                    for row, k in enumerate(together.tolist()):
+                        found[samples, k] = _swept(run, theta, X[samples], len(together), row, weights)
+            return found
 
         return call
 
@@ -244,6 +272,23 @@ def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
     out = _empty(like, shape)
     out[...] = 0
     return out
+
+
+def _summed(values: Any) -> float:
+    """Σ of an array, which is finite only where every number is; it may overflow where they are."""
+    with np.errstate(all="ignore"):
+        return float(values.sum().item())
+
+
+def _swept(run: Any, theta: Any, X: Any, n_outputs: int, k: int, weights: bool) -> Any:
+    """∂y_k/∂x (N, D) or ∂y_k/∂θ (N, W) by reverse sweeps."""
+    with np.errstate(all="ignore"):
+        if not weights:
+            return run.vjp(theta, X, _unit(theta, (len(X), n_outputs), k))[0]
+        out = _empty(theta, (len(X), len(theta)))
+        for n in range(len(X)):
+            out[n] = run.vjp(theta, X[n : n + 1], _unit(theta, (1, n_outputs), k))[1]
+        return out
 
 
 def _unit(like: Any, shape: tuple[int, int], column: int) -> Any:

@@ -31,6 +31,7 @@ __all__ = [
     "as_sample_weight",
     "as_targets",
     "as_vector",
+    "finite",
     "foreign_array",
     "generator",
     "host_array",
@@ -168,7 +169,7 @@ SMALL = 4096
 """Numbers that BLAS multiplies on the caller's thread; above this it would wake its own, which then spin on the cores of the sweep."""
 
 
-def _finite(array: Array) -> bool:
+def finite(array: Array) -> bool:
     """All values finite; their sum, or for few their dot product, answers at once unless it overflows."""
     if array.size <= SMALL:
         return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
@@ -219,7 +220,7 @@ def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]
         X = host_array(X, "X")
     _check_input_shape(X.shape, schedule)
     array = _converted(X if scaling is None else scaling.inward(np.asarray(X, np.float64)), dtype)
-    if not _finite(array):
+    if not finite(array):
         names = _row_names(schedule, np.arange(schedule.n_inputs), schedule.n_inputs)
         raise DataError(_not_finite(X, array, "X", names) + "; drop or impute such rows first")
     return backend.asarray(array, dtype)
@@ -283,7 +284,7 @@ def as_targets(
             f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}"
         )
     array = _converted(T if scaling is None else scaling.inward(np.asarray(T, np.float64)), dtype)
-    if not _finite(array):
+    if not finite(array):
         raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
     return backend.asarray(_in_range(array, schedule, error), dtype)
 
@@ -361,7 +362,7 @@ def as_directions(V: Any, shape: tuple[int, ...], what: str, meaning: str, backe
     array = _converted(host_array(V, what), dtype)
     if array.shape != shape:
         raise DataError(f"{what} has shape {array.shape}; it must be {shape}, {meaning}")
-    if not _finite(array):
+    if not finite(array):
         raise DataError(_first_bad(array, ~np.isfinite(array), what))
     return backend.asarray(array, dtype)
 
@@ -371,6 +372,6 @@ def as_vector(v: Any, w: int, dtype: np.dtype[Any], what: str = "weights") -> Ar
     array = _converted(host_array(v, what), dtype).copy()
     if array.shape != (w,):
         raise DataError(f"{what} has shape {array.shape}; the network has {w} free parameters, so it must be ({w},)")
-    if not _finite(array):
+    if not finite(array):
         raise DataError(f"{what}[{int(np.argmax(~np.isfinite(array)))}] is not finite")
     return array

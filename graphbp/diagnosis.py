@@ -4,13 +4,14 @@
 
 The sweep is taken once more with everything kept, in the network's own dtype, some samples at a time, and the first row in topological
 order whose value is not finite while all that leads into it is, is the cause; of the samples, the first that has one.  A finite forward
-sweep can still have an infinite error, or an infinite slope (√a at 0): these are looked for next.
+sweep can still have an infinite error, an infinite slope (√a at 0) or an infinite δ: these are looked for next.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from graphbp.registry import get_backend
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["first_cause", "is_finite", "warn_not_finite"]
+__all__ = ["cause_at", "first_cause", "is_finite", "warn_not_finite"]
 
 Array = npt.NDArray[Any]
 CHUNK = 256
@@ -33,7 +34,7 @@ CHUNK = 256
 
 def is_finite(result: Any) -> bool:
     """Whether a result in host memory holds finite numbers only; one on a device counts as such, since looking would wait for it."""
-    return not isinstance(result, np.ndarray) or data._finite(result)
+    return not isinstance(result, np.ndarray) or data.finite(result)
 
 
 def warn_not_finite(net: Network, what: str, X: Any, T: Any = None, sample_weight: Any = None) -> None:
@@ -48,35 +49,45 @@ def first_cause(net: Network, X: Any, T: Any = None, sample_weight: Any = None) 
 
     X, T and `sample_weight` are as for `net.error`, or as it checked them.
     """
-    host = get_backend("numpy")
-    t = s = None
     X, T, sample_weight = (net._backend.to_numpy(part) if net._backend.owns(part) else part for part in (X, T, sample_weight))
-    if T is None:
-        x = net._inputs(X, host)
-    else:
-        x, t, s = net._batch(X, T, sample_weight, host)
-    run = net.to("numpy")
+    host = get_backend("numpy")
+    batch = (net._inputs(X, host), None, None) if T is None else net._batch(X, T, sample_weight, host)
+    return cause_at(net, net._theta, *batch)
+
+
+def cause_at(net: Network, theta: Any, x: Any, t: Any = None, s: Any = None, numbers: Callable[[int], int] = int) -> str:
+    """The same at any θ, of samples that are checked and scaled; `numbers` says which row of the caller's X a sample is."""
+    run = net if net.backend == "numpy" else net.to("numpy")
+    theta, x, t, s = (None if part is None else np.asarray(net._backend.to_numpy(part)) for part in (theta, x, t, s))
     counted = np.arange(len(x)) if s is None else np.flatnonzero(s)
     with np.errstate(all="ignore"):
         for start in range(0, len(counted), CHUNK):
             rows = counted[start : start + CHUNK]
-            cause = _cause(run, x[rows], None if t is None else t[rows], rows)
+            cause = _cause(run, theta, x[rows], None if t is None else t[rows], [numbers(int(n)) for n in rows])
             if cause:
                 return cause
     return ""
 
 
-def _cause(net: Network, x: Array, t: Array | None, numbers: Array) -> str:
+def _cause(net: Network, theta: Array, x: Array, t: Array | None, numbers: Sequence[int]) -> str:
     s = net.schedule.live
-    found = net._run.trace(net._theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
-    a, z = np.asarray(found.a), np.asarray(found.z)
+    found = net._run.trace(theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
+    a, z, delta = np.asarray(found.a), np.asarray(found.z), np.asarray(found.delta)
     bad = ~np.isfinite(z)
     if bad.any():
         n = int(np.argmax(bad.any(axis=0)))
         row = int(np.argmax(bad[:, n]))  # rows are in topological order
         return f"{_describe(net, row, float(a[row, n]), float(z[row, n]))}, row {numbers[n]}"
-    if t is None:
-        return ""
+    return (
+        ""
+        if t is None
+        else _infinite_error(net, a, z, t, numbers) or _steep(net, a, numbers) or _infinite_delta(net, delta, numbers)
+    )
+
+
+def _infinite_error(net: Network, a: Array, z: Array, t: Array, numbers: Sequence[int]) -> str:
+    """A sample whose E is not finite though its outputs are."""
+    s = net.schedule.live
     for head in output_heads(s, net.error_function):
         p = head.positions
         rows = s.output_rows[p]
@@ -88,7 +99,17 @@ def _cause(net: Network, x: Array, t: Array | None, numbers: Array) -> str:
                 for row, k in zip(rows[:3], p[:3], strict=True)
             )
             return f"the error {net.error_function.name!r} is {value[n]} at output {where}, row {numbers[n]}"
-    return _steep(net, a, numbers)
+    return ""
+
+
+def _infinite_delta(net: Network, delta: Array, numbers: Sequence[int]) -> str:
+    """A unit whose δ is not finite though all slopes are: the first that the reverse sweep comes to."""
+    bad = ~np.isfinite(delta)
+    if not bad.any():
+        return ""
+    n = int(np.argmax(bad.any(axis=0)))
+    row = int(np.flatnonzero(bad[:, n])[-1])
+    return f"δ is {delta[row, n]} at unit {net.schedule.live.describe_row(row)}, row {numbers[n]}"
 
 
 def _describe(net: Network, row: int, a: float, z: float) -> str:
@@ -104,7 +125,7 @@ def _describe(net: Network, row: int, a: float, z: float) -> str:
     return f"{activation.name} of the pre-activation {a:.6g} is {z} in {net.dtype} at {unit}"
 
 
-def _steep(net: Network, a: Array, numbers: Array) -> str:
+def _steep(net: Network, a: Array, numbers: Sequence[int]) -> str:
     """A unit whose slope h'(a) is not finite."""
     s = net.schedule.live
     for level in s.levels:

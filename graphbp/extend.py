@@ -40,6 +40,7 @@ from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.graph import HIDDEN, INPUT, OUTPUT, GraphSpec, read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
+from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import register_backend, unregister_backend
 from graphbp.scaling import fold_scaling
@@ -113,6 +114,7 @@ __all__ = [
     "register_error_function",
     "run_tasks",
     "single_threaded_blas",
+    "status",
     "unregister_backend",
     "weigh_rows",
     "write_atomically",

@@ -136,9 +136,14 @@ class JacobianPlan:
             seed = np.zeros((len(X), len(pattern)), X.dtype)
             seed[:, members] = 1
             swept = run.vjp(theta, X, seed)[0] if self.direction == "reverse" else run.jvp(theta, X, seed, None)
+            odd = np.flatnonzero(~np.isfinite(swept).all(axis=1))
+            again = run.jacobian(theta, X[odd]) if len(odd) else None
             for member in members:
                 support = np.flatnonzero(pattern[member])
-                yield member, support, swept[:, support]
+                values = swept[:, support]
+                if again is not None:
+                    values[odd] = (again[:, member] if self.direction == "reverse" else again[:, :, member])[:, support]
+                yield member, support, values
 
 
 def plan_jacobian(schedule: Schedule) -> JacobianPlan:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,7 +44,8 @@ from graphbp.live import whole_trace
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
-from graphbp.protocols import Backend
+from graphbp.progress import status
+from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule, lower
@@ -152,8 +154,12 @@ class Network:
             raise WeightError(f"a weight or bias of magnitude {largest:g} is beyond {self._dtype}; use dtype='float64'")
 
     def _compile(self) -> None:
-        executable = self._backend.compile(self._schedule.live, self._error, self._dtype)
-        self._run = Composed(executable, self._schedule.live, self._backend.name)
+        backend, error, dtype = self._backend, self._error, self._dtype
+
+        def compiled(schedule: Schedule) -> Executable:
+            return backend.compile(schedule, error, dtype)
+
+        self._run = Composed(compiled(self._schedule.live), self._schedule.live, backend.name, compiled)
 
     def _set_meaning(self, spec: GraphSpec) -> None:
         """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
@@ -628,13 +634,20 @@ class Network:
         """
         batch = self._batch(X, T, sample_weight)
         self._check_square("hessian", "hessian_operator(X, T), hessian_diagonal(X, T) or hessian_blocks(X, T)")
-        return self._back(self._run.hessian(self._theta, *batch), X, T)
+        with self._square_status("exact Hessian"):
+            return self._back(self._run.hessian(self._theta, *batch), X, T)
 
     def outer_product_hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ, the outer-product (Gauss-Newton) approximation (section 8.1.6, eq. 8.42)."""
         batch = self._batch(X, T, sample_weight)
         self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
-        return self._back(self._run.outer_product_hessian(self._theta, *batch), X, T)
+        with self._square_status("outer-product Hessian"):
+            return self._back(self._run.outer_product_hessian(self._theta, *batch), X, T)
+
+    def _square_status(self, what: str) -> AbstractContextManager[Any]:
+        """A line for whoever waits for W × W numbers; a small network's take microseconds, which no timer is started for."""
+        w = self.n_parameters
+        return status(f"computing the {what} of {w:,} parameters") if w >= 200 else nullcontext()
 
     def outer_product_inverse(
         self,

@@ -144,6 +144,15 @@ class Layout:
             return self.entry_value[entries].copy()
         return np.where(owner >= 0, theta[owner], self.entry_value[entries])
 
+    @property
+    def why_none(self) -> str:
+        """Why θ is empty, where it is."""
+        return (
+            "every one is frozen (trainable=False)"
+            if len(self.entry_value)
+            else "its weights store no entry, and no unit has a bias"
+        )
+
 
 def lay_out(spec: GraphSpec) -> Layout:
     """Number all entries and parameters of a checked graph.  Raises `WeightError` for ties that do not match."""

@@ -80,6 +80,13 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
             if _open:
                 _open[-1]._show()
 
+    def say(self, text: str) -> None:
+        """Another text from here on."""
+        with _lock:
+            self._text = text
+            if self._shown is not None:
+                self._shown.update(_plain(text))
+
     def _show(self) -> None:
         with _lock:
             if not _open or _open[-1] is not self or self._shown is not None:
@@ -94,7 +101,7 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
                 console.print(f"graphbp: {self._text} ...", highlight=False, markup=False)
                 self._after = float("inf")
                 return
-            self._shown = console.status(f"graphbp: {self._text}")
+            self._shown = console.status(_plain(self._text))
             self._shown.start()
 
     def _hide(self) -> None:
@@ -103,3 +110,10 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
         if self._shown is not None:
             self._shown.stop()
             self._shown = None
+
+
+def _plain(text: str) -> Any:
+    """What a spinner stands beside; a name with brackets is no markup."""
+    from rich.text import Text
+
+    return Text(f"graphbp: {text}")

@@ -19,6 +19,8 @@ from graphbp.protocols import Availability, Backend
 __all__ = [
     "BACKENDS",
     "BROKEN",
+    "IMPORTERS",
+    "advice",
     "availability",
     "backend_names",
     "describe_failure",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 BACKENDS = "graphbp.backends"
+IMPORTERS = "graphbp.importers"
 _added: dict[str, Backend] = {}
 _loaded_groups: set[str] = set()
 _failures: dict[str, dict[str, str]] = {}
@@ -98,6 +101,21 @@ def plugin_failures(kind: str) -> list[str]:
 def unregistered(kind: str, hint: str) -> str:
     """The hint for a name that is not there, with what failed: the name may be a broken plugin's."""
     return " ".join([hint, *(f"({failure})" for failure in plugin_failures(kind))])
+
+
+def advice(thing: Any) -> str:
+    """What to do with an object that is neither a file nor a graph, by whoever knows it; "" where nobody does.
+
+    A plugin's importer may have a function `advice(thing)` that returns a sentence, or None.
+    """
+    for entry in plugin_entries(IMPORTERS).values():
+        try:
+            text = entry.load().advice(thing)
+        except BROKEN:  # it cannot be imported, or has none to give
+            continue
+        if text:
+            return f"; {text}"
+    return ""
 
 
 def describe_failure(problem: BaseException) -> str:

@@ -21,7 +21,7 @@ Nothing recurses: a chain of 100,000 units lowers like any other graph.  Cost: O
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -185,6 +185,17 @@ class Schedule:
     def live(self) -> Schedule:
         """What backends compile: without the units that lead to no output (see `graphbp.live`); itself where there are none."""
         return live_part(self)
+
+    @property
+    def output_groups(self) -> tuple[Indices, ...]:
+        """Positions among the outputs: each softmax group, and every other output alone."""
+        alone = np.setdiff1d(np.arange(self.n_outputs), [k for group in self.softmax_groups for k in group.tolist()])
+        return (*self.softmax_groups, *(np.array([k]) for k in alone.tolist()))
+
+    def of_outputs(self, group: Indices) -> Schedule:
+        """What leads to one of `output_groups`, which alone are its outputs; θ keeps its length."""
+        softmax = any(group[0] in other for other in self.softmax_groups)
+        return replace(self, output_rows=self.output_rows[group], softmax_groups=(np.arange(len(group)),) if softmax else ()).live
 
     def rows_of(self, node: int) -> slice:
         """The rows of the node with this number in graph order."""

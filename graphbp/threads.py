@@ -26,6 +26,8 @@ from functools import partial, wraps
 from operator import call
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from graphbp.config import option
 
 __all__ = ["blas_on_one_thread", "n_threads", "run_tasks", "single_threaded_blas"]
@@ -198,7 +200,8 @@ def _executor() -> ThreadPoolExecutor:
 def run_tasks(task: Callable[[int], object], count: int, *, blas: bool = True) -> None:
     """task(0), ..., task(count − 1), started in this order, on up to `n_threads()` threads; the first exception is raised.
 
-    Tasks that ask BLAS for nothing say `blas=False`, which spares small ones the look at BLAS's threads.
+    Tasks that ask BLAS for nothing say `blas=False`, which spares small ones the look at BLAS's threads.  What becomes infinite or NaN
+    in a task is not warned of: whoever asked looks at the result, and names the unit (`graphbp.diagnosis`).
     """
     if not blas:
         _run(task, count)
@@ -210,19 +213,21 @@ def run_tasks(task: Callable[[int], object], count: int, *, blas: bool = True) -
 def _run(task: Callable[[int], object], count: int, *, blas: bool = False) -> None:
     workers = min(n_threads(), count) if count > 1 else 1
     if workers == 1:
-        for i in range(count):
-            task(i)
+        with np.errstate(all="ignore"):
+            for i in range(count):
+                task(i)
         return
     numbers = itertools.count()
     stopped = threading.Event()
 
     def work() -> None:
-        while not stopped.is_set() and (i := next(numbers)) < count:
-            try:
-                task(i)
-            except BaseException:
-                stopped.set()
-                raise
+        with np.errstate(all="ignore"):  # each thread has its own
+            while not stopped.is_set() and (i := next(numbers)) < count:
+                try:
+                    task(i)
+                except BaseException:
+                    stopped.set()
+                    raise
 
     def help_out() -> None:
         with single_threaded_blas() if blas else nullcontext():

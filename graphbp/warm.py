@@ -7,18 +7,22 @@ for every later process.  `graphbp warm` does both dtypes side by side.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
+from graphbp.activations import activation_table
 from graphbp.builders import layered, random_dag
+from graphbp.exceptions import NumericalWarning
 from graphbp.network import Network
 
 __all__ = ["warm"]
 
-SAMPLES = (1, 12, 70)
-"""One call, a narrow tile, several tiles."""
+SAMPLES = (1, 12, 24, 70)
+"""One call; tiles of one, two and four vectors in either dtype; several tiles."""
 ERRORS = ("sum_of_squares", "cross_entropy", "binary_cross_entropy")
 
 
@@ -27,12 +31,19 @@ def warm(backend: str, dtype: str) -> Iterator[str]:
     for what, net in _networks(backend, dtype):
         for n in SAMPLES:
             yield f"{what}, {n} sample{'s' * (n > 1)}"
-            _everything(net, n)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):  # the square root of whatever comes is no number
+                warnings.simplefilter("ignore", NumericalWarning)
+                _everything(net, n)
 
 
 def _networks(backend: str, dtype: str) -> Iterator[tuple[str, Network]]:
     for error in ERRORS:
         yield f"units, {error}", Network(random_dag(4, 20, 3, error=error, seed=1), error=error, backend=backend, dtype=dtype)
+    graph = random_dag(4, 40, 3, seed=2)
+    names = [row.name for row in activation_table if row.builtin and row.elementwise]
+    for unit, name in zip(sorted(n for n in graph if graph.in_degree(n) and graph.out_degree(n)), cycle(names), strict=False):
+        graph.nodes[unit]["activation"] = name
+    yield "units, every activation", Network(graph, backend=backend, dtype=dtype)
     graph = layered([64, 64, 64, 3], error="cross_entropy")
     yield "layers", Network(graph, error="cross_entropy", backend=backend, dtype=dtype)
 

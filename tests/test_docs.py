@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import subprocess
@@ -17,7 +18,6 @@ import pytest
 
 import graphbp as gb
 from benchmarks.__main__ import parser
-from graphbp.cli import main
 from graphbp.cli.program import program
 from graphbp.training.options import OPTIMIZERS
 
@@ -97,7 +97,7 @@ def test_names_exist(page: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the README's commands are given: iris.csv with a header, and a network of its shape."""
+    """What the pages' commands are given: a table with a header, iris.csv, and nothing else."""
     datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     monkeypatch.chdir(tmp_path)
@@ -105,23 +105,36 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = iris.target_names[iris.target]
     lines = [",".join([*map(str, x), name]) for x, name in zip(iris.data, names, strict=True)]
     Path("iris.csv").write_text("\n".join(["length,width,petal length,petal width,species", *lines]), encoding="utf-8")
-    gb.Network(gb.layered([4, 5, 3], output_activation="softmax")).save("net.json")
     return tmp_path
 
 
-def commands(first: str) -> list[str]:
+def commands(first: str, page: str = "") -> list[str]:
     """The lines of all shell blocks that begin with this word."""
-    return [line.split("#")[0].strip() for _, language, code in BLOCKS if language == "sh" for line in code.splitlines() if line.startswith(first)]  # fmt: skip
+    blocks = [code for where, language, code in BLOCKS if language == "sh" and where.name.startswith(page)]
+    return [line.split("  #")[0].strip() for code in blocks for line in code.splitlines() if line.startswith(first)]
 
 
-def test_the_commands_of_the_readme_run(folder: Path) -> None:
-    lines = commands("graphbp ")
-    assert {line.split()[1] for line in lines} >= {"train", "check", "draw"}
+@pytest.mark.parametrize("page", ["README.md", "use-the-shell.md"])
+def test_the_commands_of_a_page_run_in_its_order(page: str, folder: Path) -> None:
+    lines = commands("graphbp ", page)
+    assert {line.split()[1] for line in lines} >= {"new", "train", "check", "draw"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GRAPHBP_BACKEND": "numpy",
+    }
     for line in lines:
-        assert main(shlex.split(line)[1:]) == 0, line
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
     net = gb.load("iris.json")
     assert net.error_function.name == "cross_entropy"
+    assert list(net.classes or ()) == ["setosa", "versicolor", "virginica"]
     assert np.isfinite(net.weights).all()
+
+
+def test_commands_on_pages_exist() -> None:
+    for line in commands("graphbp "):
+        assert line.split()[1] in program.commands, line
 
 
 def test_other_commands_exist() -> None:

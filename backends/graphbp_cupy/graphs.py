@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,6 +51,16 @@ class _Recording:
     pool: Any
     event: Any
 
+    def close(self) -> None:
+        """Give the memory back: a pool that is merely dropped keeps its blocks, since they and their arena hold each other."""
+        self.graph, self.inputs, self.outputs = None, [], ()
+        self.pool.free_all_blocks()
+
+
+def _close_all(kept: OrderedDict[Key, _Recording]) -> None:
+    while kept:
+        kept.popitem()[1].close()
+
 
 class Recorder:
     """The recordings of one executable.
@@ -64,6 +75,7 @@ class Recorder:
         self._seen: set[Key] = set()
         self._kept: OrderedDict[Key, _Recording] = OrderedDict()
         self._dropped = 0
+        weakref.finalize(self, _close_all, self._kept).atexit = False  # the driver may be gone by then
 
     def reason(self, size: int, budget: int, refusal: str = "") -> str:
         """Why a call with `size` bytes of working arrays is not recorded, or ""; `refusal` is what the call itself says."""
@@ -106,29 +118,37 @@ class Recorder:
 
     def _record(self, key: Key, body: Body, inputs: tuple[Array | None, ...], allowed: int) -> _Recording | None:
         """A new recording, in the place of old ones; None where the device or CuPy refuses, which is said once."""
-        try:
-            made = self._capture(body, inputs)
-        except self.cp.cuda.memory.OutOfMemoryError:
-            self._kept.clear()
-            self._seen.discard(key)
-            return None  # the call itself needs less, and says so if that is too much as well
-        except Exception as problem:
-            self.refusal = f"recording failed: {type(problem).__name__}: {problem}"
-            self._kept.clear()
-            warnings.warn(f"graphbp_cupy: no CUDA graphs for this network, {self.refusal}", RuntimeWarning, stacklevel=6)
+        pool = self.cp.cuda.MemoryPool()
+        made = self._attempt(key, body, inputs, pool)
+        if made is None:
+            pool.free_all_blocks()  # now that no traceback holds its arrays
             return None
         self._kept[key] = made
         while len(self._kept) > KEEP or sum(other.pool.total_bytes() for other in self._kept.values()) > allowed:
-            gone, _ = self._kept.popitem(last=False)
+            gone, recording = self._kept.popitem(last=False)
+            recording.close()
             self._seen.discard(gone)  # recorded again only when it has come twice again
             self._dropped += 1
         if self._dropped > 4 * KEEP:
             self.refusal = f"more than {4 * KEEP} recordings were dropped for others: the shapes change too often"
-            self._kept.clear()
-        return made
+            _close_all(self._kept)
+        return self._kept.get(key)
 
-    def _capture(self, body: Body, inputs: tuple[Array | None, ...]) -> _Recording:
-        pool, stream = self.cp.cuda.MemoryPool(), self.cp.cuda.Stream(non_blocking=True)
+    def _attempt(self, key: Key, body: Body, inputs: tuple[Array | None, ...], pool: Any) -> _Recording | None:
+        try:
+            return self._capture(body, inputs, pool)
+        except self.cp.cuda.memory.OutOfMemoryError:
+            _close_all(self._kept)
+            self._seen.discard(key)
+            return None  # the call itself needs less, and says so if that is too much as well
+        except Exception as problem:
+            self.refusal = f"recording failed: {type(problem).__name__}: {problem}"
+            _close_all(self._kept)
+            warnings.warn(f"graphbp_cupy: no CUDA graphs for this network, {self.refusal}", RuntimeWarning, stacklevel=7)
+            return None
+
+    def _capture(self, body: Body, inputs: tuple[Array | None, ...], pool: Any) -> _Recording:
+        stream = self.cp.cuda.Stream(non_blocking=True)
         event = self.cp.cuda.Event(disable_timing=True)
         event.record(self.cp.cuda.get_current_stream())  # the inputs are there when what made them is done
         with self.cp.cuda.using_allocator(pool.malloc), stream:

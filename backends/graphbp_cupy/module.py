@@ -118,7 +118,7 @@ class Kernels:
         self.dtype = np.dtype(dtype)
         self._module = cp.RawModule(code=module_source(rows), options=compile_options(dtype), backend="nvrtc")
         self._functions: dict[str, Any] = {}
-        self._allowed: dict[str, int] = {}
+        self._allowed: set[str] = set()
         types = {
             "real": self.dtype,
             "double": np.dtype(np.float64),
@@ -148,8 +148,11 @@ class Kernels:
         function = self._functions.get(name)
         if function is None:  # CuPy looks it up anew each time; the executable, and so this module, stays on one device
             function = self._functions[name] = self._module.get_function(name)
-        if shared > max(48 << 10, self._allowed.get(name, 0)):
-            function.max_dynamic_shared_size_bytes = self._allowed[name] = shared
+        if (
+            shared > 48 << 10 and name not in self._allowed
+        ):  # all there is: networks of one source share the function, and what it is allowed
+            function.max_dynamic_shared_size_bytes = int(self.cp.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
+            self._allowed.add(name)
         function(tuple(grid), tuple(block), typed, shared_mem=shared)
 
     def _argument(self, kernel: str, name: str, pointer: bool, wanted: np.dtype[Any], value: Any) -> Any:

@@ -72,6 +72,19 @@ def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int,
 
 
 @kernel
+def _first_from(rows: Any, j: int) -> int:
+    """How many of the sorted rows lie before j."""
+    low, high = 0, len(rows)
+    while low < high:
+        middle = (low + high) // 2
+        if rows[middle] < j:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
 def _leads(paths: Any, j: int, k: int, n_rows: int) -> bool:
     """Whether Φ_kj is wanted; not for the unit that biases come from, the last of all.  Unknown paths: it may be."""
     if len(paths):
@@ -153,7 +166,7 @@ def _make_add_singles(digest: str) -> Any:
         for u in range(first, last):
             j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
             count = 0
-            for slot in range(stack_start[np.searchsorted(single_row, j)], end):
+            for slot in range(stack_start[_first_from(single_row, j)], end):
                 if meet(meets, j, stack_row[slot]):
                     slots[count] = slot
                     count += 1
@@ -162,7 +175,8 @@ def _make_add_singles(digest: str) -> Any:
                 at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
                 width = (stop - at) | 1
                 sums = carray(reals(tag, sums_at), (count + SLOTS) * width + lanes)
-                sums[:] = 0
+                for s in range(len(sums)):
+                    sums[s] = 0
                 for n0 in range(0, n, chunk):
                     vectors = (min(n0 + chunk, n) - n0) // lanes
                     for i in range(width):
@@ -221,12 +235,11 @@ def _list_pairs(first: Any, second: Any, rows: int, columns: int, lowest: int, t
 @kernel
 def _count_runs(index: Any) -> Any:
     """How many positions from each on follow one another: index[u, i], index[u, i] + 1, ...; 0 at holes (−1)."""
-    runs = np.zeros_like(index)
+    runs = np.empty(index.shape, np.int64)
     for u in range(len(index)):
         for i in range(index.shape[1] - 1, -1, -1):
-            if index[u, i] >= 0:
-                follows = i + 1 < index.shape[1] and index[u, i + 1] == index[u, i] + 1
-                runs[u, i] = runs[u, i + 1] + 1 if follows else 1
+            follows = i + 1 < index.shape[1] and index[u, i + 1] == index[u, i] + 1
+            runs[u, i] = 0 if index[u, i] < 0 else runs[u, i + 1] + 1 if follows else 1
     return runs
 
 
@@ -306,7 +319,9 @@ def _make_add_group(digest: str) -> Any:
         )
         unit_pairs = _list_pairs(l_of, j_of, units, b - a, a - p_start, same)
         source_pairs = _list_pairs(k_of, i_of, sources, len(p_sources), 0, same)
-        k_row, i_row = q_sources[k_of[:source_pairs]], p_sources[i_of[:source_pairs]]
+        k_row, i_row = np.empty(most, np.int64), np.empty(most, np.int64)
+        for pair in range(source_pairs):
+            k_row[pair], i_row[pair] = q_sources[k_of[pair]], p_sources[i_of[pair]]
         for s0 in range(0, source_pairs, SOURCE_TILES * lanes):
             s1 = min(s0 + SOURCE_TILES * lanes, source_pairs)
             _multiply_pairs(tag, z, k_row, z, i_row, s0, s1, spare, right)
@@ -350,10 +365,11 @@ def _make_add_group(digest: str) -> Any:
                     k_of[joined], j_of[joined] = k, j - a
                     joined += 1
         others = _list_pairs(l_of, i_of, units, len(p_sources), 0, False)
-        l_row, i_row = q_start + l_of[:others], p_sources[i_of[:others]]
+        for pair in range(others):
+            k_row[pair], i_row[pair] = q_start + l_of[pair], p_sources[i_of[pair]]
         for s0 in range(0, others if joined else 0, SOURCE_TILES * lanes):
             s1 = min(s0 + SOURCE_TILES * lanes, others)
-            _multiply_pairs(tag, delta, l_row, z, i_row, s0, s1, spare, right)
+            _multiply_pairs(tag, delta, k_row, z, i_row, s0, s1, spare, right)
             tiles = (s1 - s0 + lanes - 1) // lanes
             for u0 in range(0, joined, UNIT_PAIRS):
                 u1 = min(u0 + UNIT_PAIRS, joined)

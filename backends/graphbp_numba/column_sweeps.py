@@ -207,8 +207,9 @@ def _make_output_rows(digest: str) -> Any:
             n0 = number * lanes
             take_rows(tag, slopes, 0, n0, slope, table[N_ROWS])
             for c in range(table[N_OUTPUTS]):
-                heads[:] = 0
-                heads[c] = 1
+                fill_rows(tag, head, table[N_OUTPUTS])
+                for lane in range(lanes):
+                    heads[c, lane] = 1
                 inject(tag, table, delta, head)
                 reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
                 for j in range(table[N_INPUTS], table[N_ROWS]):
@@ -267,7 +268,8 @@ def _make_own_curvature(digest: str) -> Any:
                 if not wanted[l]:
                     continue
                 below = reached[c]
-                g_rows[l] = 1
+                for lane in range(lanes):
+                    g_rows[l, lane] = 1
                 copy_rows(tag, phi + l * row, slope + l * row, 1)
                 for k in range(runs[run_of[l], STOP], n_rows):
                     if below[k]:
@@ -313,7 +315,8 @@ def _make_descendants(digest: str) -> Any:
         src = carray(pointer(table[IN_SRC]), ptr[n_rows], np.int32)
         for c in range(len(reached)):
             below = reached[c]
-            below[:] = 0
+            for k in range(n_rows):
+                below[k] = 0
             below[first_column + c] = 1
             for k in range(first_column + c + 1, n_rows):
                 for e in range(ptr[k], ptr[k + 1]):

@@ -24,10 +24,11 @@ from graphbp.extend import (
 from graphbp_numba import kernels, quantities
 from graphbp_numba.curvature import NumbaSecondOrderSweeps
 from graphbp_numba.functions import VECTOR_BYTES
+from graphbp_numba.heads import prepare_heads
 from graphbp_numba.layer_products import layer_products
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath, in_parts
-from graphbp_numba.plan import BUFFER_ROWS, ROW_COST, Plan, make_plan
+from graphbp_numba.plan import ADD_VALUE, BUFFER_ROWS, FORWARD_RUNS, MAKE_DELTA, MAKE_Y, REVERSE_RUNS, ROW_COST, Plan, make_plan
 from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.products import aligned_array, padded_samples
 from graphbp_numba.stages import Stages, find_stages, forward_stages
@@ -70,6 +71,7 @@ class NumbaExecutable:
         self.width = VECTOR_BYTES // dtype.itemsize
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
         self._few = -1
+        self._ready: set[tuple[int, int]] = set()
         if self.layers is None:  # what cannot be compiled is refused here, not at the first call
             self._table, self._frozen, self._n_outputs = self.plan.table, self.plan.frozen, schedule.n_outputs
             self._table[BUFFER_ROWS] = self.rows
@@ -81,7 +83,22 @@ class NumbaExecutable:
     @cached_property
     def plan(self) -> Plan:
         """The flat arrays of the tiles' kernels."""
-        return make_plan(self.schedule, self._error, self.dtype)
+        plan = make_plan(self.schedule, self._error, self.dtype)
+        prepare_heads(plan.heads, plan.table, self.dtype.name, MAKE_Y)
+        return plan
+
+    def _prepare_sweep(self, mode: int, vectors: int) -> None:
+        """Have the C functions compiled that a sweep calls."""
+        if (mode, vectors) in self._ready:
+            return
+        wanted = {kernels.VALUE: (ADD_VALUE,), kernels.GRADIENT: (ADD_VALUE, MAKE_DELTA), kernels.VJP: (MAKE_DELTA,)}[mode]
+        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, *wanted)
+        runs = (FORWARD_RUNS,) if mode == kernels.VALUE else (FORWARD_RUNS, REVERSE_RUNS)
+        kernels.prepare_runs(self.plan.table, self.tags[vectors], *runs)
+        self._ready.add((mode, vectors))
+
+    def _prepare_deltas(self) -> None:
+        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, MAKE_DELTA)
 
     @cached_property
     def rows(self) -> int:
@@ -162,6 +179,7 @@ class NumbaExecutable:
             return self.layers.forward(theta, X)
         Y = np.empty((len(X), self._n_outputs), self.dtype)
         if len(X) <= self._few:
+            kernels.prepare_runs(self._table, self.tags[1], FORWARD_RUNS)
             kernels.forward_few(self._table, theta, self._frozen, X, Y)
             return Y
         if self._takes_levels(len(X)):
@@ -170,6 +188,7 @@ class NumbaExecutable:
             return self._forward_in_stages(theta, X, Y, self.stages)
         w, bias = self.weights_at(theta, self.plan.in_param), self.weights_at(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
+        kernels.prepare_runs(self._table, self.tags[vectors], FORWARD_RUNS)
         tiles = self.n_tiles(len(X), vectors)
         parts = min(tiles, 64, self.worth(len(X)))
 
@@ -190,6 +209,7 @@ class NumbaExecutable:
 
     def _forward_in_stages(self, theta: Array, X: Array, Y: Array, stages: Stages) -> Array:
         vectors, plan = STAGE_VECTORS if len(X) > 2 * self.width else 2, self.plan
+        kernels.prepare_runs(plan.table, self.tags[vectors], FORWARD_RUNS)
         w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
         lanes = vectors * self.width
         rows = max(stages.packed, Y.shape[1])
@@ -231,6 +251,7 @@ class NumbaExecutable:
             value, slope, back = self.layers.sweep(theta, X, T, sample_weight, mode)
             return value, self.none if slope is None else slope, self._no_rows if back is None else back
         plan = self.plan
+        self._prepare_sweep(mode, self.vectors(len(X)))
         if len(X) <= self._few:
             back = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
             slope = np.empty(0 if mode == kernels.VALUE else len(theta), self.dtype)
@@ -381,6 +402,7 @@ class NumbaExecutable:
             return layer_products(self.layers, theta, X, T, sample_weight, v, exact)
         plan, n_directions = self.plan, v.shape[1]
         plan.prepare("df", "d2f")
+        self._prepare_deltas()
         w = self.all_weights(theta)
         directions = [
             np.stack([self._direction(np.ascontiguousarray(v[:, b]), param) for b in range(n_directions)])
@@ -390,6 +412,7 @@ class NumbaExecutable:
         ]
         s = self.none if sample_weight is None else sample_weight
         vectors = self.state_vectors(len(X))
+        quantities.prepare_state(plan.table, self.tags[vectors])
         tiles = self.n_tiles(len(X), vectors)
         room = max(2, SUMS_BYTES // (plan.sums_size * self.dtype.itemsize * max(1, n_directions)))
         parts = min(tiles, room, MAX_PARTITIONS)
@@ -421,7 +444,10 @@ class NumbaExecutable:
     def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = (), vectors: int = 0) -> None:
         """Run an entry that keeps every row's state over all tiles."""
         self.plan.prepare("df")
-        vectors = vectors or self.state_vectors(n_samples)
+        if not vectors:
+            vectors = self.state_vectors(n_samples)
+            self._prepare_deltas()
+            quantities.prepare_state(self.plan.table, self.tags[vectors])
         tiles = self.n_tiles(n_samples, vectors)
         parts = min(tiles, 64)
 

@@ -24,6 +24,7 @@ from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
 from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
 from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
+from graphbp_numba.telling import compiling
 
 __all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
@@ -91,20 +92,16 @@ def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, targe
         source, kept, target, count = arguments[2:]
 
         def block(start: Any, stop: Any) -> None:
-            def look(offset: Any, far: Any) -> Any:
-                return builder.or_(far, vectors.far(vectors.load(source, offset)))
+            def make(offset: Any, far: Any) -> Any:
+                z = vectors.load(source, offset)
+                store(builder, vectors.slope_of(z), builder.add(target, offset))
+                return builder.or_(far, vectors.far(z))
 
             def copy(offset: Any, _: None) -> None:
                 store(builder, vectors.load(kept, offset), builder.add(target, offset))
 
-            def make(offset: Any, _: None) -> None:
-                store(builder, vectors.slope_of(vectors.load(source, offset)), builder.add(target, offset))
-
-            with builder.if_else(vectors.any(vectors.loop(start, stop, look, vectors.nowhere))) as (near, otherwise):
-                with near:
-                    vectors.loop(start, stop, copy)
-                with otherwise:
-                    vectors.loop(start, stop, make)
+            with builder.if_then(vectors.any(vectors.loop(start, stop, make, vectors.nowhere)), likely=False):
+                vectors.loop(start, stop, copy)
 
         vectors.blocks(count, block)
         return _LONG(0)
@@ -348,7 +345,8 @@ def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
             for i in range(size):
                 _put(target, start + i, _get(room, i, real(0)))
 
-    return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
+    with compiling():
+        return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
 
 
 class ActivationFunctions:

@@ -2,20 +2,27 @@
 
 z holds y of every row, `keep` the outputs' a; a row of `heads` is an output's.  Sums over a softmax's units begin with a 0 of their own:
 memory that nobody wrote may hold a NaN, and 0 · NaN is one.
+
+The formulas of a head are C functions, compiled once a dtype and only where some network has such a head; a head's line holds their
+addresses (`prepare_heads`), and the kernels call them a tile at a time.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from graphbp_numba.jit import carray, kernel
+from graphbp_numba.jit import carray, compiled_c, integers, kernel, source_digest, watch
 from graphbp_numba.plan import (
+    ADD_VALUE,
     CANONICAL,
     COUNTS,
     COUPLED,
+    EACH,
     ERROR_CODE,
     ERROR_DY,
     ERROR_VALUE,
@@ -27,38 +34,49 @@ from graphbp_numba.plan import (
     HEADS,
     LAST,
     LOGISTIC,
+    MAKE_DELTA,
+    MAKE_Y,
     N_HEADS,
+    N_KEEP,
     N_OUTPUTS,
+    N_ROWS,
     OUT_KEEP,
     OUT_ROW,
     PAIR_DELTA,
     PAIR_VALUE,
     SQUARES,
+    TABLE_SIZE,
 )
-from graphbp_numba.rows import call_binary, call_unary, pointer
+from graphbp_numba.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
 
-__all__ = ["head_deltas", "head_values", "others", "project", "softmax_less", "softmax_rows", "winner"]
+__all__ = ["head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
 
 
 @kernel
-def softmax_rows(table: Any, z: Any, keep: Any) -> None:
+def softmax_rows(table: Any, z: int, keep: int, lanes: int) -> None:
     """y = softmax(a) over each softmax head's rows."""
     heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
     for h in range(table[N_HEADS]):
         if heads[h, COUPLED]:
-            first, last = heads[h, FIRST], heads[h, LAST]
-            for lane in range(z.shape[1]):
-                top = keep[out_keep[positions[winner(keep, out_keep, positions, first, last, lane)]], lane]
-                total = z.dtype.type(0)
-                for q in range(first, last):
-                    e = math.exp(keep[out_keep[positions[q]], lane] - top)
-                    z[out_row[positions[q]], lane] = e
-                    total += z[out_row[positions[q]], lane]
-                for q in range(first, last):
-                    z[out_row[positions[q]], lane] /= total
+            call(heads[h, MAKE_Y], (table.ctypes.data, h, z, keep, lanes))
+
+
+@kernel
+def head_values(table: Any, z: int, keep: int, t: int, scratch: int, lanes: int) -> float:
+    """Σ over heads and lanes of the weighted errors of one tile; the weights are the second row of scratch."""
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    total = 0.0
+    for h in range(table[N_HEADS]):
+        total = call_real(heads[h, ADD_VALUE], (table.ctypes.data, h, z, keep, t, scratch, lanes), total)
+    return total
+
+
+@kernel
+def head_deltas(table: Any, z: int, keep: int, t: int, out: int, scratch: int, lanes: int, pull: bool) -> None:
+    """out_k = s ∂E/∂a_k; with `pull`, t holds V and out = (∂y/∂a)ᵀ V."""
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    for h in range(table[N_HEADS]):
+        call(heads[h, MAKE_DELTA], (table.ctypes.data, h, z, keep, t, out, scratch, lanes, pull))
 
 
 @kernel
@@ -127,100 +145,197 @@ def delta_at_a(code: int, a: Any, y: Any, t: Any) -> Any:
     return y - t
 
 
+# -- formulas -----------------------------------------------------------------------------------------------------------------------
+
+
+_VALUE = types.float64(*[types.intp] * 7, types.float64)
+
+
 @kernel
-def head_values(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any) -> float:
-    """Σ over heads and lanes of the weighted errors of one tile."""
-    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+def _arrays(at: int) -> Any:
+    """(table, heads, positions, out_row, out_keep) of the table at an address."""
+    table = carray(pointer(at), TABLE_SIZE, np.int64)
+    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
     positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
     out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
     out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    lanes, code = z.shape[1], table[ERROR_CODE]
-    total = 0.0
-    for h in range(table[N_HEADS]):
-        first, last, coupled = table_heads[h, FIRST], table_heads[h, LAST], table_heads[h, COUPLED] != 0
-        at_a = table_heads[h, HEAD_KIND] == CANONICAL and code >= 0
-        if coupled and (at_a or code == SQUARES):
-            for lane in range(lanes):
-                if weights[lane] == 0:
-                    continue
-                value = 0.0
-                if at_a:
-                    best = winner(keep, out_keep, positions, first, last, lane)
-                    top, rest = keep[out_keep[positions[best]], lane], 0.0
-                    for q in range(first, last):
-                        if q != best:
-                            rest += math.exp(keep[out_keep[positions[q]], lane] - top)
-                    more = math.log1p(rest)
-                    for q in range(first, last):
-                        value += t[positions[q], lane] * ((top - keep[out_keep[positions[q]], lane]) + more)
-                else:
-                    rest = others(z, out_row, positions, first, last, lane)
-                    for q in range(first, last):
-                        less = softmax_less(z[out_row[positions[q]], lane], t[positions[q], lane], rest)
-                        value += 0.5 * less * less
-                total += weights[lane] * value
-            continue
-        for q in range(first, last):
+    return table, heads, positions, out_row, out_keep
+
+
+@cache
+def _softmax(dtype: str) -> Any:
+    zero, digest = getattr(np, dtype)(0), source_digest()
+
+    def softmax(at: int, h: int, z_at: int, keep_at: int, lanes: int) -> None:
+        tag = (zero,)
+        len(digest)
+        table, heads, positions, out_row, out_keep = _arrays(at)
+        z = carray(reals(tag, z_at), (table[N_ROWS], lanes))
+        keep = carray(reals(tag, keep_at), (table[N_KEEP], lanes))
+        first, last = heads[h, FIRST], heads[h, LAST]
+        for lane in range(lanes):
+            top = keep[out_keep[positions[winner(keep, out_keep, positions, first, last, lane)]], lane]
+            total = z.dtype.type(0)
+            for q in range(first, last):
+                e = math.exp(keep[out_keep[positions[q]], lane] - top)
+                z[out_row[positions[q]], lane] = e
+                total += z[out_row[positions[q]], lane]
+            for q in range(first, last):
+                z[out_row[positions[q]], lane] /= total
+
+    return watch(compiled_c(integers(5))(softmax))
+
+
+@cache
+def _value(dtype: str) -> Any:
+    zero, digest = getattr(np, dtype)(0), source_digest()
+
+    def value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
+        """total + the weighted errors of outputs that each have their own."""
+        tag = (zero,)
+        len(digest)
+        table, heads, positions, out_row, out_keep = _arrays(at)
+        row, code = lanes * item_size(tag), table[ERROR_CODE]
+        keep, t = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
+        scratch = carray(reals(tag, scratch_at), (2, lanes))
+        at_a = heads[h, HEAD_KIND] == CANONICAL and code >= 0
+        for q in range(heads[h, FIRST], heads[h, LAST]):
             k = positions[q]
-            if table_heads[h, PAIR_VALUE]:
-                call_binary(table_heads[h, PAIR_VALUE], address(keep, out_keep[k]), address(t, k), address(scratch, 0), lanes)
+            if heads[h, PAIR_VALUE]:
+                call_binary(heads[h, PAIR_VALUE], keep_at + out_keep[k] * row, t_at + k * row, scratch_at, lanes)
             elif not at_a:
-                call_binary(table[ERROR_VALUE], address(z, out_row[k]), address(t, k), address(scratch, 0), lanes)
+                call_binary(table[ERROR_VALUE], z_at + out_row[k] * row, t_at + k * row, scratch_at, lanes)
             for lane in range(lanes):
-                if weights[lane] == 0:
+                if scratch[1, lane] == 0:
                     continue
-                value = value_at_a(code, keep[out_keep[k], lane], t[k, lane]) if at_a else scratch[0, lane]
-                total += weights[lane] * value
-    return total
+                error = value_at_a(code, keep[out_keep[k], lane], t[k, lane]) if at_a else scratch[0, lane]
+                total += scratch[1, lane] * error
+        return total
+
+    return watch(compiled_c(_VALUE)(value))
 
 
-@kernel
-def head_deltas(tag: Any, table: Any, z: Any, keep: Any, t: Any, heads: Any, scratch: Any, weights: Any, pull: bool) -> None:
-    """heads[k] = s ∂E/∂a_k; with `pull`, t holds V and heads = (∂y/∂a)ᵀ V."""
-    table_heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    lanes, code = z.shape[1], table[ERROR_CODE]
-    for h in range(table[N_HEADS]):
-        first, last, coupled = table_heads[h, FIRST], table_heads[h, LAST], table_heads[h, COUPLED] != 0
-        canonical = table_heads[h, HEAD_KIND] == CANONICAL and not pull
-        if coupled and not pull and (canonical or code == SQUARES):
+@cache
+def _softmax_value(dtype: str) -> Any:
+    zero, digest = getattr(np, dtype)(0), source_digest()
+
+    def softmax_value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
+        """total + the weighted cross-entropies, or squares, of one softmax."""
+        tag = (zero,)
+        len(digest)
+        table, heads, positions, out_row, out_keep = _arrays(at)
+        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
+        keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        first, last = heads[h, FIRST], heads[h, LAST]
+        at_a = heads[h, HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0
+        for lane in range(lanes):
+            if scratch[1, lane] == 0:
+                continue
+            value = 0.0
+            if at_a:
+                best = winner(keep, out_keep, positions, first, last, lane)
+                top, rest = keep[out_keep[positions[best]], lane], 0.0
+                for q in range(first, last):
+                    if q != best:
+                        rest += math.exp(keep[out_keep[positions[q]], lane] - top)
+                more = math.log1p(rest)
+                for q in range(first, last):
+                    value += t[positions[q], lane] * ((top - keep[out_keep[positions[q]], lane]) + more)
+            else:
+                rest = others(z, out_row, positions, first, last, lane)
+                for q in range(first, last):
+                    less = softmax_less(z[out_row[positions[q]], lane], t[positions[q], lane], rest)
+                    value += 0.5 * less * less
+            total += scratch[1, lane] * value
+        return total
+
+    return watch(compiled_c(_VALUE)(softmax_value))
+
+
+@cache
+def _delta(dtype: str) -> Any:
+    zero, digest = getattr(np, dtype)(0), source_digest()
+
+    def delta(at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int) -> None:
+        """δ of outputs that each have their own error."""
+        tag = (zero,)
+        len(digest)
+        table, heads, positions, out_row, out_keep = _arrays(at)
+        row, code = lanes * item_size(tag), table[ERROR_CODE]
+        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
+        keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
+        scratch = carray(reals(tag, scratch_at), (2, lanes))
+        for q in range(heads[h, FIRST], heads[h, LAST]):
+            k = positions[q]
+            if heads[h, HEAD_KIND] == CANONICAL and not pull:
+                for lane in range(lanes):
+                    less = delta_at_a(code, keep[out_keep[k], lane], z[out_row[k], lane], t[k, lane])
+                    out[k, lane] = scratch[1, lane] * less
+                continue
+            if not pull and heads[h, PAIR_DELTA]:
+                call_binary(heads[h, PAIR_DELTA], keep_at + out_keep[k] * row, t_at + k * row, out_at + k * row, lanes)
+                for lane in range(lanes):
+                    out[k, lane] *= scratch[1, lane]
+                continue
+            if pull:
+                for lane in range(lanes):
+                    out[k, lane] = t[k, lane]
+            else:
+                call_binary(table[ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+            call_unary(heads[h, HEAD_DF], keep_at + out_keep[k] * row, scratch_at, lanes)
+            for lane in range(lanes):
+                out[k, lane] *= scratch[1, lane] * scratch[0, lane]
+
+    return watch(compiled_c(integers(9))(delta))
+
+
+@cache
+def _softmax_delta(dtype: str) -> Any:
+    zero, digest = getattr(np, dtype)(0), source_digest()
+
+    def softmax_delta(
+        at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int
+    ) -> None:
+        """δ of one softmax."""
+        tag = (zero,)
+        len(digest)
+        table, heads, positions, out_row, _ = _arrays(at)
+        row, code = lanes * item_size(tag), table[ERROR_CODE]
+        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
+        out, scratch = carray(reals(tag, out_at), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        first, last, canonical = heads[h, FIRST], heads[h, LAST], heads[h, HEAD_KIND] == CANONICAL and not pull
+        if canonical or (code == SQUARES and not pull):
             for lane in range(lanes):
                 rest = others(z, out_row, positions, first, last, lane)
                 for q in range(first, last):
                     k = positions[q]
                     less = softmax_less(z[out_row[k], lane], t[k, lane], rest)
-                    heads[k, lane] = weights[lane] * less if canonical else less
-        for q in range(first, last):
-            k = positions[q]
-            if coupled and (canonical or (code == SQUARES and not pull)):
-                continue
-            if canonical:
-                for lane in range(lanes):
-                    less = delta_at_a(code, keep[out_keep[k], lane], z[out_row[k], lane], t[k, lane])
-                    heads[k, lane] = weights[lane] * less
-                continue
-            if not pull and table_heads[h, PAIR_DELTA]:
-                call_binary(table_heads[h, PAIR_DELTA], address(keep, out_keep[k]), address(t, k), address(heads, k), lanes)
-                for lane in range(lanes):
-                    heads[k, lane] *= weights[lane]
-                continue
-            if pull:
-                heads[k] = t[k]
-            else:
-                call_binary(table[ERROR_DY], address(z, out_row[k]), address(t, k), address(heads, k), lanes)
-            if not coupled:
-                call_unary(table_heads[h, HEAD_DF], address(keep, out_keep[k]), address(scratch, 0), lanes)
-                for lane in range(lanes):
-                    heads[k, lane] *= weights[lane] * scratch[0, lane]
-        if coupled and not canonical:
-            here = np.arange(table[N_OUTPUTS])
+                    out[k, lane] = scratch[1, lane] * less if canonical else less
+        else:
+            for q in range(first, last):
+                k = positions[q]
+                if pull:
+                    for lane in range(lanes):
+                        out[k, lane] = t[k, lane]
+                else:
+                    call_binary(table[ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+        if not canonical:
+            each = carray(pointer(table[EACH]), table[N_OUTPUTS], np.int64)
             for lane in range(lanes):
-                project(z, out_row, positions, first, last, lane, heads, here, heads, weights[lane])
+                project(z, out_row, positions, first, last, lane, out, each, out, scratch[1, lane])
+
+    return watch(compiled_c(integers(9))(softmax_delta))
 
 
-@kernel
-def address(rows: Any, index: int) -> Any:
-    """Where a row begins."""
-    return rows.ctypes.data + index * rows.shape[1] * rows.itemsize
+def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
+    """Have the formulas in these columns compiled, and their addresses put into the heads' lines."""
+    for line in lines:
+        coupled = bool(line[COUPLED])
+        summed = coupled and (table[ERROR_CODE] == SQUARES or (line[HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0))
+        for column in columns:
+            if column == MAKE_Y:
+                line[column] = _softmax(dtype).address if coupled else 0
+            elif column == ADD_VALUE:
+                line[column] = (_softmax_value if summed else _value)(dtype).address
+            else:
+                line[column] = (_softmax_delta if coupled else _delta)(dtype).address

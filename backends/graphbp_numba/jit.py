@@ -30,9 +30,11 @@ from typing import Any, TypeVar
 
 import numba
 from filelock import FileLock, Timeout
-from numba import cfunc, njit
+from numba import cfunc, njit, types
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
+
+from graphbp_numba.telling import compiling
 
 __all__ = [
     "carray",
@@ -40,6 +42,7 @@ __all__ = [
     "compiled",
     "compiled_c",
     "instruction",
+    "integers",
     "kernel",
     "literal_instruction",
     "source_digest",
@@ -51,6 +54,7 @@ carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not list
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _lock = threading.RLock()
 
 
@@ -65,7 +69,7 @@ def source_digest() -> str:
 
 def kernel(function: _F) -> _F:
     """A function for other kernels to call."""
-    made: _F = njit(**_SETTINGS)(function)
+    made: _F = njit(**_SETTINGS, **_INSIDE)(function)
     return made
 
 
@@ -88,14 +92,20 @@ def compiled_c(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     def compile_now(function: Callable[..., Any]) -> Any:
         def make(caching: bool) -> Any:
             if not caching:
-                return cfunc(signature, error_model="numpy")(function)
+                with compiling():
+                    return cfunc(signature, error_model="numpy")(function)
             folder: str = FunctionCache(function).cache_path  # type: ignore[no-untyped-call]
-            with _alone_in(folder) as alone:
+            with _alone_in(folder) as alone, compiling():
                 return cfunc(signature, cache=alone, error_model="numpy")(function)
 
         return _cached(make)
 
     return compile_now
+
+
+def integers(count: int) -> Any:
+    """The signature of a C function of so many integers, of which some are addresses, without a result."""
+    return types.void(*[types.intp] * count)
 
 
 LOCK_SECONDS = 60.0

@@ -13,13 +13,14 @@ Layout of a tile's buffer, in rows: z and δ | a or h' of the rows that keep it 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel, source_digest, watch
 from graphbp_numba.plan import (
     BIAS_PARAM,
     BUFFER_ROWS,
@@ -31,6 +32,7 @@ from graphbp_numba.plan import (
     BUNDLED,
     ELEMENTWISE,
     F_KEEP,
+    FORWARD_RUNS,
     FROM_Z,
     FROZEN,
     GRAD_POS,
@@ -56,6 +58,7 @@ from graphbp_numba.plan import (
     OUT_POS,
     OUT_PTR,
     OUT_ROW,
+    REVERSE_RUNS,
     RUN_FIELDS,
     RUN_ROWS,
     RUNS,
@@ -64,11 +67,13 @@ from graphbp_numba.plan import (
     STOP,
     SUMS,
     SUMS_SIZE,
+    TABLE_SIZE,
     F,
 )
 from graphbp_numba.rows import (
     BUNDLE,
     add_rows,
+    call,
     call_binary,
     call_unary,
     copy_rows,
@@ -94,6 +99,7 @@ __all__ = [
     "forward",
     "forward_few",
     "gather_gradient",
+    "prepare_runs",
     "sweep",
     "sweep_few",
 ]
@@ -116,30 +122,60 @@ def forward_runs(
     With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it;
     then h'(a) too, where z is near a limit.
     """
-    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
-    src = table[IN_SRC]
-    biases = carray(reals(tag, bias), table[N_ROWS])
-    shared = carray(pointer(table[BUNDLE_PTR]), table[N_BUNDLES] + 1, np.int64)
-    w_shared = w + table[N_EDGES] * item_size(tag)
-    for r in range(first, stop):
-        start, end = runs[r, START], runs[r, STOP]
-        if bundles:
-            for b in range(runs[r, BUNDLE_FIRST], runs[r, BUNDLE_STOP]):
-                rows = table[BUNDLE_ROWS] + b * (4 * BUNDLE)
-                gather_bundle(tag, z, table[BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
-        if not (bundles and runs[r, BUNDLED]):
-            for j in range(start, end):
-                gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
-        if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
-            copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
-        here = z + start * row
-        if reverse and runs[r, KEEP_SLOPE] >= 0:
-            call_binary(runs[r, F_KEEP], here, here, keep + runs[r, KEEP_SLOPE] * row, (end - start) * lanes)
-        elif runs[r, F] != 0:
-            call_unary(runs[r, F], here, here, (end - start) * lanes)
+    call(table[FORWARD_RUNS + len(tag) // 2], (table.ctypes.data, w, bias, z, keep, first, stop, bundles, reverse))
+
+
+@kernel
+def reverse_runs(tag: Any, table: Any, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int) -> None:
+    """δ = h'(a) Σ w δ (+ the head's term), in place of z, from the last run down to the inputs, whose δ is ∂E/∂x.
+
+    And the sums δ_k z_i, δ_j over lanes.
+    """
+    call(table[REVERSE_RUNS + len(tag) // 2], (table.ctypes.data, w, z, keep, beta, heads, sums, aside))
+
+
+def prepare_runs(table: Any, tag: Any, *places: int) -> None:
+    """Have `forward_runs` or `reverse_runs` compiled for this tag, a C function that all kernels share, and its address in the table."""
+    for place in places:
+        at = place + len(tag) // 2
+        if not table[at]:
+            make = _forward_runs if place == FORWARD_RUNS else _reverse_runs
+            table[at] = make(tag[0].dtype.name, len(tag)).address
+
+
+@cache
+def _forward_runs(dtype: str, vectors: int) -> Any:
+    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+
+    def forward_runs(at: int, w: int, bias: int, z: int, keep: int, first: int, stop: int, bundles: int, reverse: int) -> None:
+        len(digest)
+        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+        row = len(tag) * VECTOR_BYTES
+        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+        ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
+        src = table[IN_SRC]
+        biases = carray(reals(tag, bias), table[N_ROWS])
+        shared = carray(pointer(table[BUNDLE_PTR]), table[N_BUNDLES] + 1, np.int64)
+        w_shared = w + table[N_EDGES] * item_size(tag)
+        for r in range(first, stop):
+            start, end = runs[r, START], runs[r, STOP]
+            if bundles:
+                for b in range(runs[r, BUNDLE_FIRST], runs[r, BUNDLE_STOP]):
+                    rows = table[BUNDLE_ROWS] + b * (4 * BUNDLE)
+                    gather_bundle(tag, z, table[BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
+            if not (bundles and runs[r, BUNDLED]):
+                for j in range(start, end):
+                    gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
+            if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
+                copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
+            here = z + start * row
+            if reverse and runs[r, KEEP_SLOPE] >= 0:
+                call_binary(runs[r, F_KEEP], here, here, keep + runs[r, KEEP_SLOPE] * row, (end - start) * lanes)
+            elif runs[r, F] != 0:
+                call_unary(runs[r, F], here, here, (end - start) * lanes)
+
+    return watch(compiled_c(integers(9))(forward_runs))
 
 
 @kernel
@@ -152,46 +188,43 @@ def run_slopes(tag: Any, run: Any, here: int, keep: int, out: int) -> None:
         call_unary(run[SLOPE], here if run[FROM_Z] else keep + run[KEEP] * row, out, count)
 
 
-@kernel
-def reverse_runs(
-    tag: Any, table: Any, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int, first: int, stop: int
-) -> None:
-    """δ = h'(a) Σ w δ (+ the head's term), in place of z, for the runs stop − 1, ..., first; and the sums δ_k z_i, δ_j over lanes."""
-    row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
-    dst = table[OUT_DST]
-    for r in range(stop - 1, first - 1, -1):
-        start, end = runs[r, START], runs[r, STOP]
-        here, count = z + start * row, end - start
-        if runs[r, LEAF]:
-            fill_rows(tag, here, count)
-        else:
-            order = runs[r, ORDER]
-            linear = runs[r, KIND] != ELEMENTWISE
-            for j in range(count):
-                out = here if linear else beta
-                gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
-            if not linear:
-                run_slopes(tag, runs[r], here, keep, here)
-                multiply_rows(tag, here, here, beta, count)
-        if runs[r, HAS_OUTPUT]:
-            for j in range(start, end):
-                add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
-        row_sums(tag, here, count, sums + (table[SUMS] + start) * item_size(tag))
+@cache
+def _reverse_runs(dtype: str, vectors: int) -> Any:
+    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
 
+    def reverse_runs(at: int, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int) -> None:
+        len(digest)
+        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        row = len(tag) * VECTOR_BYTES
+        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+        out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
+        dst = table[OUT_DST]
+        for r in range(table[N_RUNS] - 1, -1, -1):
+            start, end = runs[r, START], runs[r, STOP]
+            here, count = z + start * row, end - start
+            if runs[r, LEAF]:
+                fill_rows(tag, here, count)
+            else:
+                order = runs[r, ORDER]
+                linear = runs[r, KIND] != ELEMENTWISE
+                for j in range(count):
+                    out = here if linear else beta
+                    gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
+                if not linear:
+                    run_slopes(tag, runs[r], here, keep, here)
+                    multiply_rows(tag, here, here, beta, count)
+            if runs[r, HAS_OUTPUT]:
+                for j in range(start, end):
+                    add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
+            row_sums(tag, here, count, sums + (table[SUMS] + start) * item_size(tag))
+        units = table[N_ROWS] - table[N_INPUTS]
+        for i in range(table[N_INPUTS]):
+            here = z + i * row
+            gather_sums(tag, z, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
+        finish_sums(tag, table[N_EDGES], sums, aside)
 
-@kernel
-def reverse_inputs(tag: Any, table: Any, w: int, z: int, sums: int, aside: int) -> None:
-    """The same for the input rows: their δ is ∂E/∂x."""
-    row = len(tag) * VECTOR_BYTES
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    units = table[N_ROWS] - table[N_INPUTS]
-    for i in range(table[N_INPUTS]):
-        here = z + i * row
-        gather_sums(tag, z, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
-    finish_sums(tag, table[N_EDGES], sums, aside)
+    return watch(compiled_c(integers(8))(reverse_runs))
 
 
 @kernel
@@ -226,13 +259,12 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
     tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
     out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
         forward_runs(tag, table, w, bias, z, keep, 0, table[N_RUNS], bundles, False)
-        softmax_rows(table, tile, kept)
+        softmax_rows(table, z, keep, lanes)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
             for k in range(table[N_OUTPUTS]):
                 Y[n, k] = tile[out_row[k], n - n0]
@@ -267,11 +299,8 @@ def sweep_tiles(
     spare = targets + n_outputs * row
     aside = spare + SPARE_ROWS * row
     tile = carray(reals(tag, z), (n_rows, lanes))
-    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
-    head = carray(reals(tag, heads), (n_outputs, lanes))
     t = carray(reals(tag, targets), (n_outputs, lanes))
-    scratch = carray(reals(tag, spare), (SPARE_ROWS, lanes))
-    weights = scratch[1]
+    weights = carray(reals(tag, spare + row), lanes)
     energy = 0.0
     for number in range(first, stop):
         n0 = number * lanes
@@ -279,14 +308,13 @@ def sweep_tiles(
         load_tile(t, T, n0)
         tile_weights(weights, sample_weight, n0, X.shape[0])
         forward_runs(tag, table, w_in, bias, z, keep, 0, table[N_RUNS], bundles, mode != VALUE)
-        softmax_rows(table, tile, kept)
+        softmax_rows(table, z, keep, lanes)
         if mode != VJP:
-            energy += head_values(tag, table, tile, kept, t, head, scratch, weights)
+            energy += head_values(table, z, keep, targets, spare, lanes)
         if mode == VALUE:
             continue
-        head_deltas(tag, table, tile, kept, t, head, scratch, weights, mode == VJP)
-        reverse_runs(tag, table, w_out, z, keep, beta, heads, sums, aside, 0, table[N_RUNS])
-        reverse_inputs(tag, table, w_out, z, sums, aside)
+        head_deltas(table, z, keep, targets, heads, spare, lanes, mode == VJP)
+        reverse_runs(tag, table, w_out, z, keep, beta, heads, sums, aside)
         if mode == VJP:
             for n in range(n0, min(n0 + lanes, X.shape[0])):
                 for i in range(X.shape[1]):

@@ -193,7 +193,7 @@ def _make_forward_chunk(digest: str) -> Any:
         levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
         out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
         for t in range(t0, t1):
-            softmax_rows(table, Z[t], A[t])
+            softmax_rows(table, tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), lanes)
             for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
                 for k in range(table[N_OUTPUTS]):
                     Y[n, k] = Z[t, out_row[k], n - t * lanes]
@@ -313,16 +313,18 @@ def _make_chunk_up(digest: str) -> Any:
         levels_up(tag, net, weights, rows, memory, mode != VALUE, t0, t1)
         n_outputs = table[N_OUTPUTS]
         targets = carray(reals(tag, memory), (n_outputs, lanes))
-        scratch = carray(reals(tag, memory + n_outputs * len(tag) * VECTOR_BYTES), (2, lanes))
+        scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
+        given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
         energy = 0.0
         for t in range(t0, t1):
             load_tile(targets, T, t * lanes)
-            tile_weights(scratch[1], sample_weight, t * lanes, X.shape[0])
-            softmax_rows(table, Z[t], A[t])
+            tile_weights(given, sample_weight, t * lanes, X.shape[0])
+            z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
+            softmax_rows(table, z, keep, lanes)
             if mode in (VALUE, GRADIENT):
-                energy += head_values(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1])
+                energy += head_values(table, z, keep, memory, scratch, lanes)
             if mode != VALUE:
-                head_deltas(tag, table, Z[t], A[t], targets, H[t], scratch, scratch[1], mode == VJP)
+                head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == VJP)
         return energy
 
     return watch(compiled(chunk_up))
@@ -376,11 +378,13 @@ def _make_gradient_strip(digest: str) -> Any:
             i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
             beside = np.empty((m, lanes), out.dtype)
             for j in range(m if more else 0):
-                beside[j, :width] = out[first + j * stride + i : first + j * stride + k]
+                for c in range(width):
+                    beside[j, c] = out[first + j * stride + i + c]
             z, target = z + whole * samples * row, beside.ctypes.data
             multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
             for j in range(m):
-                out[first + j * stride + i : first + j * stride + k] = beside[j, :width]
+                for c in range(width):
+                    out[first + j * stride + i + c] = beside[j, c]
 
     return watch(compiled(gradient_strip))
 

@@ -32,10 +32,11 @@ import numpy.typing as npt
 from graphbp.extend import DenseBlock, ErrorFunction, Schedule, Segment, output_heads, run_tasks
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba.functions import VECTOR_BYTES, activation_functions
+from graphbp_numba.heads import prepare_heads
 from graphbp_numba.kernels import GRADIENT, VALUE, VJP
 from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
 from graphbp_numba.layer_tangents import tangent_spare_rows
-from graphbp_numba.plan import HEAD_D2F, N_KEEP, OUT_KEEP, OUT_ROW, head_table, prepare_pair
+from graphbp_numba.plan import ADD_VALUE, HEAD_D2F, MAKE_DELTA, MAKE_Y, N_KEEP, OUT_KEEP, OUT_ROW, head_table, prepare_pair
 from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
 
@@ -139,6 +140,8 @@ class LayerPath:
         segments, levels = self._segments_and_levels()
         self._segments, self._heads = segments, output_heads(schedule, error)
         table, self._alive = head_table(schedule, error, self._heads, dtype.name)
+        prepare_heads(self._alive[0], table, dtype.name, MAKE_Y)
+        self._table = table
         self._out_row = np.ascontiguousarray(schedule.output_rows, np.int64)
         table[N_KEEP] = self._n_keep
         table[[OUT_ROW, OUT_KEEP]] = self._out_row.ctypes.data, self._out_keep.ctypes.data
@@ -201,6 +204,11 @@ class LayerPath:
         first = self._n_keep
         self._n_keep += segment.stop - segment.start
         return first
+
+    def prepare_sweep(self, mode: int) -> None:
+        """Have the heads' formulas compiled that the mode calls."""
+        columns = ((ADD_VALUE,) if mode in (VALUE, GRADIENT) else ()) + ((MAKE_DELTA,) if mode != VALUE else ())
+        prepare_heads(self._alive[0], self._table, self.dtype.name, *columns)
 
     def prepare_bends(self) -> None:
         """Have h'' of every activation compiled, and its address in the tables; `NotSupportedError` where that cannot be."""
@@ -324,6 +332,7 @@ class LayerPath:
         self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int
     ) -> tuple[float, Array | None, Array | None]:
         """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
+        self.prepare_sweep(mode)
         layout, net = self.tables(len(X))
         by_x = np.empty(X.shape, self.dtype) if mode == VJP else self.no_rows
         s = self.none[:0] if sample_weight is None else sample_weight

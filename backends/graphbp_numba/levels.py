@@ -24,9 +24,10 @@ from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, source_digest, watch
-from graphbp_numba.kernels import SPARE_ROWS, VALUE, VJP, aligned, forward_runs, load_tile, run_slopes, tile_weights
+from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, run_slopes, tile_weights
 from graphbp_numba.plan import (
     ELEMENTWISE,
+    FORWARD_RUNS,
     HAS_OUTPUT,
     KIND,
     LEAF,
@@ -105,8 +106,7 @@ def _make_outputs(digest: str) -> Any:
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         z = aligned(buffer)
         tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-        kept = carray(reals(tag, z + table[N_ROWS] * len(tag) * VECTOR_BYTES), (table[N_KEEP], lanes))
-        softmax_rows(table, tile, kept)
+        softmax_rows(table, z, z + table[N_ROWS] * len(tag) * VECTOR_BYTES, lanes)
         out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
         for n in range(Y.shape[0]):
             for k in range(table[N_OUTPUTS]):
@@ -125,19 +125,15 @@ def _make_heads(digest: str) -> Any:
         keep = z + table[N_ROWS] * row
         head = keep + (table[N_KEEP] + RUN_ROWS) * row
         targets = head + table[N_OUTPUTS] * row
-        tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
-        delta = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
-        t = carray(reals(tag, targets), (table[N_OUTPUTS], lanes))
-        scratch = carray(reals(tag, targets + table[N_OUTPUTS] * row), (SPARE_ROWS, lanes))
-        load_tile(t, T, 0)
-        tile_weights(scratch[1], sample_weight, 0, T.shape[0])
-        softmax_rows(table, tile, kept)
+        scratch = targets + table[N_OUTPUTS] * row
+        load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, 0)
+        tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, 0, T.shape[0])
+        softmax_rows(table, z, keep, lanes)
         energy = 0.0
         if mode != VJP:
-            energy = head_values(tag, table, tile, kept, t, delta, scratch, scratch[1])
+            energy = head_values(table, z, keep, targets, scratch, lanes)
         if mode != VALUE:
-            head_deltas(tag, table, tile, kept, t, delta, scratch, scratch[1], mode == VJP)
+            head_deltas(table, z, keep, targets, head, scratch, lanes, mode == VJP)
         return energy
 
     return watch(compiled(heads))
@@ -306,6 +302,7 @@ class LevelPath:
         ex, plan = self.executable, self.plan
         tag = ex.tags[ex.vectors(len(X))]
         w, bias = ex.weights_at(theta, plan.in_param), ex.weights_at(theta, plan.bias_param)
+        prepare_runs(plan.table, tag, FORWARD_RUNS)
         load(tag, plan.table, X, buffer)
         for stage in stages:
             cuts = stage.cuts

@@ -43,7 +43,8 @@ IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_
 )
 IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_ROWS = range(22, 30)
 N_BUNDLES, BUNDLE_PTR, BUNDLE_SRC, BUNDLE_ROWS = range(30, 34)
-TABLE_SIZE = 34
+EACH, FORWARD_RUNS, REVERSE_RUNS, STATE_UP, STATE_DOWN = 34, 35, 38, 41, 44  # the last four: for 1, 2 and 4 vectors a row
+TABLE_SIZE = 47
 # columns of runs
 (
     START,
@@ -68,7 +69,8 @@ RUN_FIELDS = 17
 ELEMENTWISE, LINEAR, SOFTMAX = range(3)
 # columns of heads
 HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST, PAIR_VALUE, PAIR_DELTA, PAIR_HESSIAN, PAIR_OUTER = range(10)
-HEAD_FIELDS = 10
+MAKE_Y, ADD_VALUE, MAKE_DELTA = range(10, 13)
+HEAD_FIELDS = 13
 CANONICAL, CHAIN = range(2)
 
 SQUARES, LOGISTIC, CLASSES, COUNTS = range(4)
@@ -214,12 +216,13 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         head_pos,
     )
     shared = (bundles.ptr, bundles.src, bundles.rows)
+    each = np.arange(s.n_outputs)
     table = np.zeros(TABLE_SIZE, np.int64)
     table[N_BUNDLES] = len(bundles.rows)
     table[BUNDLE_PTR : BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
     table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
-    table[SUMS] = bias_place
+    table[SUMS], table[EACH] = bias_place, each.ctypes.data
     table[ERROR_VALUE : ERROR_D2Y + 1] = pairwise
     in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
     in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
@@ -246,7 +249,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         bias_place=bias_place,
         sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, shared, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(arrays, shared, each, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
     )
 
@@ -419,12 +422,14 @@ def head_table(
 ) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
     """A table with nothing but the heads, and what must live as long as it."""
     heads, head_pos = _heads(groups, dtype)
+    each = np.arange(s.n_outputs)
     code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
     table = np.zeros(TABLE_SIZE, np.int64)
     table[[N_ROWS, N_INPUTS, N_OUTPUTS, N_HEADS, ERROR_CODE]] = (s.n_rows, s.n_inputs, s.n_outputs, len(heads), code)
     table[HEADS], table[HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
     table[ERROR_VALUE : ERROR_D2Y + 1] = _pairwise_addresses(error, groups, code, dtype)
-    return table, (heads, head_pos)
+    table[EACH] = each.ctypes.data
+    return table, (heads, head_pos, each)
 
 
 def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
@@ -20,33 +19,38 @@ class Pool(Generic[_M]):
 
     def __init__(self, limit: int) -> None:
         self.limit, self.bytes = limit, 0
-        self._free: deque[tuple[Hashable, _M, int]] = deque()
+        self._free: dict[Hashable, list[tuple[int, _M, int]]] = {}  # (when it came, memory, its bytes), the latest last
+        self._given = 0
         self._gate = threading.Lock()
 
     def take(self, key: Hashable) -> _M | None:
         """The last that was given back under this key, now the caller's; None where there is none."""
         with self._gate:
-            for i in range(len(self._free) - 1, -1, -1):
-                if self._free[i][0] == key:
-                    _, memory, size = self._free[i]
-                    del self._free[i]
-                    self.bytes -= size
-                    return memory
-        return None
+            free = self._free.get(key)
+            if not free:
+                return None
+            _, memory, size = free.pop()
+            self.bytes -= size
+            return memory
 
     def give(self, key: Hashable, memory: _M, size: int) -> None:
         """Keep this, of so many bytes, for the next who asks."""
         if not 0 < size <= self.limit:
             return
         with self._gate:
-            self._free.append((key, memory, size))
+            self._given += 1
+            self._free.setdefault(key, []).append((self._given, memory, size))
             self.bytes += size
             while self.bytes > self.limit:
-                self.bytes -= self._free.popleft()[2]
+                oldest = min((free for free in self._free.values() if free), key=lambda free: free[0][0])
+                self.bytes -= oldest.pop(0)[2]
 
     def __iter__(self) -> Iterator[tuple[Hashable, _M]]:
         """(key, memory) of what is kept."""
-        return iter([(key, memory) for key, memory, _ in self._free])
+        kept = sorted(
+            ((came, key, memory) for key, free in list(self._free.items()) for came, memory, _ in free), key=lambda each: each[0]
+        )
+        return iter([(key, memory) for _, key, memory in kept])
 
     def clear(self) -> None:
         """Let everything go."""

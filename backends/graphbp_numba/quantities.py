@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, softmax_rows
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel, source_digest, watch
 from graphbp_numba.kernels import aligned, load_tile, tile_weights
 from graphbp_numba.plan import (
     N_EDGES,
     N_INPUTS,
-    N_KEEP,
     N_OUTPUTS,
     N_ROWS,
     N_RUNS,
@@ -23,10 +23,14 @@ from graphbp_numba.plan import (
     RUN_FIELDS,
     RUNS,
     START,
+    STATE_DOWN,
+    STATE_UP,
     STOP,
     SUMS,
+    TABLE_SIZE,
 )
 from graphbp_numba.rows import (
+    call,
     fill_rows,
     finish_sums,
     gather_sums,
@@ -66,22 +70,64 @@ from graphbp_numba.states import (
 )
 from graphbp_numba.tangents import gather_both_sums
 
-__all__ = ["begin_tile", "jacobian", "products", "reverse_tile", "sample_gradients", "state", "tangent", "tile_deltas"]
+__all__ = [
+    "begin_tile",
+    "jacobian",
+    "prepare_state",
+    "products",
+    "reverse_tile",
+    "sample_gradients",
+    "state",
+    "tangent",
+    "tile_deltas",
+]
 
 
 @kernel
 def begin_tile(tag: Any, table: Any, w: Any, bias: Any, X: Any, base: int, n0: int) -> None:
     """Load a tile, a and z of its rows, softmax included, and h'(a)."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    row = len(tag) * VECTOR_BYTES
-    a, z, keep = place(table, row, base, A), place(table, row, base, Z), place(table, row, base, KEPT)
-    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-    kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
-    load_tile(tile, X, n0)
-    forward_state(tag, table, w.ctypes.data, bias.ctypes.data, a, z)
-    keep_outputs(tag, table, a, keep)
-    softmax_rows(table, tile, kept)
-    slopes(tag, table, a, place(table, row, base, SLOPE_ROWS), 1)
+    z = place(table, len(tag) * VECTOR_BYTES, base, Z)
+    load_tile(carray(reals(tag, z), (table[N_ROWS], lanes)), X, n0)
+    call(table[STATE_UP + len(tag) // 2], (table.ctypes.data, w.ctypes.data, bias.ctypes.data, base))
+
+
+@cache
+def _state_up(dtype: str, vectors: int) -> Any:
+    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+
+    def state_up(at: int, w: int, bias: int, base: int) -> None:
+        len(digest)
+        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        row = len(tag) * VECTOR_BYTES
+        a, z, keep = place(table, row, base, A), place(table, row, base, Z), place(table, row, base, KEPT)
+        forward_state(tag, table, w, bias, a, z)
+        keep_outputs(tag, table, a, keep)
+        softmax_rows(table, z, keep, row // item_size(tag))
+        slopes(tag, table, a, place(table, row, base, SLOPE_ROWS), 1)
+
+    return watch(compiled_c(integers(4))(state_up))
+
+
+@cache
+def _state_down(dtype: str, vectors: int) -> Any:
+    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+
+    def state_down(at: int, w: int, base: int, stop: int) -> None:
+        len(digest)
+        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        row = len(tag) * VECTOR_BYTES
+        delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
+        inject(tag, table, delta, place(table, row, base, HEAD))
+        reverse_state(tag, table, w, slope, delta, place(table, row, base, BETA), stop)
+
+    return watch(compiled_c(integers(4))(state_down))
+
+
+def prepare_state(table: Any, tag: Any) -> None:
+    """Have what `begin_tile` and `reverse_tile` call compiled for this tag, and the addresses in the table."""
+    for at, make in ((STATE_UP, _state_up), (STATE_DOWN, _state_down)):
+        table[at + len(tag) // 2] = make(tag[0].dtype.name, len(tag)).address
 
 
 @kernel
@@ -89,14 +135,11 @@ def tile_deltas(tag: Any, table: Any, T: Any, sample_weight: Any, base: int, n0:
     """The heads' δ of a tile, from its targets, or from V in their place."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    tile = carray(reals(tag, place(table, row, base, Z)), (table[N_ROWS], lanes))
-    kept = carray(reals(tag, place(table, row, base, KEPT)), (table[N_KEEP], lanes))
-    t = carray(reals(tag, place(table, row, base, TARGET)), (table[N_OUTPUTS], lanes))
-    head = carray(reals(tag, place(table, row, base, HEAD)), (table[N_OUTPUTS], lanes))
-    scratch = carray(reals(tag, place(table, row, base, SCRATCH)), (4, lanes))
-    load_tile(t, T, n0)
-    tile_weights(scratch[1], sample_weight, n0, n_samples)
-    head_deltas(tag, table, tile, kept, t, head, scratch, scratch[1], pull)
+    z, keep, targets = place(table, row, base, Z), place(table, row, base, KEPT), place(table, row, base, TARGET)
+    head, scratch = place(table, row, base, HEAD), place(table, row, base, SCRATCH)
+    load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, n0)
+    tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, n0, n_samples)
+    head_deltas(table, z, keep, targets, head, scratch, lanes, pull)
 
 
 @kernel
@@ -104,24 +147,20 @@ def _unit(tag: Any, table: Any, base: int, k: int) -> None:
     """The heads' δ started from V = e_k."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    tile = carray(reals(tag, place(table, row, base, Z)), (table[N_ROWS], lanes))
-    kept = carray(reals(tag, place(table, row, base, KEPT)), (table[N_KEEP], lanes))
-    t = carray(reals(tag, place(table, row, base, TARGET)), (table[N_OUTPUTS], lanes))
-    head = carray(reals(tag, place(table, row, base, HEAD)), (table[N_OUTPUTS], lanes))
-    scratch = carray(reals(tag, place(table, row, base, SCRATCH)), (4, lanes))
-    for c in range(table[N_OUTPUTS]):
-        t[c] = 1 if c == k else 0
-    scratch[1] = 1
-    head_deltas(tag, table, tile, kept, t, head, scratch, scratch[1], True)
+    z, keep, targets = place(table, row, base, Z), place(table, row, base, KEPT), place(table, row, base, TARGET)
+    head, scratch = place(table, row, base, HEAD), place(table, row, base, SCRATCH)
+    t, weights = carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch + row), lanes)
+    fill_rows(tag, targets, table[N_OUTPUTS])
+    for lane in range(lanes):
+        t[k, lane] = 1
+        weights[lane] = 1
+    head_deltas(table, z, keep, targets, head, scratch, lanes, True)
 
 
 @kernel
 def reverse_tile(tag: Any, table: Any, w: Any, base: int, stop: int) -> None:
     """δ and β of every row from the heads' δ, runs from `stop` on being zero but for those."""
-    row = len(tag) * VECTOR_BYTES
-    delta = place(table, row, base, DELTA)
-    inject(tag, table, delta, place(table, row, base, HEAD))
-    reverse_state(tag, table, w.ctypes.data, place(table, row, base, SLOPE_ROWS), delta, place(table, row, base, BETA), stop)
+    call(table[STATE_DOWN + len(tag) // 2], (table.ctypes.data, w.ctypes.data, base, stop))
 
 
 def _make_state(digest: str) -> Any:
@@ -264,13 +303,14 @@ def _make_jacobian(digest: str) -> Any:
                 continue
             fill_rows(tag, z_dot, inputs)
             for i in range(inputs):
-                x_dot[i] = 1
+                for lane in range(lanes):
+                    x_dot[i, lane] = 1
                 tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, False)
                 push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
                 for lane in range(count):
                     for k in range(outputs):
                         J[n0 + lane, k, i] = y_dot[k, lane]
-                x_dot[i] = 0
+                fill_rows(tag, z_dot + i * row, 1)
 
     return watch(compiled(jacobian))
 

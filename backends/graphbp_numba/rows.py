@@ -19,6 +19,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import instruction
@@ -28,7 +29,9 @@ __all__ = [
     "BUNDLE",
     "Shape",
     "add_rows",
+    "call",
     "call_binary",
+    "call_real",
     "call_unary",
     "const",
     "copy_rows",
@@ -450,6 +453,38 @@ def fill_rows(context: Any, tag: Any, target: Any, count: Any) -> Any:
     body: Any = _on_rows(lambda s, b: s.zero, 0)
     i = types.intp
     return types.none(tag, i, i), lambda ctx, b, _, a: body(ctx, b, tag, a[1], a[2], [])
+
+
+def _integers(given: Any) -> Any:
+    return types.UniTuple(types.intp, len(given))  # type: ignore[no-untyped-call]
+
+
+def _call(builder: Any, result: Any, address: Any, arguments: list[Any]) -> Any:
+    """Call the C function at an address."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(builder.inttoptr(address, kind.as_pointer()), arguments)
+
+
+@instruction
+def call(context: Any, address: Any, integers: Any) -> Any:
+    """Call the C function of so many integers at `address`."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        _call(builder, ir.VoidType(), arguments[0], cgutils.unpack_tuple(builder, arguments[1]))  # type: ignore[no-untyped-call]
+        return ctx.get_dummy_value()
+
+    return types.none(types.intp, _integers(integers)), generate
+
+
+@instruction
+def call_real(context: Any, address: Any, integers: Any, real: Any) -> Any:
+    """Call the C function of so many integers and a float64 at `address`: a float64."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        given = cgutils.unpack_tuple(builder, arguments[1])  # type: ignore[no-untyped-call]
+        return _call(builder, ir.DoubleType(), arguments[0], [*given, arguments[2]])
+
+    return types.float64(types.intp, _integers(integers), types.float64), generate
 
 
 @instruction

@@ -119,7 +119,8 @@ def _copy_lanes(tile: Any, first: int, stop: int, lanes: Any, packed: Any, at: i
     if count and lanes[count - 1] - lanes[0] == count - 1:
         base = lanes[0]
         for j in range(stop - first):
-            packed[j, at : at + count] = tile[first + j, base : base + count]
+            for k in range(count):
+                packed[j, at + k] = tile[first + j, base + k]
         return
     for j in range(stop - first):
         for i in range(count):
@@ -150,7 +151,6 @@ def _make_forward_stages(digest: str) -> Any:
         there = here + held * row
         keep = there + held * row
         seen = keep + table[N_KEEP] * row
-        kept = carray(reals(tag, keep), (table[N_KEEP], lanes))
         bits = carray(reals(tag, seen), (1, lanes))
         out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
         bundles = table[N_BUNDLES] > 0
@@ -173,7 +173,8 @@ def _make_forward_stages(digest: str) -> Any:
                 else:
                     tile = carray(reals(tag, base), (high - low, lanes))
                     for j in range(high - low):
-                        tile[j] = source[j, start : start + lanes]
+                        for lane in range(lanes):
+                            tile[j, lane] = source[j, start + lane]
                 run = first_run
                 for c in range(first_cut, last_cut + 1):
                     z = base - begin * row
@@ -187,7 +188,7 @@ def _make_forward_stages(digest: str) -> Any:
                 tile = carray(reals(tag, z), (table[N_ROWS], lanes))
                 count = min(lanes, left - start)
                 if done:
-                    softmax_rows(table, tile, kept)
+                    softmax_rows(table, z, keep, lanes)
                     for lane in range(count):
                         place[start + lane] = start + lane
                         for k in range(table[N_OUTPUTS]):

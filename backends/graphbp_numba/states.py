@@ -178,7 +178,8 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
             call_unary(runs[r, DF if order == 1 else D2F], a + start * row, out + start * row, (end - start) * lanes)
         else:
             values = carray(reals(tag, out + start * row), (end - start) * lanes)
-            values[:] = 1 if order == 1 else 0
+            for i in range((end - start) * lanes):
+                values[i] = 1 if order == 1 else 0
 
 
 @kernel

@@ -1,33 +1,45 @@
-"""What the commands share: the session, the options of a network, and reading one."""
+"""What the commands share: the session, the options of a network, reading one, and `-` for stdin and stdout."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from graphbp.exceptions import printable
+from graphbp.exceptions import DataError, GraphbpError, printable
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
 __all__ = [
+    "STANDARD",
     "CheckFailed",
     "Loaded",
     "Session",
     "any_encoding",
+    "closed_pipe",
     "debug_option",
+    "destination",
+    "file_only",
     "key_values",
     "load_network",
     "network_options",
+    "put",
     "runtime_options",
     "say",
+    "take_stdin",
     "tell",
 ]
+
+STANDARD = "-"
+"""The name of stdin among what is read, and of stdout for what is written; a file of this name is ./-."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,9 +50,13 @@ class CheckFailed(Exception):  # noqa: N818  # an outcome, not an error
 
 @dataclass
 class Session:
-    """What one run of the command line knows."""
+    """What one run of the command line knows.
+
+    stdin : what stdin was read as ("NETWORK"), once it was.
+    """
 
     debug: bool = False
+    stdin: str | None = None
 
 
 @dataclass
@@ -60,9 +76,82 @@ def say(message: str) -> None:
 def tell(message: object, *, err: bool = False) -> None:
     """Lines for people: what a file called its nodes may hold, such as a terminal's control sequences, is shown, not obeyed."""
     lines = "\n".join(map(printable, str(message).split("\n")))
-    print(
-        lines, file=sys.stderr if err else sys.stdout, flush=True
-    )  # click.echo takes an ASCII pipe for a mistake and writes UTF-8
+    stream = sys.stderr if err else sys.stdout
+    if stream is None:  # closed by the caller (>&-); print would take the other one
+        return
+    with closed_pipe(stream):
+        print(lines, file=stream, flush=True)  # click.echo takes an ASCII pipe for a mistake and writes UTF-8
+
+
+def put(content: bytes) -> None:
+    """The content of a file on stdout, byte for byte, whatever the terminal's encoding."""
+    if sys.stdout is None:
+        raise DataError("stdout is closed, so nothing can be written to -")
+    with closed_pipe(sys.stdout):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def closed_pipe(stream: Any) -> Iterator[None]:
+    """Whoever reads (`| head`) may have seen enough: what is written then goes nowhere, and the command does the rest of its work."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def take_stdin(what: str) -> bytes:
+    """All of stdin, which is read once: a second one that asks for it is refused."""
+    context = click.get_current_context(silent=True)
+    session = context.find_object(Session) if context is not None else None
+    if session is not None:
+        if session.stdin is not None:
+            raise DataError(f"{session.stdin} and {what} are both -, and there is one stdin; give a file for one of them")
+        session.stdin = what
+    if sys.stdin is None:
+        raise DataError(f"{what} is -, and stdin is closed")
+    return sys.stdin.buffer.read()
+
+
+def file_only(_: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    """Refuse `-` where a file is needed."""
+    if path == STANDARD:
+        raise click.BadParameter(
+            "it is a file; stdin and stdout (-) do not serve here (a file of that name is ./-)", param=parameter
+        )
+    return path
+
+
+@contextmanager
+def destination(output: str, suffix: str = ".json") -> Iterator[str]:
+    """The path to write: `output`, or for `-` one of this suffix whose content goes to stdout when the block has ended."""
+    if output != STANDARD:
+        yield output
+        return
+    with TemporaryDirectory(prefix="graphbp-") as folder, _called(f"{folder}{os.sep}", ""):
+        path = Path(folder, f"stdout{suffix}")
+        yield str(path)
+        beside = [each.name for each in Path(folder).iterdir() if each != path]
+        if beside:
+            raise DataError(
+                f"- takes one file, and {beside[0]} would stand beside it; name a file, or keep the weights inside (weights=)"
+            )
+        put(path.read_bytes())
+
+
+@contextmanager
+def _called(path: str, name: str) -> Iterator[None]:
+    """Messages about a file that nobody knows of name what it stands for."""
+    try:
+        yield
+    except GraphbpError as problem:
+        if path not in str(problem):
+            raise
+        raise type(problem)(str(problem).replace(path, name)) from problem
 
 
 @contextmanager
@@ -146,8 +235,16 @@ def load_network(
     file_format: str | None = None,
     options: dict[str, Any] | None = None,
 ) -> Loaded:
-    """The network in a file, with the metadata where the file is of graphbp's own format."""
+    """The network in a file, or for `-` on stdin, with the metadata where it is of graphbp's own format."""
     from graphbp.files.dispatch import load_with_metadata
 
-    net, metadata = load_with_metadata(network, backend=backend, dtype=dtype, error=error, format=file_format, **(options or {}))
-    return Loaded(net, network, metadata)
+    settings: dict[str, Any] = {"backend": backend, "dtype": dtype, "error": error, "format": file_format, **(options or {})}
+    if network != STANDARD:
+        net, metadata = load_with_metadata(network, **settings)
+        return Loaded(net, network, metadata)
+    with TemporaryDirectory(prefix="graphbp-") as folder:
+        path = Path(folder, "stdin.json")
+        path.write_bytes(take_stdin("NETWORK"))
+        with _called(str(path), "stdin"):
+            net, metadata = load_with_metadata(path, **settings)
+    return Loaded(net, "stdin", metadata)

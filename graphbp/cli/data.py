@@ -1,4 +1,4 @@
-"""X and T of a command: from CSV, .npy, .npz, or a data set that scikit-learn carries.
+"""X and T of a command: from CSV (a file or stdin), .npy, .npz, Parquet, Excel, or a data set that scikit-learn carries.
 
     file ──► Table ──► the target's columns apart ──► `graphbp.tables`: columns by name ──► X; labels by the network's classes ──► T
 
@@ -9,6 +9,8 @@ too.  Everything that is decided here rather than told is said on stderr.
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import F, Loaded, say
+from graphbp.cli.common import STANDARD, F, Loaded, say, take_stdin
+from graphbp.cli.sheets import SHEETS, read_sheet, table_of_records
 from graphbp.exceptions import DataError, unknown_name
 from graphbp.fit import adopt
 from graphbp.tables import Column, Table, cells, match
@@ -103,6 +106,7 @@ def read_batch(
         if target or target_file:
             raise DataError(f"{data} has its own targets; leave --target and --targets out")
         inputs, T = _from_sklearn(data)
+        inputs = _unnamed(inputs) if by_position else inputs
     elif Path(data).suffix.lower() == ".npz":
         inputs, T = _from_npz(Path(data), target)
     else:
@@ -180,7 +184,15 @@ def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
 # -- files ---------------------------------------------------------------------------------------------------------------
 
 
-def _read_table(path: Path, header: bool | None) -> Table:
+_TEXT = (".csv", ".txt", ".tsv", ".dat")
+_KINDS = (
+    f"{', '.join(_TEXT)} (also .gz), .npy, .npz, .parquet or .xlsx files, - (CSV on stdin), or sklearn:NAME ({', '.join(SKLEARN)})"
+)
+
+
+def _read_table(path: Path, header: bool | None, what: str = "DATA") -> Table:
+    if str(path) == STANDARD:
+        return _csv_table(take_stdin(what), "stdin", header)
     if not path.is_file():
         raise DataError(f"{path} is not a file that can be read; sklearn:NAME is a data set of scikit-learn ({', '.join(SKLEARN)})")
     suffix = path.suffix.lower()
@@ -191,9 +203,11 @@ def _read_table(path: Path, header: bool | None) -> Table:
         if array.ndim != 2:
             raise DataError(f"{path} holds an array of shape {array.shape}; a table has two dimensions")
         return _array_table(array, str(path))
-    if suffix in (".csv", ".txt", ".tsv", ".dat"):
-        return _read_csv(path, header)
-    raise DataError(f"{path}: data come from .csv, .npy or .npz files, or sklearn:NAME ({', '.join(SKLEARN)})")
+    if suffix in _TEXT or (suffix == ".gz" and Path(path.stem).suffix.lower() in _TEXT):
+        return _csv_table(_content(path), str(path), header)
+    if suffix in SHEETS:
+        return read_sheet(path, header)
+    raise DataError(f"{path}: data come from {_KINDS}")
 
 
 def _load(path: Path) -> Any:
@@ -207,35 +221,32 @@ def _array_table(array: Array, source: str, names: Sequence[str] | None = None) 
     return Table(len(array), array.shape[1], None if names is None else tuple(names), lambda i: Column(array[:, i]), source=source)
 
 
-def _read_csv(path: Path, header: bool | None) -> Table:
+def _content(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as problem:
+        raise DataError(f"{path} cannot be read: {problem}") from problem
+
+
+def _csv_table(content: bytes, source: str, header: bool | None) -> Table:
     """Comma, semicolon, tab or blanks between the fields; lines that begin with # are comments."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path} cannot be read as text: {problem}") from problem
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{source} cannot be read as text: {problem}") from problem
     lines = [
         (number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")
     ]
     if not lines:
-        raise DataError(f"{path} has no rows")
+        raise DataError(f"{source} has no rows")
     delimiter = next((mark for mark in ",;\t" if mark in lines[0][1]), None)
     records, number = _records([line for _, line in lines], delimiter)
     number = [lines[at][0] for at in number]
     width = len(records[0])
     for record, at in zip(records, number, strict=True):
         if len(record) != width:
-            raise DataError(f"{path}: line {at} has {len(record)} fields and line {number[0]} has {width}")
-    if header is None:
-        numeric = [_is_number(cell) for cell in records[0]]
-        header = len(records) > 1 and not any(numeric)
-        if any(numeric) and not all(numeric):
-            say(f"{path}: its first line holds numbers, so it is taken as data, not as a header (--header)")
-    names = tuple(records.pop(0)) if header else None
-    number = number[1:] if header else number
-    if not records:
-        raise DataError(f"{path} has a header and no rows (--no-header where its first line is data)")
-    columns = list(zip(*records, strict=True))
-    return Table(len(records), width, names, lambda i: cells(columns[i]), lambda n: f"line {number[n]}", str(path))
+            raise DataError(f"{source}: line {at} has {len(record)} fields and line {number[0]} has {width}")
+    return table_of_records(records, number, header, source, "line", cells)
 
 
 def _records(lines: list[str], delimiter: str | None) -> tuple[list[list[str]], list[int]]:
@@ -249,14 +260,6 @@ def _records(lines: list[str], delimiter: str | None) -> tuple[list[list[str]], 
         starts.append(start)
         start = reader.line_num
     return records, starts
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _from_npz(path: Path, target: Sequence[str]) -> tuple[Table, Array | None]:
@@ -293,8 +296,8 @@ def _from_sklearn(source: str) -> tuple[Table, Array]:
 
 def _target_table(path: Path, header: bool | None) -> Table:
     if path.suffix.lower() == ".npz":
-        raise DataError(f"{path}: --targets takes a .csv or .npy file; in an .npz file X and T stand together")
-    return _read_table(path, header)
+        raise DataError(f"{path}: --targets takes a table of its own (.csv, .npy, ...); in an .npz file X and T stand together")
+    return _read_table(path, header, "--targets")
 
 
 # -- which columns are what ----------------------------------------------------------------------------------------------

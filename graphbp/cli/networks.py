@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from graphbp.cli.common import CheckFailed, debug_option, key_values, load_network, network_options, runtime_options, say, tell
+from graphbp.cli.common import (
+    STANDARD,
+    CheckFailed,
+    debug_option,
+    destination,
+    key_values,
+    load_network,
+    network_options,
+    runtime_options,
+    say,
+    tell,
+)
+from graphbp.cli.documents import about, json_option, one_stdout, tell_json
 from graphbp.exceptions import printable
 
 __all__ = ["COMMANDS"]
@@ -20,7 +32,8 @@ __all__ = ["COMMANDS"]
     "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."
 )
 @runtime_options
-def backends(network: str | None, options: dict[str, Any], backend: str | None, dtype: str | None) -> None:
+@json_option
+def backends(network: str | None, options: dict[str, Any], backend: str | None, dtype: str | None, as_json: bool) -> None:
     """List the backends, and why one cannot run here; the settings; and plugins that are broken.
 
     With NETWORK, also whether each one that runs takes this network.  With --backend, exit code 1 where that one is not available.
@@ -39,33 +52,51 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     found = gb.backends()
     if backend is not None and backend != "auto" and backend not in found:
         raise unknown_name("backend", backend, found)
-    tell(repr(found))
-    for name, (value, source) in describe_config().items():
-        tell(f"{name} = {value} ({source})")
     failures = [
         *plugin_failures("activations"),
         *plugin_failures("error_functions"),
         *broken_formats("read"),
         *broken_formats("write"),
     ]
-    for problem in failures:
-        tell(f"broken: {problem}")
-    if network is not None:
-        net = load_network(network, backend="numpy", dtype=dtype, options=options).net
-        for name, row in found.items():
-            if row.available:
-                try:
-                    tell(f"{name} takes {network}: {net.to(backend=name, dtype=dtype)._run.describe(1024)}")
-                except gb.GraphbpError as problem:
-                    tell(f"{name} refuses {network}: {problem}")
+    taken = {} if network is None else _takes(network, dtype, options)
+    if as_json:
+        tell_json(
+            backends={name: asdict(row) for name, row in found.items()},
+            settings={name: {"value": value, "source": source} for name, (value, source) in describe_config().items()},
+            broken=[str(problem) for problem in failures],
+            **({} if network is None else {"takes": {name: {"takes": ok, "how": how} for name, (ok, how) in taken.items()}}),
+        )
+    else:
+        tell(repr(found))
+        for name, (value, source) in describe_config().items():
+            tell(f"{name} = {value} ({source})")
+        for problem in failures:
+            tell(f"broken: {problem}")
+        for name, (ok, how) in taken.items():
+            tell(f"{name} {'takes' if ok else 'refuses'} {network}: {how}")
     if backend not in (None, "auto") and not found[backend].available:
         raise CheckFailed(f"backend {backend!r} is not available")
 
 
+def _takes(network: str, dtype: str | None, options: dict[str, Any]) -> dict[str, tuple[bool, str]]:
+    """For each backend that runs here: whether it takes the network, and by which path, or why not."""
+    import graphbp as gb
+
+    net = load_network(network, backend="numpy", dtype=dtype, options=options).net
+    found: dict[str, tuple[bool, str]] = {}
+    for name in (name for name, row in gb.backends().items() if row.available):
+        try:
+            found[name] = True, str(net.to(backend=name, dtype=dtype)._run.describe(1024))
+        except gb.GraphbpError as problem:
+            found[name] = False, str(problem)
+    return found
+
+
 @click.command()
 @network_options
+@json_option
 @click.option("--samples", type=click.IntRange(1), default=1024, show_default=True, help="N, for the counts of flops and bytes.")
-def info(network: str, samples: int, **given: Any) -> None:
+def info(network: str, samples: int, as_json: bool, **given: Any) -> None:
     """Print what NETWORK is, and its schedule.
 
     Inputs, outputs, levels, blocks, parameters, flops and bytes, and the path that the backend takes.
@@ -77,7 +108,10 @@ def info(network: str, samples: int, **given: Any) -> None:
     """
     loaded = load_network(network, **given)
     net = loaded.net
-    tell(f"{network}\n{net!r}")
+    if as_json:
+        tell_json(network=loaded.path, **about(net), samples=samples, description=net.describe(samples), metadata=loaded.metadata)
+        return
+    tell(f"{loaded.path}\n{net!r}")
     tell(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
     tell(net.describe(samples))
     for key, value in loaded.metadata.items():
@@ -109,7 +143,7 @@ class _WithFormats(click.Command):
 
 @click.command(cls=_WithFormats)
 @network_options
-@click.argument("output", type=click.Path())
+@click.argument("output", type=click.Path(), callback=one_stdout)
 @click.option("--to-format", metavar="NAME", help="Format of OUTPUT, where its suffix does not tell.")
 @click.option(
     "--to-option",
@@ -119,8 +153,9 @@ class _WithFormats(click.Command):
     callback=key_values,
     help="An option of OUTPUT's format, such as weights=npz; may be repeated.",
 )
-def convert(network: str, output: str, to_format: str | None, to_options: dict[str, Any], **given: Any) -> None:
-    """Write NETWORK to OUTPUT in another format.
+@json_option
+def convert(network: str, output: str, to_format: str | None, to_options: dict[str, Any], as_json: bool, **given: Any) -> None:
+    """Write NETWORK to OUTPUT in another format; - is stdout, in graphbp's own unless --to-format says another.
 
     \b
     Examples:
@@ -129,20 +164,32 @@ def convert(network: str, output: str, to_format: str | None, to_options: dict[s
     """
     loaded = load_network(network, **given)
     kept = {key: value for key, value in loaded.metadata.items() if key not in ("error", "dtype")}
-    if to_format is None and Path(output).suffix.lower() == ".json":
+    if to_format is None and (output == STANDARD or Path(output).suffix.lower() == ".json"):
         to_format = "graphbp"
     if kept:
         to_options.setdefault("metadata", kept)
-    loaded.net.save(output, format=to_format, **to_options)
-    say(f"{network} -> {output}{f' (format {to_format})' if to_format else ''}: {loaded.net!r}")
+    with destination(output) as path:
+        loaded.net.save(path, format=to_format, **to_options)
+    if as_json:
+        tell_json(output=output, format=to_format, network=about(loaded.net))
+    where = output if output != STANDARD else "stdout"
+    say(f"{loaded.path} -> {where}{f' (format {to_format})' if to_format else ''}: {loaded.net!r}")
 
 
 @click.command()
 @network_options
-@click.option("-o", "--output", required=True, metavar="FILE", help="The picture: .png, .svg or .pdf.")
+@json_option
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    callback=one_stdout,
+    help="The picture: .png, .svg or .pdf; - writes SVG to stdout.",
+)
 @click.option("--title", metavar="TEXT", help="Above the picture; default: the file's name.")
 @click.option("--names/--no-names", default=None, help="Write the nodes' names; default: where there are few.")
-def draw(network: str, output: str, title: str | None, names: bool | None, **given: Any) -> None:
+def draw(network: str, output: str, title: str | None, names: bool | None, as_json: bool, **given: Any) -> None:
     """Draw NETWORK as PNG, SVG or PDF.
 
     Inputs stand on the left, outputs on the right, the levels of the schedule between them.  A small network is drawn edge by edge
@@ -156,9 +203,12 @@ def draw(network: str, output: str, title: str | None, names: bool | None, **giv
     """
     from graphbp.cli.drawing import draw_network
 
-    net = load_network(network, **given).net
-    what = draw_network(net, output, Path(network).name if title is None else title, names)
-    say(f"{what} -> {output}")
+    loaded = load_network(network, **given)
+    with destination(output, ".svg") as path:
+        what = draw_network(loaded.net, path, Path(loaded.path).name if title is None else title, names)
+    if as_json:
+        tell_json(output=output, picture=what, network=about(loaded.net))
+    say(f"{what} -> {output if output != STANDARD else 'stdout'}")
 
 
 @click.command()
@@ -173,6 +223,7 @@ def draw(network: str, output: str, title: str | None, names: bool | None, **giv
 @click.option(
     "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."
 )
+@json_option
 @debug_option
 def parity(
     network: str | None,
@@ -181,6 +232,7 @@ def parity(
     quantities: tuple[str, ...],
     cases: tuple[str, ...],
     by: Literal["quantity", "network"],
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Compare every backend with the definition.
@@ -199,19 +251,17 @@ def parity(
     if network is not None:
         if cases:
             raise click.UsageError("give NETWORK or --case, not both")
-        net = load_network(network, backend="numpy", **given).net
+        loaded = load_network(network, backend="numpy", **given)
+        net = loaded.net
         graph = net.to_networkx()
-        chosen = (Case(Path(network).name, lambda _: graph, error=net.error_function.name),)
-
-    def progress(case: Case) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\033[K{case.name}", nl=False, err=True)
+        chosen = (Case(Path(loaded.path).name, lambda _: graph, error=net.error_function.name),)
 
     dtypes = ("float64", "float32") if dtype is None else (dtype,)
-    table = run_parity(names or None, chosen, quantities or None, dtypes, progress=progress)
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
-    tell(str(table) if by == "quantity" else table.table(by))
+    table = run_parity(names or None, chosen, quantities or None, dtypes)
+    if as_json:
+        tell_json(ok=table.ok, cells=[asdict(cell) for cell in table.cells])
+    else:
+        tell(str(table) if by == "quantity" else table.table(by))
     if not table.ok:
         raise CheckFailed(f"{len(table.failures)} of {len(table.cells)} comparisons")
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from graphbp.cli.common import debug_option, say, tell
+from graphbp.cli.common import STANDARD, debug_option, destination, say, tell
 from graphbp.cli.data import read_table
+from graphbp.cli.documents import about, json_option, one_stdout, tell_json
 from graphbp.exceptions import BackendError, DataError, FileFormatError, unknown_name
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _sizes(_: click.Context, parameter: click.Parameter, text: str | None) -> li
 
 
 @click.command()
-@click.argument("output", type=click.Path())
+@click.argument("output", type=click.Path(), callback=one_stdout)
 @click.option("--layers", metavar="D,...,K", callback=_sizes, help="A stack of layers: units of each, inputs first.")
 @click.option("--random", "dag", metavar="D,M,K", callback=_sizes, help="A random DAG: inputs, hidden units, outputs.")
 @click.option("--data", metavar="FILE", help="A table whose columns are the inputs (.csv, ..., or sklearn:NAME).")
@@ -53,6 +54,7 @@ def _sizes(_: click.Context, parameter: click.Parameter, text: str | None) -> li
 @click.option("--header/--no-header", default=None, help="The CSV file has a header; default: where its first line has text only.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights, and of a random DAG's edges.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it is there.")
+@json_option
 @debug_option
 def new(
     output: str,
@@ -69,8 +71,9 @@ def new(
     header: bool | None,
     seed: int,
     force: bool,
+    as_json: bool,
 ) -> None:
-    """Write a network to start from to OUTPUT.
+    """Write a network to start from to OUTPUT (- is stdout).
 
     From a table the inputs are called like its columns, the outputs like the target's classes, and their activation is the one that
     fits: the identity for a quantity, a sigmoid for two classes, softmax for more.
@@ -88,9 +91,9 @@ def new(
         raise DataError(f"{said} given; say what the network is made of by one of --layers, --random and --data")
     if data is None and (target or hidden is not None or hidden_dag is not None):
         raise DataError("--target, --hidden and --hidden-dag go with --data")
-    if dag is not None and (units or skips):
+    if (dag is not None or hidden_dag is not None) and (units or skips):
         raise DataError("--units and --skips go with layers; a random DAG has units and skips anyway")
-    if Path(output).exists() and not force:
+    if output != STANDARD and Path(output).exists() and not force:
         raise DataError(f"{output} is there already; --force replaces it")
     from graphbp.files.dispatch import save
     from graphbp.network import Network
@@ -103,10 +106,14 @@ def new(
         graph = _dag(dag or [], error, activation, seed)
     net = Network(graph, error=error or "sum_of_squares", backend="numpy")
     try:
-        save(net, output)
+        with destination(output) as path:
+            save(net, path)
     except FileFormatError as problem:
         raise DataError(f"{problem}; a new network is best a .json file") from problem
-    tell(f"{net!r}\n-> {output}")
+    if as_json:
+        tell_json(output=output, network=about(net))
+    else:
+        (say if output == STANDARD else tell)(f"{net!r}\n-> {output if output != STANDARD else 'stdout'}")
 
 
 def _stack(sizes: list[int], error: str | None, activation: str, skips: bool, units: bool, seed: int) -> nx.DiGraph[Any]:
@@ -212,8 +219,9 @@ def _name_outputs(graph: nx.DiGraph[Any], names: list[str], classes: list[Any] |
 @click.command()
 @click.option("--backend", metavar="NAME", help="The backend to compile for; default: the one that networks take.")
 @click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Only this precision; default both, side by side.")
+@json_option
 @debug_option
-def warm(backend: str | None, dtype: str | None) -> None:
+def warm(backend: str | None, dtype: str | None, as_json: bool) -> None:
     """Compile the kernels now, for this and every later process.
 
     The first use of a quantity compiles what it needs, which takes seconds; this does it ahead for all of them, on two cores.
@@ -248,7 +256,11 @@ def warm(backend: str | None, dtype: str | None) -> None:
         if run.returncode:
             lines = problem.strip().splitlines()
             raise BackendError(f"backend {name!r} did not compile for {each}: {lines[-1] if lines else f'exit {run.returncode}'}")
-    tell(f"{name}: every kernel is there for {' and '.join(dtypes)} ({time.perf_counter() - began:.1f} s)")
+    took = time.perf_counter() - began
+    if as_json:
+        tell_json(backend=name, dtypes=dtypes, seconds=took)
+    else:
+        tell(f"{name}: every kernel is there for {' and '.join(dtypes)} ({took:.1f} s)")
 
 
 COMMANDS = (new, warm)

@@ -1,4 +1,4 @@
-"""Results: printed for people, or written to .npy, .npz or .csv, whole or not at all."""
+"""Results: printed for people or as JSON, or written to .npy, .npz or .csv, whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import F, say, tell
+from graphbp.cli.common import STANDARD, F, put, say, tell
+from graphbp.cli.documents import json_option, one_stdout, tell_json
 from graphbp.exceptions import DataError, printable
 from graphbp.files.atomic import write_atomically
 
@@ -26,9 +27,10 @@ _SUFFIXES = (".npy", ".npz", ".csv")
 _SHOWN = 20
 
 
-def check_output(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+def check_output(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
     """Refuse an output that could not be written before anything is computed."""
-    if path is not None:
+    one_stdout(context, parameter, path)
+    if path is not None and path != STANDARD:
         if Path(path).suffix.lower() not in _SUFFIXES:
             raise click.BadParameter(f"{path}: results go to {', '.join(_SUFFIXES)} files")
         if not Path(path).absolute().parent.is_dir():
@@ -37,21 +39,36 @@ def check_output(_: click.Context, __: click.Parameter, path: str | None) -> str
 
 
 def output_option(function: F) -> F:
-    """--output."""
+    """--output and --json."""
     return click.option(
         "-o",
         "--output",
         metavar="FILE",
         callback=check_output,
-        help="Write the result to a .npy, .npz or .csv file instead of printing it.",
-    )(function)
+        help="Write the result to a .npy, .npz or .csv file instead of printing it; - writes CSV to stdout.",
+    )(json_option(function))
 
 
-def emit(name: str, array: Array, output: str | None, axes: Sequence[Sequence[str]]) -> None:
-    """Print `array`, or write it; `axes` has a label for each position along each axis."""
-    if output is None:
+def emit(
+    name: str, array: Array, axes: Sequence[tuple[str, Sequence[str]]], *, output: str | None, as_json: bool, **also: Any
+) -> None:
+    """Print `array`, or write it; `axes` are (what stands along it, a label for each position); `also` goes into the JSON document."""
+    labels = [each for _, each in axes]
+    if output is not None:
+        _write(name, array, output, labels)
+    if as_json:
+        named = {kind: each for kind, each in axes if kind != "samples"}
+        values = {"values": array} if output is None else {"output": output}
+        shape = {"shape": array.shape, "dtype": array.dtype.name, "axes": [kind for kind, _ in axes]}
+        tell_json(quantity=name, **also, **shape, **named, **values)
+    elif output is None:
         tell(f"{name} {array.shape}, {array.dtype}")
-        tell(_table(array, [[printable(label) for label in axis] for axis in axes]))
+        tell(_table(array, [[printable(label) for label in axis] for axis in labels]))
+
+
+def _write(name: str, array: Array, output: str, axes: Sequence[Sequence[str]]) -> None:
+    if output == STANDARD:
+        put(_csv(array, axes).encode())
         return
     suffix = Path(output).suffix.lower()
     buffer = io.BytesIO()

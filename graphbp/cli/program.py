@@ -24,11 +24,14 @@ OK, FAILED, USAGE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 130
 def program() -> None:
     """Backpropagation, Jacobians and exact Hessians of any feed-forward DAG.
 
-    A NETWORK is a file in any format that is installed (`graphbp convert --help` lists them).  DATA is a .csv, .npy or .npz file, or
-    sklearn:NAME for a data set that scikit-learn carries (digits, iris, wine, breast_cancer, diabetes, linnerud).
+    A NETWORK is a file in any format that is installed (`graphbp convert --help` lists them).  DATA is a table: .csv (.tsv, .txt, .dat;
+    also .gz), .parquet, .xlsx, .npy, .npz, or sklearn:NAME for a data set that scikit-learn carries (digits, iris, wine, breast_cancer,
+    diabetes, linnerud).  - is stdin for one of them, a network as JSON or a table as CSV, and stdout after -o.  --json prints one JSON
+    document: numbers to the last bit, what is not finite as "nan", "inf" or "-inf".
 
     \b
     Examples:
+      graphbp new net.json --data sklearn:iris
       graphbp info model.json
       graphbp train model.json sklearn:digits --validation-split 0.2 --epochs 30 -o trained.json
       graphbp check trained.json sklearn:digits --rows 20
@@ -51,9 +54,19 @@ def _invoke(arguments: list[str], session: Session) -> None:
     try:
         with program.make_context("graphbp", arguments, obj=session) as context:
             program.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit:  # --help and --version end so
+        pass
+    if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    """What is still in stdout's buffer and could not be written would fail once more at exit, with an exit code of Python's own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a descriptor is wanted
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -73,13 +86,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, click.Abort):
             say("Interrupted")
             return INTERRUPTED
-        except BrokenPipeError:  # `graphbp info ... | head`: who read has seen enough
-            with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # what is still in the buffer would fail again at exit
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        except BrokenPipeError:  # `graphbp --help | head`: click wrote, and who read has seen enough
+            _forget_stdout()
             return OK
         except (GraphbpError, OSError, MemoryError) as problem:
             if session.debug:
                 raise
+            if isinstance(problem, OSError):
+                _forget_stdout()
             say(f"Error: {problem}" if str(problem) else f"Error: {type(problem).__name__}")
             return USAGE
         except Exception as problem:

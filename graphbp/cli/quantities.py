@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import numpy as np
 
 from graphbp.cli.common import CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
+from graphbp.cli.documents import json_option, tell_json
 from graphbp.cli.output import emit, output_names, output_option, parameter_names
 
 __all__ = ["COMMANDS"]
@@ -22,15 +24,15 @@ def _read(network: str, data: str, given: dict[str, Any]) -> tuple[Any, Batch]:
     return loaded.net, read_batch(loaded, data, **given)
 
 
-def _samples(X: Any) -> list[str]:
-    return [str(n) for n in range(len(X))]
+def _samples(X: Any) -> tuple[str, list[str]]:
+    return "samples", [str(n) for n in range(len(X))]
 
 
 @click.command()
 @network_options
 @data_options
 @output_option
-def forward(network: str, data: str, output: str | None, **given: Any) -> None:
+def forward(network: str, data: str, output: str | None, as_json: bool, **given: Any) -> None:
     """Compute the outputs of NETWORK for DATA.
 
     One row a sample, one column an output.
@@ -39,9 +41,11 @@ def forward(network: str, data: str, output: str | None, **given: Any) -> None:
     Examples:
       graphbp forward model.json new.csv
       graphbp forward swing.out states.npy --option inputs=5 --option outputs=1 -o Y.csv
+      cut -d, -f1-4 iris.csv | graphbp forward iris.json - --json
     """
     net, batch = _read(network, data, given)
-    emit("Y", net.forward(batch.X), output, [_samples(batch.X), output_names(net)])
+    axes = [_samples(batch.X), ("outputs", output_names(net))]
+    emit("Y", net.forward(batch.X), axes, output=output, as_json=as_json)
 
 
 @click.command()
@@ -49,7 +53,7 @@ def forward(network: str, data: str, output: str | None, **given: Any) -> None:
 @data_options
 @output_option
 @click.option("--per-sample", is_flag=True, help="One row a sample, not their sum.")
-def gradient(network: str, data: str, output: str | None, per_sample: bool, **given: Any) -> None:
+def gradient(network: str, data: str, output: str | None, as_json: bool, per_sample: bool, **given: Any) -> None:
     """Compute the gradient of the error by the weights.
 
     By backpropagation; one number for each free weight or bias, in the order of the network's parameters.
@@ -60,13 +64,16 @@ def gradient(network: str, data: str, output: str | None, per_sample: bool, **gi
       graphbp gradient model.json sklearn:iris -o gradient.npy
     """
     net, batch = _read(network, data, given)
-    T, names = batch.targets(), parameter_names(net)
+    T, names = batch.targets(), ("parameters", parameter_names(net))
     if per_sample:
-        emit("gradient", net.per_sample_gradient(batch.X, T), output, [_samples(batch.X), names])
+        axes = [_samples(batch.X), names]
+        emit("gradient", net.per_sample_gradient(batch.X, T), axes, output=output, as_json=as_json)
         return
     error, values = net.error_and_gradient(batch.X, T)
-    (tell if output is None else say)(f"E = {error:.10g} over {len(batch.X)} samples; |gradient| = {np.linalg.norm(values):.6g}")
-    emit("gradient", values, output, [names])
+    if not as_json:
+        line = f"E = {error:.10g} over {len(batch.X)} samples; |gradient| = {np.linalg.norm(values):.6g}"
+        (tell if output is None else say)(line)
+    emit("gradient", values, [names], output=output, as_json=as_json, error=float(error), samples=len(batch.X))
 
 
 @click.command()
@@ -74,7 +81,7 @@ def gradient(network: str, data: str, output: str | None, per_sample: bool, **gi
 @data_options
 @output_option
 @click.option("--weights", is_flag=True, help="By the weights: (samples, outputs, parameters), not by the inputs.")
-def jacobian(network: str, data: str, output: str | None, weights: bool, **given: Any) -> None:
+def jacobian(network: str, data: str, output: str | None, as_json: bool, weights: bool, **given: Any) -> None:
     """Compute the Jacobian of the outputs, sample by sample.
 
     (samples, outputs, inputs), or with --weights (samples, outputs, parameters).
@@ -86,8 +93,9 @@ def jacobian(network: str, data: str, output: str | None, weights: bool, **given
     """
     net, batch = _read(network, data, given)
     values = net.weight_jacobian(batch.X) if weights else net.jacobian(batch.X)
-    last = parameter_names(net) if weights else list(map(str, net.columns))
-    emit("jacobian", values, output, [_samples(batch.X), output_names(net), last])
+    last = ("parameters", parameter_names(net)) if weights else ("inputs", list(map(str, net.columns)))
+    axes = [_samples(batch.X), ("outputs", output_names(net)), last]
+    emit("jacobian", values, axes, output=output, as_json=as_json)
 
 
 @click.command()
@@ -101,7 +109,7 @@ def jacobian(network: str, data: str, output: str | None, weights: bool, **given
     show_default=True,
     help="The whole matrix, its outer-product (Gauss-Newton) approximation, or the exact diagonal alone.",
 )
-def hessian(network: str, data: str, output: str | None, kind: str, **given: Any) -> None:
+def hessian(network: str, data: str, output: str | None, as_json: bool, kind: str, **given: Any) -> None:
     """Compute the Hessian of the error by the weights.
 
     Exact by default, in closed form; (parameters, parameters).
@@ -113,14 +121,15 @@ def hessian(network: str, data: str, output: str | None, kind: str, **given: Any
     """
     net, batch = _read(network, data, given)
     compute = {"exact": net.hessian, "outer-product": net.outer_product_hessian, "diagonal": net.hessian_diagonal}[kind]
-    values, names = compute(batch.X, batch.targets()), parameter_names(net)
-    emit("hessian", values, output, [names] * values.ndim)
+    values, names = compute(batch.X, batch.targets()), ("parameters", parameter_names(net))
+    emit("hessian", values, [names] * values.ndim, output=output, as_json=as_json, kind=kind)
 
 
 @click.command()
 @network_options
 @data_options
-def check(network: str, data: str, **given: Any) -> None:
+@json_option
+def check(network: str, data: str, as_json: bool, **given: Any) -> None:
     """Verify every derivative by numerical differentiation.
 
     Prints a report; exit code 1 where a derivative is wrong.
@@ -132,7 +141,10 @@ def check(network: str, data: str, **given: Any) -> None:
     """
     net, batch = _read(network, data, given)
     report = net.check(batch.X, batch.targets())
-    tell(str(report))
+    if as_json:
+        tell_json(ok=report.ok, network=report.network, rows=[asdict(row) for row in report.rows], notes=report.notes)
+    else:
+        tell(str(report))
     if not report.ok:
         raise CheckFailed("the derivatives disagree; the report says where")
 

@@ -12,13 +12,15 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import key_values, load_network, network_options, say, tell
+from graphbp.cli.common import STANDARD, destination, file_only, key_values, load_network, network_options, say, tell
 from graphbp.cli.data import data_options, read_batch
+from graphbp.cli.documents import about, json_option, one_stdout, tell_json
 from graphbp.cli.drawing import PICTURES
 from graphbp.exceptions import DataError, GraphbpError
 
 if TYPE_CHECKING:
     from graphbp.network import Network
+    from graphbp.training.history import History
 
 __all__ = ["COMMANDS"]
 
@@ -34,7 +36,14 @@ _OWN_METADATA = ("error", "dtype")
     help="Each input, and each target of a regression, minus its mean, over its standard deviation in the rows trained on; both stay "
     "with the network, which takes and gives raw numbers.",
 )
-@click.option("-o", "--output", required=True, metavar="FILE", help="The trained network, in the format of its suffix.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    callback=one_stdout,
+    help="The trained network, in the format of its suffix; - writes JSON to stdout.",
+)
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs or levenberg_marquardt.")
 @click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
 @click.option(
@@ -54,10 +63,11 @@ _OWN_METADATA = ("error", "dtype")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the held-out share and the order of the samples."
 )
-@click.option("--checkpoint", metavar="FILE", help="Keep the state here; the same command goes on from it.")
-@click.option("--history", "history_file", metavar="FILE", help="Write error (and accuracy) by epoch as CSV.")
-@click.option("--plot", "plot_file", metavar="FILE", help="Draw error by epoch (.png, .svg, .pdf).")
+@click.option("--checkpoint", metavar="FILE", callback=file_only, help="Keep the state here; the same command goes on from it.")
+@click.option("--history", "history_file", metavar="FILE", callback=file_only, help="Write error (and accuracy) by epoch as CSV.")
+@click.option("--plot", "plot_file", metavar="FILE", callback=file_only, help="Draw error by epoch (.png, .svg, .pdf).")
 @click.option("--progress/--no-progress", default=None, help="A progress bar; default: on a terminal.")
+@json_option
 def train(
     network: str,
     data: str,
@@ -73,6 +83,7 @@ def train(
     history_file: str | None,
     plot_file: str | None,
     progress: bool | None,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Train NETWORK on DATA and write the result.
@@ -88,7 +99,7 @@ def train(
     """
     import graphbp as gb
 
-    for path in (output, checkpoint, history_file, plot_file):
+    for path in (output if output != STANDARD else None, checkpoint, history_file, plot_file):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise DataError(f"{path} cannot be written: its folder does not exist")
     if plot_file is not None and Path(plot_file).suffix.lower() not in PICTURES:
@@ -117,16 +128,25 @@ def train(
         progress=progress,
         **settings,
     )
-    _save(net, output, kept)
-    tell(str(history))
-    _report("trained on", net, batch.X[rows], T[rows])
+    with destination(output) as path:
+        _save(net, path, kept)
+    reports = {"trained_on": _report(net, batch.X[rows], T[rows])}
     if validation is not None:
-        _report("held out", net, *validation)
+        reports["held_out"] = _report(net, *validation)
     if history_file is not None:
         history.save(history_file)
     if plot_file is not None:
         history.plot(plot_file)
-    say(f"trained network -> {output}")
+    if as_json:
+        tell_json(output=output, **reports, history=history.to_dict(), interrupted=history.interrupted, network=about(net))
+    else:
+        out = say if output == STANDARD else tell
+        out(str(history))
+        for what, numbers in reports.items():
+            out(f"{what.replace('_', ' ')}: {_said(numbers)}")
+    if epochs is None:
+        _still_falling(history)
+    say(f"trained network -> {output if output != STANDARD else 'stdout'}")
     if history.interrupted:
         raise KeyboardInterrupt  # the work is kept; the exit code says that it is not all that was asked for
 
@@ -145,6 +165,8 @@ def _save(net: Network, path: str | Path, kept: Mapping[str, Any]) -> None:
 
 def _rehearse(net: Network, output: str, kept: Mapping[str, Any]) -> None:
     """Write the network as it is beside `output`, and away with it: what cannot be written is refused before hours of training."""
+    if output == STANDARD:
+        return
     target = Path(output)
     if target.is_dir():
         raise DataError(f"{output} is a folder; name the file that the trained network goes to")
@@ -156,7 +178,13 @@ def _rehearse(net: Network, output: str, kept: Mapping[str, Any]) -> None:
         try:
             _save(net, Path(place, target.name), kept)
         except GraphbpError as problem:
-            raise type(problem)(str(problem).replace(f"{place}{os.sep}", "")) from problem
+            own = target.with_suffix(".json").name
+            way = (
+                f"; from here: -o {own}, then graphbp convert {own} {target.name} --to-option drop=..."
+                if "drop=" in str(problem)
+                else ""
+            )
+            raise type(problem)(str(problem).replace(f"{place}{os.sep}", "") + way) from problem
 
 
 def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -170,18 +198,38 @@ def _split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _report(what: str, net: Network, X: Any, T: Any) -> None:
+def _still_falling(history: History) -> None:
+    """Say so where the optimizer's own number of epochs was too few: the last tenth still took more than 2 % off the error."""
+    errors, n = history.monitored, len(history)
+    before = errors[-1 - n // 10] if n >= 10 else 0.0
+    if history.reason.startswith("all ") and 0 < errors[-1] < 0.98 * before:
+        fell = 1 - errors[-1] / before
+        say(
+            f"the error was still falling, by {fell:.0%} over the last {n // 10} epochs: --epochs {10 * n} or --optimizer lbfgs go further"
+        )
+
+
+def _report(net: Network, X: Any, T: Any) -> dict[str, Any]:
     """The mean error; the accuracy of a classifier, the root mean square error of a regression in the target's own units."""
-    line = f"{what}: {len(X)} samples, mean error {net.error(X, T) / len(X):.6g}"
+    numbers: dict[str, Any] = {"samples": len(X), "mean_error": float(net.error(X, T)) / len(X)}
     Y = np.asarray(net.forward(X))
     if net._meaning.n_classes:
         right = T if T.ndim == 1 else T[:, 0] if Y.shape[1] == 1 else T.argmax(axis=1)
         said = (Y[:, 0] > 0.5) if Y.shape[1] == 1 else Y.argmax(axis=1)
-        line += f", accuracy {np.mean(said == right):.4f}"
+        numbers["accuracy"] = float(np.mean(said == right))
     elif net.error_function.targets == "real":
-        each = np.sqrt(np.mean((Y - T.reshape(Y.shape)) ** 2, axis=0))
+        numbers["root_mean_square_error"] = np.sqrt(np.mean((Y - T.reshape(Y.shape)) ** 2, axis=0, dtype=np.float64)).tolist()
+    return numbers
+
+
+def _said(numbers: dict[str, Any]) -> str:
+    line = f"{numbers['samples']} samples, mean error {numbers['mean_error']:.6g}"
+    if "accuracy" in numbers:
+        line += f", accuracy {numbers['accuracy']:.4f}"
+    each = numbers.get("root_mean_square_error", [])
+    if each:
         line += f", root mean square error {', '.join(f'{value:.6g}' for value in each[:8])}{', ...' if len(each) > 8 else ''}"
-    tell(line)
+    return line
 
 
 COMMANDS = (train,)

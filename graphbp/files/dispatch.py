@@ -18,7 +18,6 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -33,18 +32,18 @@ from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_gr
 from graphbp.files.reading import as_path, read_file, reading
 from graphbp.graph import check_columns, read_graph
 from graphbp.protocols import Exporter, Importer
-from graphbp.registry import BROKEN, describe_failure, plugin_entries
+from graphbp.registry import BROKEN, IMPORTERS, advice, describe_failure, plugin_entries
 from graphbp.scaling import fold_scaling
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.network import Network
 
-__all__ = ["Format", "advice", "broken_formats", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
+__all__ = ["Format", "broken_formats", "formats", "load", "load_graph", "load_with_metadata", "save", "save_graph"]
 
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
-_GROUPS = {"read": "graphbp.importers", "write": "graphbp.exporters"}
+_GROUPS = {"read": IMPORTERS, "write": "graphbp.exporters"}
 _KINDS = {"read": Importer, "write": Exporter}
 
 
@@ -98,33 +97,9 @@ def formats() -> list[Format]:
     return found
 
 
-def _entries(direction: Literal["read", "write"]) -> Mapping[str, Any]:
-    """Entry points by name; a name that two packages claim stands for its refusal."""
-    group = _GROUPS[direction]
-    try:
-        return plugin_entries(group)
-    except RegistryError:
-        found: dict[str, Any] = {}
-        for entry in entry_points(group=group):
-            known = found.setdefault(entry.name, entry)
-            if known.value != entry.value:
-                found[entry.name] = _Twice(f"{known.value} and {entry.value}")
-        return found
-
-
-@dataclass(frozen=True)
-class _Twice:
-    """A name that two packages claim, in the place of an entry point."""
-
-    value: str
-
-    def load(self) -> Any:
-        raise RegistryError("two packages offer this name; uninstall one of them")
-
-
 def _get(direction: Literal["read", "write"], name: str) -> Any:
     """The importer or exporter called `name`."""
-    entries = _entries(direction)
+    entries = plugin_entries(_GROUPS[direction])
     if name == OWN:
         return _Own
     if name not in entries:
@@ -151,7 +126,7 @@ def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], str
     """Every importer or exporter that can be imported, and why others cannot; these must not keep other files from being read."""
     found: dict[str, Any] = {OWN: _Own}
     broken = []
-    for name in _entries(direction):
+    for name in plugin_entries(_GROUPS[direction]):
         if name != OWN:
             try:
                 found[name] = _get(direction, name)
@@ -160,21 +135,8 @@ def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], str
     return found, "".join(f"; {text}" for text in broken)
 
 
-def advice(thing: Any) -> str:
-    """What to do with an object that is neither a file nor a graph, by whoever knows it; "" where nobody does.
-
-    A plugin's importer may have a function `advice(thing)` that returns a sentence, or None.
-    """
-    if isinstance(thing, nx.Graph):
-        return "; gb.Network(graph) takes a graph"
-    for importer in _available("read")[0].values():
-        try:
-            text = importer.advice(thing)
-        except Exception:  # it has none to give
-            continue
-        if text:
-            return f"; {text}"
-    return ""
+def _advice(thing: Any) -> str:
+    return "; gb.Network(graph) takes a graph" if isinstance(thing, nx.Graph) else advice(thing)
 
 
 def broken_formats(direction: Literal["read", "write"]) -> list[str]:
@@ -208,7 +170,7 @@ def _as_file(path: Any) -> Path:
     """The path of a regular file."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise DataError(
-            f"a file is loaded by its path, text or a pathlib.Path, not by an object of type {type(path).__name__}{advice(path)}"
+            f"a file is loaded by its path, text or a pathlib.Path, not by an object of type {type(path).__name__}{_advice(path)}"
         )
     file = as_path(path)
     read_file(file, 0)  # is there, is a file, may be read

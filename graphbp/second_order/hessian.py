@@ -69,7 +69,7 @@ def _tiles(
     sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool, **size: bool
 ) -> Iterator[SampleTile]:
     for part in sample_tiles(plan, len(X), X.itemsize, **({} if isinstance(sweeps, OwnAssembly) else size)):
-        with single_threaded_blas():
+        with single_threaded_blas(), np.errstate(all="ignore"):
             tile = sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
         yield tile
 
@@ -92,7 +92,7 @@ def assemble_hessian(
         columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, *room)
         rows: list[OutputRows | None] = [None] * len(some)
         if by_rows:
-            with single_threaded_blas():
+            with single_threaded_blas(), np.errstate(all="ignore"):
                 rows = [output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile) for tile in some]
         if stacked:
             for tile, row in zip(some, rows, strict=True):
@@ -116,7 +116,7 @@ def assemble_hessian(
             total.add(start, stop, parts)
 
         if plan.tied:
-            with single_threaded_blas():
+            with single_threaded_blas(), np.errstate(all="ignore"):
                 for number in range(len(columns)):
                     task(number)
         else:
@@ -203,7 +203,7 @@ def assemble_unit_blocks(
     out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
     for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
         (own,) = _own_curvature(sweeps, plan, w, [tile])
-        with single_threaded_blas():
+        with single_threaded_blas(), np.errstate(all="ignore"):
             for group, block in zip(plan.groups, out, strict=True):
                 z = tile.z[group.sources]
                 for j in range(group.n_units):

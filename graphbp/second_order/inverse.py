@@ -14,11 +14,13 @@ Everything is float64, whatever the dtype of the network.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import host_array
 from graphbp.exceptions import DataError
 from graphbp.memory import check_memory
 from graphbp.second_order.roots import Root, RowStack, Span, raw_rows
@@ -49,7 +51,7 @@ class DenseInverse:
 
     def solve(self, v: Array) -> Array:
         """H⁻¹ v, v of shape (W,) or (W, m)."""
-        v = np.asarray(v, np.float64)
+        v = host_array(v, "v")
         rows = _rows(v.T, self._rows.size, "v")
         return np.asarray(self.root.other_half(self.root.half(rows)).T.reshape(v.shape))
 
@@ -111,14 +113,14 @@ class LowRankInverse:
 
     def solve(self, v: Array) -> Array:
         """H⁻¹ v, v of shape (W,) or (W, m)."""
-        v = np.asarray(v, np.float64)
+        v = host_array(v, "v")
         return np.asarray(self.other_half(self.half(_rows(v.T, self._span.size, "v"))).T.reshape(v.shape))
 
     @blas_on_one_thread
     def quadratic(self, rows: Array) -> Array:
         """(..., m, m) = rows H⁻¹ rowsᵀ of rows (..., m, W)."""
-        rows = np.atleast_2d(np.asarray(rows, np.float64))
-        half = self.half(_rows(rows.reshape(-1, rows.shape[-1]), self._span.size, "rows")).T.reshape(rows.shape)
+        rows = np.atleast_2d(host_array(rows, "rows"))
+        half = self.half(_rows(rows.reshape(prod(rows.shape[:-1]), rows.shape[-1]), self._span.size, "rows")).T.reshape(rows.shape)
         return np.asarray(half @ np.swapaxes(half, -1, -2))
 
     def diagonal(self) -> Array:
@@ -216,7 +218,7 @@ def _chunk_bytes(count: int, k: int, w: int) -> int:
 
 def _rows(rows: Any, size: int, name: str) -> Array:
     """(n, W) in float64."""
-    rows = np.asarray(rows, np.float64)
+    rows = np.asarray(host_array(rows, name), np.float64)
     rows = rows[None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != size:
         raise DataError(

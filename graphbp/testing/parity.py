@@ -21,6 +21,7 @@ from graphbp import registry
 from graphbp.compose import ComposedWarning
 from graphbp.exceptions import GraphbpError, MemoryLimitError, NotSupportedError, unknown_name
 from graphbp.network import Network
+from graphbp.progress import status
 from graphbp.protocols import Backend
 from graphbp.testing.checks import CHECKS, Check
 from graphbp.testing.data import real_cases
@@ -167,13 +168,15 @@ def run_parity(
             else:
                 cure = f"; install it: {state.install}" if state.install else ""
                 table.cells.append(Cell(name, "", "", "", "unavailable", note=f"{state.reason}{cure}"))
-        for case in chosen:
-            if progress is not None:
-                progress(case)
-            expected = _Expected(case)
-            for name in usable:
-                for dtype in dtypes:
-                    table.cells += _compare(case, name, dtype, rows, expected)
+        with status("comparing backends") as line:
+            for k, case in enumerate(chosen, 1):
+                line.say(f"comparing backends, network {k} of {len(chosen)}: {case.name}")
+                if progress is not None:
+                    progress(case)
+                expected = _Expected(case)
+                for name in usable:
+                    for dtype in dtypes:
+                        table.cells += _compare(case, name, dtype, rows, expected)
     return table
 
 

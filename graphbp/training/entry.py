@@ -12,6 +12,7 @@ import numpy as np
 
 from graphbp.data import as_flag, as_number
 from graphbp.exceptions import ConfigError, DataError, shown
+from graphbp.files.reading import as_path
 from graphbp.fit import undone_on_error, warn_of_raw_columns
 from graphbp.network import require_network
 from graphbp.training.descent import descend
@@ -107,13 +108,16 @@ def train(
     seed = whole_number("seed", seed, 0)
     patience = None if patience is None else whole_number("patience", patience, 1)
     min_improvement = as_number("min_improvement", min_improvement, least=0, error=ConfigError)
+    standardize, resume = as_flag("standardize", standardize, ConfigError), as_flag("resume", resume, ConfigError)
+    progress = None if progress is None else as_flag("progress", progress, ConfigError)
+    checkpoint = None if checkpoint is None else as_path(checkpoint)
     restore_best = patience is not None if restore_best is None else as_flag("restore_best", restore_best, ConfigError)
     if net.n_parameters == 0:
-        raise DataError("the network has no free parameters: every weight and bias is frozen (trainable=False)")
+        raise DataError(f"the network has no free parameters: {net._layout.why_none}")
     if isinstance(chosen, LevenbergMarquardt):
         require_least_squares(net)
     with undone_on_error(net):
-        X, T = prepare(net, X, T, sample_weight, bool(standardize), validation_split, seed)
+        X, T = prepare(net, X, T, sample_weight, standardize, validation_split, seed)
         problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
     if isinstance(chosen, MiniBatch):
         warn_of_raw_columns(net, problem.training.x, problem.training.t, optimizer)
@@ -167,8 +171,9 @@ def _callbacks(given: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
     except TypeError:  # not to be gone through
         several = (given,)
     for one in several:
-        if not callable(one):
-            raise ConfigError(f"callbacks={shown(one)}; a callback is a function of an EpochEnd")
+        if isinstance(one, type) or not callable(one):
+            hint = f"; {one.__name__}(...) makes an object of the class" if isinstance(one, type) else ""
+            raise ConfigError(f"callbacks={shown(one)}; a callback is a function of an EpochEnd{hint}")
     return several
 
 

@@ -43,6 +43,7 @@ class LeastSquaresFit(History):
     degrees_of_freedom : N K − W, samples of weight 0 not counted.
     iterations : accepted steps.
     note : why there are no standard errors, or "".
+    unit : what the residuals are of, where the outputs are scaled; standard errors are of the parameters as they stand.
 
     A sample weight is taken as 1/variance of that sample's noise, up to a common factor, which s² estimates.
     """
@@ -54,6 +55,7 @@ class LeastSquaresFit(History):
     residual_sum_of_squares: float = math.nan
     degrees_of_freedom: int = 0
     note: str = ""
+    unit: str = ""
 
     @property
     def iterations(self) -> int:
@@ -81,6 +83,7 @@ class LeastSquaresFit(History):
         theta = np.array(problem.net.weights, np.float64)
         r = residuals(theta)
         self.names = parameter_names(problem.net)
+        self.unit = ", of (y - t)/scale" if problem.net._meaning.scaling.outputs is not None else ""
         self.parameters = theta
         self.residual_sum_of_squares = float(r @ r) * residuals.unit * residuals.unit
         self.degrees_of_freedom = residuals.count - len(theta)
@@ -144,7 +147,7 @@ class LeastSquaresFit(History):
             lines.append(f"  ... {len(self.names) - _ROWS} more")
         lines.append(
             f"  residual sum of squares {self.residual_sum_of_squares:.10g}, {self.degrees_of_freedom} degrees of freedom, "
-            f"residual standard deviation {self.residual_standard_deviation:.8g}"
+            f"residual standard deviation {self.residual_standard_deviation:.8g}{self.unit}"
         )
         return "\n".join(lines + self._closest() + ([f"  {self.note}"] if self.note else []))
 

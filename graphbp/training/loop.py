@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphbp.diagnosis import cause_at
 from graphbp.exceptions import NumericalError
-from graphbp.training.cause import cause
 from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, require_replaceable, write_checkpoint
 from graphbp.training.history import History
 from graphbp.training.problem import Part, Problem
@@ -220,7 +220,10 @@ def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Arr
     `at` is (θ, the samples) where that happened: the unit and the sample are then named.
     """
     kept = f"epoch {epoch - 1}" if epoch > 1 else "the start"
-    found = "" if at is None else cause(run.net, *at)
+    found = ""
+    if at is not None:
+        theta, part = at
+        found = cause_at(run.net, theta, part.x, part.t, part.s, part.row)
     return NumericalError(
         f"epoch {epoch} of {run.history.optimizer}: {what}{f' ({found})' if found else ''}; the network keeps the weights of "
         f"{kept}. {advice}".rstrip()

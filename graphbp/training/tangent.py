@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,18 +44,21 @@ PANEL = 256
 class Residuals:
     """r(θ) (N·K,) and chunks of J(θ), in float64 on the host, whatever the backend and dtype.
 
-    Both are divided by `unit`, a power of two near the largest |√s t|: no bit changes, and squares stay in float64's range.
+    Both are divided by `unit`, a power of two near the largest |√s t|: no bit changes, and squares stay in float64's range.  Samples of
+    weight 0 are left out, since they may overflow.
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._problem, self._net, part = problem, problem.net, problem.training
-        to_numpy = self._net._backend.to_numpy
+        self._net = problem.net
+        to_numpy, part = self._net._backend.to_numpy, problem.training
+        if part.s is not None and not (weights := np.asarray(to_numpy(part.s))).all():
+            part = part.take(np.flatnonzero(weights))
+        self._problem = replace(problem, training=part)
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
         self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
         largest = np.abs(self._t if self._root is None else self._root * self._t).max(initial=0.0)
         self.unit = float(_power_of_two(largest))
-        counted = len(part) if self._root is None else int(np.count_nonzero(self._root))
-        self.count = counted * self._t.shape[1]
+        self.count = len(part) * self._t.shape[1]
         """Residuals that carry weight."""
         self._chunk = max(1, CHUNK_BYTES // (8 * self._t.shape[1] * max(1, self._net.n_parameters)))
 

@@ -82,7 +82,7 @@ class Outputs:
                     "real factor; use the exact Hessian, or hessian='outer_product' of gb.laplace"
                 )
             b *= np.sqrt(factor)[:, :, None]
-            yield b.reshape(-1, b.shape[2])
+            yield b.reshape(len(b) * b.shape[1], b.shape[2])
 
     def factors(self, x: Any, t: Any, s: Any) -> Iterator[tuple[Array, Array]]:
         """(c (n, K), b (n, K, W)), some samples at a time; those of weight 0 are left out, whatever they overflow to."""

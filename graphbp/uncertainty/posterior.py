@@ -111,7 +111,7 @@ class Posterior:
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """(n, W) draws of θ."""
-        n = as_count("n", n, 0)
+        n = as_count("n", n, 1)
         check_memory(8 * 2 * n * len(self.weights), f"{n:,} draws of {len(self.weights):,} parameters", "it with a smaller n")
         white = generator(seed).standard_normal((n, len(self.index)))
         draws = np.tile(self.weights, (n, 1))

@@ -20,6 +20,7 @@ def test_backend_agrees_on(backend, case, usable):
 REAL = real_cases()
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.skipif(not REAL, reason=f"no real networks: {data_dir() or 'set GRAPHBP_DATA to the folder that holds them'}")
 @pytest.mark.parametrize("case", REAL, ids=str)
 @pytest.mark.parametrize("backend", backend_names())

@@ -128,6 +128,7 @@ def test_inverses_stand_inside(method, request):
     assert not outside
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("quantity", QUANTITIES.values(), ids=str)
 def test_quantities_stand_inside(quantity, outside):
     for case in zoo():
@@ -139,6 +140,7 @@ def test_quantities_stand_inside(quantity, outside):
     assert not outside
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.filterwarnings("ignore:the weights are:UserWarning")
 @pytest.mark.parametrize(
     ("compute", "kind"), [(inverse, method) for method in METHODS] + [(posterior, hessian) for hessian in HESSIANS]

@@ -231,7 +231,10 @@ def test_the_scale_is_fitted_without_the_held_out_rows(folder):
 def test_what_a_format_cannot_keep_is_refused(folder, capsys):
     Path("d.csv").write_text("u,v,kind\n1,2,a\n3,1,b\n4,4,c\n", encoding="utf-8")
     assert main(["train", "classes.json", "d.csv", "--target", "kind", "-o", "t.nnet"]) == 2
-    assert "classes=['a', 'b', 'c'], which a file of format 'nnet' cannot hold" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "format 'nnet' cannot hold" in said
+    assert "classes=['a', 'b', 'c']" in said
+    assert "graphbp convert t.json t.nnet --to-option drop=" in said
 
 
 @pytest.mark.parametrize("name", SKLEARN)

@@ -92,7 +92,7 @@ def test_nodes_1_and_text_1_are_told_apart_by_position_alone(capsys: pytest.Capt
     saved(1, "1")
     Path("data.csv").write_text("1,2\n3,5\n")
     assert main(["forward", "net.json", "data.csv", "--header", "--backend", "numpy"]) == 2
-    assert "called 1; --by-position" in capsys.readouterr().err
+    assert "two inputs of the network, whose names are alike as text" in capsys.readouterr().err
     assert main(["forward", "net.json", "data.csv", "--header", "--by-position", "--backend", "numpy", "-o", "y.npy"]) == 0
     assert np.load("y.npy").tolist() == [[13.0]]
 
@@ -101,6 +101,6 @@ def test_a_header_with_the_same_name_twice_is_refused_where_it_matters(capsys: p
     saved("a", "b")
     Path("data.csv").write_text("a,a,b\n3,4,5\n")
     assert main(["forward", "net.json", "data.csv", "--backend", "numpy"]) == 2
-    assert "columns of data.csv are called a" in capsys.readouterr().err
+    assert "data.csv has two columns called 'a'" in capsys.readouterr().err
     assert main(["gradient", "net.json", "data.csv", "--target", "a", "--backend", "numpy"]) == 2
     assert "2 columns of data.csv are called 'a'" in capsys.readouterr().err

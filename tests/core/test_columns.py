@@ -125,3 +125,11 @@ def test_a_network_whose_weights_are_no_numbers_is_not_saved(tmp_path: Any) -> N
 def test_an_unknown_option_of_saving_is_named(tmp_path: Any) -> None:
     with pytest.raises(gb.DataError, match="no option 'compress'; it takes weights, metadata"):
         gb.Network(gb.layered([2, 1]), backend="numpy").save(tmp_path / "m.json", compress=True)
+
+
+def test_an_int_beyond_float64_is_read_apart_from_the_floats_beside_it():
+    g = nx.DiGraph([("a", "b", {"weight": 0.5}), ("b", "c", {"weight": 2**1001}), ("c", "d", {"weight": 2**1030})])
+    with pytest.raises(gb.WeightError, match="edge 'c' -> 'd'"):
+        gb.Network(g, backend="numpy")
+    g.edges["c", "d"]["weight"] = 3
+    assert gb.Network(g, backend="numpy").weights.tolist() == [0.5, 2.0**1001, 3]

@@ -79,3 +79,43 @@ def test_units_of_layers_are_named():
         first_cause(gb.Network(g, backend="numpy"), [[1.0, 2.0], [2.0, -3.0]])
         == "log of a negative pre-activation -3 at unit 'h' unit 1, row 1"
     )
+
+
+QUANTITIES = {
+    "per_sample_gradient": lambda net, T: net.per_sample_gradient(X, T),
+    "jacobian": lambda net, T: net.jacobian(X),
+    "weight_jacobian": lambda net, T: net.weight_jacobian(X),
+    "vjp": lambda net, T: net.vjp(X, T),
+    "jvp": lambda net, T: net.jvp(X, X),
+    "weight_jvp": lambda net, T: net.weight_jvp(X, net.weights),
+    "hessian": lambda net, T: net.hessian(X, T),
+    "outer_product_hessian": lambda net, T: net.outer_product_hessian(X, T),
+    "hessian_diagonal": lambda net, T: net.hessian_diagonal(X, T),
+    "hessian_blocks": lambda net, T: net.hessian_blocks(X, T),
+    "hessian_operator": lambda net, T: net.hessian_operator(X, T) @ net.weights,
+    "trace": lambda net, T: net.trace(X, T),
+}
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_numpy_gives_no_warning_of_its_own(name):
+    QUANTITIES[name](chain("log", backend="numpy"), np.zeros((6, 1)))  # warnings are errors
+
+
+@pytest.mark.parametrize("activation", ["sqrt", "log", "exp"])
+def test_a_network_inside_its_domain_gives_none_at_all(activation):
+    net = chain(activation, backend="numpy")
+    inside = np.array([[1.0], [2.0]])
+    net.forward(inside), net.gradient(inside, [0.0, 1.0]), net.hessian(inside, [0.0, 1.0]), net.describe(2)
+
+
+def test_a_delta_that_overflows_is_named():
+    g = nx.DiGraph([("x", "h", {"weight": 1.0}), ("h", "y", {"weight": 1e300})])
+    net = gb.Network(g, backend="numpy")
+    assert first_cause(net, [[0.0], [1e-290]], [0.0, 0.0]) == "δ is inf at unit 'h', row 1"
+
+
+@pytest.mark.parametrize("hessian", ["outer_product", "low_rank", "diagonal", "exact"])
+def test_laplace_names_it_with_the_row_of_the_data(hessian):
+    with pytest.raises(gb.NumericalError, match="log of a negative pre-activation -5 at unit 'num', row 5"):
+        gb.laplace(chain("log", backend="numpy"), X, np.zeros(6), sample_weight=[0, 1, 1, 1, 0, 1], hessian=hessian)

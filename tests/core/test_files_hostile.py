@@ -500,7 +500,7 @@ def test_a_checkpoint_takes_no_more_than_its_bytes(tmp_path, damage):
     if damage == "compressed":
         np.savez_compressed(path, header=np.zeros(10**7, np.uint8))
     else:
-        path.write_bytes(overlapping(npz({"a0": npy(np.zeros(10**5))}), 9))
+        path.write_bytes(overlapping(npz({"header": npy(np.zeros(10**5))}), 9))
     tracemalloc.start()
     try:
         with pytest.raises(gb.FileFormatError, match=r"c.npz is not a whole training checkpoint .*(compressed|overlap)"):

@@ -64,3 +64,48 @@ def test_softmax_joins_its_group():
         graph.nodes[f"y{k}"]["activation"] = "softmax"
     net = gb.Network(graph, backend="numpy")
     assert reachable_inputs(net.schedule).all()
+
+
+BACKENDS = [name for name in ("numpy", "numba") if gb.backends()[name].available]
+
+
+def beside_a_pole() -> nx.DiGraph:
+    """y = 2 v, and h = √(y − x), an output at its pole where x = 2 v; e = exp(x) feeds exp(e), which may overflow."""
+    g = nx.DiGraph()
+    g.add_nodes_from(["x", "v"], role="input")
+    g.add_nodes_from([("y", {"role": "output"}), ("h", {"role": "output", "activation": "sqrt"})])
+    g.add_nodes_from(["e", "f"], role="output", activation="exp")
+    g.add_weighted_edges_from([("v", "y", 2.0), ("y", "h", 1.0), ("x", "h", -1.0), ("x", "e", 1.0), ("e", "f", 1.0)])
+    return g
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_output_at_a_pole_or_overflowing_leaves_the_rows_of_the_others(backend):
+    net = gb.Network(beside_a_pole(), backend=backend)
+    X = np.array([[8.0, 4.0], [0.5, 4.0]])  # h at its pole, f overflows; all finite
+    with np.errstate(all="ignore"):
+        J, by_theta, stacked = net.jacobian(X), net.weight_jacobian(X), net.jacobian(X, sparse=True).toarray().reshape(2, 4, 2)
+    e = np.exp(X[:, 0])
+    for j in (J, stacked):
+        np.testing.assert_array_equal(j[:, 0], [[0, 2], [0, 2]])
+        np.testing.assert_allclose(j[:, 2], np.stack([e, 0 * e], axis=1), rtol=1e-14)
+    assert not np.isfinite(J[0, [1, 3]]).all(axis=1).any()
+    place = {net.parameter_name(p): p for p in range(net.n_parameters)}
+    expected = np.zeros((2, 2, net.n_parameters))
+    expected[:, 0, place["edge 'v' -> 'y'"]] = X[:, 1]
+    expected[:, 1, place["edge 'x' -> 'e'"]] = X[:, 0] * e
+    np.testing.assert_allclose(by_theta[:, [0, 2]], expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_pole_in_a_shared_sweep_leaves_the_rows_of_the_others(backend):
+    g = parallel_chains(9)
+    g.nodes["h0"].update(activation="sqrt", bias=0.0)
+    g.add_edge("y1", "y0", weight=1.0)  # so that y0's pole is met in no other's part of the network
+    net = gb.Network(g, backend=backend)
+    X = np.ones((1, 9))
+    X[0, 0] = 0
+    with np.errstate(all="ignore"):
+        J = net.jacobian(X)[0]
+    X[0, 0] = np.sign(g["x0"]["h0"]["weight"])
+    np.testing.assert_allclose(J[1:], net.jacobian(X)[0, 1:], rtol=1e-14)  # another kernel sweeps them again

@@ -264,3 +264,31 @@ def test_layers_name_their_parameters():
     at = net.parameter_index(source, destination)
     assert names[at] == [f"{source} -> {destination}[{j}, {i}]" for j in range(2) for i in range(2)]
     assert all(names)
+
+
+@pytest.mark.parametrize("method", ["qr", "cholesky"])
+def test_a_row_of_weight_0_may_overflow(method):
+    g = nx.DiGraph([("x", "h", {"weight": 0.5}), ("h", "y", {"weight": 1.0})])
+    g.nodes["h"]["activation"] = "exp"
+    nets = [gb.Network(g, backend="numpy") for _ in range(2)]
+    X, T = np.array([[0.0], [1.0], [2.0], [3.0], [5000.0]]), np.array([1.0, 2.0, 4.5, 8.0, 0.0])
+    whole = gb.train(nets[0], X, T, optimizer="levenberg_marquardt", method=method, sample_weight=[1, 1, 1, 1, 0])
+    alone = gb.train(nets[1], X[:4], T[:4], optimizer="levenberg_marquardt", method=method)
+    assert np.array_equal(nets[0].weights, nets[1].weights)
+    assert np.array_equal(whole.standard_errors, alone.standard_errors)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(7.0, 3.0)])
+def test_standard_errors_of_scaled_outputs_are_those_of_theta_as_it_stands(shift, scale):
+    """y = shift + scale (w x): the plain network of T' = (T - shift) / scale has the same w, with the same standard error."""
+    X, T = np.array([[1.0], [2.0], [3.0]]), np.array([9.0, 14.0, 15.0])
+    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
+    plain = gb.Network(g, backend="numpy")
+    g.nodes["y"].update(shift=shift, scale=scale)
+    scaled = gb.Network(g, backend="numpy")
+    a = gb.train(scaled, X, T, optimizer="levenberg_marquardt")
+    b = gb.train(plain, X, (T - shift) / scale, optimizer="levenberg_marquardt")
+    assert a.standard_errors == pytest.approx(b.standard_errors, rel=1e-12)
+    assert a.residual_sum_of_squares == pytest.approx(b.residual_sum_of_squares, rel=1e-12)
+    assert "of (y - t)/scale" in str(a)
+    assert "of (y - t)/scale" not in str(b)

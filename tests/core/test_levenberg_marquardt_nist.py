@@ -64,6 +64,7 @@ def digits(found: np.ndarray, certified: np.ndarray) -> float:
     return float(-np.log10(np.max(np.abs(found - certified) / np.abs(certified)) + 1e-16))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("start", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_certified(name, start):

@@ -76,6 +76,7 @@ def test_the_table_says_what_an_activation_can_give(row: Activation) -> None:
         assert abs(found) > 10 if np.isinf(end) else abs(found - end) < 0.01 * max(1, abs(end))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize(("stated", "scale", "fits"), [(None, 1.0, True), ((0.0, 1.0), 1.0, True), (None, 1.1, False)])
 @pytest.mark.usefixtures("registered")

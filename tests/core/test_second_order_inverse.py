@@ -170,7 +170,7 @@ def test_an_output_that_feeds_others_has_an_inverse_too():
 @pytest.mark.parametrize("method", METHODS)
 def test_a_prior_that_is_none_is_refused(method, alpha):
     net = gb.Network(nx.DiGraph([("x", "y", {"weight": 0.5})]), backend="numpy")
-    with pytest.raises(gb.DataError, match="positive"):
+    with pytest.raises(gb.DataError, match=r"alpha=.* must be a (positive|finite) number"):
         net.outer_product_inverse([[1.0]], [[0.0]], alpha, method=method)
 
 
@@ -210,3 +210,24 @@ def test_what_is_asked_for_is_the_peak(method, n, monkeypatch):
     finally:
         tracemalloc.stop()
     assert max(asked) / 6 < peak < max(asked)
+
+
+@pytest.mark.parametrize("method", ["auto", "sequential", "cholesky", "low_rank"])
+def test_the_inverse_of_no_parameters_is_empty(method):
+    g = nx.DiGraph([("x", "y", {"weight": 1.0, "trainable": False})])
+    inverse = gb.Network(g, backend="numpy").outer_product_inverse([[1.0], [2.0]], [1.0, 2.0], 1.0, method=method)
+    assert inverse.solve(np.empty(0)).shape == (0,)
+    assert np.array_equal(inverse.quadratic(np.empty((2, 0))), np.zeros((2, 2)))
+    assert (inverse.diagonal().shape, inverse.dense().shape) == ((0,), (0, 0))
+
+
+@pytest.mark.parametrize("v", [1j * np.ones(9), None, "a", 3.0, np.ones(4), np.ones((2, 3, 4)), np.full(9, np.nan)])
+@pytest.mark.parametrize("method", ["sequential", "cholesky", "low_rank"])
+def test_what_is_no_vector_is_refused_by_name(method, v):
+    inverse = gb.Network(gb.layered([2, 2, 1]), backend="numpy").outer_product_inverse(
+        np.ones((3, 2)), np.zeros(3), 1.0, method=method
+    )
+    with pytest.raises(gb.DataError, match=r"^v "):
+        inverse.solve(v)
+    with pytest.raises(gb.DataError, match=r"^rows "):
+        inverse.quadratic(v)

@@ -442,14 +442,16 @@ def logarithm(bias: float = 761.0) -> gb.Network:
     return gb.Network(g, backend="numpy")
 
 
+@pytest.mark.filterwarnings("ignore:.*standardize=True:graphbp.DataWarning")  # the sizes are the point here
 @pytest.mark.parametrize("optimizer", [*FIRST_ORDER, "levenberg_marquardt"])
 @pytest.mark.parametrize("weights", [None, [1, 1, 0, 1, 1, 1]])
 def test_a_numerical_error_names_unit_and_sample(optimizer, weights):
     X = np.array([1.0, 2, 3, 4, -1522, 5])[:, None]
-    with pytest.raises(gb.NumericalError, match=r"log of -761 is nan at unit 'num', row 4"):
+    with pytest.raises(gb.NumericalError, match=r"log of a negative pre-activation -761 at unit 'num', row 4"):
         gb.train(logarithm(), X, X, optimizer=optimizer, sample_weight=weights)
 
 
+@pytest.mark.filterwarnings("ignore:.*standardize=True:graphbp.DataWarning")  # the sizes are the point here
 def test_the_row_is_that_of_the_callers_x():
     """Whatever batch and split the sample is in."""
     X = np.linspace(1, 2, 50)[:, None]
@@ -461,6 +463,7 @@ def test_the_row_is_that_of_the_callers_x():
                 gb.train(logarithm(), X, X, batch_size=7, validation_split=0.1, seed=seed, epochs=1)
 
 
+@pytest.mark.filterwarnings("ignore:.*standardize=True:graphbp.DataWarning")  # the sizes are the point here
 def test_an_error_that_overflows_names_the_sample():
     T = np.ones(20)
     T[3] = 1e200
@@ -491,3 +494,26 @@ def test_ctrl_c_gives_blas_its_threads_back():
             gb.train(net, X, T, optimizer=optimizer, epochs=30)
             assert len(calls) >= 3
             assert threads() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(k, v) for k in ("checkpoint",) for v in (3, "a\0b", b"\0", "", np.ones(3))]
+    + [(k, v) for k in ("progress", "resume", "standardize") for v in (np.ones(3), "a", object())]
+    + [("callbacks", dict), ("callbacks", [dict]), ("callbacks", 3)],
+)
+def test_hostile_options_are_refused_by_name(option, value):
+    with pytest.raises(gb.GraphbpError, match=option if option != "checkpoint" else "path"):
+        gb.train(linear(), [[1.0]], [1.0], optimizer="sgd", epochs=1, **{option: value})
+
+
+def test_a_network_without_parameters_is_not_called_frozen():
+    from scipy import sparse
+
+    g = nx.DiGraph()
+    g.add_node("x", units=2)
+    g.add_node("y", units=2)
+    g.add_edge("x", "y", weight=sparse.csr_array((2, 2)))
+    for ask in (gb.train, gb.laplace):
+        with pytest.raises(gb.DataError, match="store no entry"):
+            ask(gb.Network(g, backend="numpy"), np.ones((1, 2)), np.ones((1, 2)))

@@ -357,6 +357,13 @@ def test_only_falls_by_more_than_min_improvement_count():
     assert again.best_epoch == 30
 
 
+def test_an_error_that_stays_the_same_is_no_improvement():
+    net = line()
+    history = gb.train(net, 0 * LINE, 0 * NOISY, optimizer="sgd", learning_rate=1e-300, batch_size=None, epochs=30, patience=4)
+    assert len(set(history.error)) == 1
+    assert (len(history), history.best_epoch) == (5, 1)
+
+
 def test_a_step_to_where_j_is_not_finite_is_not_taken(monkeypatch):
     """However much it gains: the radius shrinks, and the run goes on from where it stood."""
     real, calls = lm_module.tangent, []

@@ -19,6 +19,7 @@ from instruments import fake_cupy, names, nvrtc
 import graphbp_cupy
 from graphbp_cupy import module, paths, tracing
 
+pytestmark = pytest.mark.thorough  # `.ci/run` installs what it needs
 FOLDER = Path(graphbp_cupy.__file__).parent
 REQUIRED = bool(os.environ.get("GRAPHBP_REQUIRE_CUDA_CHECKS"))
 REGISTERS = 65536

@@ -111,6 +111,7 @@ def registered_rows() -> list[Activation]:
     return [row for row in activation_table if row.name.startswith(("wann.", "neat."))]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("row", registered_rows(), ids=lambda row: row.name)
 def test_a_registered_activation_writes_itself_in_cuda(row: Activation, dtype: str) -> None:

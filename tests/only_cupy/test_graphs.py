@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ def plain() -> Iterator[str]:
     gb.extend.unregister_backend(name)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("backend", list(probe.PATHS))
 @pytest.mark.parametrize("quantity", REPLAYED)
 def test_a_replay_has_the_bits_of_a_call_and_takes_one_launch(quantity: str, backend: str) -> None:
@@ -179,6 +179,55 @@ def test_no_memory_for_a_recording_is_no_error() -> None:
     assert recorder(net)._kept
 
 
+def _used_after(work: Callable[[gb.Network, dict[str, Any]], object], net: gb.Network, data: dict[str, Any]) -> int:
+    work(net, data)
+    gc.collect()
+    return fake_cupy.memory.used
+
+
+def _record(net: gb.Network, data: dict[str, Any]) -> None:
+    for _ in range(3):
+        net.gradient(data["X"], data["T"])
+
+
+def test_a_dropped_network_gives_back_the_memory_of_its_recordings() -> None:
+    gc.collect()
+    before = fake_cupy.memory.used
+    net = network()
+    data = probe.data_of(net, 9)
+    assert _used_after(_record, net, data) > before
+    assert recorder(net)._kept
+    del net
+    gc.collect()
+    assert fake_cupy.memory.used == before
+
+
+@pytest.mark.parametrize("n_shapes", [1, 2])
+def test_a_recording_that_makes_room_gives_back_its_memory(n_shapes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "KEEP", 1)
+    net = network()
+    data = probe.data_of(net, 9)
+    one = _used_after(_record, net, data)
+    for _ in range(n_shapes):
+        for n in (8, 9):
+            _record(net, {name: value[:n] for name, value in data.items() if name in ("X", "T")})
+    assert _used_after(_record, net, data) == one
+
+
+def test_a_recording_that_fails_gives_back_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Any) -> Any:
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    net = network()
+    data = probe.data_of(net, 9)
+    before = _used_after(lambda net, data: net.gradient(data["X"], data["T"]), net, data)
+    monkeypatch.setattr(fake_device.Stream, "begin_capture", broken)
+    with pytest.warns(RuntimeWarning, match="recording failed"):
+        net.gradient(data["X"], data["T"])
+    gc.collect()
+    assert fake_cupy.memory.used == before
+
+
 # -- mistakes in recording, and the rule that each meets -----------------------------------------------------------------------
 
 
@@ -190,17 +239,22 @@ def _no_pool(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fake_cupy.cuda, "using_allocator", lambda _: contextlib.nullcontext())
 
 
-def _pool_not_kept(patch: pytest.MonkeyPatch) -> None:
-    made, nothing = graphs._Recording, SimpleNamespace(total_bytes=lambda: 0)
-    patch.setattr(graphs, "_Recording", lambda graph, inputs, outputs, _, event: made(graph, inputs, outputs, nothing, event))
+def _pool_freed_too_early(patch: pytest.MonkeyPatch) -> None:
+    made = graphs._Recording
+
+    def freed(graph: Any, inputs: Any, outputs: Any, pool: Any, event: Any) -> Any:
+        pool.free_all_blocks()
+        return made(graph, inputs, outputs, pool, event)
+
+    patch.setattr(graphs, "_Recording", freed)
 
 
 def _no_warm_up(patch: pytest.MonkeyPatch) -> None:
     capture = graphs.Recorder._capture
 
-    def cold(self: graphs.Recorder, body: Callable[..., Any], inputs: Any) -> Any:
+    def cold(self: graphs.Recorder, body: Callable[..., Any], inputs: Any, pool: Any) -> Any:
         runs = iter([lambda *_: None, body])
-        return capture(self, lambda *own: next(runs)(*own), inputs)
+        return capture(self, lambda *own: next(runs)(*own), inputs, pool)
 
     patch.setattr(graphs.Recorder, "_capture", cold)
 
@@ -227,7 +281,7 @@ def _shared_results(patch: pytest.MonkeyPatch) -> None:
         (_no_event, "races with work on stream"),
         (_no_pool, r"memory from the device \(cudaMalloc\), while a stream records"),
         (_no_warm_up, r"memory from the device \(cudaMalloc\), while a stream records"),
-        (_pool_not_kept, "has been freed"),
+        (_pool_freed_too_early, "has been freed"),
         (_stale_inputs, "different numbers"),
         (_shared_results, "different numbers"),
     ],

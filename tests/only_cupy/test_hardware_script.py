@@ -18,6 +18,7 @@ from benchmarks.outcome import MissingError, Run
 SCRIPT = Path(verified.__file__).with_name("hardware.py")
 
 
+@pytest.mark.thorough
 def test_the_hardware_script_runs_from_end_to_end_in_the_simulator(tmp_path: Path) -> None:
     before = verified.VERIFIED.exists()
     stub = tmp_path / "compute-sanitizer"  # says what it was asked, and runs it

@@ -36,6 +36,7 @@ def order_of(case: Case) -> str:
     return list(simulator.ORDERS)[sum(case.name.encode()) % len(simulator.ORDERS)]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", cases(), ids=str)
 def test_network(case: Case) -> None:
     fake_cupy.order.name = order_of(case)
@@ -43,6 +44,7 @@ def test_network(case: Case) -> None:
     assert {cell.status for cell in table.cells} <= {"ok", "too large"}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_network_on_the_level_path(name: str) -> None:
     (case,) = cases(name)
@@ -50,6 +52,7 @@ def test_network_on_the_level_path(name: str) -> None:
     check_backend(probe.LEVEL, [case], dtypes=["float64"])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_network_on_the_wide_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (case,) = cases(name)

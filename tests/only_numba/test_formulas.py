@@ -73,6 +73,7 @@ def test_every_builtin_has_a_formula():
     assert {row.name for row in BUILTIN} == set(FORMULAS)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("row", BUILTIN, ids=lambda row: row.name)
 def test_two_ulp(row, dtype):
@@ -86,6 +87,7 @@ def test_two_ulp(row, dtype):
     assert worst[0] <= 2, f"{row.name} in {dtype} is {worst[0]:.3g} ulp off at a = {worst[1]!r}"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["f", "df", "d2f"])
 @pytest.mark.parametrize("row", BUILTIN, ids=lambda row: row.name)
@@ -124,6 +126,7 @@ def test_signed_zero(name, dtype):
     assert np.signbit(found).tolist() == [False, True]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["df", "d2f"])
 @pytest.mark.parametrize("row", BUILTIN, ids=lambda row: row.name)

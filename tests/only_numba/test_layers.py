@@ -63,6 +63,7 @@ def tiled(matrix, lanes):
 # -- products -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("tiles", [1, 3])
@@ -102,6 +103,7 @@ def test_transpositions(shape, dtype):
     assert np.all(target[:, shape[0] :] == -1)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(os.uname().machine not in ("x86_64", "AMD64") if hasattr(os, "uname") else True, reason="reads x86-64 assembly")
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
@@ -165,6 +167,7 @@ def forced(monkeypatch):
     monkeypatch.setattr(executable, "prefers_layers", lambda schedule: True)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", zoo(), ids=str)
 def test_the_zoo_forced_through_layers(case, dtype, forced):

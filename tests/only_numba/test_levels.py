@@ -36,6 +36,7 @@ def results(made, theta, X, T, V, s, path):
     return {"Y": path.forward(theta, X), "E": np.asarray(value), "gradient": gradient, "pulled": pulled, "by_x": by_x}
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_levels_agree_with_the_tiles_and_have_the_same_bits_however_they_are_cut(case, dtype, monkeypatch):

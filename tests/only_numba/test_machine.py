@@ -78,6 +78,7 @@ def assembly(function, n_samples, dtype):
     raise AssertionError(f"the wide kernel in {dtype} was not used: {function.signatures}")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(os.uname().machine not in ("x86_64", "AMD64") if hasattr(os, "uname") else True, reason="reads x86-64 assembly")
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_hot_loops_are_vectors_with_sums_in_registers(dtype, suffix):
@@ -266,6 +267,7 @@ def run(program, **environment):
     return found
 
 
+@pytest.mark.thorough
 def test_a_second_process_compiles_nothing(tmp_path):
     """The cache on disk is read by a second process: no file of it is written again."""
     folder = tmp_path / "cache"

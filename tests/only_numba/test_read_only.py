@@ -109,6 +109,7 @@ def test_the_cache_goes_to_a_private_temporary_folder(installed: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")} == compiled
 
 
+@pytest.mark.thorough
 def test_a_temporary_folder_that_others_can_write_is_not_used(installed: Path) -> None:
     """What lies there would be run."""
     cache = installed / "tmp" / f"graphbp-numba-{os.getuid()}"

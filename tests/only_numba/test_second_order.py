@@ -169,6 +169,7 @@ def differs(found, expected):
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("n", [1, 5, 300])
 @pytest.mark.parametrize("kind", KINDS)
 def test_hessians_are_those_of_products_and_jacobians(kind, n):
@@ -182,6 +183,7 @@ def test_hessians_are_those_of_products_and_jacobians(kind, n):
     assert differs(net.hessian_diagonal(X, T, s), expected.diagonal()) < 1e-12
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [10, 19, 33])  # padded to an odd number of vectors, which tiles of several do not cover
 @pytest.mark.parametrize("kind", ["blocks", "singles", "softmax", "dead ends", "mostly frozen"])

@@ -32,6 +32,7 @@ def slopes(net, a):
     return net.vjp(a[:, None], np.ones((len(a), 1)))[:, 0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n", [1, 12, 300])
 @pytest.mark.parametrize("activation", KEEPING)

@@ -17,6 +17,7 @@ from graphbp.testing.faults import FAULTS, FaultyBackend
 BACKENDS = [name for name in backend_names() if name != "cupy" and gb.backends()[name].available]  # CUDA's simulator is too slow
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("part", range(10))
 def test_nothing_is_wrong_with_drawn_networks(part):
     wrong = []
@@ -63,6 +64,7 @@ def planted():
         unregister_backend(name)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name, planted):
     backend = planted(name)

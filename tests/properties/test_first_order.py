@@ -8,14 +8,12 @@ Agreement is asked for to 1e-12 relative (`TOLERANCES`, "oracle"), on every back
 
 from __future__ import annotations
 
-import os
-
 import autograd
 import autograd.numpy as anp
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import graphbp as gb
@@ -23,8 +21,8 @@ from graphbp.registry import backend_names
 from graphbp.testing import relative_difference, tolerance, zoo
 from graphbp.testing.oracles import evaluate, oracle_gradient, oracle_jacobian, oracle_weight_jacobian
 from graphbp.testing.zoo import targets
+from helpers.thorough import drawn
 
-EXAMPLES = int(os.environ.get("GRAPHBP_EXAMPLES", "500"))
 LIMIT = tolerance("numpy", "float64", "oracle").value
 SMALL = [case for case in zoo() if case.definition.n_parameters <= 150]
 KINDS = ["identity", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softsign", "sin", "cos", "arctan",
@@ -100,7 +98,7 @@ def agree(found, expected, scale=0.0):
 
 
 @pytest.mark.parametrize("error", HEADS)
-@settings(max_examples=EXAMPLES)
+@drawn(500)
 @given(data=st.data())
 def test_every_first_derivative_is_the_complex_step_of_the_graph(error, data):
     net, X, T, s = problem(data.draw(networks(heads={error: HEADS[error]})))
@@ -141,10 +139,10 @@ AUTOGRAD_ERRORS = {
 
 
 @pytest.mark.filterwarnings("ignore:Output seems independent of input:UserWarning")  # autograd's, of a network without a path
-@settings(max_examples=max(EXAMPLES // 4, 20))
+@drawn(125)
 @given(networks(tuple(k for k in AUTOGRAD if k not in ("exp", "softplus")), AUTOGRAD_HEADS))
-def test_gradient_hessian_and_outer_product_are_those_of_automatic_differentiation(drawn):
-    net, X, T, s = problem(drawn, n=2)
+def test_gradient_hessian_and_outer_product_are_those_of_automatic_differentiation(case):
+    net, X, T, s = problem(case, n=2)
     assume(0 < net.n_parameters <= 40)
     theta = np.array(net.weights)
     weight = np.ones(len(X)) if s is None else s
@@ -165,11 +163,11 @@ def test_gradient_hessian_and_outer_product_are_those_of_automatic_differentiati
         agree(net.outer_product_hessian(X, T, s), np.einsum("nka,n,nkb->ab", J, weight, J), scale)
 
 
-@settings(max_examples=max(EXAMPLES // 10, 20))
+@drawn(50)
 @given(networks())
-def test_to_networkx_round_trips(drawn):
+def test_to_networkx_round_trips(case):
     """The same θ, outputs and gradients from the graph that comes back."""
-    net, X, T, s = problem(drawn)
+    net, X, T, s = problem(case)
     again = gb.Network(net.to_networkx(), error=net.error_function, backend="numpy")
     assert np.array_equal(again.weights, net.weights)
     assert np.array_equal(again.gradient(X, T, s), net.gradient(X, T, s))

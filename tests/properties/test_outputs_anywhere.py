@@ -118,6 +118,7 @@ def quantities(net, X, T, s):
         yield f"trace of {node}", np.stack([trace.a[node], trace.z[node], trace.delta[node]])
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_definition(seed):
     net, X, T, s = problem(seed)

@@ -12,13 +12,14 @@ import dataclasses
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse
 
 import graphbp as gb
 from graphbp.activations import activation_table
 from graphbp.error_functions import error_table
+from helpers.thorough import drawn
 
 TOLERANCE = 1e-12
 ERRORS = error_table.names()
@@ -204,11 +205,10 @@ def assert_close(found, expected):
     assert worst(found, expected) < TOLERANCE
 
 
-cases = {"max_examples": 60, "deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 networks = st.builds(random_network, st.integers(0, 2**31), st.sampled_from(ERRORS), st.none(), st.booleans())
 
 
-@settings(**cases)
+@drawn(60)
 @given(networks, st.integers(0, 1000))
 def test_exact_hessian_is_the_complex_step_of_the_gradient(net, seed):
     X, T, s = batch(net, seed)
@@ -218,7 +218,7 @@ def test_exact_hessian_is_the_complex_step_of_the_gradient(net, seed):
     assert_close(H, complex_step_hessian(net, X, T, s))
 
 
-@settings(**cases)
+@drawn(60)
 @given(networks, st.integers(0, 1000))
 def test_outer_product_is_the_stacked_rows(net, seed):
     X, T, s = batch(net, seed)
@@ -228,7 +228,7 @@ def test_outer_product_is_the_stacked_rows(net, seed):
     assert_close(H, stacked_rows_hessian(net, X, T, s))
 
 
-@settings(**cases)
+@drawn(60)
 @given(networks, st.integers(0, 1000))
 def test_diagonal_and_products_are_those_of_the_matrix(net, seed):
     X, T, s = batch(net, seed)
@@ -241,6 +241,7 @@ def test_diagonal_and_products_are_those_of_the_matrix(net, seed):
     assert_close(net.outer_product_operator(X, T, s).matmat(V), outer @ V)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_error(activation, error):

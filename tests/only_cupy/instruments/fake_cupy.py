@@ -105,6 +105,9 @@ class ndarray:  # noqa: N801  # CuPy's name
             return self._share(made)
         return _computed("reshape", lambda host=self._host: host.reshape(*shape), self)
 
+    def sum(self) -> ndarray:
+        return _computed("sum", lambda host=self._host: host.sum(), self)
+
     def copy(self) -> ndarray:
         return _computed("copy", lambda host=self._host: host, self)
 
@@ -294,6 +297,9 @@ def _program(code: str, options: tuple[str, ...]) -> simulator.Program:
     return simulator.Program(code, [text for text in options if text.startswith("-D")], sanitize)
 
 
+_allowed: dict[tuple[simulator.Program, str], int] = {}
+
+
 class RawModule:
     def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> None:
         self._program = _program(code, tuple(options))
@@ -310,7 +316,15 @@ class _RawKernel:
         self._program, self._name = program, name
         self._loaded = False
         self._signature = program.signature(name)
-        self.max_dynamic_shared_size_bytes = simulator.DEFAULT_SHARED
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        """CuPy keeps a module for each source and options: whoever has a function of it sets the same attribute."""
+        return _allowed.get((self._program, self._name), simulator.DEFAULT_SHARED)
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        _allowed[self._program, self._name] = size
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0) -> None:
         if len(args) != len(self._signature):

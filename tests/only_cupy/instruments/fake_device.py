@@ -132,12 +132,20 @@ def _give_back(chunk: Chunk, pool: Any) -> None:
 allocate = Buffer
 
 
+_arenas: list[dict[int, list[Chunk]]] = []
+
+
 class MemoryPool:
-    """Blocks that its arrays gave back, by size, for the next arrays."""
+    """Blocks that its arrays gave back, by size, for the next arrays.  As in CuPy they outlive it, unless `free_all_blocks` is called."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[Chunk]] = {}
         self._total = 0
+        _arenas.append(self._free)
+
+    def free_all_blocks(self) -> None:
+        self._total -= sum(size * len(chunks) for size, chunks in self._free.items())
+        self._free.clear()
 
     def malloc(self, size: int) -> Chunk:
         free = self._free.get(size)
