@@ -350,7 +350,7 @@ class Reference:
         else:
             y, h1, h2 = self._activation(name, a)
             e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-            rough = y.e >= UNKNOWN
+            rough = self._pole(y, t)
             e, e1, e2 = (self._uncertain_sum(p, q, rough) for p, q in ((e, m), (e1, m1), (e2, m2)))
             d1 = times(e1, h1, u)
             lam = times(e2, times(h1, h1, u), u)
@@ -363,6 +363,15 @@ class Reference:
             for k in range(len(g.v)):
                 self._square(lam[k], g[k], g[k], "outer")
                 self._square(d2[k], g[k], g[k], "hessian")
+
+    def _pole(self, y, t):
+        """Where y is unknown, or a pole of the error, t/y or (1 − t)/(1 − y), is within its rounding: a rounded y of 1 says nothing."""
+        rough = y.e >= UNKNOWN
+        if self.error != "sum_of_squares":
+            rough |= (t > 0) & (y.v <= y.e)
+        if self.error == "binary_cross_entropy":
+            rough |= (t < 1) & (1 - y.v <= y.e)
+        return rough
 
     def _uncertain_sum(self, value, size, rough):
         """As `_uncertain`, for a sum whose terms' magnitudes add up to `size`."""
@@ -424,7 +433,7 @@ class Reference:
         """(∂E/∂a, R, Λ) by the chain rule through y."""
         u, k = self.u, len(y.v)
         e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-        rough = y.e >= UNKNOWN
+        rough = self._pole(y, t)
         e, e1, e2 = (self._uncertain_sum(r, z, rough) for r, z in ((e, m), (e1, m1), (e2, m2)))
         self.en += total(e, 0, u)
         d1, lam = zeros((k, self.n)), zeros((k, k, self.n))
@@ -472,13 +481,18 @@ class Reference:
         return total(scaled(self.jacobian(), V[:, :, None]), 1, self.u)
 
     def jvp(self, U):
-        return total(scaled(self.jacobian(), U[:, None, :]), 2, self.u)
+        return self._where_known(total(scaled(self.jacobian(), U[:, None, :]), 2, self.u))
 
     def weight_vjp(self, V):
         return total(total(scaled(self.weight_jacobian(), V[:, :, None]), 1, self.u), 0, self.u)
 
     def weight_jvp(self, v):
-        return total(scaled(self.weight_jacobian(), v), 2, self.u)
+        return self._where_known(total(scaled(self.weight_jacobian(), v), 2, self.u))
+
+    def _where_known(self, moved):
+        """ẏ of an output that overflowed is undetermined, though nothing should move it."""
+        moved.e[self.y.e >= UNKNOWN] = _HUGE
+        return moved
 
     @cached_property
     def _hessian(self):
