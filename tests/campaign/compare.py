@@ -100,7 +100,7 @@ def examine(case, backends=("numpy", "numba"), only=None, ratios=None, factor=FA
         warnings.simplefilter("ignore")
         ref = Reference(case.graph, case.error, case.dtype, case.X, case.T, case.s, second=bool(SECOND & set(wanted)))
         look = _Look(ref, ratios, factor)
-        batch = (case.X, case.T) if case.s is None else (case.X, case.T, case.s)
+        batch = (case.X, case.given) if case.s is None else (case.X, case.given, case.s)
         found = []
         for backend in backends:
             with forced(backend, case.path):
@@ -121,7 +121,7 @@ def _one_backend(case, backend, wanted, batch, look):
         found.append(Finding(backend, "network", "weights", f"{net.weights} for {ref.theta}"))
     if case.dirty:
         _soil(net, case)
-    kept, given = [], [part.tobytes() for part in batch]
+    kept, given = [], _bytes(batch)
     for name in wanted:
         if name == "check" and not look.posed(case):
             continue
@@ -135,6 +135,10 @@ def _one_backend(case, backend, wanted, batch, look):
         if finding := look.at(backend, name, result, d):
             found.append(finding)
     return found + _afterwards(net, backend, batch, kept, given)
+
+
+def _bytes(batch):
+    return [np.asarray(part).tobytes() for part in batch]
 
 
 def _soil(net, case):
@@ -160,7 +164,7 @@ def _afterwards(net, backend, batch, kept, given):
             found.append(Finding(backend, name, "changed", "a later call changed this result"))
         if name in ("hessian", "outer_product_hessian") and not np.array_equal(copy, copy.T, equal_nan=True):
             found.append(Finding(backend, name, "asymmetric", f"by up to {np.max(np.abs(copy - copy.T)):.3g}"))
-    if [part.tobytes() for part in batch] != given:
+    if _bytes(batch) != given:
         found.append(Finding(backend, "network", "changed", "X, T or the sample weights were written to"))
     return found
 

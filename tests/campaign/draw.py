@@ -50,6 +50,13 @@ class Case:
     style: str = "plain"
     path: str = ""
 
+    @property
+    def given(self):
+        """T as graphbp gets it: the names of the classes where the output names them."""
+        names = [name for _, d in self.graph.nodes(data=True) for name in d.get("classes", ())]
+        at = self.T[:, 0].astype(int) if self.T.shape[1] == 1 else self.T.argmax(1)
+        return [names[i] for i in at] if names else self.T
+
 
 def draw(seed) -> Case:
     """The case of a seed."""
@@ -76,7 +83,18 @@ def draw(seed) -> Case:
     dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
     if rng.random() < 0.15:
         X, T = _scaling(rng, g, error, X, T)
+    if rng.random() < 0.5:
+        _name_classes(g, error, T)
     return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
+
+
+def _name_classes(g, error, T):
+    """Names on the one output of a network whose targets are classes."""
+    _, outputs = roles(g)
+    wanted = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(error)
+    single = len(outputs) == 1 and g.nodes[outputs[0]].get("activation") == wanted
+    if single and (error == "cross_entropy" or T.shape[1] == 1) and np.isin(T, (0, 1)).all():
+        g.nodes[outputs[0]]["classes"] = [f"class {k}" for k in range(max(T.shape[1], 2))]
 
 
 def _scaling(rng, g, error, X, T):
@@ -324,6 +342,7 @@ def kinds_of(case) -> Counter:
         found["layer nodes" if d.get("units", 1) > 1 else "unit nodes"] += 1
         found["dead nodes"] += node not in live
         found["scaled nodes"] += "shift" in d or "scale" in d
+        found["named classes"] += "classes" in d
         found["constant nodes"] += d.get("role") == "hidden" and not g.in_degree(node)
     for node in outputs:
         found[f"head {case.error} / {g.nodes[node].get('activation', 'identity')}"] += 1

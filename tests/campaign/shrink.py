@@ -152,7 +152,7 @@ def _without(weight, k, axis):
 def _plain(case) -> Iterator:
     for kind, key in [*(("nodes", n) for n in case.graph), *(("edges", e) for e in case.graph.edges)]:
         d = getattr(case.graph, kind)[key]
-        for name in ("tie", "trainable", "bias", "activation"):
+        for name in ("tie", "trainable", "bias", "activation", "shift", "scale", "classes"):
             if name in d and (name != "trainable" or d[name] is False):
                 g = case.graph.copy()
                 del getattr(g, kind)[key][name]
@@ -242,8 +242,7 @@ def program(case, finding) -> str:
     lines = ["import networkx as nx, numpy as np, graphbp as gb", "from scipy import sparse", "g = nx.DiGraph()"]
     lines += [f"g.add_node({node!r}{_attributes(d)})" for node, d in case.graph.nodes(data=True)]
     lines += [f"g.add_edge({u!r}, {v!r}{_attributes(d)})" for u, v, d in case.graph.edges(data=True)]
-    for name in "XT":
-        lines.append(f"{name} = {_text(getattr(case, name), case.dtype)}")
+    lines += [f"{name} = {_text(value, case.dtype)}" for name, value in (("X", case.X), ("T", case.given))]
     lines.append("batch = X, T" + ("" if case.s is None else f", {_text(case.s, case.dtype)}"))
     if case.path and finding.backend == "numba":
         lines.append("# the thresholds of `tests.campaign.paths` are needed:")

@@ -68,7 +68,7 @@ def planted():
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name, planted):
     backend = planted(name)
-    assert any(examine(draw([0, index]), [backend]) for index in range(100))
+    assert any(examine(draw([0, index]), [backend], asked([0, index])) for index in range(200))
 
 
 def test_what_is_wrong_is_made_small_and_printed(planted):
