@@ -589,12 +589,12 @@ class _Checker:
         for head in output_heads(net.schedule, net.error_function):
             p = head.positions
             slope = head.activation.df(a[p])
-            if (slope == 0).any():
+            if (np.abs(slope) < np.finfo(slope.dtype).tiny).any():
                 raise NotSupportedError("an output is saturated (h' = 0), so Λ cannot be had from y")
-            curvature[p] = head.gauss_newton(a[p], y[p], t[p]) / slope**2
+            curvature[p] = head.gauss_newton(a[p], y[p], t[p]) / slope / slope  # h'² may vanish where h' does not
         if self.s is not None:
             curvature = curvature * self.s
-        return np.asarray(np.einsum("nka,kn,nkb->ab", J, curvature, J, optimize=True))
+        return np.asarray(np.einsum("nka,nkb->ab", J * curvature.T[:, :, None], J, optimize=True))
 
 
 def _compared(

@@ -206,6 +206,14 @@ def test_a_saturated_softmax_is_no_false_alarm(scale, dtype, error):
     assert report, str(report)
 
 
+def test_a_saturated_sigmoid_is_no_false_alarm():
+    g = nx.DiGraph([("x", "y", {"weight": -1.0})])
+    g.nodes["y"]["activation"] = "sigmoid"
+    net = gb.Network(g, error="binary_cross_entropy", backend="numpy")
+    report = net.check([[-400.0]], [[1.0]])
+    assert report.ok, report
+
+
 def test_a_fault_beside_a_saturated_softmax_is_seen():
     """Its gradient is exact where the class is wrong, so nothing is excused there."""
     graph, X, labels = saturated(300)
