@@ -160,7 +160,11 @@ def _scale(net: Network, X: Any, T: Any) -> None:
 
 
 def _save(net: Network, path: str | Path, kept: Mapping[str, Any]) -> None:
-    net.save(path, **({"metadata": kept} if kept else {}))
+    """Names of columns are lost in a format that keeps none, which then reads tables by position; the rest is refused by the format."""
+    options: dict[str, Any] = {"metadata": kept} if kept else {}
+    if path != STANDARD and Path(path).suffix.lower() != ".json":
+        options["drop"] = "columns,target"
+    net.save(path, **options)
 
 
 def _rehearse(net: Network, output: str, kept: Mapping[str, Any]) -> None:

@@ -63,19 +63,13 @@ def hot_loops(text):
     return loops
 
 
-def assembly(function, n_samples, dtype):
-    """The machine code of the wide sweep in one dtype, compiled anew, as code from a cache has no listing."""
+def assembly(made):
+    """The machine code of a C function, compiled anew, as code from a cache has no listing."""
     import numba
 
-    net = gb.Network(dag(), backend="numba", dtype=dtype)
-    X, T = batch(net, n_samples)
-    net.error_and_gradient(X, T)
-    fresh = numba.njit(error_model="numpy", nogil=True)(function.py_func)
-    for signature in function.signatures:
-        if str(dtype) in str(signature[0]) and "x 4" in str(signature[0]):
-            fresh.compile(signature)
-            return next(iter(fresh.inspect_asm().values()))
-    raise AssertionError(f"the wide kernel in {dtype} was not used: {function.signatures}")
+    fresh = numba.njit(error_model="numpy")(made.__wrapped__)
+    fresh.compile(made._sig.args)
+    return next(iter(fresh.inspect_asm().values()))
 
 
 @pytest.mark.sampled(1)
@@ -83,7 +77,7 @@ def assembly(function, n_samples, dtype):
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_hot_loops_are_vectors_with_sums_in_registers(dtype, suffix):
     """Along a row's edges: fused multiply–adds of whole vectors, nothing scalar but the weight, no store of the sums."""
-    listing = assembly(kernels.sweep, 2000, dtype)
+    listing = assembly(kernels._forward_runs(dtype, 4))
     fused = re.compile(rf"vfn?m(add|sub)\d*{suffix}\b.*%?[yz]mm")
     loops = [loop for loop in hot_loops(listing) if sum(bool(fused.match(line)) for line in loop) >= 4]
     assert loops, "no loop with four vector fused multiply-adds: the gather along a row's edges is not vectorised"
