@@ -179,6 +179,7 @@ class Schedule:
         feeds = np.diff(self.out_ptr) > 0
         for block in self.dense_blocks:
             feeds[block.src] = True
+        feeds.flags.writeable = False
         return feeds
 
     @cached_property

@@ -152,6 +152,10 @@ def _shared_limit(pools: list[_Pool]) -> _Limit:
             if _limits.setdefault(number + 1, mine) is not mine:
                 limit.__del__ = int  # somebody was faster; there is nothing to give back
                 continue
+            if max(_limits) > number + 1:  # somebody was faster by two, and the number that was free had been taken off again
+                limit.__del__ = int
+                _limits.pop(number + 1, None)
+                continue
             _limits.pop(number, None)
         limit.impose()  # by everybody: the first may have come no further than its number
         return limit

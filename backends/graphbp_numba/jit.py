@@ -54,7 +54,6 @@ carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not list
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _lock = threading.RLock()
 
 
@@ -69,7 +68,7 @@ def source_digest() -> str:
 
 def kernel(function: _F) -> _F:
     """A function for other kernels to call."""
-    made: _F = njit(**_SETTINGS, **_INSIDE)(function)
+    made: _F = njit(**_SETTINGS)(function)
     return made
 
 

@@ -292,7 +292,7 @@ def test_draw_a_large_network_by_levels(folder, capsys):
         (["train", "model.json", "data.csv", "-o", "t.json", "--validation-split", "1.5"], "1.5"),
         (["train", "model.json", "data.csv", "-o", "no/t.json"], "folder"),
         (["train", "model.json", "data.csv", "-o", "t.xyz"], "t.xyz"),
-        (["train", "model.json", "data.csv", "-o", "t.nnet"], "a file of format 'nnet' cannot hold this"),
+        (["train", "model.json", "data.csv", "-o", "t.nnet"], "the graph has 2 input nodes"),
         (["train", "model.json", "data.csv", "-o", "."], "is a folder"),
         (["train", "model.json", "data.csv", "-o", "t.json", "--plot", "c.gif"], "c.gif: pictures"),
         (["draw", "model.json", "-o", "out.gif"], ".png"),
