@@ -116,7 +116,11 @@ def test_a_new_dtype_is_counted():
     net.forward(batch(net, 3)[0])
     before = jit.compile_events()
 
-    bounded = (lambda a: a / (1 + a * a), lambda a: (1 - a * a) / (1 + a * a) ** 2, lambda a: 2 * a * (a * a - 3) / (1 + a * a) ** 3)
+    bounded = (
+        lambda a: a / (1 + a * a),
+        lambda a: (1 - a * a) / (1 + a * a) ** 2,
+        lambda a: 2 * a * (a * a - 3) / (1 + a * a) ** 3,
+    )
     gb.register_activation("numba_test_bounded", *bounded)
     net = gb.Network(dag(activation="numba_test_bounded"), backend="numba")
     net.forward(batch(net, 3)[0])
