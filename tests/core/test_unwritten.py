@@ -28,7 +28,7 @@ def late_softmax():
 @pytest.mark.skipif("GRAPHBP_POISONED" not in os.environ, reason="the allocator is tests/poisoned.py's")
 def test_memory_is_poisoned():
     assert np.isnan(np.empty(1 << 16)).all()
-    assert np.isnan(np.empty(3)).all()
+    assert np.isnan(np.empty(256)).all()  # blocks below 1 KiB NumPy keeps for itself: they hold what they held
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
