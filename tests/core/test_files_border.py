@@ -71,6 +71,7 @@ def test_what_is_loaded_by_no_path(tmp_path):
         gb.load(file)
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # neat-python's own, from Python 3.12 on
 def test_a_genome_is_told_the_way(tmp_path):
     neat = pytest.importorskip("neat", reason="neat-python is not installed")
     genome = neat.DefaultGenome(1)
