@@ -30,16 +30,19 @@ _DTYPE = re.compile(r"[<|][biufc][0-9]+|[<|][US][0-9]+")
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
     """An uncompressed .npz with fixed dates, so that equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    archive = zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED)
-    try:
-        for key, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-        archive.close()
-    except BaseException:  # Ctrl-C, say: closing what is half written would raise something else instead
-        archive.fp = None
-        raise
+    archive = _Archive(buffer, "w", zipfile.ZIP_STORED)
+    for key, array in arrays.items():
+        with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+    archive.close()  # not by `with`: after Ctrl-C, closing what is half written would raise something else instead
     return buffer.getvalue()
+
+
+class _Archive(zipfile.ZipFile):
+    """An archive in memory, which may be dropped as it stands: there is nothing to close, and no complaint that a member is still open."""
+
+    def __del__(self) -> None:
+        pass
 
 
 def parse_npz(content: bytes, file: str | os.PathLike[str], *, fortran: bool = False) -> dict[str, Array]:

@@ -188,9 +188,9 @@ def test_a_name_as_long_as_names_may_be(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def interrupt_inside(archive):
-    member = archive.open("a.npy", "w")
-    raise KeyboardInterrupt(member)  # as between the opening of a member and the `with` that closes it
+def interrupt_inside(archive, left):
+    left.append((archive, archive.open("a.npy", "w")))
+    raise KeyboardInterrupt  # as between the opening of a member and the `with` that closes it
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -199,20 +199,21 @@ def test_ctrl_c_inside_an_archive_comes_out_as_itself(tmp_path, old):
     if old:
         path.write_bytes(old)
 
-    archives = []
+    left = []
 
     def write(file):
-        archives.append(zipfile.ZipFile(file, "w"))
-        with archives[-1] as archive:
-            interrupt_inside(archive)
+        with zipfile.ZipFile(file, "w") as archive:
+            interrupt_inside(archive, left)
 
     with pytest.raises(ValueError, match="open writing handle"):
         write(io.BytesIO())
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, write)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([old] if old else [])
-    for archive in archives:
-        archive.fp = None  # else each complains again when it is collected
+    for archive, member in left:  # else each complains again when it is collected
+        archive.fp = io.BytesIO()
+        member.close()
+        archive.close()
 
 
 def test_ctrl_c_inside_the_weights_comes_out_as_itself(tmp_path, monkeypatch):
