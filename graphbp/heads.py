@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.error_functions import ErrorFunction, Pair
+from graphbp.error_functions import ErrorFunction, Pair, pair_of
 
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
@@ -58,7 +58,7 @@ class Head:
     @property
     def pair(self) -> Pair | None:
         """The error at units of this activation, as functions of a."""
-        return self.error.pairs.get(self.activation.name) if self.activation.builtin else None
+        return pair_of(self.error, self.activation)
 
     def _slope(self, y: Array, t: Array) -> Array:
         """∂e/∂y."""

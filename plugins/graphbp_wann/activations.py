@@ -5,12 +5,13 @@ Each function is made of NumPy ufuncs only, so that a compiling backend can take
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import register_activation
+from graphbp.extend import get_activation, register_activation
 
 __all__ = ["ACTIVATIONS", "register"]
 
@@ -86,7 +87,11 @@ def _d2negate(a: Array) -> Array:
 
 def register() -> None:
     """Add the four to the table; named by the entry point in `graphbp.activations`."""
-    register_activation("wann.sin_pi", _sin_pi, _dsin_pi, _d2sin_pi, formula="sin(πa)", analytic=True)
-    register_activation("wann.cos_pi", _cos_pi, _dcos_pi, _d2cos_pi, formula="cos(πa)", analytic=True)
-    register_activation("wann.gaussian", _gaussian, _dgaussian, _d2gaussian, formula="exp(−a²/2)", analytic=True)
-    register_activation("wann.negate", _negate, _dnegate, _d2negate, formula="−a", analytic=True)
+    sine, cosine, bell = (get_activation(name).tails for name in ("sin", "cos", "gaussian"))
+    assert sine is not None and cosine is not None and bell is not None
+    more: dict[str, Any] = {"analytic": True}
+    register_activation("wann.sin_pi", _sin_pi, _dsin_pi, _d2sin_pi, formula="sin(πa)", tails=sine.scaled(math.pi), **more)
+    register_activation("wann.cos_pi", _cos_pi, _dcos_pi, _d2cos_pi, formula="cos(πa)", tails=cosine.scaled(math.pi), **more)
+    bell = bell.scaled(math.sqrt(0.5))
+    register_activation("wann.gaussian", _gaussian, _dgaussian, _d2gaussian, formula="exp(−a²/2)", tails=bell, **more)
+    register_activation("wann.negate", _negate, _dnegate, _d2negate, formula="−a", **more)
