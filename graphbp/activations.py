@@ -583,9 +583,7 @@ def _check_tails(row: Activation, tails: Tails) -> None:
             )
 
 
-def _logarithm(
-    label: str, found: Derivatives | None, a: Array, y: Array, dy: Array, d2y: Array
-) -> list[tuple[str, Array, Array]]:
+def _logarithm(label: str, found: Derivatives | None, a: Array, y: Array, dy: Array, d2y: Array) -> list[tuple[str, Array, Array]]:
     """What `found` gives for ln y and its derivatives, and what y and its derivatives do."""
     exact = (np.log(y), dy / y, d2y / y - (dy / y) ** 2)
     return [(f"{label}[{n}]", each(a), exact[n]) for n, each in enumerate(found)] if found else []

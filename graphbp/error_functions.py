@@ -194,11 +194,11 @@ def _poisson(h: Tails) -> Pair | None:
     """h' = h (ln h)', so that δ = (ln h)' (y − t), where h' − t (ln h)' would cancel."""
     if h.log is None:
         return None
-    less, df, (log, dlog, d2log) = h.less, h.df, h.log
+    less, df, d2f, (log, dlog, d2log) = h.less, h.df, h.d2f, h.log
     return Pair(
         value=lambda a, t: less(a, 0 * t) - _weigh(t, log(a)),
-        delta=lambda a, t: dlog(a) * less(a, t),
-        hessian=lambda a, t: d2log(a) * less(a, t) + dlog(a) * df(a),
+        delta=lambda a, t: np.where(t == 0, df(a), dlog(a) * less(a, t)),
+        hessian=lambda a, t: np.where(t == 0, d2f(a), d2log(a) * less(a, t) + dlog(a) * df(a)),
         outer=lambda a, t: _weigh(t, dlog(a) * dlog(a)),
     )
 

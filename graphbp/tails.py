@@ -269,9 +269,7 @@ SIGMOID = Tails(
     log1m=(lambda a: -softplus(a), lambda a: -sigmoid(a), lambda a: -dsigmoid(a)),
 )
 TANH = Tails(tanh_less, dtanh, lambda a: -2 * np.tanh(a) * dtanh(a))
-SOFTPLUS = Tails(
-    lambda a, t: softplus(a) - t, sigmoid, dsigmoid, log=(log_softplus, softplus_rate, log_softplus_bend)
-)
+SOFTPLUS = Tails(lambda a, t: softplus(a) - t, sigmoid, dsigmoid, log=(log_softplus, softplus_rate, log_softplus_bend))
 EXP = Tails(exp_less, np.exp, np.exp, log=(lambda a: a + 0, lambda a: 1 + 0 * a, lambda a: 0 * a))
 EXPM1 = Tails(_expm1_less, np.exp, np.exp)
 GAUSSIAN = Tails(
