@@ -218,7 +218,7 @@ def pair_of(error: ErrorFunction, activation: Activation) -> Pair | None:
         return None
     if activation.builtin and activation.name in error.pairs:
         return error.pairs[activation.name]
-    return activation.tails and _OF_TAILS[error.name](activation.tails)
+    return None if activation.tails is None else _OF_TAILS[error.name](activation.tails)
 
 
 _ROWS = [

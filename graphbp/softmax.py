@@ -78,7 +78,7 @@ class SoftmaxLogs:
         u = np.where(self.wins, 0, self.n * self._odds - self.t)
         total, t_w, lost = u.sum(axis=0), self._of_winner(self.t), self._of_winner(self.n * self.p)
         at_winner = lost - self.t * self.rest - self.p * total
-        return np.where(self.wins, at_winner, u - self.p * (total - t_w) - lost * self.s)
+        return np.asarray(np.where(self.wins, at_winner, u - self.p * (total - t_w) - lost * self.s))
 
     def hessian(self) -> Array:
         """(Σ t + Σ n) P − Σ_c n_c S^c, (k, k, N)."""

@@ -16,6 +16,13 @@ HEADS = [
     ("poisson", "softplus"),
     ("cross_entropy", "softmax"),
     ("sum_of_squares", "softmax"),
+    ("binary_cross_entropy", "softmax"),
+    ("poisson", "softmax"),
+    ("binary_cross_entropy", "gaussian"),
+    ("cross_entropy", "sigmoid"),
+    ("poisson", "sigmoid"),
+    ("sum_of_squares", "elu"),
+    ("sum_of_squares", "softsign"),
 ]
 
 
