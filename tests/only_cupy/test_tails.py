@@ -45,7 +45,7 @@ def test_heads(error: str, activation: str, dtype: str, rel: float) -> None:
     for X in ([[20.0, -16.0, -18.0]], [[5.0, -7.0, -6.0]]):
         T = [[1.0, 0.0, 0.0]]
         assert net.error(X, T) == pytest.approx(truth.error(X, T), rel=rel)
-        np.testing.assert_allclose(net.gradient(X, T), truth.gradient(X, T), rtol=rel)
+        np.testing.assert_allclose(net.gradient(X, T), truth.gradient(X, T), rtol=rel, atol=float(np.finfo(dtype).tiny))
         v = np.array([0.5, 1, -0.25, 2, 1, -1])
         found, exact = (m.hessian_operator(X, T) @ v.astype(m.dtype) for m in (net, truth))
-        np.testing.assert_allclose(found, exact, rtol=10 * rel)
+        np.testing.assert_allclose(found, exact, rtol=10 * rel, atol=float(np.finfo(dtype).tiny))
