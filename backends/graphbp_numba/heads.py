@@ -34,6 +34,7 @@ from graphbp_numba.plan import (
     HEADS,
     LAST,
     LOGISTIC,
+    LOGS,
     MAKE_DELTA,
     MAKE_Y,
     N_HEADS,
@@ -49,7 +50,7 @@ from graphbp_numba.plan import (
 )
 from graphbp_numba.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
 
-__all__ = ["head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
+__all__ = ["arrays", "head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
 
 
 @kernel
@@ -152,7 +153,7 @@ _VALUE = types.float64(*[types.intp] * 7, types.float64)
 
 
 @kernel
-def _arrays(at: int) -> Any:
+def arrays(at: int) -> Any:
     """(table, heads, positions, out_row, out_keep) of the table at an address."""
     table = carray(pointer(at), TABLE_SIZE, np.int64)
     heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
@@ -169,7 +170,7 @@ def _softmax(dtype: str) -> Any:
     def softmax(at: int, h: int, z_at: int, keep_at: int, lanes: int) -> None:
         tag = (zero,)
         len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         z = carray(reals(tag, z_at), (table[N_ROWS], lanes))
         keep = carray(reals(tag, keep_at), (table[N_KEEP], lanes))
         first, last = heads[h, FIRST], heads[h, LAST]
@@ -194,7 +195,7 @@ def _value(dtype: str) -> Any:
         """total + the weighted errors of outputs that each have their own."""
         tag = (zero,)
         len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         keep, t = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         scratch = carray(reals(tag, scratch_at), (2, lanes))
@@ -223,7 +224,7 @@ def _softmax_value(dtype: str) -> Any:
         """total + the weighted cross-entropies, or squares, of one softmax."""
         tag = (zero,)
         len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
         first, last = heads[h, FIRST], heads[h, LAST]
@@ -260,7 +261,7 @@ def _delta(dtype: str) -> Any:
         """δ of outputs that each have their own error."""
         tag = (zero,)
         len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
@@ -299,7 +300,7 @@ def _softmax_delta(dtype: str) -> Any:
         """δ of one softmax."""
         tag = (zero,)
         len(digest)
-        table, heads, positions, out_row, _ = _arrays(at)
+        table, heads, positions, out_row, _ = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         out, scratch = carray(reals(tag, out_at), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
@@ -329,12 +330,16 @@ def _softmax_delta(dtype: str) -> Any:
 
 def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
     """Have the formulas in these columns compiled, and their addresses put into the heads' lines."""
+    from graphbp_numba.softmax_logs import logs_delta, logs_value  # it is made of the kernels above
+
     for line in lines:
         coupled = bool(line[COUPLED])
         summed = coupled and (table[ERROR_CODE] == SQUARES or (line[HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0))
         for column in columns:
             if column == MAKE_Y:
                 line[column] = _softmax(dtype).address if coupled else 0
+            elif line[HEAD_KIND] == LOGS:
+                line[column] = (logs_value if column == ADD_VALUE else logs_delta)(dtype).address
             elif column == ADD_VALUE:
                 line[column] = (_softmax_value if summed else _value)(dtype).address
             else:
