@@ -85,7 +85,6 @@ class Composed:
         self._schedule = schedule
         self._backend = backend
         self._told: set[str] = set()
-        self._poles = Poles(schedule, heads) if heads else None
         self.forward = executable.forward
         self.error_and_gradient = executable.error_and_gradient
         self.vjp = executable.vjp
@@ -96,8 +95,9 @@ class Composed:
             setattr(self, name, own)
         self.jacobian = self._apart(self.jacobian, weights=False)
         self.weight_jacobian = self._apart(self.weight_jacobian, weights=True)
-        for name in () if self._poles is None else MENDED:
-            setattr(self, name, mended(name, getattr(self, name), self._poles))
+        poles = Poles(schedule, heads)
+        for name in MENDED if heads else ():
+            setattr(self, name, mended(name, getattr(self, name), poles))
         for name in WEIGHTED:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
 

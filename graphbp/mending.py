@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import finite
 from graphbp.poles import Poles
 
 __all__ = ["MENDED", "mended"]
@@ -36,10 +37,7 @@ def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., An
 
 
 def _without_nan(value: Any) -> bool:
-    if not isinstance(value, np.ndarray):
-        return True
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(value.sum())) or not np.isnan(value).any()
+    return not isinstance(value, np.ndarray) or finite(value) or not np.isnan(value).any()
 
 
 def _replaced(found: Array, by: Array) -> Array:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 if TYPE_CHECKING:
     from graphbp.heads import Head
@@ -81,6 +80,8 @@ class Poles:
         return HessianPlan.of(self.schedule).groups
 
     def _edges(self, w: Array) -> _Edges:
+        from scipy import sparse
+
         s, (dst, src) = self.schedule, self._ends
         matrix = sparse.csr_matrix((w[: len(dst)], (dst, src)), (s.n_rows, s.n_rows))
         matrix.eliminate_zeros()
@@ -102,8 +103,8 @@ class Poles:
                 if h.elementwise:
                     z[run], slope[run], bend[run] = (h.evaluate(a[run], order) for order in range(3))
         for group in s.softmax_groups:
-            rows = s.output_rows[group]
-            z[rows] = s.activations[s.row_activation[rows[0]]].f(a[rows])
+            coupled = s.output_rows[group]
+            z[coupled] = s.activations[s.row_activation[coupled[0]]].f(a[coupled])
         return _State(a, z, slope, bend, edges)
 
     def samples(self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False) -> npt.NDArray[np.int64]:
@@ -264,4 +265,6 @@ class Poles:
 
 def _pattern(matrix: Any) -> Any:
     """1 where the matrix has an entry."""
+    from scipy import sparse
+
     return sparse.csr_matrix((np.ones_like(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
