@@ -1,7 +1,7 @@
 """Derivatives of any backend that hold NaN, mended where the NaN is 0 · ∞ at something constant: `graphbp.poles` sweeps those samples.
 
 A result without NaN passes as it is.  Otherwise the samples at a pole are left to `Poles`, the others to the backend once more, and what
-comes out replaces the NaN; other numbers keep their bits.  Results on a device are not looked at, since looking would wait for it.
+comes out replaces the NaN; other numbers keep their bits.  Of a result on a device the sum is waited for.
 """
 
 from __future__ import annotations
@@ -28,16 +28,44 @@ def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., An
     @wraps(own)
     def call(*args: Any) -> Any:
         found = own(*args)
-        if all(_without_nan(value) for value in (found if isinstance(found, list | tuple) else (found,))):
+        values = [value for value in _listed(found) if hasattr(value, "shape")]
+        if all(_without_nan(value) for value in values):
             return found
         with np.errstate(all="ignore"):
-            return MENDED[name](poles, own, found, *args)
+            if not hasattr(args[0], "get"):
+                return MENDED[name](poles, own, found, *args)
+            by = MENDED[name](poles, _through_host(own, args[0]), _on_host(found), *(_on_host(value) for value in args))
+            for value, new in zip(values, [new for new in _listed(by) if isinstance(new, np.ndarray)], strict=True):
+                value[...] = _uploaded(new, args[0])
+        return found
 
     return call
 
 
+def _listed(found: Any) -> Any:
+    return found if isinstance(found, list | tuple) else (found,)
+
+
 def _without_nan(value: Any) -> bool:
-    return not isinstance(value, np.ndarray) or finite(value) or not np.isnan(value).any()
+    if hasattr(value, "get"):  # on a device: its sum alone is waited for
+        return bool(np.isfinite(value.sum().item())) or not np.isnan(value.get()).any()
+    return finite(value) or not np.isnan(value).any()
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_on_host(part) for part in value)
+    return value.get() if hasattr(value, "get") else value
+
+
+def _uploaded(value: Any, like: Any) -> Any:
+    """An array of the host as one of the library of `like` (NEP 35)."""
+    return np.asarray(np.ascontiguousarray(value), like=like) if isinstance(value, np.ndarray) else value
+
+
+def _through_host(own: Callable[..., Any], like: Any) -> Callable[..., Any]:
+    """The executable's method of arrays on a device, for arrays of the host."""
+    return lambda *args: _on_host(own(*(_uploaded(value, like) for value in args)))
 
 
 def _replaced(found: Array, by: Array) -> Array:
