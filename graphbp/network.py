@@ -39,6 +39,7 @@ from graphbp.exceptions import (
     unknown_name,
 )
 from graphbp.graph import HIDDEN, GraphSpec, describe_edge, read_graph
+from graphbp.heads import output_heads
 from graphbp.links import refuse_unfit_outputs
 from graphbp.live import whole_trace
 from graphbp.meaning import Meaning, meaning_of
@@ -159,7 +160,8 @@ class Network:
         def compiled(schedule: Schedule) -> Executable:
             return backend.compile(schedule, error, dtype)
 
-        self._run = Composed(compiled(self._schedule.live), self._schedule.live, backend.name, compiled)
+        live = self._schedule.live
+        self._run = Composed(compiled(live), live, backend.name, compiled, output_heads(live, error))
 
     def _set_meaning(self, spec: GraphSpec) -> None:
         """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
