@@ -28,9 +28,9 @@ def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., An
     @wraps(own)
     def call(*args: Any) -> Any:
         found = own(*args)
-        values = [value for value in _listed(found) if hasattr(value, "shape")]
-        if all(_without_nan(value) for value in values):
+        if _without_nan(found):
             return found
+        values = [value for value in _listed(found) if hasattr(value, "shape")]
         with np.errstate(all="ignore"):
             if not hasattr(args[0], "get"):
                 return MENDED[name](poles, own, found, *args)
@@ -46,10 +46,17 @@ def _listed(found: Any) -> Any:
     return found if isinstance(found, list | tuple) else (found,)
 
 
-def _without_nan(value: Any) -> bool:
-    if hasattr(value, "get"):  # on a device: its sum alone is waited for
-        return bool(np.isfinite(value.sum().item())) or not np.isnan(value.get()).any()
-    return finite(value) or not np.isnan(value).any()
+def _without_nan(found: Any) -> bool:
+    if type(found) is np.ndarray:
+        return finite(found) or not np.isnan(found).any()
+    if isinstance(found, list | tuple):
+        for part in found:
+            if not _without_nan(part):
+                return False
+        return True
+    if hasattr(found, "get"):  # on a device: its sum alone is waited for
+        return bool(np.isfinite(found.sum().item())) or not np.isnan(found.get()).any()
+    return True
 
 
 def _on_host(value: Any) -> Any:
