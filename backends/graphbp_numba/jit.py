@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from filelock import FileLock, Timeout
@@ -54,6 +54,7 @@ carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not list
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _lock = threading.RLock()
 
 
@@ -67,9 +68,19 @@ def source_digest() -> str:
 
 
 def kernel(function: _F) -> _F:
-    """A function for other kernels to call."""
-    made: _F = njit(**_SETTINGS)(function)
-    return made
+    """A function for other kernels to call, not for Python, which would need a wrapper.
+
+    Constants in a call are numbers like others: Numba would compile the function once for every constant, and LLVM, which compiles
+    it into its callers, sees them anyway.
+    """
+    made: Any = njit(**_SETTINGS, **_INSIDE)(function)
+    resolve = made.get_call_template
+
+    def by_type(args: Any, kws: Any) -> Any:
+        return resolve([types.unliteral(arg) for arg in args], {name: types.unliteral(arg) for name, arg in kws.items()})
+
+    made.get_call_template = by_type
+    return cast("_F", made)
 
 
 def compiled(function: _F) -> _F:

@@ -179,13 +179,15 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
 
 
 @kernel
-def run_slopes(tag: Any, run: Any, here: int, keep: int, out: int) -> None:
-    """h' of a run's rows: of their z at `here`, of what was kept, or of both."""
-    row, count = len(tag) * VECTOR_BYTES, (run[STOP] - run[START]) * len(tag) * (VECTOR_BYTES // item_size(tag))
+def times_slopes(tag: Any, run: Any, z: int, keep: int, beta: int, out: int) -> None:
+    """out = h' β of a run's rows, not in place of β: h' of their z, of what was kept, or of both."""
+    row, rows = len(tag) * VECTOR_BYTES, run[STOP] - run[START]
+    count = rows * (row // item_size(tag))
     if run[KEEP_SLOPE] >= 0:
-        call_binary(run[SLOPE], here, keep + run[KEEP_SLOPE] * row, out, count)
+        call(run[SLOPE], (z, keep + run[KEEP_SLOPE] * row, beta, out, count))
     else:
-        call_unary(run[SLOPE], here if run[FROM_Z] else keep + run[KEEP] * row, out, count)
+        call_unary(run[SLOPE], z if run[FROM_Z] else keep + run[KEEP] * row, out, count)
+        multiply_rows(tag, out, out, beta, rows)
 
 
 @cache
@@ -212,8 +214,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
                     out = here if linear else beta
                     gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
                 if not linear:
-                    run_slopes(tag, runs[r], here, keep, here)
-                    multiply_rows(tag, here, here, beta, count)
+                    times_slopes(tag, runs[r], here, keep, beta, here)
             if runs[r, HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)

@@ -25,6 +25,7 @@ from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, load_tile, tile
 from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
 from graphbp_numba.rows import (
     add_rows,
+    call,
     call_binary,
     call_unary,
     copy_rows,
@@ -238,11 +239,12 @@ def times_slope(tag: Any, segment: Any, Z: Any, A: Any, Q: Any, R: Any, spare: i
         for j in range(0, count, SLOPE_ROWS):
             some, at = min(SLOPE_ROWS, count - j), j * row
             if segment[KEEP_SLOPE] >= 0:
-                call_binary(segment[SLOPE], z + at, tile_row(tag, A, t, segment[KEEP_SLOPE] + j), spare, some * lanes)
+                call(segment[SLOPE], (z + at, tile_row(tag, A, t, segment[KEEP_SLOPE] + j), q + at, spare, some * lanes))
+                copy_rows(tag, r + at, spare, some)
             else:
                 values = z if segment[FROM_Z] else tile_row(tag, A, t, segment[KEEP])
                 call_unary(segment[SLOPE], values + at, spare, some * lanes)
-            multiply_rows(tag, r + at, q + at, spare, some)
+                multiply_rows(tag, r + at, q + at, spare, some)
 
 
 @kernel

@@ -24,7 +24,7 @@ from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, source_digest, watch
-from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, run_slopes, tile_weights
+from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, tile_weights, times_slopes
 from graphbp_numba.plan import (
     ELEMENTWISE,
     FORWARD_RUNS,
@@ -51,11 +51,11 @@ from graphbp_numba.plan import (
 )
 from graphbp_numba.rows import (
     add_rows,
+    copy_rows,
     edge_sums,
     fill_rows,
     gather,
     item_size,
-    multiply_rows,
     pointer,
     reals,
     row_sums,
@@ -147,8 +147,8 @@ def _make_reverse_part(digest: str) -> Any:
         z, delta = aligned(buffer), aligned(deltas)
         keep = z + table[N_ROWS] * row
         heads = keep + (table[N_KEEP] + RUN_ROWS) * row
-        slopes = np.empty((RUN_ROWS + 1) * row, np.uint8)
-        slope = aligned(slopes)
+        products = np.empty((RUN_ROWS + 1) * row, np.uint8)
+        product = aligned(products)
         runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
         ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
         out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
@@ -162,8 +162,8 @@ def _make_reverse_part(digest: str) -> Any:
                     e = order + j
                     gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
                 if runs[r, KIND] == ELEMENTWISE:
-                    run_slopes(tag, runs[r], z + start * row, keep, slope)
-                    multiply_rows(tag, here, here, slope, count)
+                    times_slopes(tag, runs[r], z + start * row, keep, here, product)
+                    copy_rows(tag, here, product, count)
             if runs[r, HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, delta + j * row, delta + j * row, heads + out_pos[j] * row, 1)
@@ -353,7 +353,10 @@ class LevelPath:
 
 
 def in_parts(n: int, parts: int, work: Callable[[int, int], None], unit: int = 1) -> None:
-    """work(first, stop) over 0..n in `parts` tasks, or one, cut at multiples of `unit`."""
-    units, parts = -(-n // unit), max(1, parts)
+    """work(first, stop) over 0..n in `parts` tasks, cut at multiples of `unit`, or at once."""
+    if parts <= 1:
+        work(0, n)
+        return
+    units = -(-n // unit)
     cuts = [min(n, unit * (units * part // parts)) for part in range(parts + 1)]
     run_tasks(lambda part: work(cuts[part], cuts[part + 1]), parts, blas=False)
