@@ -62,7 +62,8 @@ def first_cause(net: Network, X: Any, T: Any = None, sample_weight: Any = None) 
     X, T, sample_weight = (net._backend.to_numpy(part) if net._backend.owns(part) else part for part in (X, T, sample_weight))
     host = get_backend("numpy")
     batch = (net._inputs(X, host), None, None) if T is None else net._batch(X, T, sample_weight, host)
-    return cause_at(net, net._theta, *batch, order=0 if T is None else 1)
+    x, t, s = batch
+    return cause_at(net, net._theta, x, t, s, order=0 if T is None else 1)
 
 
 def cause_at(

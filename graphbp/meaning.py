@@ -65,16 +65,14 @@ class Meaning:
 
     @cached_property
     def output_columns(self) -> list[tuple[Hashable, ...]]:
-        """For each column of Y the same, and the name of its class, or of the target that it was trained on."""
+        """For each column of Y the target that it was trained on, the same, and the name of its class."""
         names = _names(self.spec, self.outputs)
-        named = self.classes if self.classes is not None else self.targets
-        return names if len(named) != len(names) else [(*each, label) for each, label in zip(names, named, strict=True)]
-
-    @property
-    def predicted_columns(self) -> list[str]:
-        """What the columns of Y are called in a table that is given back."""
-        told = self.classes is None and len(self.targets) == len(self.output_columns)
-        return [str(name) for name in (self.targets if told else (each[0] for each in self.output_columns))]
+        if self.classes is not None:
+            return names if len(self.classes) != len(names) else [(*n, label) for n, label in zip(names, self.classes, strict=True)]
+        own = {str(name) for each in names for name in each}
+        if len(self.targets) != len(names) or any(str(name) in own for name in self.targets):
+            return names
+        return [(told, *each) for told, each in zip(self.targets, names, strict=True)]
 
     @cached_property
     def known(self) -> list[Hashable]:
@@ -117,7 +115,7 @@ class Meaning:
             return self._from_array(T)
         if table.n_columns == 1:
             column = labels_of(table, 0)
-            return self._from_array(numbers_of(table, 0)) if column is None else self._from_labels(table, column)
+            return self._from_array(self._as_labels(numbers_of(table, 0))) if column is None else self._from_labels(table, column)
         place = self.target_places(table)
         if place is None:
             by_position(table, self.output_columns, "output")
@@ -140,14 +138,23 @@ class Meaning:
         return labels.n_classes(self.error, len(self.output_columns))
 
     def _from_array(self, T: Any) -> Any:
-        """Booleans and whole numbers are labels where the classes are such; else booleans are 0 and 1."""
+        """Booleans and whole numbers are labels where the classes are such; else positions, booleans 0 and 1."""
         array = _plain_array(T) if self.classes is not None or self.error.classes else None
         if array is None or array.ndim != 1 or array.dtype.kind not in _LABELS:
             return T
         kind = array.dtype.kind
-        if self.classes is not None and (any(type(label) in _LABELS[kind] for label in self.classes) or (kind == "b" and self._several)):
+        if self.classes is not None and (
+            any(type(label) in _LABELS[kind] for label in self.classes) or (kind == "b" and self._several)
+        ):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
         return array.astype(np.int64) if kind == "b" else T
+
+    def _as_labels(self, column: Array) -> Array:
+        """A table's column of whole numbers, which may have become one of floats on its way here, as one of integers."""
+        labelled = self.error.classes and len(self.output_columns) > 1 and column.dtype.kind == "f"
+        return (
+            column.astype(np.int64) if labelled and (column == np.round(column)).all() and (abs(column) < 2**53).all() else column
+        )
 
     @property
     def _several(self) -> bool:

@@ -483,7 +483,7 @@ class Network:
         values = self._meaning.predicted(self._backend.to_numpy(self.forward(X)))
         if not as_frame:
             return values
-        return like_frame(X, values, self._meaning.predicted_columns)
+        return like_frame(X, values, [str(names[0]) for names in self._meaning.output_columns])
 
     def fit_scaling(self, X: Any, T: Any = None, sample_weight: Any = None) -> None:
         """Take `shift` (mean) and `scale` (standard deviation) of every input from X; with T, of the outputs too, and `classes`.

@@ -35,6 +35,8 @@ __all__ = [
     "by_position",
     "callers_level",
     "cells",
+    "extra_columns",
+    "index_columns",
     "labels_of",
     "like_frame",
     "loose_table",
@@ -216,7 +218,7 @@ def _polars_column(series: Any) -> Column:
     kind = type(series.dtype).__name__
     if missing is None and (kind == "Boolean" or kind.startswith(("Int", "UInt", "Float"))):
         return Column(np.asarray(series.to_numpy()))
-    categories = tuple(series.cat.get_categories().to_list()) if kind == "Enum" else None
+    categories = tuple(series.dtype.categories) if kind == "Enum" else None
     return Column(_objects(series.to_list()), missing, categories)
 
 
@@ -343,6 +345,11 @@ def warn_of_surplus(table: Table, extra: Sequence[Hashable], what: str) -> None:
 _INDEX = ("", "Unnamed: 0", "__index_level_0__")  # what an index is called after a trip through a file
 
 
+def index_columns(table: Table) -> list[int]:
+    """Positions of the columns that are called like the index of a frame that was written to a file."""
+    return [i for i, name in enumerate(table.names or ()) if str(name).strip() in _INDEX]
+
+
 def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     """The message for columns that nothing reads."""
     one = len(extra) == 1
@@ -364,8 +371,8 @@ def _listed(names: Sequence[str], limit: int = 8) -> str:
 def by_position(table: Table, wanted: Sequence[Sequence[Hashable]], what: str, told: bool = False) -> None:
     """Warn (unless `told`) that names play no part; refuse where the count does not agree."""
     named = [str(names[0]) for names in wanted]
-    if unnamed := [name for name in table.names or () if str(name).strip() in _INDEX]:
-        raise DataError(extra_columns(table, unnamed, what))
+    if unnamed := index_columns(table):
+        raise DataError(extra_columns(table, [(table.names or ())[i] for i in unnamed], what))
     if table.n_columns != len(named):
         came = "" if table.names is None else f" ({_listed([repr(n) for n in table.names])})"
         raise DataError(
@@ -460,11 +467,28 @@ def _no_number(table: Table, i: int, n: int, value: Any) -> str:
     if isinstance(value, str):
         if value.strip() == "" or value.strip().lower() in _MISSING:
             return _missing(table, i, n, f" ({value!r})" if value.strip() else " (an empty cell)")
-        remedy = "a column for each of its values encodes it (pandas.get_dummies), or leave the column out"
-        return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {remedy}"
-    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
+        if not _is_date(value):
+            return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {_remedy(value)}"
+    if isinstance(value, str | datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
         return f"{where} holds dates or times ({value} in {table.row(n)}); make numbers of them, such as days since a first date"
     return f"{where} holds a {type(value).__name__} in {table.row(n)}; it must hold numbers"
+
+
+def _remedy(text: str) -> str:
+    """What makes numbers of text."""
+    if isinstance(_read(text), float):
+        return "these are written as text, and .astype(float) makes numbers of them"
+    if isinstance(_read(text.replace(",", ".", 1)), float):
+        return "write decimal points for commas (pandas.read_csv reads such a file with decimal=',')"
+    return "a column for each of its values encodes it (pandas.get_dummies), or leave the column out"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return "-" in text or ":" in text
 
 
 _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))

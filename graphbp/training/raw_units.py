@@ -55,7 +55,7 @@ def raw_units(net: Network) -> tuple[Any, Vector] | None:
     slope, constant = (whole @ fill).tocsr(), constant + whole @ np.where(owner < 0, layout.entry_value, 0.0)
     first = free[np.unique(owner[free], return_index=True)[1]]
     of_entry, of_first = slope[free], slope[first][owner[free]]
-    if abs(of_entry - of_first).nnz and abs(of_entry - of_first).max() or (constant[free] != constant[first][owner[free]]).any():
+    if abs(of_entry - of_first).max() > 0 or (constant[free] != constant[first][owner[free]]).any():
         return None
     return slope[first], constant[first]
 
@@ -64,7 +64,9 @@ def _by_node(net: Network, affine: Affine | None, nodes: tuple[Any, ...]) -> dic
     """Node → its units' (shift, scale)."""
     found: dict[int, tuple[Vector, Vector]] = {}
     at = 0
-    for name in nodes if affine is not None else ():
+    if affine is None:
+        return found
+    for name in nodes:
         i = net._spec.index[name]
         here = slice(at, at + int(net._spec.units[i]))
         found[i] = affine.shift[here], affine.scale[here]
