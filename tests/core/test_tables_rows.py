@@ -39,7 +39,7 @@ def test_targets_are_found_by_the_names_that_were_trained_on(kind, tmp_path):
     net.save(tmp_path / "net.json")
     for each in (net, gb.load(tmp_path / "net.json")):
         assert each.error(X.to_numpy(), other) == each.error(X.to_numpy(), T.to_numpy())
-    with pytest.raises(gb.DataError, match="T has no column 'waist', an output of the network"):
+    with pytest.raises(gb.DataError, match=r"T has no column 'waist', an output of the network"):
         net.error(X, T[["weight"]].assign(other=1.0))
 
 
@@ -54,7 +54,7 @@ def test_targets_matched_by_the_outputs_names_are_kept_in_the_outputs_order():
 @pytest.mark.parametrize("call", ["error", "train", "fit_scaling", "laplace", "sample_weight"])
 def test_rows_in_another_order_are_refused(call):
     net, shuffled = trained(T), T.loc[["q", "p", "s", "r"]]
-    with pytest.raises(gb.DataError, match="the rows of X in another order: row 0 is 'p' in X and 'q' in .*loc.X.index"):
+    with pytest.raises(gb.DataError, match=r"the rows of X in another order: row 0 is 'p' in X and 'q' in .*loc.X.index"):
         {
             "error": lambda: net.error(X, shuffled),
             "train": lambda: gb.train(net, X, shuffled, epochs=1, progress=False),
@@ -75,27 +75,27 @@ def test_another_index_or_the_same_one_is_no_order():
 def test_a_flag_leaves_surplus_columns_out_and_says_so_once():
     net = trained(T)
     wide = X.assign(z=1.0)[["z", "b", "a"]]
-    with pytest.raises(gb.DataError, match="no input reads: 'z'.*ignore_extra=True"):
+    with pytest.raises(gb.DataError, match=r"no input reads: 'z'.*ignore_extra=True"):
         net.forward(wide)
     with gb.config(ignore_extra=True):
-        with pytest.warns(gb.DataWarning, match="X: left out, since no input reads them: 'z'"):
+        with pytest.warns(gb.DataWarning, match=r"X: left out, since no input reads them: 'z'"):
             answers = net.forward(wide)
         assert np.array_equal(net.predict(wide), answers)  # said once: warnings are errors
-        with pytest.warns(gb.DataWarning, match="T: left out"):
+        with pytest.warns(gb.DataWarning, match=r"T: left out"):
             assert net.error(X, T.assign(note=2.0)) == net.error(X, T)
     assert np.array_equal(answers, net.forward(X))
 
 
 @pytest.mark.parametrize("value", ["maybe", 2, None, 0.5])
 def test_the_flag_is_true_or_false(value):
-    with pytest.raises(gb.ConfigError, match="ignore_extra=.* must be True or False"):
+    with pytest.raises(gb.ConfigError, match=r"ignore_extra=.* must be True or False"):
         gb.config(ignore_extra=value)
 
 
 def test_booleans_are_none_of_several_named_classes():
     net = trained(LABELS, "cross_entropy", 3)
     for labels in ([True, False, True, False], pd.Series([True, False, True, False]), pa.array([True, False, True, False])):
-        with pytest.raises(gb.DataError, match="row 0 is True, which is not one of the network's classes: 'maybe', 'no', 'yes'"):
+        with pytest.raises(gb.DataError, match=r"row 0 is True, which is not one of the network's classes: 'maybe', 'no', 'yes'"):
             net.error(X, labels)
 
 
@@ -110,7 +110,7 @@ def test_booleans_of_every_kind_are_two_classes_where_one_is_missing(labels):
 def test_whole_numbers_that_became_floats_are_labels(kind):
     numbers = pd.Series([0, 1, 2, 0])
     assert np.array_equal(trained(numbers.astype(kind), "cross_entropy", 3).weights, trained(numbers, "cross_entropy", 3).weights)
-    with pytest.raises(gb.DataError, match="integer class labels"):
+    with pytest.raises(gb.DataError, match=r"integer class labels"):
         network(3, "cross_entropy").error(X, [0.5, 1.0, 2.0, 0.0])
 
 
