@@ -31,7 +31,7 @@ import numpy.typing as npt
 from graphbp import data
 from graphbp.comparable import near_kinks, no_second_derivative
 from graphbp.compose import ComposedWarning
-from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, unknown_name
+from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, NumericalWarning, unknown_name
 from graphbp.numerical import (
     PROBES,
     Differenced,
@@ -168,6 +168,7 @@ def check(
     """
     with warnings.catch_warnings(), status("checking derivatives"):
         warnings.simplefilter("ignore", ComposedWarning)
+        warnings.simplefilter("ignore", NumericalWarning)  # the report says so
         x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
         report = _Checker(net._engine(), x, t, s, method, tolerance, seed).run(second_order)
         return _with_scaling(report, net, X, (x, t, s), method, tolerance) if net._meaning.scaling else report

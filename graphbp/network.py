@@ -26,7 +26,7 @@ from graphbp import data
 from graphbp.columns import Columns, to_digraph
 from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
-from graphbp.diagnosis import is_finite, warn_not_finite
+from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import (
     BackendNotAvailableError,
@@ -51,7 +51,7 @@ from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule, lower
 from graphbp.schedule import describe as describe_schedule
-from graphbp.tables import like_frame
+from graphbp.tables import like_frame, refuse_other_order
 from graphbp.trace import Trace, rescaled
 
 if TYPE_CHECKING:
@@ -446,13 +446,14 @@ class Network:
         """X as an array where it is a table; columns are matched by name."""
         if type(X) is np.ndarray and X.dtype.kind in "fiub":
             return X
-        array, by_position = self._meaning.read_inputs(X, self._told)
-        if by_position is not None and by_position not in self._told:
-            self._told = (*self._told, by_position)
+        array, by_position, left_out = self._meaning.read_inputs(X, self._told)
+        self._told = (*self._told, *(names for names in (by_position, left_out) if names and names not in self._told))
         return array
 
     def _batch(self, X: Any, T: Any, sample_weight: Any, backend: Backend | None = None) -> tuple[Any, Any, Any]:
         backend = backend or self._backend
+        if type(X) is not np.ndarray:
+            refuse_other_order(X, {"T": T, "sample_weight": sample_weight})
         x = self._inputs(X, backend)
         t = self._meaning.read_targets(T)
         t = data.as_targets(t, len(x), self._schedule, self._error, backend, self._dtype, self._meaning.scaling.outputs)
@@ -478,8 +479,8 @@ class Network:
         """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
 
         The largest output under cross-entropy; y > ½ under binary cross-entropy, (N, K) of 0 and 1 where it has several outputs.
-        With `as_frame`, a pandas or polars frame X gives a frame of its kind with the outputs' names ("class" for classes), in pandas
-        with X's index.
+        With `as_frame`, a table X (pandas, polars, PyArrow, a structured array, a dict) gives one of its kind: "class" for classes, else
+        a column for each output, called like the target that it was trained on; in pandas with X's index.
         """
         values = self._meaning.predicted(self._backend.to_numpy(self.forward(X)))
         if not as_frame:
@@ -527,7 +528,8 @@ class Network:
         """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
         batch = self._batch(X, T, sample_weight)
         self._check_size("per_sample_gradient", (len(batch[0]), self.n_parameters), "gradient(), or batches of fewer samples")
-        return self._back(self._run.per_sample_gradient(self._theta, *batch), X, T)
+        gradients = self._run.per_sample_gradient(self._theta, *batch)
+        return self._back(self._finite(gradients, "∂E_n/∂θ", *batch), X, T)
 
     def trace(self, X: Any, T: Any, sample_weight: Any = None) -> Trace:
         """a, z and δ of every node, for every sample: `trace.a["h"]`, `trace.z["h"]`, `trace.delta["h"]`."""
@@ -573,13 +575,17 @@ class Network:
             check_memory(peak, f"sparse jacobian of {len(x)} × {entries} entries", "vjp() and jvp(), or batches of fewer samples")
             if host is not x:
                 raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
-            return self._meaning.sparse_jacobian(self._jacobian_plan.sparse(self._run, theta, host))
+            found = self._meaning.sparse_jacobian(self._jacobian_plan.sparse(self._run, theta, host))
+            self._finite(found.data, "∂y/∂x", x)
+            return found
         self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
         if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
-            return self._back(self._meaning.jacobian(self._run.jacobian(self._theta, x), self._backend), X)
-        peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=False)
-        check_memory(peak, "the jacobian's result and its sweeps", "sparse=True, vjp() and jvp(), or batches of fewer samples")
-        return self._back(self._meaning.jacobian(self._jacobian_plan.dense(self._run, self._theta, x), self._backend), X)
+            scaled = self._run.jacobian(self._theta, x)
+        else:
+            peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=False)
+            check_memory(peak, "the jacobian's result and its sweeps", "sparse=True, vjp() and jvp(), or batches of fewer samples")
+            scaled = self._jacobian_plan.dense(self._run, self._theta, x)
+        return self._back(self._finite(self._meaning.jacobian(scaled, self._backend), "∂y/∂x", x), X)
 
     @cached_property
     def _jacobian_plan(self) -> JacobianPlan:
@@ -592,13 +598,14 @@ class Network:
         x = self._inputs(X)
         shape = (len(x), self._schedule.n_outputs, self.n_parameters)
         self._check_size("weight_jacobian", shape, "weight_vjp() and weight_jvp(), or batches of fewer samples")
-        return self._back(self._meaning.by_output(self._run.weight_jacobian(self._theta, x), self._backend), X)
+        found = self._meaning.by_output(self._run.weight_jacobian(self._theta, x), self._backend)
+        return self._back(self._finite(found, "∂y/∂θ", x), X)
 
     def vjp(self, X: Any, V: Any) -> Any:
         """(N, D): Σ_k V_nk ∂y_k/∂x_i, one reverse sweep; V is (N, K)."""
         x = self._inputs(X)
         by_scaled = self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[0]
-        return self._back(self._meaning.by_input(by_scaled, self._backend), X, V)
+        return self._back(self._finite(self._meaning.by_input(by_scaled, self._backend), "V ∂y/∂x", x), X, V)
 
     def jvp(self, X: Any, U: Any) -> Any:
         """(N, K): Σ_i ∂y_k/∂x_i U_ni, one forward sweep of tangents; U is (N, D)."""
@@ -606,18 +613,19 @@ class Network:
         shape = (len(x), self._schedule.n_inputs)
         u = data.as_directions(U, shape, "U", "a direction for every row of X", self._backend, self._dtype)
         moved = self._run.jvp(self._theta, x, self._meaning.by_input(u, self._backend), None)
-        return self._back(self._meaning.by_output(moved, self._backend), X, U)
+        return self._back(self._finite(self._meaning.by_output(moved, self._backend), "∂y/∂x U", x), X, U)
 
     def weight_vjp(self, X: Any, V: Any) -> Any:
         """(W,): Σ_n Σ_k V_nk ∂y_nk/∂θ."""
         x = self._inputs(X)
-        return self._back(self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[1], X, V)
+        by_weights = self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[1]
+        return self._back(self._finite(by_weights, "V ∂y/∂θ", x), X, V)
 
     def weight_jvp(self, X: Any, v: Any) -> Any:
         """(N, K): ∂y_k/∂θ v for a direction v (W,)."""
         x = self._inputs(X)
         moved = self._run.jvp(self._theta, x, None, self._parameter_direction(v))
-        return self._back(self._meaning.by_output(moved, self._backend), X, v)
+        return self._back(self._finite(self._meaning.by_output(moved, self._backend), "∂y/∂θ v", x), X, v)
 
     def _output_directions(self, V: Any, n: int) -> Any:
         shape = (n, self._schedule.n_outputs)
@@ -636,20 +644,28 @@ class Network:
         """
         batch = self._batch(X, T, sample_weight)
         self._check_square("hessian", "hessian_operator(X, T), hessian_diagonal(X, T) or hessian_blocks(X, T)")
-        with self._square_status("exact Hessian"):
-            return self._back(self._run.hessian(self._theta, *batch), X, T)
+        with self._waiting("exact Hessian"):
+            found = self._run.hessian(self._theta, *batch)
+        return self._back(self._finite(found, "∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def outer_product_hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ, the outer-product (Gauss-Newton) approximation (section 8.1.6, eq. 8.42)."""
         batch = self._batch(X, T, sample_weight)
         self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
-        with self._square_status("outer-product Hessian"):
-            return self._back(self._run.outer_product_hessian(self._theta, *batch), X, T)
+        with self._waiting("outer-product Hessian"):
+            found = self._run.outer_product_hessian(self._theta, *batch)
+        return self._back(self._finite(found, "Σ ∇a Λ ∇aᵀ", *batch, order=2), X, T)
 
-    def _square_status(self, what: str) -> AbstractContextManager[Any]:
-        """A line for whoever waits for W × W numbers; a small network's take microseconds, which no timer is started for."""
+    def _waiting(self, what: str) -> AbstractContextManager[Any]:
+        """A line for whoever waits for second derivatives; a small network's take microseconds, which no timer is started for."""
         w = self.n_parameters
         return status(f"computing the {what} of {w:,} parameters") if w >= 200 else nullcontext()
+
+    def _finite(self, result: Any, what: str, x: Any, t: Any = None, s: Any = None, order: int = 1) -> Any:
+        """The result; where it is not finite a `NumericalWarning` names the unit and the row of the (checked) batch."""
+        if not is_finite(result):
+            warn_of_derivative(self, what, self._theta, x, t, s, order=order)
+        return result
 
     def outer_product_inverse(
         self,
@@ -675,7 +691,10 @@ class Network:
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
-        return self._back(self._run.hessian_diagonal(self._theta, *self._batch(X, T, sample_weight)), X, T)
+        batch = self._batch(X, T, sample_weight)
+        with self._waiting("Hessian's diagonal"):
+            found = self._run.hessian_diagonal(self._theta, *batch)
+        return self._back(self._finite(found, "diag ∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def hessian_blocks(
         self, X: Any, T: Any, sample_weight: Any = None, *, kind: Literal["exact", "outer_product"] = "exact"
@@ -699,8 +718,14 @@ class Network:
 
         entries = sum(group.n_units * group.n_sources**2 for group in HessianPlan.of(self._schedule).groups)
         check_memory(3 * entries * self._dtype.itemsize, "the unit blocks of the Hessian", "hessian_diagonal(X, T)")
-        groups = self._run.unit_blocks(self._theta, *batch, exact)
-        return blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
+        with self._waiting("Hessian's unit blocks"):
+            groups = self._run.unit_blocks(self._theta, *batch, exact)
+            blocks = blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
+        for unit in blocks.values():
+            if not is_finite(unit.block):
+                self._finite(unit.block, "a unit block of ∂²E/∂θ∂θ", *batch, order=2)
+                break
+        return blocks
 
     def hessian_estimate(self, X: Any, T: Any, sample_weight: Any = None, *, n_probes: int = 64, seed: int = 0) -> Estimate:
         """Hutchinson's estimate of H's diagonal and trace with standard errors, from `n_probes` products; seeded.
@@ -709,7 +734,9 @@ class Network:
         """
         from graphbp.second_order.estimates import hutchinson
 
-        return hutchinson(self.hessian_operator(X, T, sample_weight), n_probes, seed)
+        operator = self.hessian_operator(X, T, sample_weight)
+        with self._waiting("estimate of the Hessian's diagonal"):
+            return hutchinson(operator, n_probes, seed)
 
     def hessian_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
         """v ↦ H v, exact, by the R-operator: O(W) a sample and product, no W × W storage."""
@@ -726,7 +753,10 @@ class Network:
         theta = self._theta.copy()
 
         def multiply(v: Array) -> Array:
-            return self._backend.to_numpy(product(theta, *batch, self._backend.asarray(v, self._dtype)))
+            found = self._backend.to_numpy(product(theta, *batch, self._backend.asarray(v, self._dtype)))
+            if not is_finite(found):
+                warn_of_derivative(self, "∂²E/∂θ∂θ v", theta, *batch, order=2)
+            return found
 
         return symmetric_operator(multiply, self.n_parameters, self._dtype)
 

@@ -6,12 +6,15 @@ parameter, and a method that is free of units would throw it far away; so these 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.training.problem import Problem
+
+if TYPE_CHECKING:
+    from graphbp.schedule import Schedule
 
 __all__ = ["flat_units", "unseen"]
 
@@ -51,8 +54,20 @@ def flat_units(problem: Problem, theta: Any) -> list[str]:
 
 
 def _flat_rows(problem: Problem, theta: Any) -> Mask:
+    """Row by row of the whole schedule; a unit that leads to no output is not asked, since nothing moves its weights."""
+    live = problem.net.schedule.live
+    flat = _flat_live_rows(problem, live, theta)
+    if live.part_of is None:
+        return flat
+    whole, rows = live.part_of
+    out = np.zeros(whole.n_rows, bool)
+    out[rows] = flat
+    return out
+
+
+def _flat_live_rows(problem: Problem, schedule: Schedule, theta: Any) -> Mask:
     net, part = problem.net, problem.training
-    schedule, eps = net.schedule, float(np.finfo(net.dtype).eps)
+    eps = float(np.finfo(net.dtype).eps)
     hidden = np.ones(schedule.n_rows, bool)
     hidden[: schedule.n_inputs] = False
     hidden[schedule.output_rows] = False
@@ -64,14 +79,14 @@ def _flat_rows(problem: Problem, theta: Any) -> Mask:
         some = part.take(slice(start, start + step))
         trace = net._run.trace(theta, some.x, some.t, some.s)
         a, z = (np.asarray(net._backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
-        felt = np.maximum(felt, _slopes(problem, a, hidden).max(axis=1))
+        felt = np.maximum(felt, _slopes(schedule, a, hidden).max(axis=1))
         size, used = np.maximum(size, np.abs(z).max(axis=1)), used | (a != 0).any(axis=1)
     return np.asarray(hidden & used & (felt <= eps * size))
 
 
-def _slopes(problem: Problem, a: npt.NDArray[np.float64], hidden: Mask) -> npt.NDArray[np.float64]:
+def _slopes(schedule: Schedule, a: npt.NDArray[np.float64], hidden: Mask) -> npt.NDArray[np.float64]:
     """|a h'(a)|, row by row of the hidden units; where that is not a number, infinite."""
-    schedule, out = problem.net.schedule, np.zeros_like(a)
+    out = np.zeros_like(a)
     for kind, activation in enumerate(schedule.activations):
         rows = hidden & (schedule.row_activation == kind)
         if rows.any() and activation.elementwise:

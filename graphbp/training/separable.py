@@ -97,7 +97,7 @@ def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
 def _logits(problem: Problem, theta: Any) -> Vector:
     """a (K, N) of the outputs, by parts of the samples."""
     net, part = problem.net, problem.training
-    rows = net.schedule.output_rows
+    rows = net.schedule.live.output_rows  # a trace has the rows of what is compiled
     size = max(1, (1 << 22) // max(1, net.schedule.n_rows))
     parts = []
     for start in range(0, len(part), size):

@@ -53,7 +53,7 @@ class Outputs:
         y = net._run.forward(net._theta, x)
         if not self.feeding:
             return np.asarray(self._to_numpy(y), np.float64)
-        return np.asarray(self._to_numpy(net._run.trace(net._theta, x, y, None).a), np.float64)[net.schedule.output_rows].T
+        return np.asarray(self._to_numpy(net._run.trace(net._theta, x, y, None).a), np.float64)[net.schedule.live.output_rows].T
 
     def chunks(self, x: Any) -> Iterator[tuple[slice, Array]]:
         """(samples, ∂a/∂θ (n, K, W) of these samples), in order."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -101,7 +103,35 @@ QUANTITIES = {
 
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_numpy_gives_no_warning_of_its_own(name):
-    QUANTITIES[name](chain("log", backend="numpy"), np.zeros((6, 1)))  # warnings are errors
+    with warnings.catch_warnings():  # warnings are errors
+        warnings.simplefilter("ignore", gb.NumericalWarning)
+        QUANTITIES[name](chain("log", backend="numpy"), np.zeros((6, 1)))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", [name for name in QUANTITIES if name != "trace"])
+def test_every_derivative_names_the_unit_and_the_first_sample(name, backend, usable):
+    with pytest.warns(gb.NumericalWarning, match="not finite: log of a negative pre-activation -761 at unit 'num', row 4") as said:
+        QUANTITIES[name](chain("log", backend=usable(backend)), np.zeros((6, 1)))
+    assert {warning.filename for warning in said} == {__file__}
+
+
+def test_a_jacobian_names_an_infinite_slope_and_a_hessian_an_infinite_curvature():
+    net = chain("sqrt", backend="numpy")
+    for call in (net.jacobian, net.weight_jacobian, lambda x: net.jacobian(x, sparse=True)):
+        with pytest.warns(gb.NumericalWarning, match="∂y/∂. is not finite: the slope of sqrt .* unit 'num', row 1"):
+            call([[1.0], [0.0]])
+
+    def curvature(a):
+        with np.errstate(divide="ignore"):
+            return 0.75 / np.sqrt(np.abs(a))
+
+    slope = lambda a: 1.5 * np.sign(a) * np.abs(a) ** 0.5  # noqa: E731
+    gb.register_activation("power_3_2", lambda a: np.abs(a) ** 1.5, slope, curvature, kinks=(0.0,))
+    net = chain("power_3_2", backend="numpy")
+    assert np.isfinite(net.gradient([[1.0], [0.0]], [0.0, 1.0])).all()
+    with pytest.warns(gb.NumericalWarning, match="the curvature of power_3_2 at the pre-activation 0 .* unit 'num', row 1"):
+        net.hessian([[1.0], [0.0]], [0.0, 1.0])
 
 
 @pytest.mark.parametrize("activation", ["sqrt", "log", "exp"])

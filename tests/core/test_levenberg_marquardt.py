@@ -8,6 +8,7 @@ import pytest
 
 import graphbp as gb
 from graphbp.training import LeastSquaresFit, tangent
+from graphbp.training.least_squares_fit import parameter_names
 
 LM = "levenberg_marquardt"
 
@@ -278,17 +279,57 @@ def test_a_row_of_weight_0_may_overflow(method):
     assert np.array_equal(whole.standard_errors, alone.standard_errors)
 
 
-@pytest.mark.parametrize(("shift", "scale"), [(7.0, 3.0)])
-def test_standard_errors_of_scaled_outputs_are_those_of_theta_as_it_stands(shift, scale):
-    """y = shift + scale (w x): the plain network of T' = (T - shift) / scale has the same w, with the same standard error."""
-    X, T = np.array([[1.0], [2.0], [3.0]]), np.array([9.0, 14.0, 15.0])
-    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
-    plain = gb.Network(g, backend="numpy")
-    g.nodes["y"].update(shift=shift, scale=scale)
-    scaled = gb.Network(g, backend="numpy")
-    a = gb.train(scaled, X, T, optimizer="levenberg_marquardt")
-    b = gb.train(plain, X, (T - shift) / scale, optimizer="levenberg_marquardt")
-    assert a.standard_errors == pytest.approx(b.standard_errors, rel=1e-12)
-    assert a.residual_sum_of_squares == pytest.approx(b.residual_sum_of_squares, rel=1e-12)
-    assert "of (y - t)/scale" in str(a)
-    assert "of (y - t)/scale" not in str(b)
+@pytest.mark.parametrize("weight", [None, [1.0, 4.0, 0.0, 2.0, 1.0, 3.0, 1.0, 5.0]])
+@pytest.mark.parametrize("units", ["layers", "units"])
+def test_a_fit_of_scaled_columns_reports_the_raw_one(units, weight):
+    """Linear least squares does not depend on the units, so neither do parameters, standard errors, covariance and residuals."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(8, 2)) * [1.0, 50.0] + [3.0, 200.0]
+    T = X @ [2.0, -0.3] + 1000 + rng.normal(size=8)
+    A = np.column_stack([X, np.ones(8)])
+    s = np.ones(8) if weight is None else np.array(weight)
+    inverse = np.linalg.inv(A.T @ (s[:, None] * A))
+    theta = inverse @ A.T @ (s * T)
+    rss, dof = float((s * (A @ theta - T) ** 2).sum()), np.count_nonzero(s) - 3
+    net = gb.Network(gb.layered([2, 1], units=units), backend="numpy")
+    fit = gb.train(net, X, T, sample_weight=weight, standardize=True, optimizer=LM, progress=False)
+    assert fit.parameters == pytest.approx(theta, rel=1e-9)
+    assert fit.standard_errors == pytest.approx(np.sqrt(np.diag(inverse) * rss / dof), rel=1e-9)
+    assert fit.residual_sum_of_squares == pytest.approx(rss, rel=1e-9)
+    assert fit.residual_standard_deviation == pytest.approx(np.sqrt(rss / dof), rel=1e-9)
+    assert fit.covariance == pytest.approx(inverse * rss / dof, rel=1e-9)
+    assert "parameters of the raw columns" in str(fit)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        gb.layered([3, 2, 2], seed=1),
+        gb.layered([3, 2, 2], seed=1, skips=True, units="units"),
+        gb.layered([3, 2], seed=2),
+        gb.prune(gb.layered([3, 4, 2], seed=3), threshold=0.3),
+    ],
+)
+def test_the_raw_parameters_are_those_of_the_folded_network(graph):
+    from graphbp.scaling import fold_scaling
+
+    rng = np.random.default_rng(2)
+    X, T = rng.normal(size=(40, 3)) * [1, 9, 100] + [5, 0, 300], rng.normal(size=(40, 2)) * [1, 70] + [0, 900]
+    net = gb.Network(graph, backend="numpy")
+    fit = gb.train(net, X, T, standardize=True, optimizer=LM, epochs=5, progress=False)
+    folded = gb.Network(fold_scaling(net.to_networkx()), backend="numpy")
+    raw = dict(zip(fit.names, fit.parameters, strict=True))
+    assert [raw[name] for name in parameter_names(folded)] == pytest.approx(folded.weights, rel=1e-12)
+    assert fit.residual_sum_of_squares == pytest.approx(((net.forward(X) - T) ** 2).sum(), rel=1e-12)
+
+
+def test_a_tie_across_scaled_columns_keeps_the_scaled_parameters():
+    g = nx.DiGraph([("x1", "y", {"weight": 1.0, "tie": "w"}), ("x2", "y", {"weight": 1.0, "tie": "w"})])
+    g.nodes["x1"]["scale"], g.nodes["x2"]["scale"] = 1.0, 10.0
+    net = gb.Network(g, backend="numpy")
+    X = np.array([[1.0, 3.0], [2.0, 50.0], [3.0, 20.0]])
+    fit = gb.train(net, X, [1.0, 6.0, 5.5], optimizer=LM, progress=False)
+    assert fit.parameters == pytest.approx(net.weights)
+    assert "a tie joins weights" in str(fit)
+    g.nodes["x2"]["scale"] = 1.0
+    assert "a tie" not in str(gb.train(gb.Network(g, backend="numpy"), X, [1.0, 6.0, 5.5], optimizer=LM, progress=False))

@@ -119,3 +119,10 @@ def test_the_networks_own_backend_is_differenced(backend, usable):
     case = SMOOTH[1]
     net = case.network(usable(backend))
     assert relative_difference(net.numerical_gradient(*case.batch), net.gradient(*case.batch)) < 1e-7
+
+
+@pytest.mark.parametrize("method", ["forward", "central"])
+def test_a_step_that_rounding_takes_away_gives_0(method):
+    net = gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy")
+    assert net.numerical_gradient([[3.0]], [[1.0]], method=method, step=1e-300).tolist() == [0.0]
+    assert net.numerical_gradient([[3.0]], [[1.0]], method=method, step=1e-5) == pytest.approx(15, rel=1e-4)
