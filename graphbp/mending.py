@@ -50,10 +50,7 @@ def _without_nan(found: Any) -> bool:
     if type(found) is np.ndarray:
         return finite(found) or not np.isnan(found).any()
     if isinstance(found, list | tuple):
-        for part in found:
-            if not _without_nan(part):
-                return False
-        return True
+        return all(map(_without_nan, found))
     if hasattr(found, "get"):  # on a device: its sum alone is waited for
         return bool(np.isfinite(found.sum().item())) or not np.isnan(found.get()).any()
     return True

@@ -77,7 +77,8 @@ def kernel(function: _F) -> _F:
     resolve = made.get_call_template
 
     def by_type(args: Any, kws: Any) -> Any:
-        return resolve([types.unliteral(arg) for arg in args], {name: types.unliteral(arg) for name, arg in kws.items()})
+        plain: Any = types.unliteral
+        return resolve([plain(arg) for arg in args], {name: plain(arg) for name, arg in kws.items()})
 
     made.get_call_template = by_type
     return cast("_F", made)
