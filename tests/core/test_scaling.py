@@ -252,7 +252,7 @@ def test_what_makes_no_sense_is_refused_by_name(name):
 def test_names_of_columns_are_as_many_as_units_and_different(columns):
     g = small()
     g.nodes["x"]["columns"] = columns
-    with pytest.raises(gb.GraphError, match="node 'x': columns=.*it must be 2 different names, one a unit"):
+    with pytest.raises(gb.GraphError, match=r"node 'x': columns=.*it must be 2 different names, one a unit"):
         gb.Network(g, backend="numpy")
 
 
