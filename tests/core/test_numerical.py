@@ -125,16 +125,17 @@ def test_the_networks_own_backend_is_differenced(backend, usable):
 def test_lengths_of_a_layer_are_those_of_its_units():
     """ℓ = (1 + min |a|) / max |z| and (1 + min |a|) / |w|, also where a layer's sources begin right behind the inputs."""
     rng = np.random.default_rng(3)
-    W1, W2 = rng.normal(size=(2, 3)), rng.normal(size=(3, 1))
+    W1, W2 = rng.normal(size=(2, 16)), rng.normal(size=(16, 4))
     layers, units = nx.DiGraph(), nx.DiGraph()
-    layers.add_nodes_from([("x", {"units": 2}), ("h", {"units": 3, "activation": "tanh"}), ("y", {"units": 1})])
+    layers.add_nodes_from([("x", {"units": 2}), ("h", {"units": 16, "activation": "tanh"}), ("y", {"units": 4})])
     layers.add_edge("x", "h", weight=W1.T)
     layers.add_edge("h", "y", weight=W2.T)
-    units.add_nodes_from([*((f"x{i}", {}) for i in range(2)), *((f"h{j}", {"activation": "tanh"}) for j in range(3))])
-    units.add_weighted_edges_from((f"x{i}", f"h{j}", W1[i, j]) for i in range(2) for j in range(3))
-    units.add_weighted_edges_from((f"h{j}", "y", W2[j, 0]) for j in range(3))
+    units.add_nodes_from([*((f"x{i}", {}) for i in range(2)), *((f"h{j}", {"activation": "tanh"}) for j in range(16))])
+    units.add_weighted_edges_from((f"x{i}", f"h{j}", W1[i, j]) for i in range(2) for j in range(16))
+    units.add_weighted_edges_from((f"h{j}", f"y{k}", W2[j, k]) for j in range(16) for k in range(4))
     X = rng.normal(size=(5, 2)) * [1.0, 100.0]
     whole, single = gb.Network(layers, backend="numpy"), gb.Network(units, backend="numpy")
+    assert len(whole.schedule.live.dense_blocks) == 2
     for of_layer, of_unit in zip(lengths(whole, X), lengths(single, X), strict=True):
         np.testing.assert_allclose(np.sort(of_layer.ravel()), np.sort(of_unit.ravel()), rtol=1e-12)
     a = X @ W1
