@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import networkx as nx
 import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.training import LeastSquaresFit, tangent
+from graphbp.training import LeastSquaresFit, levenberg_marquardt, tangent
 from graphbp.training.least_squares_fit import parameter_names
 
 LM = "levenberg_marquardt"
@@ -333,3 +335,24 @@ def test_a_tie_across_scaled_columns_keeps_the_scaled_parameters():
     assert "a tie joins weights" in str(fit)
     g.nodes["x2"]["scale"] = 1.0
     assert "a tie" not in str(gb.train(gb.Network(g, backend="numpy"), X, [1.0, 6.0, 5.5], optimizer=LM, progress=False))
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(-0.5, False), (-5e-5, False), (5e-5, False), (2e-4, True), (0.5, True), (1.5, True)])
+def test_a_step_is_taken_that_falls_by_a_ten_thousandth_of_what_was_promised(monkeypatch, gain, taken):
+    """|r|² = 4 before, 4 − gain after a step that promised a fall of 1."""
+    step = SimpleNamespace(p=np.ones(1), predicted=1.0, damping=1.0, length=1.0)
+    search = object.__new__(levenberg_marquardt._Search)
+    search._theta, search._r, search._scale, search._radius, search._unresolved = (
+        np.zeros(1),
+        np.ones(1) * 2,
+        np.ones(1),
+        1e-300,
+        0.0,
+    )
+    search._model = SimpleNamespace(step=lambda *_: step, norms=np.ones(1))
+    search._residuals = lambda theta: np.sqrt(np.array([4.0 - gain]))
+    search._o, search._run = SimpleNamespace(method="qr"), SimpleNamespace(net=SimpleNamespace(dtype=np.float64))
+    monkeypatch.setattr(levenberg_marquardt, "tangent", lambda *_: search._model)
+    monkeypatch.setattr(search, "_unresolvable", lambda shrunk: None, raising=False)
+    search._improve()
+    assert bool(search._theta[0]) is taken
