@@ -19,6 +19,7 @@ so that an optimum is judged by more than the zero it leaves.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -421,7 +422,7 @@ class _Checker:
             lambda _: _largest(np.einsum("nkd,nk->nd", np.abs(self.jacobian), np.abs(v)) * self.by_input) / self.by_input,
             self.agree,
         )
-        w = (self.rng.normal(size=net.n_parameters) * self.by_parameter).astype(net.dtype)
+        w = self._parameter_directions(1)[:, 0]
         self._row(
             "weight_jvp",
             "⟨V, J v⟩ = ⟨Jᵀ V, v⟩",
@@ -460,11 +461,16 @@ class _Checker:
             self.central,
         )
 
+    def _parameter_directions(self, count: int) -> Array:
+        """(W, count) in the network's dtype, with room above: a unit that is nearly saturated has parameters of any size."""
+        size = np.minimum(self.by_parameter, math.sqrt(float(np.finfo(self.net.dtype).max)))
+        return (self.rng.normal(size=(count, len(size))) * size).T.astype(self.net.dtype)
+
     # -- second order ------------------------------------------------------------------------------------------------------
 
     def _second_order(self) -> None:
         net = self.net
-        v = (self.rng.normal(size=(net.n_parameters, 2)) * self.by_parameter[:, None]).astype(net.dtype)
+        v = self._parameter_directions(2)
         if net.n_parameters > WHOLE_HESSIAN:
             self.notes.append(f"W = {net.n_parameters:,} is more than {WHOLE_HESSIAN:,}: no W × W result was formed")
             self._directional_hessian(v)

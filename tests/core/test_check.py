@@ -269,3 +269,11 @@ def test_a_fault_in_a_small_column_beside_a_large_one_is_seen(method):
             report = gb.Network(g, backend=backend).check(X, T, method=method)
     assert report.wrong[0].worst == "edge 'x1' -> 'y'"
     assert gb.Network(g, backend="numpy").check(X, T, method=method)
+
+
+def test_nearly_saturated_units_are_checked_in_float32():
+    """A parameter that is hardly felt has a unit beyond float32."""
+    g = nx.DiGraph([("x", "h", {"weight": -1.0}), ("h", "y", {"weight": 1e-3})])
+    g.nodes["h"].update(activation="softplus", bias=0.0)
+    net = gb.Network(g, backend="numpy", dtype="float32")
+    assert net.check([[97.0], [98.0]], [1.0, 2.0]).ok
