@@ -105,7 +105,8 @@ class _Descent:
     def _restore(self) -> None:
         held = self._run.now.state
         self._units, self._widest, self._unseen = held["units"], held["widest"], held["unseen"]
-        hidden, small, works, self._pace, products = held["numbers"].tolist()
+        numbers = [*held["numbers"].tolist(), 0.0, 0.0]  # an earlier version's has no pace and no products
+        hidden, small, works, self._pace, products = numbers[:5]
         self._hidden, self._small, self._newton_works = hidden, int(small), bool(works)
         self._products = int(products)
         count = sum(name.startswith("step.") for name in held)

@@ -68,7 +68,9 @@ def levenberg_marquardt(run: Run, options: LevenbergMarquardt) -> None:
             run.save()
             return
         if run.end_epoch(*search.epoch()):
-            return
+            break
+    if not run.history.reason:
+        run.history.reason = f"all {run.settings.epochs} epochs done, not converged"
 
 
 class _Search:

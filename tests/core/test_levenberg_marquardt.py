@@ -292,3 +292,9 @@ def test_standard_errors_of_scaled_outputs_are_those_of_theta_as_it_stands(shift
     assert a.residual_sum_of_squares == pytest.approx(b.residual_sum_of_squares, rel=1e-12)
     assert "of (y - t)/scale" in str(a)
     assert "of (y - t)/scale" not in str(b)
+
+
+def test_a_spent_budget_is_not_called_converged():
+    net = gb.Network(gb.layered([1, 2, 1], seed=0), backend="numpy")
+    history = gb.train(net, [[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5], optimizer="levenberg_marquardt", epochs=1)
+    assert history.reason == "all 1 epochs done, not converged"
