@@ -222,6 +222,7 @@ def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]
     Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity.
     """
     if backend.owns(X):
+        _refuse_complex(X, "X")
         _check_input_shape(X.shape, schedule)
         return backend.asarray(X if scaling is None else _scaled_there(X, scaling, backend), dtype)
     if type(X) is not np.ndarray or X.dtype != dtype:
@@ -275,6 +276,7 @@ def as_targets(
     """
     k = schedule.n_outputs
     if backend.owns(T):
+        _refuse_complex(T, "T")
         if T.shape == (n,) and k == 1:
             T = T.reshape(n, 1)
         if T.shape != (n, k):

@@ -87,6 +87,8 @@ class Outputs:
     def factors(self, x: Any, t: Any, s: Any) -> Iterator[tuple[Array, Array]]:
         """(c (n, K), b (n, K, W)), some samples at a time; those of weight 0 are left out, whatever they overflow to."""
         x, t, s = weighed(x, t, s)
+        if s is not None and not bool(s.any()):
+            return
         a, t = self.values(x), np.asarray(self._to_numpy(t), np.float64)
         weight = np.ones(len(a)) if s is None else np.asarray(self._to_numpy(s), np.float64)
         for part, jacobian in self.chunks(x):

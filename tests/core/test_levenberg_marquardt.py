@@ -356,3 +356,9 @@ def test_a_step_is_taken_that_falls_by_a_ten_thousandth_of_what_was_promised(mon
     monkeypatch.setattr(search, "_unresolvable", lambda shrunk: None, raising=False)
     search._improve()
     assert bool(search._theta[0]) is taken
+
+
+def test_a_spent_budget_is_not_called_converged():
+    net = gb.Network(gb.layered([1, 2, 1], seed=0), backend="numpy")
+    history = gb.train(net, [[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5], optimizer="levenberg_marquardt", epochs=1)
+    assert history.reason == "all 1 epochs done, not converged"
