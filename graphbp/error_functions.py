@@ -216,8 +216,8 @@ def pair_of(error: ErrorFunction, activation: Activation) -> Pair | None:
     """The error at units of this activation as functions of a; None where only the chain rule through y is had."""
     if not error.builtin:
         return None
-    if activation.builtin and activation.name in error.pairs:
-        return error.pairs[activation.name]
+    if activation.name in error.pairs or activation.name == error.canonical:  # split at a, where those of tails are split at y
+        return error.pairs.get(activation.name) if activation.builtin else None
     return None if activation.tails is None else _OF_TAILS[error.name](activation.tails)
 
 
