@@ -1,7 +1,8 @@
 """Derivatives of any backend that hold NaN, mended where the NaN is 0 · ∞ at something constant: `graphbp.poles` sweeps those samples.
 
 A result without NaN passes as it is.  Otherwise the samples at a pole are left to `Poles`, the others to the backend once more, and what
-comes out replaces the NaN; other numbers keep their bits.  Of a result on a device the sum is waited for.
+comes out replaces the NaN; other numbers keep their bits.  A result on a device is looked at where some unit can stand at a pole: then its
+sum is waited for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., An
     @wraps(own)
     def call(*args: Any) -> Any:
         found = own(*args)
-        if _without_nan(found):
+        if _without_nan(found, poles):
             return found
         values = [value for value in _listed(found) if hasattr(value, "shape")]
         with np.errstate(all="ignore"):
@@ -46,12 +47,12 @@ def _listed(found: Any) -> Any:
     return found if isinstance(found, list | tuple) else (found,)
 
 
-def _without_nan(found: Any) -> bool:
+def _without_nan(found: Any, poles: Poles) -> bool:
     if type(found) is np.ndarray:
         return finite(found) or not np.isnan(found).any()
     if isinstance(found, list | tuple):
-        return all(map(_without_nan, found))
-    if hasattr(found, "get"):  # on a device: its sum alone is waited for
+        return all(_without_nan(part, poles) for part in found)
+    if hasattr(found, "get") and poles.possible:  # on a device: its sum alone is waited for
         return bool(np.isfinite(found.sum().item())) or not np.isnan(found.get()).any()
     return True
 

@@ -63,6 +63,17 @@ class Poles:
         self.heads = [(schedule.output_rows[head.positions], head) for head in heads]
 
     @cached_property
+    def possible(self) -> bool:
+        """Whether the slope of some unit can be infinite: at an end of where its activation is defined, or at a kink."""
+        with np.errstate(all="ignore"):
+            return any(
+                not np.isfinite(h.df(np.array([at]))).all()
+                for h in (self.schedule.activations[k] for k in np.unique(self.schedule.row_activation).tolist())
+                for at in (h.lower, h.upper, *h.kinks)
+                if h.elementwise and np.isfinite(at)
+            )
+
+    @cached_property
     def _ends(self) -> tuple[Array, Array]:
         """(2, edges): destination and source of every slot that is an edge."""
         s = self.schedule

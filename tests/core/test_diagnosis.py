@@ -21,6 +21,13 @@ def chain(activation, weight=1.0, **options):
     return gb.Network(g, **options)
 
 
+def biased(net):
+    """a = x − 1."""
+    graph = net.to_networkx()
+    graph.nodes["num"]["bias"] = -1.0
+    return gb.Network(graph, backend=net.backend)
+
+
 X = np.array([[1.0], [2.0], [3.0], [4.0], [-761.0], [-5.0]])
 
 
@@ -89,7 +96,7 @@ QUANTITIES = {
     "per_sample_gradient": lambda net, T: net.per_sample_gradient(X, T),
     "jacobian": lambda net, T: net.jacobian(X),
     "weight_jacobian": lambda net, T: net.weight_jacobian(X),
-    "vjp": lambda net, T: net.vjp(X, T),
+    "vjp": lambda net, T: net.vjp(X, T + 1),  # an output that V gives no weight has no say
     "jvp": lambda net, T: net.jvp(X, X),
     "weight_jvp": lambda net, T: net.weight_jvp(X, net.weights),
     "hessian": lambda net, T: net.hessian(X, T),
@@ -118,9 +125,12 @@ def test_every_derivative_names_the_unit_and_the_first_sample(name, backend, usa
 
 def test_a_jacobian_names_an_infinite_slope_and_a_hessian_an_infinite_curvature():
     net = chain("sqrt", backend="numpy")
-    for call in (net.jacobian, net.weight_jacobian, lambda x: net.jacobian(x, sparse=True)):
+    for call in (net.jacobian, lambda x: net.jacobian(x, sparse=True)):
         with pytest.warns(gb.NumericalWarning, match="∂y/∂. is not finite: the slope of sqrt .* unit 'num', row 1"):
             call([[1.0], [0.0]])
+    assert np.isfinite(net.weight_jacobian([[1.0], [0.0]])).all()  # a = w x does not depend on w where x = 0
+    with pytest.warns(gb.NumericalWarning, match="∂y/∂θ is not finite: the slope of sqrt .* unit 'num', row 1"):
+        biased(net).weight_jacobian([[2.0], [1.0]])
 
     def curvature(a):
         with np.errstate(divide="ignore"):
@@ -128,10 +138,10 @@ def test_a_jacobian_names_an_infinite_slope_and_a_hessian_an_infinite_curvature(
 
     slope = lambda a: 1.5 * np.sign(a) * np.abs(a) ** 0.5  # noqa: E731
     gb.register_activation("power_3_2", lambda a: np.abs(a) ** 1.5, slope, curvature, kinks=(0.0,))
-    net = chain("power_3_2", backend="numpy")
-    assert np.isfinite(net.gradient([[1.0], [0.0]], [0.0, 1.0])).all()
+    net = biased(chain("power_3_2", backend="numpy"))
+    assert np.isfinite(net.gradient([[2.0], [1.0]], [0.0, 1.0])).all()
     with pytest.warns(gb.NumericalWarning, match="the curvature of power_3_2 at the pre-activation 0 .* unit 'num', row 1"):
-        net.hessian([[1.0], [0.0]], [0.0, 1.0])
+        net.hessian([[2.0], [1.0]], [0.0, 1.0])
 
 
 @pytest.mark.parametrize("activation", ["sqrt", "log", "exp"])
