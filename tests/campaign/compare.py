@@ -180,7 +180,7 @@ class _Look:
         self.ref, self.ratios, self.factor = ref, ratios, factor
         sizes = [np.max(part.m[part.e < UNKNOWN], initial=1.0) for table in (ref.z, ref.a, ref.ga) for part in table.values()]
         self.peak = max(sizes)
-        self.floor = 64 * ref.tiny * min(self.peak, 1e8 if ref.tiny > 1e-100 else 1e16) ** 2
+        self.floor = 64 * ref.tiny * min(self.peak, 1e8 if ref.tiny > 1e-100 else 1e40) ** 2
 
     def posed(self, case):
         """Whether differences can tell: nothing is unknown, large or badly scaled."""
