@@ -99,11 +99,6 @@ def sigmoid_less(a: Array, t: Array) -> Any:
     return np.where(np.real(a) > 0, (1 - t) - sigmoid_tail(a), sigmoid_tail(a) - t)
 
 
-def sigmoid_bend(a: Array) -> Any:
-    """(1 − 2 y), of y = σ(a)."""
-    return np.where(np.real(a) > 0, 2 * sigmoid_tail(a) - 1, 1 - 2 * sigmoid_tail(a))
-
-
 def tanh_tail(a: Array) -> Any:
     """1 − tanh|a|."""
     e = np.exp(-2 * magnitude(a))
@@ -264,7 +259,7 @@ def elu_tails(scale: float, alpha: float) -> Tails:
 SIGMOID = Tails(
     sigmoid_less,
     dsigmoid,
-    lambda a: dsigmoid(a) * sigmoid_bend(a),
+    lambda a: -dsigmoid(a) * np.tanh(0.5 * a),  # 1 − 2 σ = −tanh(a/2)
     log=(lambda a: -softplus(-a), lambda a: sigmoid(-a), lambda a: -dsigmoid(a)),
     log1m=(lambda a: -softplus(a), lambda a: -sigmoid(a), lambda a: -dsigmoid(a)),
 )

@@ -243,7 +243,7 @@ def _rest(a: Array) -> Array:
 
 
 _HAT = Tails(
-    lambda a, t: (1 - t) - _rest(a),
+    lambda a, t: np.where(np.abs(a) > 0.5, _hat(a) - t, (1 - t) - np.abs(a)),
     _dhat,
     _zero,
     log=(
