@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
-from graphbp_numba.jit import compiled_c, instruction, integers, literal_instruction, source_digest, watch
+from graphbp_numba.identity import identity_of
+from graphbp_numba.jit import compiled_c, instruction, integers, literal_instruction
 from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
-from graphbp_numba.telling import compiling
 
 __all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
@@ -230,35 +230,26 @@ class _Vectors:
 
 @cache
 def _builtin(name: str, kind: str, dtype: str) -> Any:
-    digest = source_digest()
-
     def function(source: int, target: int, count: int) -> None:
         _map_formula(name, kind, dtype, source, target, count)
-        len(digest)
 
-    return watch(compiled_c(_UNARY)(function))
+    return compiled_c(_UNARY)(function)
 
 
 @cache
 def _builtin_keeping(name: str, dtype: str) -> Any:
-    digest = source_digest()
-
     def function(source: int, target: int, kept: int, count: int) -> None:
         _map_keeping(name, dtype, source, target, kept, count)
-        len(digest)
 
-    return watch(compiled_c(_BINARY)(function))
+    return compiled_c(_BINARY)(function)
 
 
 @cache
 def _builtin_kept(name: str, dtype: str) -> Any:
-    digest = source_digest()
-
     def function(source: int, kept: int, beta: int, target: int, count: int) -> None:
         _map_kept(name, dtype, source, kept, beta, target, count)
-        len(digest)
 
-    return watch(compiled_c(integers(5))(function))
+    return compiled_c(integers(5))(function)
 
 
 @instruction
@@ -317,6 +308,7 @@ def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None
     cells = tuple(pytypes.CellType(replace(cell.cell_contents)) for cell in function.__closure__ or ())
     copy = pytypes.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__qualname__ = f"{function.__qualname__}_{identity_of(function)}"
     seen[id(function)] = njit(error_model="numpy")(copy)
     return seen[id(function)]
 
@@ -326,10 +318,10 @@ _user: dict[tuple[Any, str, int], Any] = {}
 
 def _from_table(function: Callable[..., Any], dtype: str, arity: int, what: str) -> int:
     """The address of a table's NumPy formula as a C function.  Raises `NotSupportedError` where Numba cannot compile it."""
-    key = (function, dtype, arity)
+    key = (identity_of(function) or function, dtype, arity)
     if key not in _user:
         try:
-            _user[key] = _compile_scalar(_compilable(function), dtype, arity)
+            _user[key] = _compile_scalar(function, dtype, arity)
         except NumbaError as problem:
             reason = str(problem).strip().splitlines()
             raise NotSupportedError(
@@ -351,12 +343,12 @@ def _as_scalar_compiled(value):  # type: ignore[no-untyped-def]  # Numba compare
     return lambda value: value
 
 
-def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
+def _compile_scalar(function: Callable[..., Any], dtype: str, arity: int) -> Any:
     """The formula as a C function over arrays; it computes in float64, and float32 results are rounded once.
 
     Results go through room of their own: where the target may be the source, LLVM would take one element at a time.
     """
-    real, double = getattr(np, dtype), np.float64
+    real, double, scalar = getattr(np, dtype), np.float64, _compilable(function)
 
     def unary(source: int, target: int, count: int) -> None:
         room = _room(real(0))
@@ -377,8 +369,9 @@ def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
             for i in range(size):
                 _put(target, start + i, _get(room, i, real(0)))
 
-    with compiling():
-        return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
+    if arity == 1:
+        return compiled_c(_UNARY, (function, dtype))(unary)
+    return compiled_c(_BINARY, (function, dtype))(binary)
 
 
 class ActivationFunctions:

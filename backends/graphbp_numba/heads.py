@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp_numba.jit import carray, compiled_c, integers, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan import (
     ADD_VALUE,
     CANONICAL,
@@ -165,11 +165,10 @@ def arrays(at: int) -> Any:
 
 @cache
 def _softmax(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax(at: int, h: int, z_at: int, keep_at: int, lanes: int) -> None:
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         z = carray(reals(tag, z_at), (table[N_ROWS], lanes))
         keep = carray(reals(tag, keep_at), (table[N_KEEP], lanes))
@@ -184,17 +183,16 @@ def _softmax(dtype: str) -> Any:
             for q in range(first, last):
                 z[out_row[positions[q]], lane] /= total
 
-    return watch(compiled_c(integers(5))(softmax))
+    return compiled_c(integers(5))(softmax)
 
 
 @cache
 def _value(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         """total + the weighted errors of outputs that each have their own."""
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         keep, t = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
@@ -213,17 +211,16 @@ def _value(dtype: str) -> Any:
                 total += scratch[1, lane] * error
         return total
 
-    return watch(compiled_c(_VALUE)(value))
+    return compiled_c(_VALUE)(value)
 
 
 @cache
 def _softmax_value(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax_value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         """total + the weighted cross-entropies, or squares, of one softmax."""
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
@@ -250,17 +247,16 @@ def _softmax_value(dtype: str) -> Any:
             total += scratch[1, lane] * value
         return total
 
-    return watch(compiled_c(_VALUE)(softmax_value))
+    return compiled_c(_VALUE)(softmax_value)
 
 
 @cache
 def _delta(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def delta(at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int) -> None:
         """δ of outputs that each have their own error."""
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
@@ -287,19 +283,18 @@ def _delta(dtype: str) -> Any:
             for lane in range(lanes):
                 out[k, lane] *= scratch[1, lane] * scratch[0, lane]
 
-    return watch(compiled_c(integers(9))(delta))
+    return compiled_c(integers(9))(delta)
 
 
 @cache
 def _softmax_delta(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax_delta(
         at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int
     ) -> None:
         """δ of one softmax."""
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, _ = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
@@ -325,7 +320,7 @@ def _softmax_delta(dtype: str) -> Any:
             for lane in range(lanes):
                 project(z, out_row, positions, first, last, lane, out, each, out, scratch[1, lane])
 
-    return watch(compiled_c(integers(9))(softmax_delta))
+    return compiled_c(integers(9))(softmax_delta)
 
 
 def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 
 from graphbp_numba.heads import arrays, project, winner
-from graphbp_numba.jit import carray, compiled_c, integers, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan import COUNTS, EACH, ERROR_CODE, FIRST, LAST, LOGISTIC, N_KEEP, N_OUTPUTS, N_ROWS
 from graphbp_numba.rows import pointer, reals
 
@@ -38,11 +38,10 @@ def _shared(z: Any, out_row: Any, keep: Any, out_keep: Any, positions: Any, firs
 @cache
 def logs_value(dtype: str) -> Any:
     """total + the weighted errors, as a C function."""
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
@@ -67,17 +66,16 @@ def logs_value(dtype: str) -> Any:
             total += scratch[1, lane] * value
         return total
 
-    return watch(compiled_c(types.float64(*[types.intp] * 7, types.float64))(value))
+    return compiled_c(types.float64(*[types.intp] * 7, types.float64))(value)
 
 
 @cache
 def logs_delta(dtype: str) -> Any:
     """δ, or (∂y/∂a)ᵀ v, as a C function."""
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def delta(at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int) -> None:
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
@@ -106,17 +104,16 @@ def logs_delta(dtype: str) -> Any:
                     s = math.exp(keep[out_keep[k], lane] - following) / others
                     out[k, lane] = weight * (out[k, lane] - z[out_row[k], lane] * (total - t_w) - lost * s)
 
-    return watch(compiled_c(integers(9))(delta))
+    return compiled_c(integers(9))(delta)
 
 
 @cache
 def logs_curve(dtype: str) -> Any:
     """R ȧ, or Λ ȧ where not `exact`, as a C function."""
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def curve(at: int, h: int, z_at: int, keep_at: int, t_at: int, a_dot: int, out_at: int, lanes: int, exact: int) -> None:
         tag = (zero,)
-        len(digest)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
@@ -166,4 +163,4 @@ def logs_curve(dtype: str) -> Any:
                     own = (t[k, lane] + n * odds * odds) * (d - mean)
                     out[k, lane] = own - p * (pushed - t_w * mean) + n_w * p_w * p_w * s * from_others
 
-    return watch(compiled_c(integers(9))(curve))
+    return compiled_c(integers(9))(curve)
