@@ -282,9 +282,11 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     """Neither the install folder nor the home can be written: a notice, and a folder of one's own for temporary files, or none."""
     calls = []
 
-    def make(caching):
-        calls.append((caching, jit._settings.CACHE_DIR))
-        if caching and len(calls) < 2:
+    def make_array(): ...
+
+    def make(cache):
+        calls.append((cache is not None, jit._settings.CACHE_DIR))
+        if cache is not None and len(calls) < 2:
             raise RuntimeError("cannot cache function 'sweep': no locator available for file '/usr/lib/kernels.py'")
         return "made"
 
@@ -293,7 +295,7 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     jit._temporary_folder.cache_clear()
     before = jit._settings.CACHE_DIR
     with pytest.warns(RuntimeWarning, match="cache goes to"):
-        assert jit._cached(make) == "made"
+        assert jit._cached(make_array, (), make) == "made"
     assert calls[1][0] is True
     assert Path(calls[1][1]).parent == tmp_path
     assert Path(calls[1][1]).stat().st_mode & 0o077 == 0
@@ -303,7 +305,7 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     jit._temporary_folder.cache_clear()
     calls.clear()
     with pytest.warns(RuntimeWarning, match="compiles anew"):
-        assert jit._cached(make) == "made"
+        assert jit._cached(make_array, (), make) == "made"
     assert calls[-1][0] is False
     jit._temporary_folder.cache_clear()
 
