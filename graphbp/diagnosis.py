@@ -49,16 +49,18 @@ def first_cause(net: Network, X: Any, T: Any = None, sample_weight: Any = None) 
 
     X, T and `sample_weight` are as for `net.error`, or as it checked them.
     """
-    X, T, sample_weight = (net._backend.to_numpy(part) if net._backend.owns(part) else part for part in (X, T, sample_weight))
+    X, T, sample_weight = (
+        net.model.backend.to_numpy(part) if net.model.backend.owns(part) else part for part in (X, T, sample_weight)
+    )
     host = get_backend("numpy")
-    batch = (net._inputs(X, host), None, None) if T is None else net._batch(X, T, sample_weight, host)
-    return cause_at(net, net._theta, *batch)
+    batch = (net.model.inputs(X, host), None, None) if T is None else net.model.batch(X, T, sample_weight, host)
+    return cause_at(net, net.theta, *batch)
 
 
 def cause_at(net: Network, theta: Any, x: Any, t: Any = None, s: Any = None, numbers: Callable[[int], int] = int) -> str:
     """The same at any θ, of samples that are checked and scaled; `numbers` says which row of the caller's X a sample is."""
     run = net if net.backend == "numpy" else net.to("numpy")
-    theta, x, t, s = (None if part is None else np.asarray(net._backend.to_numpy(part)) for part in (theta, x, t, s))
+    theta, x, t, s = (None if part is None else np.asarray(net.model.backend.to_numpy(part)) for part in (theta, x, t, s))
     counted = np.arange(len(x)) if s is None else np.flatnonzero(s)
     with np.errstate(all="ignore"):
         for start in range(0, len(counted), CHUNK):
@@ -71,7 +73,7 @@ def cause_at(net: Network, theta: Any, x: Any, t: Any = None, s: Any = None, num
 
 def _cause(net: Network, theta: Array, x: Array, t: Array | None, numbers: Sequence[int]) -> str:
     s = net.schedule.live
-    found = net._run.trace(theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
+    found = net.model.run.trace(theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
     a, z, delta = np.asarray(found.a), np.asarray(found.z), np.asarray(found.delta)
     bad = ~np.isfinite(z)
     if bad.any():

@@ -156,7 +156,7 @@ def _chunks(net: Network, X: Any, T: Any, sample_weight: Any) -> Iterator[Array]
     from graphbp.uncertainty.outputs import Outputs
 
     net = net.to(dtype="float64") if net.dtype != np.float64 else net
-    x, t, s = net._batch(X, T, sample_weight)
+    x, t, s = net.model.batch(X, T, sample_weight)
     yield from Outputs(net).rows(x, t, s)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.lookup import parameter_labels
 from graphbp.threads import single_threaded_blas
 from graphbp.training.history import History
 from graphbp.training.problem import Problem
@@ -83,7 +84,7 @@ class LeastSquaresFit(History):
         theta = np.array(problem.net.weights, np.float64)
         r = residuals(theta)
         self.names = parameter_names(problem.net)
-        self.unit = ", of (y - t)/scale" if problem.net._meaning.scaling.outputs is not None else ""
+        self.unit = ", of (y - t)/scale" if problem.net.model.meaning.scaling.outputs is not None else ""
         self.parameters = theta
         self.residual_sum_of_squares = float(r @ r) * residuals.unit * residuals.unit
         self.degrees_of_freedom = residuals.count - len(theta)
@@ -164,31 +165,5 @@ _ROWS, _PAIRS = 40, 2000
 
 
 def parameter_names(net: Network) -> list[str]:
-    """(W,) "x -> h", "bias of h", with [row, column] or [unit] inside a layer; tied ones by the first that has them."""
-    spec, layout = net._spec, net._layout
-    names = [""] * net.n_parameters
-
-    def fill(start: int, labels: list[str]) -> None:
-        for offset, label in enumerate(labels):
-            owner = int(layout.entry_parameter[start + offset])
-            if owner >= 0 and not names[owner]:
-                names[owner] = label
-
-    for e in range(len(spec.edge_src)):
-        source, destination = spec.names[spec.edge_src[e]], spec.names[spec.edge_dst[e]]
-        fill(int(layout.edge_start[e]), [f"{source} -> {destination}{at}" for at in _positions(spec.edge_array.get(e))])
-    for i, bias in enumerate(spec.bias):
-        if bias is not None:
-            units = [""] if len(bias) == 1 else [f"[{j}]" for j in range(len(bias))]
-            fill(int(layout.bias_start[i]), [f"bias of {spec.names[i]}{at}" for at in units])
-    return names
-
-
-def _positions(array: Any) -> list[str]:
-    """Where each stored weight of an edge stands: [row, column]."""
-    if array is None:
-        return [""]
-    if hasattr(array, "nnz"):
-        coo = array.tocoo()
-        return [f"[{j}, {i}]" for j, i in zip(coo.row.tolist(), coo.col.tolist(), strict=True)]
-    return [f"[{j}, {i}]" for j in range(array.shape[0]) for i in range(array.shape[1])]
+    """(W,) "x -> h", "bias of h", with [row,column] or [unit] inside a layer; tied ones by the first that has them."""
+    return parameter_labels(net.model.spec, net.model.layout)

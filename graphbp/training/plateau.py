@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.lookup import parameter_units
 from graphbp.training.problem import Problem
 
 __all__ = ["flat_units", "unseen"]
@@ -21,27 +22,16 @@ Mask = npt.NDArray[np.bool_]
 def unseen(problem: Problem, theta: Any) -> Mask:
     """(W,): the parameters that lead into flat units only."""
     net = problem.net
-    spec, layout, schedule = net._spec, net._layout, net.schedule
+    spec, layout, schedule = net.model.spec, net.model.layout, net.schedule
     flat = _flat_rows(problem, theta)
     into_flat, elsewhere = np.zeros(net.n_parameters, bool), np.zeros(net.n_parameters, bool)
     if not flat.any():
         return into_flat
 
-    def mark(start: int, rows: Mask) -> None:
-        owners = layout.entry_parameter[start : start + len(rows)]
-        into_flat[owners[rows & (owners >= 0)]] = True
-        elsewhere[owners[~rows & (owners >= 0)]] = True
-
-    for e, node in enumerate(spec.edge_dst.tolist()):
-        rows, array = flat[schedule.rows_of(node)], spec.edge_array.get(e)
-        if array is not None and hasattr(array, "nnz"):
-            rows = np.repeat(rows, np.diff(array.tocsr().indptr))
-        elif array is not None:
-            rows = np.repeat(rows, array.shape[1])
-        mark(int(layout.edge_start[e]), rows)
-    for node, bias in enumerate(spec.bias):
-        if bias is not None:
-            mark(int(layout.bias_start[node]), flat[schedule.rows_of(node)])
+    by_unit = np.concatenate([flat[schedule.rows_of(node)] for node in range(spec.n_nodes)])
+    owners, led_to_flat = layout.entry_parameter, by_unit[parameter_units(spec, layout)]
+    into_flat[owners[led_to_flat & (owners >= 0)]] = True
+    elsewhere[owners[~led_to_flat & (owners >= 0)]] = True
     return np.asarray(into_flat & ~elsewhere)
 
 
@@ -56,14 +46,14 @@ def _flat_rows(problem: Problem, theta: Any) -> Mask:
     hidden = np.ones(schedule.n_rows, bool)
     hidden[: schedule.n_inputs] = False
     hidden[schedule.output_rows] = False
-    if not hidden.any() or "trace" in net._run.composed:
+    if not hidden.any() or "trace" in net.model.run.composed:
         return np.zeros(len(hidden), bool)
     felt, size, used = np.zeros(len(hidden)), np.zeros(len(hidden)), np.zeros(len(hidden), bool)
     step = max(1, (1 << 22) // schedule.n_rows)
     for start in range(0, len(part), step):
         some = part.take(slice(start, start + step))
-        trace = net._run.trace(theta, some.x, some.t, some.s)
-        a, z = (np.asarray(net._backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
+        trace = net.model.run.trace(theta, some.x, some.t, some.s)
+        a, z = (np.asarray(net.model.backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
         felt = np.maximum(felt, _slopes(problem, a, hidden).max(axis=1))
         size, used = np.maximum(size, np.abs(z).max(axis=1)), used | (a != 0).any(axis=1)
     return np.asarray(hidden & used & (felt <= eps * size))

@@ -145,7 +145,7 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
 
 def compare(net, X, T, s, V, name):
     """First order, and products with Hessians, of the layers' path beside the definition."""
-    assert net._run.forward.__self__.layers is not None, "another path was taken"
+    assert net.model.run.forward.__self__.layers is not None, "another path was taken"
     definition = net.to(backend="numpy")
     dtype = str(net.dtype)
     pairs = [("forward", net.forward(X), definition.forward(X), "value")]
@@ -299,7 +299,7 @@ def test_what_memory_held_before_reaches_no_result(kind, forced):
         return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
 
     before = everything()
-    kept = [array for _, arrays in net._run.forward.__self__.layers.pool for array in arrays]
+    kept = [array for _, arrays in net.model.run.forward.__self__.layers.pool for array in arrays]
     assert sum(array.size for array in kept) > net.n_parameters
     for array in kept:
         array[...] = np.nan
@@ -313,7 +313,7 @@ def test_products_of_nothing(product, forced):
     net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
     X, T = np.ones((5, 43)), np.full((5, 9), 1 / 9)
     w = net.n_parameters
-    multiply = getattr(net._run, product.replace("operator", "product"))
+    multiply = getattr(net.model.run, product.replace("operator", "product"))
     assert np.array_equal(multiply(net.weights, X[:0], T[:0], None, np.ones((w, 2))), np.zeros((w, 2)))
     assert multiply(net.weights, X, T, None, np.ones((w, 0))).shape == (w, 0)
     frozen = wiring("plain")
@@ -322,7 +322,7 @@ def test_products_of_nothing(product, forced):
     for _, attributes in frozen.nodes(data=True):
         attributes["trainable"] = False
     net = gb.Network(frozen, backend="numba", error="cross_entropy")
-    multiply = getattr(net._run, product.replace("operator", "product"))
+    multiply = getattr(net.model.run, product.replace("operator", "product"))
     assert net.n_parameters == 0
     assert multiply(net.weights, X, T, None, np.ones((0, 2))).shape == (0, 2)
 
@@ -336,7 +336,7 @@ def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch)
         operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
         _ = operator @ v
         tracemalloc.start()
-        net._run._inner.layers.pool.clear()
+        net.model.run._inner.layers.pool.clear()
         _ = operator @ v
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
