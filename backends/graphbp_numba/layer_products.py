@@ -31,6 +31,7 @@ PIECE_BYTES = 1 << 18
 def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
     """H v for v (W, B): (W, B); with the outer-product Hessian where not `exact`."""
     path.prepare_sweep(sweeps.PRODUCT)
+    path.prepare_pairs()
     layout, net = path.tables(len(X))
     if exact:
         path.prepare_bends()

@@ -218,6 +218,10 @@ class LayerPath:
                 line[BEND] = activation_functions(activation, self.dtype.name).address("d2f")
         for line, head in zip(self._alive[0], self._heads, strict=True):
             line[HEAD_D2F] = activation_functions(head.activation, self.dtype.name).address("d2f")
+
+    def prepare_pairs(self) -> None:
+        """Have the second derivatives of the heads' pairs compiled, which both Hessians' products call."""
+        for line, head in zip(self._alive[0], self._heads, strict=True):
             prepare_pair(line, head, self.dtype.name)
 
     def _leaf(self, segment: Segment) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from threadpoolctl import threadpool_limits
@@ -111,8 +114,19 @@ class Campaign:
         if self.processes == 1:
             yield from map(examine_chunk, tasks)
             return
-        with multiprocessing.get_context("spawn").Pool(self.processes) as pool:
-            yield from pool.imap(examine_chunk, tasks)
+        tasks, left = iter(tasks), {}
+        with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as pool:
+            for task in itertools.islice(tasks, 2 * self.processes):
+                left[pool.submit(examine_chunk, task)] = task
+            while left:
+                for done in wait(left, return_when=FIRST_COMPLETED).done:
+                    if isinstance(done.exception(), BrokenProcessPool):  # a crash: machine code that went astray
+                        cases = ", ".join(f"{self.seed},{first} to {stop - 1}" for _, first, stop, *_ in left.values())
+                        raise RuntimeError(f"a process died, at one of the cases {cases}") from done.exception()
+                    del left[done]
+                    yield done.result()
+                    for task in itertools.islice(tasks, 1):
+                        left[pool.submit(examine_chunk, task)] = task
 
     def _show(self, index, finding, say):
         with threadpool_limits(1), gb.config(threads=1):
