@@ -262,7 +262,7 @@ def test_layers_name_their_parameters():
     names = gb.training.least_squares_fit.parameter_names(net)
     source, destination = next(iter(g.edges))
     at = net.parameter_index(source, destination)
-    assert names[at] == [f"{source} -> {destination}[{j}, {i}]" for j in range(2) for i in range(2)]
+    assert names[at] == [f"{source} -> {destination}[{j},{i}]" for j in range(2) for i in range(2)]
     assert all(names)
 
 
