@@ -30,6 +30,21 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import RegistryError, shown, unknown_name
+from graphbp.tails import (
+    COSINE,
+    EXP,
+    EXPM1,
+    GAUSSIAN,
+    SIGMOID,
+    SINE,
+    SOFTPLUS,
+    SOFTSIGN,
+    SQUARE,
+    TANH,
+    Derivatives,
+    Tails,
+    elu_tails,
+)
 
 __all__ = [
     "SOFTMAX",
@@ -61,6 +76,7 @@ class Activation:
     elementwise : false only for softmax.
     builtin : true for the rows of this file; a backend may have its own kernel for those, and only for those.
     range : the least interval that holds every z; None where a registered row does not say (`sampled_range` looks).
+    tails : what an error needs at outputs that are saturated; without it, they go through y as it was rounded.
     """
 
     name: str
@@ -75,6 +91,7 @@ class Activation:
     elementwise: bool = True
     builtin: bool = False
     range: tuple[float, float] | None = None
+    tails: Tails | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name: functions of a table stay in the table."""
@@ -241,8 +258,8 @@ SOFTMAX = _row("softmax", "exp(a_k) / Σ_c exp(a_c)", _softmax, _not_elementwise
 
 _ROWS = [
     _row("identity", "a", lambda a: a + 0, lambda a: 1 + _zero(a), _zero),
-    _row("tanh", "tanh(a)", np.tanh, _dtanh, lambda a: -2 * np.tanh(a) * _dtanh(a), range=(-1, 1)),
-    _row("sigmoid", "1 / (1 + exp(-a))", _sigmoid, _dsigmoid, _d2sigmoid, range=(0, 1)),
+    _row("tanh", "tanh(a)", np.tanh, _dtanh, lambda a: -2 * np.tanh(a) * _dtanh(a), range=(-1, 1), tails=TANH),
+    _row("sigmoid", "1 / (1 + exp(-a))", _sigmoid, _dsigmoid, _d2sigmoid, range=(0, 1), tails=SIGMOID),
     _row(
         "relu",
         "max(a, 0)",
@@ -271,6 +288,7 @@ _ROWS = [
         analytic=False,
         kinks=(0.0,),
         range=(-1, math.inf),
+        tails=elu_tails(1.0, 1.0),
     ),
     _row(
         "selu",
@@ -281,6 +299,7 @@ _ROWS = [
         analytic=False,
         kinks=(0.0,),
         range=(-_SELU_SA, math.inf),
+        tails=elu_tails(_SELU_SCALE, _SELU_SA),
     ),
     _row(
         "gelu",
@@ -291,7 +310,7 @@ _ROWS = [
         range=(-0.17, math.inf),
     ),
     _row("silu", "a / (1 + exp(-a))", lambda a: _times(a, _sigmoid(a)), _silu_d, _silu_d2, range=(-0.2785, math.inf)),
-    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid, range=(0, math.inf)),
+    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid, range=(0, math.inf), tails=SOFTPLUS),
     _row(
         "softsign",
         "a / (1 + |a|)",
@@ -301,12 +320,13 @@ _ROWS = [
         analytic=False,
         kinks=(0.0,),
         range=(-1, 1),
+        tails=SOFTSIGN,
     ),
-    _row("exp", "exp(a)", np.exp, np.exp, np.exp, range=(0, math.inf)),
-    _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp, range=(-1, math.inf)),
+    _row("exp", "exp(a)", np.exp, np.exp, np.exp, range=(0, math.inf), tails=EXP),
+    _row("expm1", "exp(a) - 1", np.expm1, np.exp, np.exp, range=(-1, math.inf), tails=EXPM1),
     _row("log", "log(a), a > 0", np.log, lambda a: 1 / a, lambda a: -((1 / a) ** 2), lower=0.0),
-    _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a), range=(-1, 1)),
-    _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a), range=(-1, 1)),
+    _row("sin", "sin(a)", np.sin, np.cos, lambda a: -np.sin(a), range=(-1, 1), tails=SINE),
+    _row("cos", "cos(a)", np.cos, lambda a: -np.sin(a), lambda a: -np.cos(a), range=(-1, 1), tails=COSINE),
     _row(
         "arctan",
         "arctan(a)",
@@ -322,9 +342,10 @@ _ROWS = [
         lambda a: _times(-2 * a, _gauss(a)),
         lambda a: _times(4 * a * a - 2, _gauss(a)),
         range=(0, 1),
+        tails=GAUSSIAN,
     ),
     _row("reciprocal", "1 / a", lambda a: 1 / a, lambda a: -((1 / a) ** 2), lambda a: 2 * _cube(1 / a), kinks=(0.0,)),
-    _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a), range=(0, math.inf)),
+    _row("square", "a²", lambda a: a * a, lambda a: 2 * a, lambda a: 2 + _zero(a), range=(0, math.inf), tails=SQUARE),
     _row(
         "sqrt",
         "√a, a > 0",
@@ -401,6 +422,7 @@ def register_activation(
     lower: float = -math.inf,
     upper: float = math.inf,
     range: tuple[float, float] | None = None,
+    tails: Tails | None = None,
 ) -> Activation:
     """Add z = f(a), with f' and f'', to the table; every backend can then run it.
 
@@ -415,6 +437,8 @@ def register_activation(
     kinks, lower, upper : where f is not smooth, and the open interval on which it is defined.
     range : the least and the greatest value that f can take, ±inf where there is none: an output is refused under an error that cannot
         judge them (an output under "binary_cross_entropy" must lie from 0 to 1).  Not given, f is sampled for it.
+    tails : y − t, ln y and ln(1 − y) in forms that do not cancel where f is next to 0, 1 or another limit (`gb.extend.Tails`): then the
+        errors at outputs of this activation are right however saturated.
 
     Raises
     ------
@@ -439,13 +463,17 @@ def register_activation(
             raise RegistryError(f"activation {name!r}: range={range}; give the least and the greatest value of f")
     if not isinstance(analytic, (bool, np.bool_)):
         raise RegistryError(f"activation {name!r}: analytic={shown(analytic)}; it must be True or False")
-    row = Activation(name, f, df, d2f, formula or name, bool(analytic), kinks, lower, upper, range=range)
+    row = Activation(name, f, df, d2f, formula or name, bool(analytic), kinks, lower, upper, range=range, tails=tails)
+    if tails is not None and not isinstance(tails, Tails):
+        raise RegistryError(f"activation {name!r}: tails={shown(tails)}; it must be a graphbp.extend.Tails")
     old = _TABLE.get(name)
     if old is not None and (old.builtin or (old.f, old.df, old.d2f) != (f, df, d2f)):
         owner = "built in" if old.builtin else "registered already"
         raise RegistryError(f"activation {name!r} is {owner}; choose another name")
     _check_values(row)
     _check_derivatives(row)
+    if tails is not None:
+        _check_tails(row, tails)
     _TABLE[name] = row
     return row
 
@@ -532,3 +560,31 @@ def _check_derivatives(row: Activation) -> None:
                 f"activation {row.name!r}: {label}({a[worst]:.4g}) is {exact[worst]:.6g}, but differencing gives "
                 f"{difference[worst]:.6g}; correct {label}, or name the point in kinks= if the function is not smooth there"
             )
+
+
+def _check_tails(row: Activation, tails: Tails) -> None:
+    """Refuse tails that f, f' and f'' contradict where y is not near 0 or 1, away from kinks."""
+    a = _samples(row)
+    a = a[np.abs(a) < 5]
+    for kink in row.kinks:
+        a = a[np.abs(a - kink) > 0.01]
+    with np.errstate(all="ignore"):
+        y, df, d2f = (row.evaluate(a, order) for order in (0, 1, 2))
+        t = np.full_like(a, 0.3)
+        found = [("less", tails.less(a, t), y - t), ("df", tails.df(a), df), ("d2f", tails.d2f(a), d2f)]
+        found += _logarithm("log", tails.log, a, y, df, d2f)
+        found += _logarithm("log1m", tails.log1m, a, 1 - y, -df, -d2f)
+    for label, value, exact in found:
+        with np.errstate(all="ignore"):
+            off = np.abs(value - exact) > 1e-6 * (1 + np.abs(exact))
+        if (off & (y > 0.001) & (y < 0.999)).any() if label.startswith("log") else off.any():
+            at = int(np.argmax(off))
+            raise RegistryError(
+                f"activation {row.name!r}: tails.{label} at a = {a[at]:.4g} is {value[at]:.6g}, but f, df and d2f give {exact[at]:.6g}"
+            )
+
+
+def _logarithm(label: str, found: Derivatives | None, a: Array, y: Array, dy: Array, d2y: Array) -> list[tuple[str, Array, Array]]:
+    """What `found` gives for ln y and its derivatives, and what y and its derivatives do."""
+    exact = (np.log(y), dy / y, d2y / y - (dy / y) ** 2)
+    return [(f"{label}[{n}]", each(a), exact[n]) for n, each in enumerate(found)] if found else []

@@ -19,6 +19,7 @@ so that an optimum is judged by more than the zero it leaves.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ import numpy.typing as npt
 from graphbp import data
 from graphbp.comparable import near_kinks, no_second_derivative
 from graphbp.compose import ComposedWarning
-from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, unknown_name
+from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, NumericalWarning, unknown_name
 from graphbp.network import engine_of
 from graphbp.numerical import (
     PROBES,
@@ -69,6 +70,8 @@ FLOAT32 = 5e-4
 """What float32 allows: the network's own round-off, through cancellation."""
 RESOLVED = 1e-2
 """A comparison in which round-off could hide this much of the largest value, everywhere, is void."""
+ROUNDINGS = 4
+"""So many roundings of E are none of a derivative's business."""
 TINY = 1e-300
 """Below every size that is compared with."""
 AGREE = {"float64": 1e-10, "float32": 5e-4}
@@ -169,6 +172,7 @@ def check(
     """
     with warnings.catch_warnings(), status("checking derivatives"):
         warnings.simplefilter("ignore", ComposedWarning)
+        warnings.simplefilter("ignore", NumericalWarning)  # the report says so
         x, t, s = net.model.batch(X, T, sample_weight, get_backend("numpy"))
         report = _Checker(engine_of(net), x, t, s, method, tolerance, seed).run(second_order)
         return _with_scaling(report, net, X, (x, t, s), method, tolerance) if net.model.meaning.scaling else report
@@ -341,13 +345,22 @@ class _Checker:
 
     # -- what entries are compared with ------------------------------------------------------------------------------------
 
+    @cached_property
+    def _rounded(self) -> float:
+        """What the tolerance must be a share of for a few roundings of E to stay below it."""
+        eps = float(np.finfo(self.net.dtype).eps)
+        return ROUNDINGS * eps / self.tolerance * abs(self.net.error(*self.batch))
+
     def _gradient_size(self, gradient: Array) -> Array:
-        """The largest sum of a gradient's terms over the samples, each parameter in units of its length."""
+        """The largest sum of a gradient's terms over the samples, each parameter in units of its length; no less than what E is rounded by.
+
+        (Terms of one sample may cancel too: ∂E/∂w of a weight that all units of a softmax share is 0.)
+        """
         try:
             terms = np.abs(np.asarray(self.net.per_sample_gradient(*self.batch), np.float64)).sum(axis=0)
         except (NotSupportedError, MemoryLimitError):
             terms = np.abs(gradient)
-        return _largest(terms * self.by_parameter) / self.by_parameter
+        return np.maximum(_largest(terms * self.by_parameter), self._rounded) / self.by_parameter
 
     def _weight_jacobian_size(self, J: Array) -> Array:
         """The same of each output."""
@@ -359,7 +372,7 @@ class _Checker:
 
     def _hessian_size(self, H: Array) -> Array:
         pairs = np.outer(self.by_parameter, self.by_parameter)
-        return np.asarray(_largest(np.abs(H) * pairs) / pairs)
+        return np.asarray(np.maximum(_largest(np.abs(H) * pairs), self._rounded) / pairs)
 
     def _product_size(self, found: Array) -> Array:
         """Of H v (W, B) for v in units of length."""
@@ -425,7 +438,7 @@ class _Checker:
             lambda _: _largest(np.einsum("nkd,nk->nd", np.abs(self.jacobian), np.abs(v)) * self.by_input) / self.by_input,
             self.agree,
         )
-        w = (self.rng.normal(size=net.n_parameters) * self.by_parameter).astype(net.dtype)
+        w = self._parameter_directions(1)[:, 0]
         self._row(
             "weight_jvp",
             "⟨V, J v⟩ = ⟨Jᵀ V, v⟩",
@@ -464,11 +477,16 @@ class _Checker:
             self.central,
         )
 
+    def _parameter_directions(self, count: int) -> Array:
+        """(W, count) in the network's dtype, with room above: a unit that is nearly saturated has parameters of any size."""
+        size = np.minimum(self.by_parameter, math.sqrt(float(np.finfo(self.net.dtype).max)))
+        return (self.rng.normal(size=(count, len(size))) * size).T.astype(self.net.dtype)
+
     # -- second order ------------------------------------------------------------------------------------------------------
 
     def _second_order(self) -> None:
         net = self.net
-        v = (self.rng.normal(size=(net.n_parameters, 2)) * self.by_parameter[:, None]).astype(net.dtype)
+        v = self._parameter_directions(2)
         if net.n_parameters > WHOLE_HESSIAN:
             self.notes.append(f"W = {net.n_parameters:,} is more than {WHOLE_HESSIAN:,}: no W × W result was formed")
             self._directional_hessian(v)

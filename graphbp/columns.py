@@ -100,7 +100,11 @@ def columns_of(graph: Any) -> Columns:
     src = np.fromiter(map(index.__getitem__, sources), np.int64, m)
     dst = np.repeat(np.arange(n), np.fromiter((d for _, d in graph.in_degree()), np.int64, n))
     weight, odd = _plain_numbers([attributes.get("weight") for attributes in data])
-    extra = {e: {k: x for k, x in attributes.items() if k != "weight"} for e, attributes in enumerate(data) if len(attributes) > 1}
+    extra = {
+        e: {k: x for k, x in attributes.items() if k != "weight"}
+        for e, attributes in enumerate(data)
+        if len(attributes) > 1 or (attributes and "weight" not in attributes)
+    }
     return Columns(names, [attributes for _, attributes in graph.nodes(data=True)], src, dst, weight, odd, extra, graph.graph)
 
 

@@ -19,6 +19,7 @@ Samples of weight 0 never reach an executable: they add nothing to E and its der
 
 What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
 output that overflowed).  So samples whose Jacobian is not finite are swept again, each output in a part of the network of its own.
+Other derivatives that hold NaN are mended by `graphbp.mending`.
 
 Each use is announced once per network by a `ComposedWarning` that says what it costs.  Whatever is not in this table (`trace`, or
 second order where an executable has none at all) is refused by name.
@@ -34,11 +35,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import NotSupportedError
+from graphbp.mending import MENDED, mended
+from graphbp.poles import Poles
 from graphbp.protocols import OPTIONAL_METHODS, Executable
 from graphbp.schedule import Schedule
 from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
+    from graphbp.heads import Head
     from graphbp.second_order.plan import Group
 
 __all__ = ["Composed", "ComposedWarning"]
@@ -68,9 +72,14 @@ class Composed:
     """An executable with every method of `FullExecutable`: its own where it has them, composed ones elsewhere."""
 
     def __init__(
-        self, executable: Executable, schedule: Schedule, backend: str, part: Callable[[Schedule], Executable] | None = None
+        self,
+        executable: Executable,
+        schedule: Schedule,
+        backend: str,
+        part: Callable[[Schedule], Executable] | None = None,
+        heads: tuple[Head, ...] = (),
     ) -> None:
-        """`part` compiles the schedule of some of the outputs; without it nothing is swept again."""
+        """`part` compiles the schedule of some of the outputs, `heads` are all of them; without these nothing is swept again."""
         self._inner: Any = executable
         self._part = part
         self._schedule = schedule
@@ -84,10 +93,13 @@ class Composed:
             if own is None:
                 own = getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
-        for name in WEIGHTED:
-            setattr(self, name, self._without_zeros(name, getattr(self, name)))
         self.jacobian = self._apart(self.jacobian, weights=False)
         self.weight_jacobian = self._apart(self.weight_jacobian, weights=True)
+        poles = Poles(schedule, heads)
+        for name in MENDED if heads else ():
+            setattr(self, name, mended(name, getattr(self, name), poles))
+        for name in WEIGHTED:
+            setattr(self, name, self._without_zeros(name, getattr(self, name)))
 
     error: Callable[..., Any]
     per_sample_gradient: Callable[..., Any]

@@ -1,17 +1,18 @@
-"""Settings: which backend, dtype and number of threads, the memory limit, and whether progress is shown.
+"""Settings: which backend, dtype and number of threads, the memory limit, whether progress is shown and surplus columns are left out.
 
 Each option is looked up in this order: the argument of the call, `gb.config(...)`, the environment variable, the configuration
 file, the default.
 
-========== ======================== ============================================ =========
-option     environment              meaning                                      default
-========== ======================== ============================================ =========
-backend    GRAPHBP_BACKEND          a backend's name, or "auto"                  "auto"
-dtype      GRAPHBP_DTYPE            "float64" or "float32"                       "float64"
-threads    GRAPHBP_THREADS          threads of the CPU backends, 0 = all cores   0
-memory     GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free    0
-progress   GRAPHBP_PROGRESS         "on", "off", "auto": where a person looks    "auto"
-========== ======================== ============================================ =========
+============ ======================== ============================================ =========
+option       environment              meaning                                      default
+============ ======================== ============================================ =========
+backend      GRAPHBP_BACKEND          a backend's name, or "auto"                  "auto"
+dtype        GRAPHBP_DTYPE            "float64" or "float32"                       "float64"
+threads      GRAPHBP_THREADS          threads of the CPU backends, 0 = all cores   0
+memory       GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free    0
+progress     GRAPHBP_PROGRESS         "on", "off", "auto": where a person looks    "auto"
+ignore_extra GRAPHBP_IGNORE_EXTRA     leave out columns that no input reads        False
+============ ======================== ============================================ =========
 
 The file is the table `[tool.graphbp]` of the nearest pyproject.toml above the working directory, else `graphbp.toml` in the
 user's configuration directory (the same keys, at the top level).  It is read once for each working directory, so that a network does
@@ -38,7 +39,14 @@ from graphbp.exceptions import ConfigError, DataError, shown, unknown_name
 
 __all__ = ["OPTIONS", "config", "describe_config", "dtype_of", "option", "option_and_source"]
 
-OPTIONS: dict[str, Any] = {"backend": "auto", "dtype": "float64", "threads": 0, "memory": 0, "progress": "auto"}
+OPTIONS: dict[str, Any] = {
+    "backend": "auto",
+    "dtype": "float64",
+    "threads": 0,
+    "memory": 0,
+    "progress": "auto",
+    "ignore_extra": False,
+}
 _base: dict[str, Any] = {}
 _calls: list[tuple[weakref.ref[config], dict[str, Any]]] = []
 _lock = threading.Lock()
@@ -95,9 +103,16 @@ def _checked(name: str, value: Any, source: str) -> Any:
         if chosen not in ("auto", "on", "off"):
             raise ConfigError(f'{source}: progress={value!r} must be "on", "off" or "auto"')
         return chosen
+    if name == "ignore_extra":
+        if (told := _SWITCH.get(str(value).lower())) is None:
+            raise ConfigError(f"{source}: ignore_extra={shown(value)} must be True or False")
+        return told
     if not isinstance(value, str):
         raise ConfigError(f"{source}: backend={shown(value)} must be a name, such as 'numba'")
     return value
+
+
+_SWITCH = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 
 class config:  # noqa: N801  # reads as a function, and as a context manager: `with gb.config(backend="numpy"):`

@@ -121,14 +121,22 @@ def foreign_array(value: Any, what: str, error: type[GraphbpError] = DataError) 
     if isinstance(value, np.ndarray):
         return np.asarray(value)  # a subclass, such as np.matrix, has rules of its own
     try:
-        if getattr(value, "requires_grad", False) is True:  # a torch Parameter refuses to become an array
-            value = value.detach()
-        only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
-        return np.from_dlpack(value) if only_dlpack else np.asarray(value)
+        return _host(value)
     except Exception as problem:
         raise error(
             f"{what} ({type(value).__name__}) could not be read as an array: {problem}; give a NumPy array in host memory"
         ) from problem
+
+
+def _host(value: Any) -> Array:
+    """`value` as an ndarray, a tensor (or a list of them) detached from what it records."""
+    if isinstance(value, list | tuple):
+        foreign = any(hasattr(part, "detach") or hasattr(part, "__dlpack__") for part in value if not isinstance(part, np.ndarray))
+        return np.asarray([_host(part) for part in value] if foreign else value)
+    if getattr(value, "requires_grad", False) is True:  # a torch Parameter refuses to become an array
+        value = value.detach()
+    only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+    return np.from_dlpack(value) if only_dlpack else np.asarray(value)
 
 
 def summed_csr(matrix: Any, what: str, error: type[GraphbpError] = DataError) -> Any:
@@ -214,6 +222,7 @@ def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any]
     Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity.
     """
     if backend.owns(X):
+        _refuse_complex(X, "X")
         _check_input_shape(X.shape, schedule)
         return backend.asarray(X if scaling is None else _scaled_there(X, scaling, backend), dtype)
     if type(X) is not np.ndarray or X.dtype != dtype:
@@ -267,6 +276,7 @@ def as_targets(
     """
     k = schedule.n_outputs
     if backend.owns(T):
+        _refuse_complex(T, "T")
         if T.shape == (n,) and k == 1:
             T = T.reshape(n, 1)
         if T.shape != (n, k):

@@ -7,9 +7,9 @@ three elementwise functions.  A row also names its *canonical* activation, the o
 
 and then gives E as a function of a, which is stable where ln y is not (y rounded to 0 or 1).
 
-That difference, 1 − y and y (1 − y) cannot be formed from a y that was rounded to 1.  So a row also holds, for the activations with
-which it is used, its `pairs`: E, ∂E/∂a and ∂²E/∂a² as functions of a, which lose nothing however far a unit is saturated.  Every
-backend follows these rows.  How errors and output activations meet is the business of `graphbp.heads`.
+That difference, 1 − y and y (1 − y) cannot be formed from a y that was rounded to 1.  So E, ∂E/∂a and ∂²E/∂a² are had as functions of a,
+which lose nothing however far a unit is saturated: `pair_of` makes them of what the activation offers (`graphbp.tails`), unless the
+row's `pairs` have them ready.  Every backend follows them.  How errors and output activations meet is the business of `graphbp.heads`.
 
 >>> import numpy as np
 >>> row = get_error_function("sum_of_squares")
@@ -23,15 +23,28 @@ import math
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.activations import plain_values
+from graphbp.activations import Activation, plain_values
 from graphbp.exceptions import RegistryError, shown, unknown_name
+from graphbp.tails import (
+    Tails,
+    dsigmoid,
+    exp_less,
+    log_softplus,
+    log_softplus_bend,
+    magnitude,
+    sigmoid,
+    sigmoid_less,
+    softplus,
+    softplus_rate,
+)
 
-__all__ = ["ErrorFunction", "Pair", "Pairwise", "error_table", "get_error_function", "register_error_function"]
+__all__ = ["ErrorFunction", "Pair", "Pairwise", "error_table", "get_error_function", "pair_of", "register_error_function"]
 
 Array = npt.NDArray[Any]
 Pairwise = Callable[[Array, Array], Array]
@@ -62,7 +75,8 @@ class ErrorFunction:
     canonical : the activation h with ∂e/∂a = y − t, or None.
     value_at_a : for the canonical activation, e as a function of a and t without forming y (for softmax: summed over axis 0).
     domain : the interval, ends included, of the y that e is made for; an output whose activation leaves it is refused (`graphbp.links`).
-    pairs : by the name of an activation, what holds at units of it; units of another go through the chain rule.
+    pairs : by the name of a built-in activation, what holds at units of it, in a shorter form than `pair_of` would make.
+    in_logs : (α, β) where e = α y − t ln y − β (1 − t) ln(1 − y).
     targets : what T may hold: any real, probabilities in [0, 1], a distribution over each softmax group, or numbers ≥ 0.
     classes : T may also be integer class labels.
     """
@@ -74,6 +88,7 @@ class ErrorFunction:
     canonical: str | None = None
     value_at_a: Pairwise | None = None
     pairs: Mapping[str, Pair] = field(default_factory=dict, hash=False, compare=False)
+    in_logs: tuple[int, int] | None = None
     formula: str = ""
     targets: Targets = "real"
     classes: bool = False
@@ -105,105 +120,13 @@ def _ratio2(t: Array, y: Array) -> Array:
     return np.where(t == 0, 0, t / (safe * safe))
 
 
-def _magnitude(a: Array) -> Any:
-    """|a|, continued analytically from either side."""
-    return np.where(np.real(a) > 0, a, -a)
-
-
-def _sigmoid_tail(a: Array) -> Any:
-    """σ(−|a|): what y is away from its nearer limit, 0 or 1."""
-    e = np.exp(-_magnitude(a))
-    return e / (1 + e)
-
-
-def _dsigmoid(a: Array) -> Any:
-    e = np.exp(-_magnitude(a))
-    return e / ((1 + e) * (1 + e))
-
-
-def _sigmoid_less(a: Array, t: Array) -> Any:
-    """σ(a) − t."""
-    return np.where(np.real(a) > 0, (1 - t) - _sigmoid_tail(a), _sigmoid_tail(a) - t)
-
-
-def _sigmoid_bend(a: Array) -> Any:
-    """(1 − 2 y), of y = σ(a)."""
-    return np.where(np.real(a) > 0, 2 * _sigmoid_tail(a) - 1, 1 - 2 * _sigmoid_tail(a))
-
-
 def _entropy_at_a(a: Array, t: Array) -> Any:
     """−t ln σ(a) − (1 − t) ln σ(−a), two terms of one sign."""
-    return np.log1p(np.exp(-_magnitude(a))) + np.where(np.real(a) > 0, 1 - t, t) * _magnitude(a)
-
-
-def _tanh_tail(a: Array) -> Any:
-    """1 − tanh|a|."""
-    e = np.exp(-2 * _magnitude(a))
-    return 2 * e / (1 + e)
-
-
-def _dtanh(a: Array) -> Any:
-    e = np.exp(-2 * _magnitude(a))
-    return 4 * e / ((1 + e) * (1 + e))
-
-
-def _tanh_less(a: Array, t: Array) -> Any:
-    """tanh(a) − t."""
-    far = np.where(np.real(a) > 0, (1 - t) - _tanh_tail(a), _tanh_tail(a) - (1 + t))
-    return np.where(np.abs(np.real(a)) > 0.5, far, np.tanh(a) - t)
-
-
-def _exp_less(a: Array, t: Array) -> Any:
-    """exp(a) − t."""
-    return np.where(np.abs(np.real(a)) < 0.5, np.expm1(np.where(np.abs(np.real(a)) < 0.5, a, 0)) - (t - 1), np.exp(a) - t)
+    return np.log1p(np.exp(-magnitude(a))) + np.where(np.real(a) > 0, 1 - t, t) * magnitude(a)
 
 
 def _exp(a: Array, t: Array) -> Any:
     return np.exp(a) + 0 * t
-
-
-def _softplus(a: Array) -> Any:
-    return np.where(np.real(a) > 0, a, 0) + np.log1p(np.exp(-_magnitude(a)))
-
-
-def _log_softplus(a: Array) -> Any:
-    """ln softplus(a), which is a − exp(a)/2 + … where softplus(a) is next to 0."""
-    small = np.real(a) < -40
-    return np.where(small, a, np.log(_softplus(np.where(small, 0, a))))
-
-
-def _softplus_rate(a: Array) -> Any:
-    """h'/h, h = softplus: 1 for a → −∞."""
-    small = np.real(a) < -40
-    safe = np.where(small, 0, a)
-    e = np.exp(-_magnitude(safe))
-    return np.where(small, 1, np.where(np.real(safe) > 0, 1, e) / (1 + e) / _softplus(safe))
-
-
-def _log1p_less(u: Array) -> Any:
-    """ln(1 + u) − u for 0 ≤ u ≤ 1: −s u + 2 s³ (1/3 + s²/5 + ...), s = u/(2 + u)."""
-    s = u / (2 + u)
-    q = s * s
-    series = 1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * (1 / 15 + q * (1 / 17)))))))
-    more = 1 / 19 + q * (1 / 21 + q * (1 / 23 + q * (1 / 25 + q * (1 / 27 + q * (1 / 29 + q * (1 / 31 + q / 33))))))
-    q8 = (q * q * q * q) * (q * q * q * q)
-    return 2 * s * q * (series + q8 * more) - s * u
-
-
-def _log_softplus_bend(a: Array) -> Any:
-    """(ln h)'' = (h h'' − h'²) / h², h = softplus; with u = exp(a) it is u (h − u) / ((1 + u) h)² ≈ −u/2 for a → −∞."""
-    left, small = np.real(a) < 0, np.real(a) < -40
-    u = np.exp(np.where(left, a, 0))
-    h = np.where(small, 1, _softplus(np.where(small, 0, a)))
-    below = (u / h) * (_log1p_less(u) / h) / ((1 + u) * (1 + u))
-    e = np.exp(-np.where(left, 0, a))
-    above = (e * h - 1) / ((1 + e) * (1 + e) * h * h)
-    return np.where(small, -0.5 * np.exp(np.where(small, a, 0)), np.where(left, below, above))
-
-
-def _sigmoid(a: Array) -> Any:
-    e = np.exp(-_magnitude(a))
-    return np.where(np.real(a) > 0, 1, e) / (1 + e)
 
 
 def _cross_entropy_at_a(a: Array, t: Array) -> Array:
@@ -215,30 +138,88 @@ def _cross_entropy_at_a(a: Array, t: Array) -> Array:
     return np.asarray((t * ((top - a) + np.log1p(e.sum(axis=0)))).sum(axis=0))
 
 
-_SQUARES = {
-    "sigmoid": Pair(
-        value=lambda a, t: 0.5 * _sigmoid_less(a, t) ** 2,
-        delta=lambda a, t: _sigmoid_less(a, t) * _dsigmoid(a),
-        hessian=lambda a, t: _dsigmoid(a) * (_dsigmoid(a) + _sigmoid_less(a, t) * _sigmoid_bend(a)),
-        outer=lambda a, t: _dsigmoid(a) * _dsigmoid(a) + 0 * t,
-    ),
-    "tanh": Pair(
-        value=lambda a, t: 0.5 * _tanh_less(a, t) ** 2,
-        delta=lambda a, t: _tanh_less(a, t) * _dtanh(a),
-        hessian=lambda a, t: _dtanh(a) * (_dtanh(a) - 2 * np.tanh(a) * _tanh_less(a, t)),
-        outer=lambda a, t: _dtanh(a) * _dtanh(a) + 0 * t,
-    ),
-}
-_LOGISTIC = Pair(_entropy_at_a, _sigmoid_less, lambda a, t: _dsigmoid(a) + 0 * t, lambda a, t: _dsigmoid(a) + 0 * t)
+_LOGISTIC = Pair(_entropy_at_a, sigmoid_less, lambda a, t: dsigmoid(a) + 0 * t, lambda a, t: dsigmoid(a) + 0 * t)
 _COUNTS = {
-    "exp": Pair(lambda a, t: np.exp(a) - t * a, _exp_less, _exp, _exp),
+    "exp": Pair(lambda a, t: np.exp(a) - t * a, exp_less, _exp, _exp),
     "softplus": Pair(
-        value=lambda a, t: _softplus(a) - t * _log_softplus(a),
-        delta=lambda a, t: _sigmoid(a) - t * _softplus_rate(a),
-        hessian=lambda a, t: _dsigmoid(a) - t * _log_softplus_bend(a),
-        outer=lambda a, t: t * _softplus_rate(a) ** 2,
+        value=lambda a, t: softplus(a) - t * log_softplus(a),
+        delta=lambda a, t: sigmoid(a) - t * softplus_rate(a),
+        hessian=lambda a, t: dsigmoid(a) - t * log_softplus_bend(a),
+        outer=lambda a, t: t * softplus_rate(a) ** 2,
     ),
 }
+
+
+def _weigh(t: Array, x: Array) -> Any:
+    """t x, and 0 where t = 0 whatever x is."""
+    return t * np.where(t == 0, 0, x)
+
+
+def _squares(h: Tails) -> Pair:
+    less, df, d2f = h.less, h.df, h.d2f
+    return Pair(
+        value=lambda a, t: 0.5 * less(a, t) ** 2,
+        delta=lambda a, t: less(a, t) * df(a),
+        hessian=lambda a, t: df(a) * df(a) + less(a, t) * d2f(a),
+        outer=lambda a, t: df(a) * df(a) + 0 * t,
+    )
+
+
+def _cross_entropy(h: Tails) -> Pair | None:
+    if h.log is None:
+        return None
+    log, dlog, d2log = h.log
+    return Pair(
+        value=lambda a, t: -_weigh(t, log(a)),
+        delta=lambda a, t: -_weigh(t, dlog(a)),
+        hessian=lambda a, t: -_weigh(t, d2log(a)),
+        outer=lambda a, t: _weigh(t, dlog(a) * dlog(a)),
+    )
+
+
+def _binary_cross_entropy(h: Tails) -> Pair | None:
+    if h.log is None or h.log1m is None:
+        return None
+    log, dlog, d2log = h.log
+    log1m, dlog1m, d2log1m = h.log1m
+    return Pair(
+        value=lambda a, t: -_weigh(t, log(a)) - _weigh(1 - t, log1m(a)),
+        delta=lambda a, t: -_weigh(t, dlog(a)) - _weigh(1 - t, dlog1m(a)),
+        hessian=lambda a, t: -_weigh(t, d2log(a)) - _weigh(1 - t, d2log1m(a)),
+        outer=lambda a, t: _weigh(t, dlog(a) * dlog(a)) + _weigh(1 - t, dlog1m(a) * dlog1m(a)),
+    )
+
+
+def _poisson(h: Tails) -> Pair | None:
+    """h' = h (ln h)', so that δ = (ln h)' (y − t), where h' − t (ln h)' would cancel."""
+    if h.log is None:
+        return None
+    less, df, d2f, (log, dlog, d2log) = h.less, h.df, h.d2f, h.log
+    return Pair(
+        value=lambda a, t: less(a, 0 * t) - _weigh(t, log(a)),
+        delta=lambda a, t: np.where(t == 0, df(a), dlog(a) * less(a, t)),
+        hessian=lambda a, t: np.where(t == 0, d2f(a), d2log(a) * less(a, t) + dlog(a) * df(a)),
+        outer=lambda a, t: _weigh(t, dlog(a) * dlog(a)),
+    )
+
+
+_OF_TAILS = {
+    "sum_of_squares": _squares,
+    "binary_cross_entropy": _binary_cross_entropy,
+    "cross_entropy": _cross_entropy,
+    "poisson": _poisson,
+}
+
+
+@cache
+def pair_of(error: ErrorFunction, activation: Activation) -> Pair | None:
+    """The error at units of this activation as functions of a; None where only the chain rule through y is had."""
+    if not error.builtin:
+        return None
+    if activation.name in error.pairs or activation.name == error.canonical:  # split at a, where those of tails are split at y
+        return error.pairs.get(activation.name) if activation.builtin else None
+    return None if activation.tails is None else _OF_TAILS[error.name](activation.tails)
+
 
 _ROWS = [
     ErrorFunction(
@@ -248,7 +229,6 @@ _ROWS = [
         d2y=lambda y, t: 1 + 0 * (y - t),
         canonical="identity",
         value_at_a=lambda a, t: 0.5 * (a - t) ** 2,
-        pairs=_SQUARES,
         formula="½ Σ_k (y_k − t_k)²",
         builtin=True,
     ),
@@ -260,6 +240,7 @@ _ROWS = [
         canonical="sigmoid",
         value_at_a=_LOGISTIC.value,
         pairs={"sigmoid": _LOGISTIC},
+        in_logs=(0, 1),
         formula="−Σ_k [t_k ln y_k + (1 − t_k) ln(1 − y_k)]",
         targets="probability",
         builtin=True,
@@ -272,6 +253,7 @@ _ROWS = [
         d2y=lambda y, t: _ratio2(t, y),
         canonical="softmax",
         value_at_a=_cross_entropy_at_a,
+        in_logs=(0, 0),
         formula="−Σ_k t_k ln y_k",
         targets="distribution",
         classes=True,
@@ -286,6 +268,7 @@ _ROWS = [
         canonical="exp",
         value_at_a=_COUNTS["exp"].value,
         pairs=_COUNTS,
+        in_logs=(1, 0),
         formula="Σ_k y_k − t_k ln y_k   (ln t_k! left out)",
         targets="nonnegative",
         builtin=True,

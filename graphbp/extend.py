@@ -10,7 +10,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `ColumnCurvature`, one
   with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).
 * An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
-  (`graphbp.activations`, `graphbp.error_functions`) names.
+  (`graphbp.activations`, `graphbp.error_functions`) names.  An activation's `Tails` keep errors right at saturated outputs, and
+  `pair_of` says what they make of an error there.
 * A file format: an `Importer` and an `Exporter` (objects or modules), named by entry points in `graphbp.importers` and
   `graphbp.exporters`.  Raise `FileFormatError` for a damaged file and `NotSupportedError` for what the format has and graphbp has
   not.  For an importer, `read_text` gives a regular file's text, `parse_json` what its bytes say; for an exporter, `read_graph` gives
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
 from graphbp.config import option
-from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, register_error_function
+from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
 from graphbp.exceptions import (
     BackendError,
     BackendNotAvailableError,
@@ -50,6 +51,7 @@ from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, as
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, weigh_rows
 from graphbp.second_order.tiles import ColumnCurvature, ColumnTile, OutputCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
+from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
@@ -91,6 +93,7 @@ __all__ = [
     "Schedule",
     "SecondOrderSweeps",
     "Segment",
+    "Tails",
     "TraceArrays",
     "WeightError",
     "activation_table",
@@ -104,6 +107,7 @@ __all__ = [
     "n_threads",
     "option",
     "output_heads",
+    "pair_of",
     "parse_json",
     "read_file",
     "read_graph",

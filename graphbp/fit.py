@@ -16,7 +16,7 @@ from graphbp import data
 from graphbp.exceptions import DataWarning, NotSupportedError
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
-from graphbp.tables import callers_level, table_of
+from graphbp.tables import callers_level, refuse_other_order, table_of
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -48,7 +48,8 @@ def undone_on_error(net: Network) -> Iterator[None]:
 def adopt(net: Network, X: Any, T: Any) -> None:
     """Names that the data bring: X's columns where they were taken by position, T's columns, the classes where T holds labels."""
     changed: dict[Hashable, dict[str, Any]] = {}
-    _, names = net.model.meaning.read_inputs(X, told=None)
+    refuse_other_order(X, {"T": T})
+    _, names, _ = net.model.meaning.read_inputs(X, told=None)
     if names is not None:
         at = 0
         for node in net.inputs:
@@ -59,7 +60,9 @@ def adopt(net: Network, X: Any, T: Any) -> None:
     net.model.read(X)  # says once that they are taken by position
     table = None if T is None else table_of(T, "T")
     if table is not None and table.names is not None:
-        changed[net.outputs[0]] = {"target": [_plain(name) for name in table.names]}
+        place = None if table.n_columns == 1 else net.model.meaning.target_places(table)
+        listed = table.names if place is None else [table.names[i] for i in place]
+        changed[net.outputs[0]] = {"target": [_plain(name) for name in listed]}
     if T is not None and (found := net.model.meaning.new_classes(T)) is not None:
         for node, attributes in labels.attributes_for(found, net.model.spec, net.outputs).items():
             changed.setdefault(node, {}).update(attributes)

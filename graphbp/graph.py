@@ -331,8 +331,11 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     if len(loops):
         raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
     array: dict[int, Any] = {}
+    reader = _Attributes(EDGE_ATTRIBUTES, "weight", describe_edge)
     for e, value in columns.odd.items():
         shape = (int(units[dst[e]]), int(units[src[e]]))
+        if value is None:  # one that is nearly called weight is what was meant
+            reader.read(columns.extra.get(e) or {}, names[src[e]], names[dst[e]])
         read = _odd_weight(names[src[e]], names[dst[e]], value, shape)
         if isinstance(read, float):
             weight[e] = read
@@ -354,7 +357,6 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     frozen = np.zeros(len(src), bool)
     tie: dict[int, str] = {}
     extra: dict[int, dict[str, Any]] = {}
-    reader = _Attributes(EDGE_ATTRIBUTES, "weight", describe_edge)
     for e, attributes in columns.extra.items():
         extra[e] = reader.read(attributes, names[src[e]], names[dst[e]])
         if "trainable" in attributes or "tie" in attributes:

@@ -11,9 +11,10 @@ softmax         softmax under any error:                 δ = P e'             R
 with P = ∂y/∂a = diag(y) − y yᵀ, which is also R and Λ of the canonical softmax head.  R = ∂²E/∂a∂a is what the exact Hessian
 needs; Λ is the positive part that the outer-product (Gauss–Newton) Hessian keeps: split at a for a canonical pair, at y otherwise.
 
-None of this may cancel where a unit saturates.  Elementwise heads take the row's `pairs` where there is one.  Of a softmax at most one
-y is above ½, the *winner*: its 1 − y is the sum of the others, and P v, which does not change when all of v are moved by a constant, is
-formed from the differences to the winner's.
+None of this may cancel where a unit saturates.  Elementwise heads take functions of a where the activation offers what they are made of
+(`pair_of`).  Of a softmax at most one y is above ½, the *winner*: its 1 − y is the sum of the others, and P v, which does not change when
+all of v are moved by a constant, is formed from the differences to the winner's.  Errors of logarithms at a softmax are those of
+`graphbp.softmax`.
 
 Arrays here are (units, N), outputs in the order of `Schedule.output_rows`; matrices are (k, k, N).
 """
@@ -27,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.error_functions import ErrorFunction, Pair
+from graphbp.error_functions import ErrorFunction, Pair, pair_of
+from graphbp.softmax import SoftmaxLogs
 
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
@@ -58,7 +60,16 @@ class Head:
     @property
     def pair(self) -> Pair | None:
         """The error at units of this activation, as functions of a."""
-        return self.error.pairs.get(self.activation.name) if self.activation.builtin else None
+        return pair_of(self.error, self.activation)
+
+    @property
+    def logs(self) -> tuple[int, int] | None:
+        """(α, β) where this is a softmax under E = α Σ y − Σ t ln y − β Σ (1 − t) ln(1 − y), and not its canonical error."""
+        return self.error.in_logs if self.coupled and not self.canonical else None
+
+    def _logs(self, a: Array, y: Array, t: Array) -> SoftmaxLogs:
+        assert self.logs is not None
+        return SoftmaxLogs.of(a, y, t, self.logs[1] * (1 - t))
 
     def _slope(self, y: Array, t: Array) -> Array:
         """∂e/∂y."""
@@ -71,6 +82,8 @@ class Head:
         if self.canonical and self.error.value_at_a is not None:
             each = self.error.value_at_a(a, t)
             return np.asarray(each if self.coupled else each.sum(axis=0))
+        if self.logs is not None:
+            return self._logs(a, y, t).value(self.logs[0])
         if self.coupled and self.error.canonical == "identity":
             return np.asarray((0.5 * _less(y, t) ** 2).sum(axis=0))
         return np.asarray(self.error.value(y, t).sum(axis=0))
@@ -81,6 +94,8 @@ class Head:
             return self.pair.delta(a, t)
         if self.canonical:
             return _less(y, t) if self.coupled else y - t
+        if self.logs is not None:
+            return self._logs(a, y, t).delta()
         return self.pullback(a, y, self._slope(y, t))
 
     def pullback(self, a: Array, y: Array, v: Array) -> Array:
@@ -97,6 +112,8 @@ class Head:
             return self.pair.hessian(a, t)
         if self.canonical:
             return self._softmax_matrix(y) if self.coupled else self.activation.df(a)
+        if self.logs is not None:
+            return self._logs(a, y, t).hessian()
         e1, e2 = self._slope(y, t), self.error.d2y(y, t)
         if not self.coupled:
             return np.asarray(e2 * self.activation.df(a) ** 2 + e1 * self.activation.d2f(a))
@@ -112,6 +129,8 @@ class Head:
             return self.pair.outer(a, t)
         if self.canonical:
             return self.output_hessian(a, y, t)
+        if self.logs is not None:
+            return self._logs(a, y, t).outer()
         e2 = self.error.d2y(y, t)
         if not self.coupled:
             return np.asarray(e2 * self.activation.df(a) ** 2)

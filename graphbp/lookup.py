@@ -6,7 +6,7 @@ Everything here is a reading of a `GraphSpec` (the graph) beside its `Layout` (t
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,17 @@ from graphbp.exceptions import DataError, UnknownNameError, WeightError, shown, 
 from graphbp.graph import GraphSpec, describe_edge
 from graphbp.parameters import Layout
 
-__all__ = ["columns_now", "edge_at", "entries", "node_at", "parameter_labels", "parameter_name", "parameter_units", "shaped"]
+__all__ = [
+    "columns_now",
+    "edge_at",
+    "entries",
+    "node_at",
+    "parameter_labels",
+    "parameter_name",
+    "parameter_units",
+    "positions",
+    "shaped",
+]
 
 Array = npt.NDArray[Any]
 Node = Hashable
@@ -138,29 +148,31 @@ def parameter_labels(spec: GraphSpec, layout: Layout, arrow: str = " -> ") -> li
     return labels
 
 
-def _labelled(spec: GraphSpec, layout: Layout, arrow: str) -> Iterator[tuple[int, Sequence[str]]]:
+def _labelled(spec: GraphSpec, layout: Layout, arrow: str) -> Iterator[tuple[int, list[str]]]:
     """(first entry, the entries' labels) of every edge, then of every bias."""
     for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
         label, array = f"{spec.names[i]}{arrow}{spec.names[j]}", spec.edge_array.get(e)
-        yield int(layout.edge_start[e]), [label] if array is None else [f"{label}[{r},{c}]" for r, c in _positions(array)]
+        yield int(layout.edge_start[e]), _inside(label, array)
     for i, bias in enumerate(spec.bias):
         if bias is not None:
             name = f"bias of {spec.names[i]}"
             yield int(layout.bias_start[i]), [name] if len(bias) == 1 else [f"{name}[{k}]" for k in range(len(bias))]
 
 
-def _positions(array: Any) -> Iterable[tuple[int, ...]]:
-    """(row, column) of each weight of an edge between layers: all, or those that a CSR matrix stores."""
-    if not hasattr(array, "nnz"):
-        return np.ndindex(array.shape)
-    return zip(_rows_of(array).tolist(), array.indices.tolist(), strict=True)
+def _inside(label: str, array: Any) -> list[str]:
+    if array is None:
+        return [label]
+    return [f"{label}[{j},{i}]" for j, i in zip(*(where.tolist() for where in positions(array)), strict=True)]
 
 
-def _rows_of(array: Any) -> npt.NDArray[np.int64]:
-    """The row of each weight of an edge between layers, in the order of its entries."""
+def positions(array: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(unit of the destination, unit of the source) of each stored weight of an edge, in the order of its entries; None is a scalar."""
+    if array is None:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
     if hasattr(array, "nnz"):
-        return np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
-    return np.repeat(np.arange(array.shape[0]), array.shape[1])
+        return np.repeat(np.arange(array.shape[0]), np.diff(array.indptr)), array.indices.astype(np.int64)
+    to, source = np.indices(array.shape)
+    return to.ravel(), source.ravel()
 
 
 def parameter_units(spec: GraphSpec, layout: Layout) -> npt.NDArray[np.int64]:
@@ -169,7 +181,7 @@ def parameter_units(spec: GraphSpec, layout: Layout) -> npt.NDArray[np.int64]:
     unit = np.empty(len(layout.entry_parameter), np.int64)
     unit[layout.edge_start] = first[spec.edge_dst]
     for e, array in spec.edge_array.items():
-        start, rows = int(layout.edge_start[e]), _rows_of(array)
+        start, rows = int(layout.edge_start[e]), positions(array)[0]
         unit[start : start + len(rows)] = first[spec.edge_dst[e]] + rows
     for i, bias in enumerate(spec.bias):
         if bias is not None:

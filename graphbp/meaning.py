@@ -22,7 +22,19 @@ from graphbp import classes as labels
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import DataError
 from graphbp.scaling import Scaling, check_error, scaling_of, told_names
-from graphbp.tables import Column, Table, by_position, labels_of, loose_table, match, numbers_of, stacked, table_of
+from graphbp.tables import (
+    Column,
+    Table,
+    by_position,
+    labels_of,
+    loose_table,
+    match,
+    numbers_of,
+    stacked,
+    surplus,
+    table_of,
+    warn_of_surplus,
+)
 
 if TYPE_CHECKING:
     from graphbp.graph import GraphSpec
@@ -53,10 +65,14 @@ class Meaning:
 
     @cached_property
     def output_columns(self) -> list[tuple[Hashable, ...]]:
-        """For each column of Y the same, and the name of its class."""
+        """For each column of Y the target that it was trained on, the same, and the name of its class."""
         names = _names(self.spec, self.outputs)
-        named = self.classes if self.classes is not None and len(self.classes) == len(names) else None
-        return names if named is None else [(*each, label) for each, label in zip(names, named, strict=True)]
+        if self.classes is not None:
+            return names if len(self.classes) != len(names) else [(*n, label) for n, label in zip(names, self.classes, strict=True)]
+        own = {str(name) for each in names for name in each}
+        if len(self.targets) != len(names) or any(str(name) in own for name in self.targets):
+            return names
+        return [(told, *each) for told, each in zip(self.targets, names, strict=True)]
 
     @cached_property
     def known(self) -> list[Hashable]:
@@ -69,16 +85,16 @@ class Meaning:
         told = self.spec.node_extra[self.spec.index[self.outputs[0]]].get("target")
         return [] if told is None else told_names(told)
 
-    def read_inputs(self, X: Any, told: Sequence[Any] | None = ()) -> tuple[Any, tuple[Hashable, ...] | None]:
-        """(X as an array where it was a table, the columns' names where they were taken by position).
+    def read_inputs(self, X: Any, told: Sequence[Any] | None = ()) -> tuple[Any, tuple[Hashable, ...] | None, tuple[Hashable, ...]]:
+        """(X as an array where it was a table, the columns' names where they were taken by position, the columns left out).
 
-        `told` are names about which that has been said already, None for all.
+        `told` are such names about which that has been said already, None for all.
         """
         table = table_of(X, "X") or loose_table(X, "X")
         if table is None or table.n_columns == table.n_rows == 0:
-            return X, None
+            return X, None, ()
         if table.names is None and np.ndim(X) == 1:
-            return stacked(table)[:, 0], None
+            return stacked(table)[:, 0], None, ()
         if table.n_columns == 1 < len(self.input_columns) and np.ndim(X) == 1:
             raise DataError(
                 f"X is a {type(X).__name__}, one column, and the network has {len(self.input_columns)} inputs; X.to_frame().T makes one "
@@ -87,8 +103,10 @@ class Meaning:
         place = match(table, self.input_columns, "input", known=self.known)
         if place is None:
             by_position(table, self.input_columns, "input", told is None or table.names in told)
-            return stacked(table), table.names
-        return stacked(table.select(place)), None
+            return stacked(table), table.names, ()
+        if (extra := surplus(table, place, self.known)) and told is not None and extra not in told:
+            warn_of_surplus(table, extra, "input")
+        return stacked(table.select(place)), None, extra
 
     def read_targets(self, T: Any) -> Any:
         """T as numbers or positions of classes, where it was a table or held labels."""
@@ -97,12 +115,22 @@ class Meaning:
             return self._from_array(T)
         if table.n_columns == 1:
             column = labels_of(table, 0)
-            return self._from_array(numbers_of(table, 0)) if column is None else self._from_labels(table, column)
-        place = match(table, self.output_columns, "output", known=[name for each in self.input_columns for name in each])
+            return self._from_array(self._as_labels(numbers_of(table, 0))) if column is None else self._from_labels(table, column)
+        place = self.target_places(table)
         if place is None:
             by_position(table, self.output_columns, "output")
             return stacked(table)
+        if extra := surplus(table, place, self._inputs_by_any_name):
+            warn_of_surplus(table, extra, "output")
         return stacked(table.select(place))
+
+    def target_places(self, table: Table) -> list[int] | None:
+        """Where in a table of targets each column of Y stands, or None where none is called like it."""
+        return match(table, self.output_columns, "output", known=self._inputs_by_any_name)
+
+    @property
+    def _inputs_by_any_name(self) -> list[Hashable]:
+        return [name for each in self.input_columns for name in each]
 
     @property
     def n_classes(self) -> int:
@@ -110,17 +138,31 @@ class Meaning:
         return labels.n_classes(self.error, len(self.output_columns))
 
     def _from_array(self, T: Any) -> Any:
-        """Booleans and whole numbers are labels where the classes are such; else booleans are 0 and 1."""
+        """Booleans and whole numbers are labels where the classes are such; else positions, booleans 0 and 1."""
         array = _plain_array(T) if self.classes is not None or self.error.classes else None
         if array is None or array.ndim != 1 or array.dtype.kind not in _LABELS:
             return T
         kind = array.dtype.kind
-        if self.classes is not None and any(type(label) in _LABELS[kind] for label in self.classes):
+        if self.classes is not None and (
+            any(type(label) in _LABELS[kind] for label in self.classes) or (kind == "b" and self._several)
+        ):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
         return array.astype(np.int64) if kind == "b" else T
 
+    def _as_labels(self, column: Array) -> Array:
+        """A table's column of whole numbers, which may have become one of floats on its way here, as one of integers."""
+        labelled = self.error.classes and len(self.output_columns) > 1 and column.dtype.kind == "f"
+        return (
+            column.astype(np.int64) if labelled and (column == np.round(column)).all() and (abs(column) < 2**53).all() else column
+        )
+
+    @property
+    def _several(self) -> bool:
+        """Each class has an output of its own, so that True is none of them unless one is called so."""
+        return self.error.targets == "distribution"
+
     def _from_labels(self, table: Table, column: Column) -> Any:
-        if column.values.dtype.kind == "b" and (self.classes is None or bool not in map(type, self.classes)):
+        if column.values.dtype.kind == "b" and (self.classes is None or not (self._several or bool in map(type, self.classes))):
             return column.values.astype(np.int64)
         if not self.n_classes:
             try:

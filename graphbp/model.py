@@ -11,7 +11,6 @@ model.  What it computes is in the caller's units where it says y or x; `run` it
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,17 +24,18 @@ from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
 from graphbp.graph import GraphSpec
+from graphbp.heads import output_heads
 from graphbp.links import refuse_unfit_outputs
 from graphbp.live import whole_trace
-from graphbp.lookup import columns_now
+from graphbp.lookup import columns_now, parameter_labels
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
-from graphbp.progress import status
 from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule, lower
+from graphbp.tables import refuse_other_order
 from graphbp.trace import Trace, rescaled
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ class Model:
     dtype: np.dtype[Any]
     meaning: Meaning
     run: Composed
-    _told: set[tuple[Hashable, ...]] = field(
-        default_factory=set, repr=False
-    )  # columns that are taken by position, which has been said
+    _told: set[tuple[Hashable, ...]] = field(default_factory=set, repr=False)  # columns of which something has been said, once
 
     # -- another model of the same graph -----------------------------------------------------------------------------------------
 
@@ -101,6 +99,10 @@ class Model:
         """The graph with the weights of θ (in host memory), every other attribute as it came."""
         return columns_now(self.spec, self.layout, theta)
 
+    def parameter_labels(self, arrow: str = " -> ") -> list[str]:
+        """(W,) a short label for each parameter, for tables (`graphbp.lookup`)."""
+        return parameter_labels(self.spec, self.layout, arrow)
+
     # -- in and out --------------------------------------------------------------------------------------------------------------
 
     @property
@@ -116,9 +118,8 @@ class Model:
         """X as an array where it is a table; columns are matched by name."""
         if type(X) is np.ndarray and X.dtype.kind in "fiub":
             return X
-        array, by_position = self.meaning.read_inputs(X, tuple(self._told))
-        if by_position is not None:
-            self._told.add(by_position)
+        array, *notes = self.meaning.read_inputs(X, tuple(self._told))
+        self._told.update(names for names in notes if names)
         return array
 
     def inputs(self, X: Any, backend: Backend | None = None) -> Any:
@@ -128,6 +129,8 @@ class Model:
     def batch(self, X: Any, T: Any, sample_weight: Any = None, backend: Backend | None = None) -> tuple[Any, Any, Any]:
         """(x, t, s) likewise; s is None where there are no sample weights."""
         backend = backend or self.backend
+        if type(X) is not np.ndarray:
+            refuse_other_order(X, {"T": T, "sample_weight": sample_weight})
         x = self.inputs(X, backend)
         t = self.meaning.read_targets(T)
         t = data.as_targets(t, len(x), self.schedule, self.error, backend, self.dtype, self.meaning.scaling.outputs)
@@ -208,14 +211,12 @@ class Model:
     def hessian(self, theta: Any, x: Any, t: Any, s: Any) -> Any:
         """∂²E/∂θ∂θ (W, W)."""
         self._check_square("hessian", "hessian_operator(X, T), hessian_diagonal(X, T) or hessian_blocks(X, T)")
-        with self._square_status("exact Hessian"):
-            return self.run.hessian(theta, x, t, s)
+        return self.run.hessian(theta, x, t, s)
 
     def outer_product_hessian(self, theta: Any, x: Any, t: Any, s: Any) -> Any:
         """Σ_n s_n ∇a_n Λ_n ∇a_nᵀ (W, W)."""
         self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
-        with self._square_status("outer-product Hessian"):
-            return self.run.outer_product_hessian(theta, x, t, s)
+        return self.run.outer_product_hessian(theta, x, t, s)
 
     def hessian_blocks(self, theta: Any, batch: tuple[Any, Any, Any], exact: bool) -> dict[Hashable, UnitBlocks]:
         """The parts of either Hessian that a unit's own weights and bias span, by node."""
@@ -257,11 +258,6 @@ class Model:
     def _check_square(self, what: str, instead: str) -> None:
         self.check_size(what, (self.n_parameters, self.n_parameters), instead)
 
-    def _square_status(self, what: str) -> AbstractContextManager[Any]:
-        """A line for whoever waits for W × W numbers; a small network's take microseconds, which no timer is started for."""
-        w = self.n_parameters
-        return status(f"computing the {what} of {w:,} parameters") if w >= 200 else nullcontext()
-
 
 def compile_model(spec: GraphSpec, error: ErrorFunction, backend: Backend, dtype: np.dtype[Any]) -> Model:
     """Lower and compile a graph that was read.
@@ -281,7 +277,8 @@ def _compiled(schedule: Schedule, error: ErrorFunction, backend: Backend, dtype:
     def part(of: Schedule) -> Executable:
         return backend.compile(of, error, dtype)
 
-    return Composed(part(schedule.live), schedule.live, backend.name, part)
+    live = schedule.live
+    return Composed(part(live), live, backend.name, part, output_heads(live, error))
 
 
 def _check_range(layout: Layout, dtype: np.dtype[Any]) -> None:

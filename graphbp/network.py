@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,11 +24,12 @@ import numpy.typing as npt
 from graphbp import data, lookup
 from graphbp.columns import Columns, to_digraph
 from graphbp.config import dtype_of, option, option_and_source
-from graphbp.diagnosis import is_finite, warn_not_finite
+from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of, shown
 from graphbp.graph import HIDDEN, read_graph
 from graphbp.model import Model, compile_model
+from graphbp.progress import status
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
 from graphbp.schedule import Schedule
@@ -313,8 +315,8 @@ class Network:
         """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
 
         The largest output under cross-entropy; y > ½ under binary cross-entropy, (N, K) of 0 and 1 where it has several outputs.
-        With `as_frame`, a pandas or polars frame X gives a frame of its kind with the outputs' names ("class" for classes), in pandas
-        with X's index.
+        With `as_frame`, a table X (pandas, polars, PyArrow, a structured array, a dict) gives one of its kind: "class" for classes, else
+        a column for each output, called like the target that it was trained on; in pandas with X's index.
         """
         values = self.model.meaning.predicted(self.model.backend.to_numpy(self.forward(X)))
         if not as_frame:
@@ -360,8 +362,8 @@ class Network:
 
     def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
-        m = self.model
-        return m.handed_back(m.per_sample_gradient(self.theta, *m.batch(X, T, sample_weight)), X, T)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        return m.handed_back(self._finite(m.per_sample_gradient(self.theta, *batch), "∂E_n/∂θ", *batch), X, T)
 
     def trace(self, X: Any, T: Any, sample_weight: Any = None) -> Trace:
         """a, z and δ of every node, for every sample: `trace.a["h"]`, `trace.z["h"]`, `trace.delta["h"]`."""
@@ -392,33 +394,45 @@ class Network:
         """
         m, x = self.model, self.model.inputs(X)
         if data.as_flag("sparse", sparse):
-            return m.sparse_jacobian(self.theta, x)
-        return m.handed_back(m.jacobian(self.theta, x), X)
+            found = m.sparse_jacobian(self.theta, x)
+            self._finite(found.data, "∂y/∂x", x)
+            return found
+        return m.handed_back(self._finite(m.jacobian(self.theta, x), "∂y/∂x", x), X)
 
     def weight_jacobian(self, X: Any) -> Any:
         """(N, K, W): ∂y_k/∂θ.  Raises `MemoryLimitError` where it would not fit."""
-        m = self.model
-        return m.handed_back(m.weight_jacobian(self.theta, m.inputs(X)), X)
+        m, x = self.model, self.model.inputs(X)
+        return m.handed_back(self._finite(m.weight_jacobian(self.theta, x), "∂y/∂θ", x), X)
 
     def vjp(self, X: Any, V: Any) -> Any:
         """(N, D): Σ_k V_nk ∂y_k/∂x_i, one reverse sweep; V is (N, K)."""
         m, x = self.model, self.model.inputs(X)
-        return m.handed_back(m.vjp(self.theta, x, m.output_directions(V, len(x)))[0], X, V)
+        by_x, _ = m.vjp(self.theta, x, m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(by_x, "V ∂y/∂x", x), X, V)
 
     def jvp(self, X: Any, U: Any) -> Any:
         """(N, K): Σ_i ∂y_k/∂x_i U_ni, one forward sweep of tangents; U is (N, D)."""
         m, x = self.model, self.model.inputs(X)
-        return m.handed_back(m.jvp(self.theta, x, m.input_directions(U, len(x)), None), X, U)
+        moved = m.jvp(self.theta, x, m.input_directions(U, len(x)), None)
+        return m.handed_back(self._finite(moved, "∂y/∂x U", x), X, U)
 
     def weight_vjp(self, X: Any, V: Any) -> Any:
         """(W,): Σ_n Σ_k V_nk ∂y_nk/∂θ."""
         m, x = self.model, self.model.inputs(X)
-        return m.handed_back(m.vjp(self.theta, x, m.output_directions(V, len(x)))[1], X, V)
+        _, by_weights = m.vjp(self.theta, x, m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(by_weights, "V ∂y/∂θ", x), X, V)
 
     def weight_jvp(self, X: Any, v: Any) -> Any:
         """(N, K): ∂y_k/∂θ v for a direction v (W,)."""
         m, x = self.model, self.model.inputs(X)
-        return m.handed_back(m.jvp(self.theta, x, None, m.parameter_direction(v)), X, v)
+        moved = m.jvp(self.theta, x, None, m.parameter_direction(v))
+        return m.handed_back(self._finite(moved, "∂y/∂θ v", x), X, v)
+
+    def _finite(self, result: Any, what: str, x: Any, t: Any = None, s: Any = None, order: int = 1) -> Any:
+        """The result; where it is not finite a `NumericalWarning` names the unit and the row of the (checked) batch."""
+        if not is_finite(result):
+            warn_of_derivative(self.model, what, self.theta, x, t, s, order=order)
+        return result
 
     # -- second order ----------------------------------------------------------------------------------------------------
 
@@ -427,13 +441,22 @@ class Network:
 
         Raises `MemoryLimitError` where W × W would not fit: `hessian_operator`, `hessian_diagonal` and `hessian_blocks` serve then.
         """
-        m = self.model
-        return m.handed_back(m.hessian(self.theta, *m.batch(X, T, sample_weight)), X, T)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        with self._waiting("exact Hessian"):
+            found = m.hessian(self.theta, *batch)
+        return m.handed_back(self._finite(found, "∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def outer_product_hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ, the outer-product (Gauss-Newton) approximation (section 8.1.6, eq. 8.42)."""
-        m = self.model
-        return m.handed_back(m.outer_product_hessian(self.theta, *m.batch(X, T, sample_weight)), X, T)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        with self._waiting("outer-product Hessian"):
+            found = m.outer_product_hessian(self.theta, *batch)
+        return m.handed_back(self._finite(found, "Σ ∇a Λ ∇aᵀ", *batch, order=2), X, T)
+
+    def _waiting(self, what: str) -> AbstractContextManager[Any]:
+        """A line for whoever waits for second derivatives; a small network's take microseconds, which no timer is started for."""
+        w = self.n_parameters
+        return status(f"computing the {what} of {w:,} parameters") if w >= 200 else nullcontext()
 
     def outer_product_inverse(
         self,
@@ -459,8 +482,10 @@ class Network:
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
-        m = self.model
-        return m.handed_back(m.run.hessian_diagonal(self.theta, *m.batch(X, T, sample_weight)), X, T)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        with self._waiting("Hessian's diagonal"):
+            found = m.run.hessian_diagonal(self.theta, *batch)
+        return m.handed_back(self._finite(found, "diag ∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def hessian_blocks(
         self, X: Any, T: Any, sample_weight: Any = None, *, kind: Literal["exact", "outer_product"] = "exact"
@@ -472,7 +497,14 @@ class Network:
         """
         if not isinstance(kind, str) or kind not in ("exact", "outer_product"):
             raise DataError(f'kind={shown(kind)}; use "exact" or "outer_product"')
-        return self.model.hessian_blocks(self.theta, self.model.batch(X, T, sample_weight), kind == "exact")
+        batch = self.model.batch(X, T, sample_weight)
+        with self._waiting("Hessian's unit blocks"):
+            blocks = self.model.hessian_blocks(self.theta, batch, kind == "exact")
+        for unit in blocks.values():
+            if not is_finite(unit.block):
+                self._finite(unit.block, "a unit block of ∂²E/∂θ∂θ", *batch, order=2)
+                break
+        return blocks
 
     def hessian_estimate(self, X: Any, T: Any, sample_weight: Any = None, *, n_probes: int = 64, seed: int = 0) -> Estimate:
         """Hutchinson's estimate of H's diagonal and trace with standard errors, from `n_probes` products; seeded.
@@ -481,7 +513,9 @@ class Network:
         """
         from graphbp.second_order.estimates import hutchinson
 
-        return hutchinson(self.hessian_operator(X, T, sample_weight), n_probes, seed)
+        operator = self.hessian_operator(X, T, sample_weight)
+        with self._waiting("estimate of the Hessian's diagonal"):
+            return hutchinson(operator, n_probes, seed)
 
     def hessian_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
         """v ↦ H v, exact, by the R-operator: O(W) a sample and product, no W × W storage."""
@@ -494,5 +528,13 @@ class Network:
     def _operator(self, exact: bool, X: Any, T: Any, sample_weight: Any) -> LinearOperator:
         from graphbp.second_order.operators import symmetric_operator
 
-        multiply = self.model.product(self.theta.copy(), self.model.batch(X, T, sample_weight), exact)
+        batch, theta = self.model.batch(X, T, sample_weight), self.theta.copy()
+        product = self.model.product(theta, batch, exact)
+
+        def multiply(v: Array) -> Array:
+            found = product(v)
+            if not is_finite(found):
+                warn_of_derivative(self.model, "∂²E/∂θ∂θ v", theta, *batch, order=2)
+            return found
+
         return symmetric_operator(multiply, self.n_parameters, self.dtype)

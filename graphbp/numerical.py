@@ -133,7 +133,8 @@ def numerical_gradient(
 ) -> Array:
     """∂E/∂θ (W,) by differencing E weight by weight, in float64 (see the module).
 
-    `step` is ε, one number or one a parameter (W,), in place of the module's; the complex step takes it too.
+    `step` is ε, one number or one a parameter (W,), in place of the module's; the complex step takes it too.  One that rounding takes
+    away (1e-20 from 1) gives 0, one from which E leaves the finite NaN.
 
     Raises
     ------
@@ -316,12 +317,14 @@ def _step(values: Array, length: Array, method: str) -> Array:
 def _difference(along: Callable[[Any], Any], value: Any, step: Any, method: str) -> Array:
     """df/ds from f(s) = along(s); `step` is a number, or one a sample where f's first axis is samples.
 
-    What is divided by is the step that `value` took after rounding.
+    What is divided by is the step that `value` took after rounding; where it took none, ε itself, so that the quotient is 0.
     """
     if method == "complex_step":
         return np.asarray(np.imag(along(1j * step)) / _aligned(step))
     below = 0 * step if method == "forward" else -step
-    return np.asarray((along(step) - along(below)) / _aligned((value + step) - (value + below)))
+    taken = np.asarray((value + step) - (value + below))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((along(step) - along(below)) / _aligned(np.where(taken == 0, step - below, taken)))
 
 
 def _aligned(step: Any) -> Any:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import foreign_array
 from graphbp.exceptions import GraphError, NotSupportedError, WeightError
 
 if TYPE_CHECKING:
@@ -154,10 +155,7 @@ def _constants(spec: GraphSpec, i: int) -> tuple[Array, Array]:
 def _numbers(where: str, value: Any) -> Array:
     if np.ma.is_masked(value):
         raise WeightError(f"{where} is a masked array with masked entries; give every unit a number")
-    try:
-        array = np.asarray(value)
-    except Exception as problem:  # ragged lists, tensors on a device: whatever the foreign object raises
-        raise WeightError(f"{where} ({type(value).__name__}) could not be read as an array: {problem}") from problem
+    array = foreign_array(value, where, WeightError)
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
         raise WeightError(f"{where} is {shown}; it must be a finite number, or one for each unit")

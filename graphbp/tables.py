@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.config import option
 from graphbp.exceptions import DataError, DataWarning
 
 __all__ = [
@@ -34,13 +35,18 @@ __all__ = [
     "by_position",
     "callers_level",
     "cells",
+    "extra_columns",
+    "index_columns",
     "labels_of",
     "like_frame",
     "loose_table",
     "match",
     "numbers_of",
+    "refuse_other_order",
     "stacked",
+    "surplus",
     "table_of",
+    "warn_of_surplus",
 ]
 
 Array = npt.NDArray[Any]
@@ -120,6 +126,8 @@ def table_of(value: Any, source: str) -> Table | None:
 def loose_table(value: Any, source: str) -> Table | None:
     """The table in an array or list of objects or text, whose columns have no names; None where NumPy makes numbers of it."""
     if isinstance(value, list | tuple):
+        if any(hasattr(part, "detach") or hasattr(part, "__dlpack__") for part in value if not isinstance(part, np.ndarray)):
+            return None
         try:
             array = np.asarray(value)
             value = array if array.dtype.kind != "U" else np.array(value, object)  # else NumPy writes numbers as text
@@ -210,7 +218,7 @@ def _polars_column(series: Any) -> Column:
     kind = type(series.dtype).__name__
     if missing is None and (kind == "Boolean" or kind.startswith(("Int", "UInt", "Float"))):
         return Column(np.asarray(series.to_numpy()))
-    categories = tuple(series.cat.get_categories().to_list()) if kind == "Enum" else None
+    categories = tuple(series.dtype.categories) if kind == "Enum" else None
     return Column(_objects(series.to_list()), missing, categories)
 
 
@@ -270,7 +278,12 @@ def _plain(label: Any) -> Any:
 
 
 def match(
-    table: Table, wanted: Sequence[Sequence[Hashable]], what: str, *, known: Sequence[Hashable] = (), ignore_extra: bool = False
+    table: Table,
+    wanted: Sequence[Sequence[Hashable]],
+    what: str,
+    *,
+    known: Sequence[Hashable] = (),
+    ignore_extra: bool | None = None,
 ) -> list[int] | None:
     """Positions of the wanted columns, or None where none of their names is in the table.
 
@@ -279,7 +292,7 @@ def match(
     wanted : for each column the names it may have.
     what : "input" or "output", for messages.
     known : columns that may be there besides.
-    ignore_extra : leave out columns that are not wanted; else they are refused.
+    ignore_extra : leave out columns that are not wanted; else they are refused.  None asks `gb.config`.
 
     Raises
     ------
@@ -308,14 +321,33 @@ def match(
             f"{table.source} has no column {lacking[0]!r}, an {what} of the network{guess}"
             + (f"; {len(lacking)} are missing: {_listed(lacking)}" if len(lacking) > 1 else "")
         )
-    taken = {at for at in found if at is not None} | {text[str(name)] for name in known if str(name) in text}
-    extra = [table.names[i] for i in range(table.n_columns) if i not in taken]
-    if extra and not ignore_extra:
+    place = [at for at in found if at is not None]
+    if (extra := surplus(table, place, known)) and not option("ignore_extra", ignore_extra):
         raise DataError(extra_columns(table, extra, what))
-    return [at for at in found if at is not None]
+    return place
+
+
+def surplus(table: Table, place: Sequence[int], known: Sequence[Hashable]) -> tuple[Hashable, ...]:
+    """The columns that are neither at these positions nor known."""
+    told = {str(name) for name in known}
+    return tuple(name for i, name in enumerate(table.names or ()) if i not in place and str(name) not in told)
+
+
+def warn_of_surplus(table: Table, extra: Sequence[Hashable], what: str) -> None:
+    """Say which columns are left out."""
+    warnings.warn(
+        f"{table.source}: left out, since no {what} reads them: {_listed([repr(name) for name in extra])}",
+        DataWarning,
+        stacklevel=callers_level(),
+    )
 
 
 _INDEX = ("", "Unnamed: 0", "__index_level_0__")  # what an index is called after a trip through a file
+
+
+def index_columns(table: Table) -> list[int]:
+    """Positions of the columns that are called like the index of a frame that was written to a file."""
+    return [i for i, name in enumerate(table.names or ()) if str(name).strip() in _INDEX]
 
 
 def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
@@ -323,7 +355,12 @@ def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
     one = len(extra) == 1
     unnamed = [name for name in extra if str(name).strip() in _INDEX]
     index = "; a column without a name is the index that to_csv wrote: to_csv(index=False)" if unnamed else ""
-    remedy = f"; select those that are: {table.source}[net.columns]" if table.source == "X" else "; --ignore-extra leaves them out"
+    them = "it" if one else "them"
+    remedy = f"; --ignore-extra leaves {them} out, --target NAME says that it is the target"
+    if table.source == "X":
+        remedy = f"; select those that are: X[net.columns], or leave {them} out: gb.config(ignore_extra=True)"
+    elif table.source == "T":
+        remedy = f"; gb.config(ignore_extra=True) leaves {them} out"
     return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
 
 
@@ -334,8 +371,8 @@ def _listed(names: Sequence[str], limit: int = 8) -> str:
 def by_position(table: Table, wanted: Sequence[Sequence[Hashable]], what: str, told: bool = False) -> None:
     """Warn (unless `told`) that names play no part; refuse where the count does not agree."""
     named = [str(names[0]) for names in wanted]
-    if unnamed := [name for name in table.names or () if str(name).strip() in _INDEX]:
-        raise DataError(extra_columns(table, unnamed, what))
+    if unnamed := index_columns(table):
+        raise DataError(extra_columns(table, [(table.names or ())[i] for i in unnamed], what))
     if table.n_columns != len(named):
         came = "" if table.names is None else f" ({_listed([repr(n) for n in table.names])})"
         raise DataError(
@@ -353,7 +390,8 @@ def by_position(table: Table, wanted: Sequence[Sequence[Hashable]], what: str, t
 def callers_level() -> int:
     """The `stacklevel` at which a warning names the line of the caller's program, not one of ours."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "graphbp":
+    ours = ("graphbp", "scipy")  # SciPy's operators call us back
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         level, frame = level + 1, frame.f_back
     return level
 
@@ -429,11 +467,28 @@ def _no_number(table: Table, i: int, n: int, value: Any) -> str:
     if isinstance(value, str):
         if value.strip() == "" or value.strip().lower() in _MISSING:
             return _missing(table, i, n, f" ({value!r})" if value.strip() else " (an empty cell)")
-        remedy = "a column for each of its values encodes it (pandas.get_dummies), or leave the column out"
-        return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {remedy}"
-    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
+        if not _is_date(value):
+            return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {_remedy(value)}"
+    if isinstance(value, str | datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
         return f"{where} holds dates or times ({value} in {table.row(n)}); make numbers of them, such as days since a first date"
     return f"{where} holds a {type(value).__name__} in {table.row(n)}; it must hold numbers"
+
+
+def _remedy(text: str) -> str:
+    """What makes numbers of text."""
+    if isinstance(_read(text), float):
+        return "these are written as text, and .astype(float) makes numbers of them"
+    if isinstance(_read(text.replace(",", ".", 1)), float):
+        return "write decimal points for commas (pandas.read_csv reads such a file with decimal=',')"
+    return "a column for each of its values encodes it (pandas.get_dummies), or leave the column out"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text.strip())
+    except ValueError:
+        return False
+    return "-" in text or ":" in text
 
 
 _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
@@ -451,6 +506,8 @@ def labels_of(table: Table, i: int) -> Column | None:
         return column
     if column.values.dtype.kind in "iuf":
         return column if column.categories is not None else None
+    if all(isinstance(value, bool | np.bool_) for value in column.values):
+        return Column(column.values.astype(bool), None, column.categories)
     if all(isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool | np.bool_) for value in column.values):
         return None
     for n, value in enumerate(column.values):
@@ -460,11 +517,51 @@ def labels_of(table: Table, i: int) -> Column | None:
 
 
 def like_frame(X: Any, values: Array, names: Sequence[str]) -> Any:
-    """`values` as a frame of X's kind: pandas with X's index, or polars."""
+    """`values` as a table of X's kind: pandas with X's index, polars, PyArrow, a structured array, whatever narwhals makes."""
     columns = {"class": values} if values.ndim == 1 else dict(zip(names, values.T, strict=True))
     library = type(X).__module__.partition(".")[0]
+    if isinstance(X, np.ndarray) and X.dtype.names:
+        return _records(columns)
     if library == "pandas" and hasattr(X, "columns"):
         return type(X)(columns, index=X.index)
     if library == "polars" and hasattr(X, "get_columns"):
         return type(X)({name: part.tolist() for name, part in columns.items()})
-    raise DataError(f"as_frame=True gives back a frame of X's kind, pandas or polars; X is a {type(X).__name__}")
+    if library == "pyarrow" and hasattr(X, "schema"):
+        return type(X).from_pydict({name: part.tolist() for name, part in columns.items()})
+    if isinstance(X, dict):
+        return columns
+    raise DataError(
+        f"as_frame=True gives back a frame of X's kind (pandas, polars, PyArrow, a structured array, a dict); X is a {type(X).__name__}"
+    )
+
+
+def _records(columns: Mapping[str, Array]) -> Array:
+    """A structured array with a field a column; text as objects."""
+    parts = {name: part.astype(object) if part.dtype.kind == "U" else part for name, part in columns.items()}
+    out = np.empty(len(next(iter(parts.values()))), [(name, part.dtype) for name, part in parts.items()])
+    for name, part in parts.items():
+        out[name] = part
+    return out
+
+
+def refuse_other_order(X: Any, others: Mapping[str, Any]) -> None:
+    """Refuse T (or weights) whose pandas index has the labels of X's in another order: row n would be of another sample."""
+    index = _index(X)
+    if index is None:
+        return
+    for what, value in others.items():
+        other = _index(value)
+        if other is None or len(other) != len(index) or index.equals(other) or not index.is_unique:
+            continue
+        if other.is_unique and other.isin(index).all():
+            n = int(np.argmax(np.asarray(index != other)))
+            raise DataError(
+                f"{what} has the rows of X in another order: row {n} is {_plain(index[n])!r} in X and {_plain(other[n])!r} in {what}; give "
+                f"{what}.loc[X.index], or {what}.to_numpy() where the order is meant"
+            )
+
+
+def _index(value: Any) -> Any:
+    """The index of a pandas object, or None."""
+    named = hasattr(value, "iloc") and type(value).__module__.partition(".")[0] == "pandas"
+    return value.index if named else None

@@ -76,7 +76,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """
     config = session.config
     parallel = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
-    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not (config.option.collectonly or config.option.ignore)
     if not (parallel and whole and get_backend("numba").availability().available):
         return
     code = "import sys; from graphbp.warm import warm; [None for _ in warm('numba', sys.argv[1])]"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function
+from graphbp.extend import Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function, pair_of
 from graphbp_cupy.tracing import to_cuda
 
 __all__ = [
@@ -166,10 +166,15 @@ class Selection:
             (e, name, k) for e, name in enumerate(self.errors) for k, unit in enumerate(self.activations) if _has_pair(name, unit)
         ]
         squares = self.errors.index("sum_of_squares") if "sum_of_squares" in self.errors else -1
+        logs = {name: row.in_logs for name in self.errors if (row := get_error_function(name)).in_logs is not None}
+        numbers = {f"{self.errors.index(name)}": logs[name] for name in logs}
         parts = [
             f"__device__ __forceinline__ bool error_is_squares(int error) {{ return error == {squares}; }}\n",
             _numbered("has_pair", "int error, int kind", {f"{e * 4096 + k}": "real(1)" for e, _, k in places}, "real(0)"),
         ]
+        for n, label in enumerate(("logs_alpha", "logs_beta")):
+            cases = {number: f"real({values[n]})" for number, values in numbers.items() if values is not None}
+            parts.append(_numbered(label, "int error", cases, "real(-1)", "error"))
         for label in ("value", "delta", "hessian", "outer"):
             cases = {f"{e * 4096 + k}": _pair(name, self.activations[k], label) for e, name, k in places}
             parts.append(_numbered(f"pair_{label}", "int error, int kind, real a, real t", cases, "real(0) / real(0)"))
@@ -177,18 +182,24 @@ class Selection:
 
 
 def _has_pair(error: str, activation: str) -> bool:
-    return get_activation(activation).builtin and activation in get_error_function(error).pairs
+    return pair_of(get_error_function(error), get_activation(activation)) is not None
 
 
 @cache
 def _pair(error: str, activation: str, label: str) -> str:
-    return to_cuda(getattr(get_error_function(error).pairs[activation], label), "a", "t")
+    try:
+        return to_cuda(getattr(pair_of(get_error_function(error), get_activation(activation)), label), "a", "t")
+    except NotSupportedError as problem:
+        raise NotSupportedError(
+            f"backend 'cupy' cannot write the error {error!r} at {activation!r} in CUDA: {problem}. Register the activation without tails, "
+            "or use another backend"
+        ) from problem
 
 
-def _numbered(name: str, parameters: str, cases: Mapping[str, str], otherwise: str) -> str:
+def _numbered(name: str, parameters: str, cases: Mapping[str, str], otherwise: str, on: str = "error * 4096 + kind") -> str:
     body = "\n".join(f"        case {number}: return {cuda};" for number, cuda in cases.items())
     return (
-        f"__device__ __forceinline__ real {name}({parameters}) {{\n    switch (error * 4096 + kind) {{\n{body}\n"
+        f"__device__ __forceinline__ real {name}({parameters}) {{\n    switch ({on}) {{\n{body}\n"
         f"        default: return {otherwise};\n    }}\n}}\n"
     )
 

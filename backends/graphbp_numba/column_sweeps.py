@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned
 from graphbp_numba.plan import (
     IN_PTR,
@@ -124,208 +124,188 @@ def _inject(tag: Any, table: Any, R: Any, heads: Any, n0: int, g: int, b: int, s
         multiply_add_rows(tag, at, line_address(R, e, n0), g + heads[e, 1] * row, at, 1)
 
 
-def _make_columns(digest: str) -> Any:
-    def columns(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        slopes: Any,
-        bends: Any,
-        R: Any,
-        heads: Any,
-        n_samples: int,
-        run_of: Any,
-        paths: Any,
-        meets: Any,
-        B: Any,
-        phi_out: Any,
-        buffer: Any,
-        start: int,
-        first_column: int,
-        stop_column: int,
-        first: int,
-        stop: int,
-    ) -> None:
-        """B[j − start, l − start, n] for j ≥ l that meet l, for columns l, and the tiles first..stop; Φ likewise, where paths[j, l].
+@compiled
+def columns(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    slopes: Any,
+    bends: Any,
+    R: Any,
+    heads: Any,
+    n_samples: int,
+    run_of: Any,
+    paths: Any,
+    meets: Any,
+    B: Any,
+    phi_out: Any,
+    buffer: Any,
+    start: int,
+    first_column: int,
+    stop_column: int,
+    first: int,
+    stop: int,
+) -> None:
+    """B[j − start, l − start, n] for j ≥ l that meet l, for columns l, and the tiles first..stop; Φ likewise, where paths[j, l].
 
-        Both may be unknown, arrays of no rows: then B and Φ are there for all j ≥ l.
+    Both may be unknown, arrays of no rows: then B and Φ are there for all j ≥ l.
 
-        For the outer product, arrays of no lines stand in place of h''β and Φ.
-        """
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        n_rows, width, exact = table[N_ROWS], B.shape[1], phi_out.shape[0] > 0
-        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        slope, bend, scratch = (
-            place(table, row, base, SLOPE_ROWS),
-            place(table, row, base, BEND),
-            place(table, row, base, SCRATCH),
-        )
-        g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
-        for number in range(first, stop):
-            n0 = number * lanes
-            take_rows(tag, slopes, start, n0, slope + start * row, n_rows - start)
-            if exact:
-                take_rows(tag, bends, start, n0, bend + start * row, n_rows - start)
-            fill_rows(tag, g, n_rows)
-            fill_rows(tag, phi, n_rows)
-            for c in range(first_column, stop_column):
-                r = run_of[c]
-                if not meet(meets, c, c):  # it leads to no output
-                    continue
-                fill_rows(tag, g + start * row, runs[r, STOP] - start)
-                fill_rows(tag, phi + start * row, runs[r, STOP] - start)
-                _sweep_forward(tag, table, w_in.ctypes.data, meets, g, phi, slope, c, r)
-                _inject(tag, table, R, heads, n0, g, b, c)
-                _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
-                for j in range(c, n_rows):
-                    line = (j - start) * width + c - start
-                    if meet(meets, j, c):
-                        put_row(tag, b + j * row, B, line, n0, n_samples)
-                    if exact and (len(paths) == 0 or paths[j, c]):
-                        put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
-
-    return watch(compiled(columns))
+    For the outer product, arrays of no lines stand in place of h''β and Φ.
+    """
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    n_rows, width, exact = table[N_ROWS], B.shape[1], phi_out.shape[0] > 0
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    slope, bend, scratch = (
+        place(table, row, base, SLOPE_ROWS),
+        place(table, row, base, BEND),
+        place(table, row, base, SCRATCH),
+    )
+    g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
+    for number in range(first, stop):
+        n0 = number * lanes
+        take_rows(tag, slopes, start, n0, slope + start * row, n_rows - start)
+        if exact:
+            take_rows(tag, bends, start, n0, bend + start * row, n_rows - start)
+        fill_rows(tag, g, n_rows)
+        fill_rows(tag, phi, n_rows)
+        for c in range(first_column, stop_column):
+            r = run_of[c]
+            if not meet(meets, c, c):  # it leads to no output
+                continue
+            fill_rows(tag, g + start * row, runs[r, STOP] - start)
+            fill_rows(tag, phi + start * row, runs[r, STOP] - start)
+            _sweep_forward(tag, table, w_in.ctypes.data, meets, g, phi, slope, c, r)
+            _inject(tag, table, R, heads, n0, g, b, c)
+            _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
+            for j in range(c, n_rows):
+                line = (j - start) * width + c - start
+                if meet(meets, j, c):
+                    put_row(tag, b + j * row, B, line, n0, n_samples)
+                if exact and (len(paths) == 0 or paths[j, c]):
+                    put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
 
 
-def _make_output_rows(digest: str) -> Any:
-    def output_rows(
-        tag: Any, table: Any, w_out: Any, slopes: Any, n_samples: int, last_run: Any, g: Any, buffer: Any, first: int, stop: int
-    ) -> None:
-        """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
-        head, beta = place(table, row, base, HEAD), place(table, row, base, BETA)
-        heads = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
-        for number in range(first, stop):
-            n0 = number * lanes
-            take_rows(tag, slopes, 0, n0, slope, table[N_ROWS])
-            for c in range(table[N_OUTPUTS]):
-                fill_rows(tag, head, table[N_OUTPUTS])
-                for lane in range(lanes):
-                    heads[c, lane] = 1
-                inject(tag, table, delta, head)
-                reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
-                for j in range(table[N_INPUTS], table[N_ROWS]):
-                    put_row(tag, delta + j * row, g, j * table[N_OUTPUTS] + c, n0, n_samples)
-
-    return watch(compiled(output_rows))
+@compiled
+def output_rows(
+    tag: Any, table: Any, w_out: Any, slopes: Any, n_samples: int, last_run: Any, g: Any, buffer: Any, first: int, stop: int
+) -> None:
+    """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
+    head, beta = place(table, row, base, HEAD), place(table, row, base, BETA)
+    heads = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+    for number in range(first, stop):
+        n0 = number * lanes
+        take_rows(tag, slopes, 0, n0, slope, table[N_ROWS])
+        for c in range(table[N_OUTPUTS]):
+            fill_rows(tag, head, table[N_OUTPUTS])
+            for lane in range(lanes):
+                heads[c, lane] = 1
+            inject(tag, table, delta, head)
+            reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
+            for j in range(table[N_INPUTS], table[N_ROWS]):
+                put_row(tag, delta + j * row, g, j * table[N_OUTPUTS] + c, n0, n_samples)
 
 
-def _make_own_curvature(digest: str) -> Any:
-    def own_curvature(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        slopes: Any,
-        bends: Any,
-        R: Any,
-        heads: Any,
-        n_samples: int,
-        run_of: Any,
-        wanted: Any,
-        reached: Any,
-        own: Any,
-        buffer: Any,
-        exact: bool,
-        first_column: int,
-        first: int,
-        stop: int,
-    ) -> None:
-        """own[l, n] = B_ll for the units l = first_column + c, c = 0..len(reached), that are wanted: sweeps of l's descendants alone."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        n_rows = table[N_ROWS]
-        w, v = w_in.ctypes.data, w_out.ctypes.data
-        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        in_ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
-        out_ptr = carray(pointer(table[OUT_PTR]), n_rows + 1, np.int64)
-        slope, bend, scratch = (
-            place(table, row, base, SLOPE_ROWS),
-            place(table, row, base, BEND),
-            place(table, row, base, SCRATCH),
-        )
-        g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
-        g_rows = carray(reals(tag, g), (n_rows, lanes))
-        for number in range(first, stop):
-            n0 = number * lanes
-            take_rows(tag, slopes, first_column, n0, slope + first_column * row, n_rows - first_column)
-            if exact:
-                take_rows(tag, bends, first_column, n0, bend + first_column * row, n_rows - first_column)
-            fill_rows(tag, phi, n_rows)
-            fill_rows(tag, g, n_rows)
-            for c in range(len(reached)):
-                l = first_column + c  # noqa: E741  # the book's name of the second unit
-                if not wanted[l]:
-                    continue
-                below = reached[c]
-                for lane in range(lanes):
-                    g_rows[l, lane] = 1
-                copy_rows(tag, phi + l * row, slope + l * row, 1)
-                for k in range(runs[run_of[l], STOP], n_rows):
-                    if below[k]:
-                        gather(tag, phi, table[IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
-                        multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
-                for k in range(l, n_rows):
-                    if below[k] or k == l:
-                        fill_rows(tag, b + k * row, 1)
-                for e in range(len(heads)):
-                    one, two = heads[e]
-                    if (below[one] or one == l) and (below[two] or two == l):
-                        multiply_add_rows(tag, b + one * row, line_address(R, e, n0), g + two * row, b + one * row, 1)
-                for r in range(table[N_RUNS] - 1, run_of[l] - 1, -1):
-                    if runs[r, LEAF]:
-                        continue
-                    for j in range(max(runs[r, START], l), runs[r, STOP]):
-                        if below[j] or j == l:
-                            e = runs[r, ORDER] - runs[r, START] + j
-                            gather(tag, b, table[OUT_DST], v, out_ptr[e], out_ptr[e + 1], tag[0], scratch)
-                            multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
-                            if exact:
-                                multiply_add_rows(tag, b + j * row, bend + j * row, g + j * row, b + j * row, 1)
-                put_row(tag, b + l * row, own, l, n0, n_samples)
-                for k in range(l, n_rows):  # zeros for the next unit
-                    if below[k] or k == l:
-                        fill_rows(tag, phi + k * row, 1)
-                        fill_rows(tag, g + k * row, 1)
-
-    return watch(compiled(own_curvature))
-
-
-columns = _make_columns(source_digest())
-output_rows = _make_output_rows(source_digest())
-own_curvature = _make_own_curvature(source_digest())
-
-
-def _make_descendants(digest: str) -> Any:
-    def descendants(table: Any, first_column: int, reached: Any) -> None:
-        """reached[c, k] = 1 where a path leads from row first_column + c to row k, else 0."""
-        len(digest)
-        n_rows = table[N_ROWS]
-        ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
-        src = carray(pointer(table[IN_SRC]), ptr[n_rows], np.int32)
+@compiled
+def own_curvature(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    slopes: Any,
+    bends: Any,
+    R: Any,
+    heads: Any,
+    n_samples: int,
+    run_of: Any,
+    wanted: Any,
+    reached: Any,
+    own: Any,
+    buffer: Any,
+    exact: bool,
+    first_column: int,
+    first: int,
+    stop: int,
+) -> None:
+    """own[l, n] = B_ll for the units l = first_column + c, c = 0..len(reached), that are wanted: sweeps of l's descendants alone."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    n_rows = table[N_ROWS]
+    w, v = w_in.ctypes.data, w_out.ctypes.data
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    in_ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
+    out_ptr = carray(pointer(table[OUT_PTR]), n_rows + 1, np.int64)
+    slope, bend, scratch = (
+        place(table, row, base, SLOPE_ROWS),
+        place(table, row, base, BEND),
+        place(table, row, base, SCRATCH),
+    )
+    g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
+    g_rows = carray(reals(tag, g), (n_rows, lanes))
+    for number in range(first, stop):
+        n0 = number * lanes
+        take_rows(tag, slopes, first_column, n0, slope + first_column * row, n_rows - first_column)
+        if exact:
+            take_rows(tag, bends, first_column, n0, bend + first_column * row, n_rows - first_column)
+        fill_rows(tag, phi, n_rows)
+        fill_rows(tag, g, n_rows)
         for c in range(len(reached)):
+            l = first_column + c  # noqa: E741  # the book's name of the second unit
+            if not wanted[l]:
+                continue
             below = reached[c]
-            for k in range(n_rows):
-                below[k] = 0
-            below[first_column + c] = 1
-            for k in range(first_column + c + 1, n_rows):
-                for e in range(ptr[k], ptr[k + 1]):
-                    if below[src[e]]:
-                        below[k] = 1
-                        break
-            below[first_column + c] = 0
+            for lane in range(lanes):
+                g_rows[l, lane] = 1
+            copy_rows(tag, phi + l * row, slope + l * row, 1)
+            for k in range(runs[run_of[l], STOP], n_rows):
+                if below[k]:
+                    gather(tag, phi, table[IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
+                    multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
+            for k in range(l, n_rows):
+                if below[k] or k == l:
+                    fill_rows(tag, b + k * row, 1)
+            for e in range(len(heads)):
+                one, two = heads[e]
+                if (below[one] or one == l) and (below[two] or two == l):
+                    multiply_add_rows(tag, b + one * row, line_address(R, e, n0), g + two * row, b + one * row, 1)
+            for r in range(table[N_RUNS] - 1, run_of[l] - 1, -1):
+                if runs[r, LEAF]:
+                    continue
+                for j in range(max(runs[r, START], l), runs[r, STOP]):
+                    if below[j] or j == l:
+                        e = runs[r, ORDER] - runs[r, START] + j
+                        gather(tag, b, table[OUT_DST], v, out_ptr[e], out_ptr[e + 1], tag[0], scratch)
+                        multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
+                        if exact:
+                            multiply_add_rows(tag, b + j * row, bend + j * row, g + j * row, b + j * row, 1)
+            put_row(tag, b + l * row, own, l, n0, n_samples)
+            for k in range(l, n_rows):  # zeros for the next unit
+                if below[k] or k == l:
+                    fill_rows(tag, phi + k * row, 1)
+                    fill_rows(tag, g + k * row, 1)
 
-    return watch(compiled(descendants))
 
-
-descendants = _make_descendants(source_digest())
+@compiled
+def descendants(table: Any, first_column: int, reached: Any) -> None:
+    """reached[c, k] = 1 where a path leads from row first_column + c to row k, else 0."""
+    n_rows = table[N_ROWS]
+    ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
+    src = carray(pointer(table[IN_SRC]), ptr[n_rows], np.int32)
+    for c in range(len(reached)):
+        below = reached[c]
+        for k in range(n_rows):
+            below[k] = 0
+        below[first_column + c] = 1
+        for k in range(first_column + c + 1, n_rows):
+            for e in range(ptr[k], ptr[k + 1]):
+                if below[src[e]]:
+                    below[k] = 1
+                    break
+        below[first_column + c] = 0

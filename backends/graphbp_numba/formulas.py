@@ -85,6 +85,7 @@ class _Real:
     exponent : of the largest numbers; 2^(1 − exponent) is the smallest normal one.
     magic : 1.5 · 2^mantissa: adding it rounds to an integer, whose bits then stand in the low mantissa.
     ln2, ln2_lo : their sum is ln 2.        low, high : where exp has long been 0 or infinite.
+    vanishing : where `_reduce` gives k = −exponent, of which `_power_of_two` makes 0.
     em1 : expm1(r) = r + r² Σ_i em1_i r^i for |r| ≤ ½ ln 2, to a rounding error.
     faint : quotients below this are too near to the subnormal numbers for a residual.
     """
@@ -98,6 +99,7 @@ class _Real:
     ln2_lo: float
     low: float
     high: float
+    vanishing: float
     em1: tuple[float, ...]
     faint: float
 
@@ -112,11 +114,23 @@ _DOUBLE = _Real(
     2.3190468138462996e-17,
     -746.0,
     710.0,
+    -709.2,
     _EM1,
     1e-290,
 )
 _SINGLE = _Real(
-    23, 127, 12582912.0, 0x4B400000, 0x3F800000, 0.693147182464599609375, -1.904654299957768e-09, -105.0, 89.0, _EM1[:7], 1e-30
+    23,
+    127,
+    12582912.0,
+    0x4B400000,
+    0x3F800000,
+    0.693147182464599609375,
+    -1.904654299957768e-09,
+    -105.0,
+    89.0,
+    -88.14,
+    _EM1[:7],
+    1e-30,
 )
 _LN2, _LN2_LO, _MAGIC, _MAGIC_BITS = _DOUBLE.ln2, _DOUBLE.ln2_lo, _DOUBLE.magic, _DOUBLE.magic_bits
 
@@ -136,7 +150,7 @@ def _reduce(x: Lanes, x_lo: Lanes | None = None) -> tuple[Lanes, Lanes]:
 
 
 def _power_of_two(k: Lanes) -> Lanes:
-    """2^k where that is a normal number."""
+    """2^k where that is a normal number, and 0 for the k just below."""
     real = _real(k)
     return ((k << real.mantissa) + real.one_bits).as_float()
 
@@ -266,9 +280,9 @@ def _times(a: Lanes, factor: Lanes) -> Lanes:
 def _tanh_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
     # tanh |a| = −m / (2 + m), m = expm1(−2|a|) = (s − 1) + s q; what m and 2 + m lose by rounding is carried along
     real = _real(a)
-    k, q = _reduce((-2 * a.abs()).clamp(real.low, 0.0))
-    least = 4 - real.exponent
-    s = _power_of_two(where(k < least, least, k))
+    x = -2 * a.abs()
+    k, q = _reduce(where(x < real.vanishing, real.vanishing, x))
+    s = _power_of_two(k)
     head, tail = s - 1, s * q
     m = head + tail
     m_lo = tail - (m - head)
@@ -277,7 +291,7 @@ def _tanh_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:
     inverse = 1 / d
     z = m * inverse
     z = fma((fma(z, -d, m) + m_lo) - z * d_lo, inverse, z).copysign(a)
-    return z, where(k < least, 0.0, fma(s, q, s) * (inverse + inverse) * (inverse + inverse))
+    return z, fma(s, q, s) * (inverse + inverse) * (inverse + inverse)
 
 
 def _sigmoid_and_slope(a: Lanes) -> tuple[Lanes, Lanes]:

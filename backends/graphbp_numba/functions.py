@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
 from graphbp_numba.formulas import FORMULAS, is_native
-from graphbp_numba.jit import compiled_c, instruction, literal_instruction, source_digest, watch
+from graphbp_numba.identity import identity_of
+from graphbp_numba.jit import compiled_c, instruction, integers, literal_instruction
 from graphbp_numba.lanes import INT64, Lanes, Mask, load, store, vector_type
-from graphbp_numba.telling import compiling
 
 __all__ = ["VECTOR_BYTES", "ActivationFunctions", "activation_functions", "error_function_addresses", "pair_addresses"]
 
@@ -56,26 +56,23 @@ def _map_formula(context: Any, name: Any, kind: Any, dtype: Any, source: Any, ta
 
 @literal_instruction
 def _map_keeping(context: Any, name: Any, dtype: Any, source: Any, target: Any, kept: Any, count: Any) -> Any:
-    """target = h(source), and kept = h' of the blocks some number of which is near a limit of h."""
+    """target = h(source), and kept = h' of the blocks some number of which is near a limit of h.
 
-    def generate(ctx: Any, builder: Any, __: Any, arguments: Any) -> Any:
+    These are rare in most networks: z alone is made at first, and the block's a waits on the stack for the case.
+    """
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         vectors = _Vectors(builder, name.literal_value, "both", dtype.literal_value)
         source, target, kept, count = arguments[2:]
         place = cgutils.alloca_once(builder, ir.IntType(8), size=BLOCK_BYTES + VECTOR_BYTES)  # type: ignore[no-untyped-call]
         room = builder.and_(builder.add(builder.ptrtoint(place, INT64), _LONG(VECTOR_BYTES - 1)), _LONG(-VECTOR_BYTES))
+        make, keep = vectors.apart("make", _make_z, 4), vectors.apart("keep", _keep_slopes, 3)
 
         def block(start: Any, stop: Any) -> None:
-            def body(offset: Any, far: Any) -> Any:
-                z, slope = vectors.both(vectors.load_wide(source, offset))
-                store(builder, z, builder.add(target, offset))
-                store(builder, slope, builder.add(room, builder.sub(offset, start)))
-                return builder.or_(far, vectors.far(z))
-
-            def copy(offset: Any, _: None) -> None:
-                store(builder, vectors.load(room, builder.sub(offset, start)), builder.add(kept, offset))
-
-            with builder.if_then(vectors.any(vectors.loop(start, stop, body, vectors.nowhere)), likely=False):
-                vectors.loop(start, stop, copy)
+            size = builder.sub(stop, start)
+            far = builder.call(make, [builder.add(source, start), builder.add(target, start), room, size])
+            with builder.if_then(builder.icmp_signed("!=", far, _LONG(0)), likely=False):
+                builder.call(keep, [room, builder.add(kept, start), size])
 
         vectors.blocks(count, block)
         return _LONG(0)
@@ -83,30 +80,56 @@ def _map_keeping(context: Any, name: Any, dtype: Any, source: Any, target: Any, 
     return types.intp(name, dtype, source, target, kept, count), generate
 
 
+def _make_z(vectors: _Vectors, source: Any, target: Any, copy: Any, size: Any) -> Any:
+    """z of so many bytes of a, and a copy of a; whether some z is near a limit."""
+
+    def body(offset: Any, far: Any) -> Any:
+        a = vectors.load(source, offset)
+        z, _ = vectors.both(a)
+        store(vectors.b, a, vectors.b.add(copy, offset))
+        store(vectors.b, z, vectors.b.add(target, offset))
+        return vectors.b.or_(far, vectors.far(z))
+
+    return vectors.b.zext(vectors.any(vectors.loop(_LONG(0), size, body, vectors.nowhere)), INT64)
+
+
+def _keep_slopes(vectors: _Vectors, source: Any, target: Any, size: Any) -> Any:
+    """h' of so many bytes of a."""
+
+    def body(offset: Any, _: None) -> None:
+        store(vectors.b, vectors.both(vectors.load(source, offset))[1], vectors.b.add(target, offset))
+
+    vectors.loop(_LONG(0), size, body)
+    return _LONG(0)
+
+
 @literal_instruction
-def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, target: Any, count: Any) -> Any:
-    """target = h' of z = source: what `_map_keeping` kept, and made of z in the other blocks."""
+def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, beta: Any, target: Any, count: Any) -> Any:
+    """target = h' β with h' of z = source: what `_map_keeping` kept, and made of z in the other blocks; β is not the target."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         vectors = _Vectors(builder, name.literal_value, "dz", dtype.literal_value)
-        source, kept, target, count = arguments[2:]
+        source, kept, beta, target, count = arguments[2:]
+
+        def multiply(offset: Any, slope: Lanes) -> None:
+            store(builder, slope * vectors.load(beta, offset), builder.add(target, offset))
 
         def block(start: Any, stop: Any) -> None:
             def make(offset: Any, far: Any) -> Any:
                 z = vectors.load(source, offset)
-                store(builder, vectors.slope_of(z), builder.add(target, offset))
+                multiply(offset, vectors.slope_of(z))
                 return builder.or_(far, vectors.far(z))
 
-            def copy(offset: Any, _: None) -> None:
-                store(builder, vectors.load(kept, offset), builder.add(target, offset))
+            def take(offset: Any, _: None) -> None:
+                multiply(offset, vectors.load(kept, offset))
 
             with builder.if_then(vectors.any(vectors.loop(start, stop, make, vectors.nowhere)), likely=False):
-                vectors.loop(start, stop, copy)
+                vectors.loop(start, stop, take)
 
         vectors.blocks(count, block)
         return _LONG(0)
 
-    return types.intp(name, dtype, source, kept, target, count), generate
+    return types.intp(name, dtype, source, kept, beta, target, count), generate
 
 
 BLOCK_BYTES = 16 * VECTOR_BYTES
@@ -122,6 +145,7 @@ class _Vectors:
 
     def __init__(self, builder: Any, name: str, kind: str, dtype: str) -> None:
         self.b, self.formula, self.item = builder, FORMULAS[name], _ITEM[dtype]
+        self.given = name, kind, dtype
         self.native = dtype == "float64" or is_native(name, kind)
         self.vector = vector_type(dtype, VECTOR_BYTES // self.item)
         self.nowhere = ir.Constant(ir.VectorType(ir.IntType(1), self.vector.count), [0] * self.vector.count)
@@ -144,10 +168,9 @@ class _Vectors:
         return value if self.native else value.narrow()
 
     def both(self, a: Lanes) -> tuple[Lanes, Lanes]:
-        """(h, h') of a, as they are stored."""
+        """(h, h') of a."""
         assert self.formula.both is not None
-        z, slope = self.formula.both(a)
-        return self.narrow(z), self.narrow(slope)
+        return self.formula.both(a)
 
     def slope_of(self, z: Lanes) -> Lanes:
         """h' of z."""
@@ -185,6 +208,15 @@ class _Vectors:
         b.position_at_end(after)
         return value
 
+    def apart(self, name: str, body: Callable[..., Any], count: int) -> Any:
+        """body(vectors, *count integers) as a function of its own: in one loop with others its constants would not all stay in registers."""
+        made = ir.Function(self.b.module, ir.FunctionType(INT64, [INT64] * count), name)
+        made.linkage = "internal"
+        made.attributes.add("noinline")
+        builder = ir.IRBuilder(made.append_basic_block())
+        builder.ret(body(_Vectors(builder, *self.given), *made.args))
+        return made
+
     def blocks(self, count: Any, block: Callable[[Any, Any], None]) -> None:
         """block(start, stop) for the bytes of `count` numbers, the last one perhaps shorter."""
         b, size = self.b, self.size(count)
@@ -198,35 +230,26 @@ class _Vectors:
 
 @cache
 def _builtin(name: str, kind: str, dtype: str) -> Any:
-    digest = source_digest()
-
     def function(source: int, target: int, count: int) -> None:
         _map_formula(name, kind, dtype, source, target, count)
-        len(digest)
 
-    return watch(compiled_c(_UNARY)(function))
+    return compiled_c(_UNARY)(function)
 
 
 @cache
 def _builtin_keeping(name: str, dtype: str) -> Any:
-    digest = source_digest()
-
     def function(source: int, target: int, kept: int, count: int) -> None:
         _map_keeping(name, dtype, source, target, kept, count)
-        len(digest)
 
-    return watch(compiled_c(_BINARY)(function))
+    return compiled_c(_BINARY)(function)
 
 
 @cache
 def _builtin_kept(name: str, dtype: str) -> Any:
-    digest = source_digest()
+    def function(source: int, kept: int, beta: int, target: int, count: int) -> None:
+        _map_kept(name, dtype, source, kept, beta, target, count)
 
-    def function(source: int, kept: int, target: int, count: int) -> None:
-        _map_kept(name, dtype, source, kept, target, count)
-        len(digest)
-
-    return watch(compiled_c(_BINARY)(function))
+    return compiled_c(integers(5))(function)
 
 
 @instruction
@@ -285,6 +308,7 @@ def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None
     cells = tuple(pytypes.CellType(replace(cell.cell_contents)) for cell in function.__closure__ or ())
     copy = pytypes.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__qualname__ = f"{function.__qualname__}_{identity_of(function)}"
     seen[id(function)] = njit(error_model="numpy")(copy)
     return seen[id(function)]
 
@@ -294,10 +318,10 @@ _user: dict[tuple[Any, str, int], Any] = {}
 
 def _from_table(function: Callable[..., Any], dtype: str, arity: int, what: str) -> int:
     """The address of a table's NumPy formula as a C function.  Raises `NotSupportedError` where Numba cannot compile it."""
-    key = (function, dtype, arity)
+    key = (identity_of(function) or function, dtype, arity)
     if key not in _user:
         try:
-            _user[key] = _compile_scalar(_compilable(function), dtype, arity)
+            _user[key] = _compile_scalar(function, dtype, arity)
         except NumbaError as problem:
             reason = str(problem).strip().splitlines()
             raise NotSupportedError(
@@ -319,12 +343,12 @@ def _as_scalar_compiled(value):  # type: ignore[no-untyped-def]  # Numba compare
     return lambda value: value
 
 
-def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
+def _compile_scalar(function: Callable[..., Any], dtype: str, arity: int) -> Any:
     """The formula as a C function over arrays; it computes in float64, and float32 results are rounded once.
 
     Results go through room of their own: where the target may be the source, LLVM would take one element at a time.
     """
-    real, double = getattr(np, dtype), np.float64
+    real, double, scalar = getattr(np, dtype), np.float64, _compilable(function)
 
     def unary(source: int, target: int, count: int) -> None:
         room = _room(real(0))
@@ -345,8 +369,9 @@ def _compile_scalar(scalar: Any, dtype: str, arity: int) -> Any:
             for i in range(size):
                 _put(target, start + i, _get(room, i, real(0)))
 
-    with compiling():
-        return watch(cfunc(_UNARY if arity == 1 else _BINARY, error_model="numpy")(unary if arity == 1 else binary))
+    if arity == 1:
+        return compiled_c(_UNARY, (function, dtype))(unary)
+    return compiled_c(_BINARY, (function, dtype))(binary)
 
 
 class ActivationFunctions:
@@ -375,7 +400,7 @@ class ActivationFunctions:
         return self.formula is not None and self.formula.far is not None
 
     def keeping(self) -> tuple[int, int]:
-        """The addresses of the C functions (a, z, kept, count) that makes z and keeps h', and (z, kept, h', count) that makes h'."""
+        """The addresses of the C functions (a, z, kept, count) that makes z and keeps h', and (z, kept, β, h' β, count)."""
         name = self.activation.name
         return int(_builtin_keeping(name, self.dtype).address), int(_builtin_kept(name, self.dtype).address)
 

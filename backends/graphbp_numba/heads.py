@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp_numba.jit import carray, compiled_c, integers, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan import (
     ADD_VALUE,
     CANONICAL,
@@ -34,6 +34,7 @@ from graphbp_numba.plan import (
     HEADS,
     LAST,
     LOGISTIC,
+    LOGS,
     MAKE_DELTA,
     MAKE_Y,
     N_HEADS,
@@ -49,7 +50,7 @@ from graphbp_numba.plan import (
 )
 from graphbp_numba.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
 
-__all__ = ["head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
+__all__ = ["arrays", "head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
 
 
 @kernel
@@ -152,7 +153,7 @@ _VALUE = types.float64(*[types.intp] * 7, types.float64)
 
 
 @kernel
-def _arrays(at: int) -> Any:
+def arrays(at: int) -> Any:
     """(table, heads, positions, out_row, out_keep) of the table at an address."""
     table = carray(pointer(at), TABLE_SIZE, np.int64)
     heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
@@ -164,12 +165,11 @@ def _arrays(at: int) -> Any:
 
 @cache
 def _softmax(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax(at: int, h: int, z_at: int, keep_at: int, lanes: int) -> None:
         tag = (zero,)
-        len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         z = carray(reals(tag, z_at), (table[N_ROWS], lanes))
         keep = carray(reals(tag, keep_at), (table[N_KEEP], lanes))
         first, last = heads[h, FIRST], heads[h, LAST]
@@ -183,18 +183,17 @@ def _softmax(dtype: str) -> Any:
             for q in range(first, last):
                 z[out_row[positions[q]], lane] /= total
 
-    return watch(compiled_c(integers(5))(softmax))
+    return compiled_c(integers(5))(softmax)
 
 
 @cache
 def _value(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         """total + the weighted errors of outputs that each have their own."""
         tag = (zero,)
-        len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         keep, t = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         scratch = carray(reals(tag, scratch_at), (2, lanes))
@@ -212,18 +211,17 @@ def _value(dtype: str) -> Any:
                 total += scratch[1, lane] * error
         return total
 
-    return watch(compiled_c(_VALUE)(value))
+    return compiled_c(_VALUE)(value)
 
 
 @cache
 def _softmax_value(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax_value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         """total + the weighted cross-entropies, or squares, of one softmax."""
         tag = (zero,)
-        len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
         first, last = heads[h, FIRST], heads[h, LAST]
@@ -249,18 +247,17 @@ def _softmax_value(dtype: str) -> Any:
             total += scratch[1, lane] * value
         return total
 
-    return watch(compiled_c(_VALUE)(softmax_value))
+    return compiled_c(_VALUE)(softmax_value)
 
 
 @cache
 def _delta(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def delta(at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int) -> None:
         """δ of outputs that each have their own error."""
         tag = (zero,)
-        len(digest)
-        table, heads, positions, out_row, out_keep = _arrays(at)
+        table, heads, positions, out_row, out_keep = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
@@ -286,20 +283,19 @@ def _delta(dtype: str) -> Any:
             for lane in range(lanes):
                 out[k, lane] *= scratch[1, lane] * scratch[0, lane]
 
-    return watch(compiled_c(integers(9))(delta))
+    return compiled_c(integers(9))(delta)
 
 
 @cache
 def _softmax_delta(dtype: str) -> Any:
-    zero, digest = getattr(np, dtype)(0), source_digest()
+    zero = getattr(np, dtype)(0)
 
     def softmax_delta(
         at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int
     ) -> None:
         """δ of one softmax."""
         tag = (zero,)
-        len(digest)
-        table, heads, positions, out_row, _ = _arrays(at)
+        table, heads, positions, out_row, _ = arrays(at)
         row, code = lanes * item_size(tag), table[ERROR_CODE]
         z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
         out, scratch = carray(reals(tag, out_at), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
@@ -324,17 +320,21 @@ def _softmax_delta(dtype: str) -> Any:
             for lane in range(lanes):
                 project(z, out_row, positions, first, last, lane, out, each, out, scratch[1, lane])
 
-    return watch(compiled_c(integers(9))(softmax_delta))
+    return compiled_c(integers(9))(softmax_delta)
 
 
 def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
     """Have the formulas in these columns compiled, and their addresses put into the heads' lines."""
+    from graphbp_numba.softmax_logs import logs_delta, logs_value  # it is made of the kernels above
+
     for line in lines:
         coupled = bool(line[COUPLED])
         summed = coupled and (table[ERROR_CODE] == SQUARES or (line[HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0))
         for column in columns:
             if column == MAKE_Y:
                 line[column] = _softmax(dtype).address if coupled else 0
+            elif line[HEAD_KIND] == LOGS:
+                line[column] = (logs_value if column == ADD_VALUE else logs_delta)(dtype).address
             elif column == ADD_VALUE:
                 line[column] = (_softmax_value if summed else _value)(dtype).address
             else:

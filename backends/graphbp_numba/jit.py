@@ -1,10 +1,12 @@
 """Numba's decorators, typed, with the settings of this backend, and a cache on disk wherever one can be written.
 
 * `kernel`: a function called from other kernels; compiled into its callers.
-* `compiled`: a function called from Python: runs without the GIL, cached on disk.  It is the innermost of a factory whose closure
-  holds nothing but strings and numbers; these, and a digest of this package's source, are part of the cache's key, because
-  Numba itself would not notice an edit in another module.
+* `compiled`: a function called from Python: runs without the GIL, cached on disk.
 * `compiled_c`: the same as a C function, called by address.
+
+The last two are found again by a digest of this package's source and of all that the function reaches (`graphbp_numba.identity`),
+because Numba itself would not notice an edit in another module.  What a function's closure holds is part of its name too: code from
+the cache brings its symbols along, and two functions of one name must not meet in a process.
 
 Where neither the install folder nor the home can be written, the cache goes to a private folder for temporary files; where that
 fails too, each process compiles anew.  Both are said once, as a warning.
@@ -16,7 +18,6 @@ access to a cache folder waits for a lock file in it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import tempfile
@@ -26,14 +27,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from types import CellType
+from typing import Any, TypeVar, cast
 
 import numba
 from filelock import FileLock, Timeout
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
+from graphbp_numba.identity import identity_of, source_digest
 from graphbp_numba.telling import compiling
 
 __all__ = [
@@ -45,8 +49,6 @@ __all__ = [
     "integers",
     "kernel",
     "literal_instruction",
-    "source_digest",
-    "watch",
 ]
 
 _settings: Any = numba.config
@@ -54,50 +56,55 @@ carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not list
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SETTINGS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _lock = threading.RLock()
 
 
-@cache
-def source_digest() -> str:
-    """A digest of this package's source: Numba notices an edit in a kernel's own module, but not in one whose code it compiled along."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def kernel(function: _F) -> _F:
-    """A function for other kernels to call."""
-    made: _F = njit(**_SETTINGS)(function)
-    return made
+    """A function for other kernels to call, not for Python, which would need a wrapper.
+
+    Constants in a call are numbers like others: Numba would compile the function once for every constant, and LLVM, which compiles
+    it into its callers, sees them anyway.
+    """
+    made: Any = njit(**_SETTINGS, **_INSIDE)(function)
+    resolve = made.get_call_template
+
+    def by_type(args: Any, kws: Any) -> Any:
+        plain: Any = types.unliteral
+        return resolve([plain(arg) for arg in args], {name: plain(arg) for name, arg in kws.items()})
+
+    made.get_call_template = by_type
+    return cast("_F", made)
 
 
-def compiled(function: _F) -> _F:
+def compiled(function: Callable[..., Any]) -> Any:
     """A function for Python to call, cached on disk."""
 
-    def make(caching: bool) -> Any:
+    def make(cache: FunctionCache | None) -> Any:
         dispatcher: Any = njit(**_SETTINGS)(function)
-        if caching:
-            dispatcher._cache = _LockedCache(function)  # type: ignore[no-untyped-call]
+        if cache is not None:
+            dispatcher._cache = cache
         return dispatcher
 
-    made: _F = _cached(make)
-    return made
+    return _watch(_cached(function, function.__closure__ or (), make))
 
 
-def compiled_c(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A C function with this signature, cached on disk; `.address` is what to call."""
+def compiled_c(signature: Any, reaches: Any = ()) -> Callable[[Callable[..., Any]], Any]:
+    """A C function with this signature, cached on disk; `.address` is what to call.
+
+    reaches : functions outside this package that it calls, of which its closure holds compiled copies.
+    """
 
     def compile_now(function: Callable[..., Any]) -> Any:
-        def make(caching: bool) -> Any:
-            if not caching:
-                with compiling():
-                    return cfunc(signature, error_model="numpy")(function)
-            folder: str = FunctionCache(function).cache_path  # type: ignore[no-untyped-call]
-            with _alone_in(folder) as alone, compiling():
-                return cfunc(signature, cache=alone, error_model="numpy")(function)
+        def make(cache: FunctionCache | None) -> Any:
+            made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"})
+            if cache is not None:
+                made._cache = cache
+            with compiling():
+                made.compile()
+            return made
 
-        return _cached(make)
+        return _watch(_cached(function, reaches or function.__closure__ or (), make))
 
     return compile_now
 
@@ -129,7 +136,14 @@ def _alone_in(folder: str) -> Iterator[bool]:
 
 
 class _LockedCache(FunctionCache):
-    """Numba's cache, one process at a time."""
+    """Numba's cache, one process at a time, by the identity of a function and of this package."""
+
+    def __init__(self, function: Any, identity: str) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._identity = source_digest(), identity
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), self._identity
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         with _alone_in(self.cache_path) as alone:
@@ -160,11 +174,18 @@ def _notice(message: str) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _cached(make: Callable[[bool], Any]) -> Any:
-    """make(True), where Numba finds a folder for its cache; else with a temporary one; else make(False)."""
+def _cached(function: Any, reaches: Any, make: Callable[[FunctionCache | None], Any]) -> Any:
+    """make(a cache), where Numba finds a folder for it; else with one in a temporary folder; else make(None).
+
+    Without a cache as well where something that the code reaches cannot be told apart from outside.
+    """
+    identity = identity_of(*(value.cell_contents if isinstance(value, CellType) else value for value in reaches))
+    if identity is None:
+        return make(None)
+    function.__qualname__ += f"_{identity}" if reaches else ""
     with _lock:
         try:
-            return make(True)
+            return make(_LockedCache(function, identity))
         except RuntimeError as problem:
             if "cache" not in str(problem) and "locator" not in str(problem):
                 raise
@@ -173,12 +194,12 @@ def _cached(make: Callable[[bool], Any]) -> Any:
             _notice(
                 "graphbp: no folder can be written for Numba's cache, so each process compiles anew; set NUMBA_CACHE_DIR to one"
             )
-            return make(False)
+            return make(None)
         _notice(f"graphbp: Numba's cache goes to {folder}, as neither the install folder nor the home can be written")
         before = _settings.CACHE_DIR
         _settings.CACHE_DIR = folder
         try:
-            return make(True)
+            return make(_LockedCache(function, identity))
         finally:
             _settings.CACHE_DIR = before
 
@@ -202,7 +223,7 @@ def _temporary_folder() -> str | None:
 _watched: list[Any] = []
 
 
-def watch(function: _F) -> _F:
+def _watch(function: Any) -> Any:
     """Count this function's compilations in `compile_events`."""
     _watched.append(function)
     return function

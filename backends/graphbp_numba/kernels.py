@@ -20,7 +20,7 @@ import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
-from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel
 from graphbp_numba.plan import (
     BIAS_PARAM,
     BUFFER_ROWS,
@@ -145,10 +145,9 @@ def prepare_runs(table: Any, tag: Any, *places: int) -> None:
 
 @cache
 def _forward_runs(dtype: str, vectors: int) -> Any:
-    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+    tag = (getattr(np, dtype)(0),) * vectors
 
     def forward_runs(at: int, w: int, bias: int, z: int, keep: int, first: int, stop: int, bundles: int, reverse: int) -> None:
-        len(digest)
         table = carray(pointer(at), TABLE_SIZE, np.int64)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
@@ -175,25 +174,26 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
             elif runs[r, F] != 0:
                 call_unary(runs[r, F], here, here, (end - start) * lanes)
 
-    return watch(compiled_c(integers(9))(forward_runs))
+    return compiled_c(integers(9))(forward_runs)
 
 
 @kernel
-def run_slopes(tag: Any, run: Any, here: int, keep: int, out: int) -> None:
-    """h' of a run's rows: of their z at `here`, of what was kept, or of both."""
-    row, count = len(tag) * VECTOR_BYTES, (run[STOP] - run[START]) * len(tag) * (VECTOR_BYTES // item_size(tag))
+def times_slopes(tag: Any, run: Any, z: int, keep: int, beta: int, out: int) -> None:
+    """out = h' β of a run's rows, not in place of β: h' of their z, of what was kept, or of both."""
+    row, rows = len(tag) * VECTOR_BYTES, run[STOP] - run[START]
+    count = rows * (row // item_size(tag))
     if run[KEEP_SLOPE] >= 0:
-        call_binary(run[SLOPE], here, keep + run[KEEP_SLOPE] * row, out, count)
+        call(run[SLOPE], (z, keep + run[KEEP_SLOPE] * row, beta, out, count))
     else:
-        call_unary(run[SLOPE], here if run[FROM_Z] else keep + run[KEEP] * row, out, count)
+        call_unary(run[SLOPE], z if run[FROM_Z] else keep + run[KEEP] * row, out, count)
+        multiply_rows(tag, out, out, beta, rows)
 
 
 @cache
 def _reverse_runs(dtype: str, vectors: int) -> Any:
-    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+    tag = (getattr(np, dtype)(0),) * vectors
 
     def reverse_runs(at: int, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int) -> None:
-        len(digest)
         table = carray(pointer(at), TABLE_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
         runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
@@ -212,8 +212,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
                     out = here if linear else beta
                     gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
                 if not linear:
-                    run_slopes(tag, runs[r], here, keep, here)
-                    multiply_rows(tag, here, here, beta, count)
+                    times_slopes(tag, runs[r], here, keep, beta, here)
             if runs[r, HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
@@ -224,7 +223,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
             gather_sums(tag, z, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
         finish_sums(tag, table[N_EDGES], sums, aside)
 
-    return watch(compiled_c(integers(8))(reverse_runs))
+    return compiled_c(integers(8))(reverse_runs)
 
 
 @kernel
@@ -332,87 +331,75 @@ def gather_weights(tag: Any, table: Any, theta: Any, param: int, count: int, out
         out[e] = theta[p] if p >= 0 else frozen[-1 - p]
 
 
-def _make_forward(digest: str) -> Any:
-    def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
-        """Y of the tiles first..stop."""
-        len(digest)
-        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop, table[N_BUNDLES] > 0)
-
-    return watch(compiled(forward))
+@compiled
+def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
+    """Y of the tiles first..stop."""
+    forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop, table[N_BUNDLES] > 0)
 
 
-def _make_sweep(digest: str) -> Any:
-    def sweep(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
-        by_x: Any,
-        sums: Any,
-        buffer: Any,
-        mode: int,
-        first: int,
-        stop: int,
-    ) -> float:
-        """`sweep_tiles` on arrays."""
-        len(digest)
-        w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
-        z = aligned(buffer)
-        shared = table[N_BUNDLES] > 0
-        return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop, shared)
-
-    return watch(compiled(sweep))
+@compiled
+def sweep(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    bias: Any,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    by_x: Any,
+    sums: Any,
+    buffer: Any,
+    mode: int,
+    first: int,
+    stop: int,
+) -> float:
+    """`sweep_tiles` on arrays."""
+    w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
+    z = aligned(buffer)
+    shared = table[N_BUNDLES] > 0
+    return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop, shared)
 
 
-def _make_forward_few(digest: str) -> Any:
-    def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
-        """Y of one narrow tile, in a single call: weights, buffer and all."""
-        len(digest)
-        tag = (frozen[0],)
-        n_edges, n_rows = table[N_EDGES], table[N_ROWS]
-        rows = table[BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
-        memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
-        w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
-        gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
-        gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
-        forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1, False)
-
-    return watch(compiled(forward_few))
+@compiled
+def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
+    """Y of one narrow tile, in a single call: weights, buffer and all."""
+    tag = (frozen[0],)
+    n_edges, n_rows = table[N_EDGES], table[N_ROWS]
+    rows = table[BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
+    memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
+    w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
+    gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
+    gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
+    forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1, False)
 
 
-def _make_sweep_few(digest: str) -> Any:
-    def sweep_few(
-        table: Any, theta: Any, frozen: Any, X: Any, T: Any, sample_weight: Any, by_x: Any, gradient: Any, mode: int
-    ) -> float:
-        """E, and the gradient, of one narrow tile, in a single call."""
-        len(digest)
-        tag = (frozen[0],)
-        n_edges, n_rows, n_sums = table[N_EDGES], table[N_ROWS], table[SUMS_SIZE]
-        rows = (table[BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-        memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
-        w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
-        rest = memory[2 * n_edges :]
-        bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
-        gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
-        gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
-        if mode != VALUE:
-            gather_weights(tag, table, theta, table[OUT_PARAM], n_edges, v)
-            sums[:] = 0
-        b, z = bias.ctypes.data, aligned(buffer)
-        energy = sweep_tiles(
-            tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1, False
-        )
-        if mode != VALUE:
-            ptr = carray(pointer(table[GRAD_PTR]), len(gradient) + 1, np.int64)
-            pos = carray(pointer(table[GRAD_POS]), ptr[len(gradient)], np.int64)
-            add_positions(sums, ptr, pos, gradient, 0, len(gradient))
-        return energy
-
-    return watch(compiled(sweep_few))
+@compiled
+def sweep_few(
+    table: Any, theta: Any, frozen: Any, X: Any, T: Any, sample_weight: Any, by_x: Any, gradient: Any, mode: int
+) -> float:
+    """E, and the gradient, of one narrow tile, in a single call."""
+    tag = (frozen[0],)
+    n_edges, n_rows, n_sums = table[N_EDGES], table[N_ROWS], table[SUMS_SIZE]
+    rows = (table[BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
+    memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
+    w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
+    rest = memory[2 * n_edges :]
+    bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
+    gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
+    gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
+    if mode != VALUE:
+        gather_weights(tag, table, theta, table[OUT_PARAM], n_edges, v)
+        sums[:] = 0
+    b, z = bias.ctypes.data, aligned(buffer)
+    energy = sweep_tiles(
+        tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1, False
+    )
+    if mode != VALUE:
+        ptr = carray(pointer(table[GRAD_PTR]), len(gradient) + 1, np.int64)
+        pos = carray(pointer(table[GRAD_POS]), ptr[len(gradient)], np.int64)
+        add_positions(sums, ptr, pos, gradient, 0, len(gradient))
+    return energy
 
 
 @kernel
@@ -428,46 +415,28 @@ def add_positions(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop
         gradient[p] = total
 
 
-def _make_fill_weights(digest: str) -> Any:
-    def fill_weights(theta: Any, frozen: Any, param: Any, out: Any, first: int, stop: int) -> None:
-        """out = θ[param], or the frozen value where param < 0, from first to stop."""
-        len(digest)
-        for e in range(first, stop):
-            p = param[e]
-            out[e] = theta[p] if p >= 0 else frozen[-1 - p]
-
-    return watch(compiled(fill_weights))
+@compiled
+def fill_weights(theta: Any, frozen: Any, param: Any, out: Any, first: int, stop: int) -> None:
+    """out = θ[param], or the frozen value where param < 0, from first to stop."""
+    for e in range(first, stop):
+        p = param[e]
+        out[e] = theta[p] if p >= 0 else frozen[-1 - p]
 
 
-def _make_collect(digest: str) -> Any:
-    def collect(sums: Any, first: int, stop: int) -> None:
-        """sums[0] = the sum over the partitions, pairwise, at the positions first..stop."""
-        len(digest)
-        width = sums.shape[0]
-        while width > 1:
-            half = (width + 1) // 2
-            for k in range(width // 2):
-                into, other = sums[k], sums[half + k]
-                for i in range(first, stop):
-                    into[i] += other[i]
-            width = half
-
-    return watch(compiled(collect))
+@compiled
+def collect(sums: Any, first: int, stop: int) -> None:
+    """sums[0] = the sum over the partitions, pairwise, at the positions first..stop."""
+    width = sums.shape[0]
+    while width > 1:
+        half = (width + 1) // 2
+        for k in range(width // 2):
+            into, other = sums[k], sums[half + k]
+            for i in range(first, stop):
+                into[i] += other[i]
+        width = half
 
 
-def _make_gather_gradient(digest: str) -> Any:
-    def gather_gradient(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
-        """gradient_p = the sum over the positions of parameter p, in order, for p from first to stop."""
-        len(digest)
-        add_positions(sums, ptr, pos, gradient, first, stop)
-
-    return watch(compiled(gather_gradient))
-
-
-forward = _make_forward(source_digest())
-forward_few = _make_forward_few(source_digest())
-sweep_few = _make_sweep_few(source_digest())
-sweep = _make_sweep(source_digest())
-fill_weights = _make_fill_weights(source_digest())
-collect = _make_collect(source_digest())
-gather_gradient = _make_gather_gradient(source_digest())
+@compiled
+def gather_gradient(sums: Any, ptr: Any, pos: Any, gradient: Any, first: int, stop: int) -> None:
+    """gradient_p = the sum over the positions of parameter p, in order, for p from first to stop."""
+    add_positions(sums, ptr, pos, gradient, first, stop)

@@ -20,11 +20,12 @@ import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import GRADIENT, VALUE, VJP, aligned, load_tile, tile_weights
 from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS, OUT_ROW
 from graphbp_numba.rows import (
     add_rows,
+    call,
     call_binary,
     call_unary,
     copy_rows,
@@ -77,18 +78,15 @@ def weight_address(tag: Any, block: Any, theta: Any, slots: Any) -> Any:
     return (theta.ctypes.data if block[IN_PLACE] else slots.ctypes.data) + block[FIRST] * item_size(tag)
 
 
-def _make_lay_out(digest: str) -> Any:
-    def lay_out(tag: Any, block: Any, theta: Any, slots: Any, packed: Any, first: int, stop: int) -> None:
-        """The tiles first..stop of a block's Wᵀ."""
-        len(digest)
-        lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
-        m, k, step = block[STOP] - block[START], block[N_SOURCES], block[STRIDE] * item
-        source = weight_address(tag, block, theta, slots)
-        target = packed.ctypes.data + block[DOWN] * item
-        for g in range(first, stop):
-            transpose(tag, source + g * lanes * step, step, min(lanes, m - g * lanes), k, target + g * k * row, row)
-
-    return watch(compiled(lay_out))
+@compiled
+def lay_out(tag: Any, block: Any, theta: Any, slots: Any, packed: Any, first: int, stop: int) -> None:
+    """The tiles first..stop of a block's Wᵀ."""
+    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+    m, k, step = block[STOP] - block[START], block[N_SOURCES], block[STRIDE] * item
+    source = weight_address(tag, block, theta, slots)
+    target = packed.ctypes.data + block[DOWN] * item
+    for g in range(first, stop):
+        transpose(tag, source + g * lanes * step, step, min(lanes, m - g * lanes), k, target + g * k * row, row)
 
 
 # -- up -----------------------------------------------------------------------------------------------------------------------------
@@ -182,23 +180,20 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
                     call_unary(segment[F], z, z, count * lanes)
 
 
-def _make_forward_chunk(digest: str) -> Any:
-    def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
-        """Y of the tiles t0..t1."""
-        len(digest)
-        table, lanes = net[0], _lanes(tag)
-        Z, A = rows[0], rows[1]
-        for t in range(t0, t1):
-            load_inputs(tag, X, Z[t], t)
-        levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
-        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-        for t in range(t0, t1):
-            softmax_rows(table, tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), lanes)
-            for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
-                for k in range(table[N_OUTPUTS]):
-                    Y[n, k] = Z[t, out_row[k], n - t * lanes]
-
-    return watch(compiled(forward_chunk))
+@compiled
+def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
+    """Y of the tiles t0..t1."""
+    table, lanes = net[0], _lanes(tag)
+    Z, A = rows[0], rows[1]
+    for t in range(t0, t1):
+        load_inputs(tag, X, Z[t], t)
+    levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    for t in range(t0, t1):
+        softmax_rows(table, tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), lanes)
+        for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
+            for k in range(table[N_OUTPUTS]):
+                Y[n, k] = Z[t, out_row[k], n - t * lanes]
 
 
 # -- down ---------------------------------------------------------------------------------------------------------------------------
@@ -238,11 +233,12 @@ def times_slope(tag: Any, segment: Any, Z: Any, A: Any, Q: Any, R: Any, spare: i
         for j in range(0, count, SLOPE_ROWS):
             some, at = min(SLOPE_ROWS, count - j), j * row
             if segment[KEEP_SLOPE] >= 0:
-                call_binary(segment[SLOPE], z + at, tile_row(tag, A, t, segment[KEEP_SLOPE] + j), spare, some * lanes)
+                call(segment[SLOPE], (z + at, tile_row(tag, A, t, segment[KEEP_SLOPE] + j), q + at, spare, some * lanes))
+                copy_rows(tag, r + at, spare, some)
             else:
                 values = z if segment[FROM_Z] else tile_row(tag, A, t, segment[KEEP])
                 call_unary(segment[SLOPE], values + at, spare, some * lanes)
-            multiply_rows(tag, r + at, q + at, spare, some)
+                multiply_rows(tag, r + at, q + at, spare, some)
 
 
 @kernel
@@ -299,137 +295,113 @@ def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inpu
         add_sparse(tag, table, edges, w_out, D, D, spare, 0, table[N_INPUTS], t0, t1)
 
 
-def _make_chunk_up(digest: str) -> Any:
-    def chunk_up(
-        tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
-    ) -> float:
-        """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
-        len(digest)
-        table, lanes = net[0], _lanes(tag)
-        Z, A, _, _, H, _ = rows
-        memory = aligned(spare)
+@compiled
+def chunk_up(
+    tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
+) -> float:
+    """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
+    table, lanes = net[0], _lanes(tag)
+    Z, A, _, _, H, _ = rows
+    memory = aligned(spare)
+    for t in range(t0, t1):
+        load_inputs(tag, X, Z[t], t)
+    levels_up(tag, net, weights, rows, memory, mode != VALUE, t0, t1)
+    n_outputs = table[N_OUTPUTS]
+    targets = carray(reals(tag, memory), (n_outputs, lanes))
+    scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
+    given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
+    energy = 0.0
+    for t in range(t0, t1):
+        load_tile(targets, T, t * lanes)
+        tile_weights(given, sample_weight, t * lanes, X.shape[0])
+        z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
+        softmax_rows(table, z, keep, lanes)
+        if mode in (VALUE, GRADIENT):
+            energy += head_values(table, z, keep, memory, scratch, lanes)
+        if mode != VALUE:
+            head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == VJP)
+    return energy
+
+
+@compiled
+def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: Any, mode: int, t0: int, t1: int) -> None:
+    """δ of the tiles t0..t1; mode VJP: by_x too."""
+    D, lanes, row = rows[2], _lanes(tag), len(tag) * VECTOR_BYTES
+    levels_down(tag, net, weights, rows, aligned(spare), mode == VJP, t0, t1)
+    if mode == VJP:
         for t in range(t0, t1):
-            load_inputs(tag, X, Z[t], t)
-        levels_up(tag, net, weights, rows, memory, mode != VALUE, t0, t1)
-        n_outputs = table[N_OUTPUTS]
-        targets = carray(reals(tag, memory), (n_outputs, lanes))
-        scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
-        given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
-        energy = 0.0
-        for t in range(t0, t1):
-            load_tile(targets, T, t * lanes)
-            tile_weights(given, sample_weight, t * lanes, X.shape[0])
-            z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
-            softmax_rows(table, z, keep, lanes)
-            if mode in (VALUE, GRADIENT):
-                energy += head_values(table, z, keep, memory, scratch, lanes)
-            if mode != VALUE:
-                head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == VJP)
-        return energy
-
-    return watch(compiled(chunk_up))
-
-
-def _make_chunk_down(digest: str) -> Any:
-    def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: Any, mode: int, t0: int, t1: int) -> None:
-        """δ of the tiles t0..t1; mode VJP: by_x too."""
-        len(digest)
-        D, lanes, row = rows[2], _lanes(tag), len(tag) * VECTOR_BYTES
-        levels_down(tag, net, weights, rows, aligned(spare), mode == VJP, t0, t1)
-        if mode == VJP:
-            for t in range(t0, t1):
-                n0, step = t * lanes, by_x.strides[0]
-                n = min(lanes, by_x.shape[0] - n0)
-                transpose(tag, D.ctypes.data + t * D.strides[0], row, by_x.shape[1], n, by_x.ctypes.data + n0 * step, step)
-
-    return watch(compiled(chunk_down))
+            n0, step = t * lanes, by_x.strides[0]
+            n = min(lanes, by_x.shape[0] - n0)
+            transpose(tag, D.ctypes.data + t * D.strides[0], row, by_x.shape[1], n, by_x.ctypes.data + n0 * step, step)
 
 
 # -- gradient -----------------------------------------------------------------------------------------------------------------------
 
 
-def _make_gradient_strip(digest: str) -> Any:
-    def gradient_strip(
-        tag: Any,
-        block: Any,
-        zeros: Any,
-        D: Any,
-        S: Any,
-        count: int,
-        out: Any,
-        first: int,
-        stride: int,
-        panel: int,
-        last: int,
-        more: bool,
-    ) -> None:
-        """out[first + j · stride + i] = Σ_n δ_j z_i (more: +=), for the block's rows j and its sources i in the tiles panel..last."""
-        len(digest)
-        lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
-        m, k, samples = block[STOP] - block[START], block[N_SOURCES], D.shape[0] * lanes
-        delta = D.ctypes.data + block[START] * row
-        z = S.ctypes.data + (block[PANEL] + panel) * samples * row
-        target = out.ctypes.data + (first + panel * lanes) * item
-        whole = min(last, k // lanes) - panel
-        again, zero = 1 if more else 0, zeros.ctypes.data
-        if whole > 0:
-            multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
-        if panel + whole < last:  # the last tile is not full
-            i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
-            beside = np.empty((m, lanes), out.dtype)
-            for j in range(m if more else 0):
-                for c in range(width):
-                    beside[j, c] = out[first + j * stride + i + c]
-            z, target = z + whole * samples * row, beside.ctypes.data
-            multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
-            for j in range(m):
-                for c in range(width):
-                    out[first + j * stride + i + c] = beside[j, c]
-
-    return watch(compiled(gradient_strip))
+@compiled
+def gradient_strip(
+    tag: Any,
+    block: Any,
+    zeros: Any,
+    D: Any,
+    S: Any,
+    count: int,
+    out: Any,
+    first: int,
+    stride: int,
+    panel: int,
+    last: int,
+    more: bool,
+) -> None:
+    """out[first + j · stride + i] = Σ_n δ_j z_i (more: +=), for the block's rows j and its sources i in the tiles panel..last."""
+    lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
+    m, k, samples = block[STOP] - block[START], block[N_SOURCES], D.shape[0] * lanes
+    delta = D.ctypes.data + block[START] * row
+    z = S.ctypes.data + (block[PANEL] + panel) * samples * row
+    target = out.ctypes.data + (first + panel * lanes) * item
+    whole = min(last, k // lanes) - panel
+    again, zero = 1 if more else 0, zeros.ctypes.data
+    if whole > 0:
+        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
+    if panel + whole < last:  # the last tile is not full
+        i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
+        beside = np.empty((m, lanes), out.dtype)
+        for j in range(m if more else 0):
+            for c in range(width):
+                beside[j, c] = out[first + j * stride + i + c]
+        z, target = z + whole * samples * row, beside.ctypes.data
+        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
+        for j in range(m):
+            for c in range(width):
+                out[first + j * stride + i + c] = beside[j, c]
 
 
-def _make_bias_sums(digest: str) -> Any:
-    def bias_sums(tag: Any, D: Any, sums: Any, start: int) -> None:
-        """sums[j] += Σ_n δ_j, for the rows from `start`."""
-        len(digest)
-        for t in range(D.shape[0]):
-            row_sums(tag, D[t, start:].ctypes.data, D.shape[1] - start, sums[start:].ctypes.data)
-
-    return watch(compiled(bias_sums))
+@compiled
+def bias_sums(tag: Any, D: Any, sums: Any, start: int) -> None:
+    """sums[j] += Σ_n δ_j, for the rows from `start`."""
+    for t in range(D.shape[0]):
+        row_sums(tag, D[t, start:].ctypes.data, D.shape[1] - start, sums[start:].ctypes.data)
 
 
-def _make_sparse_sums(digest: str) -> Any:
-    def sparse_sums(tag: Any, net: Any, weights: Any, rows: Any, slot: Any, sums: Any, start: int, stop: int) -> None:
-        """sums[slot_e] += Σ_n δ_k z_i along the sparse edges out of the rows start..stop."""
-        len(digest)
-        table, edges = net[0], net[6]
-        w_out = weights[2]
-        Z, D = rows[0], rows[2]
-        row, item = len(tag) * VECTOR_BYTES, item_size(tag)
-        ptr = carray(pointer(edges[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-        e0 = ptr[start]
-        n_edges = ptr[stop] - e0
-        groups = VECTOR_BYTES // item
-        found = np.zeros(n_edges + groups + (groups + len(tag) + 1) * groups, sums.dtype)
-        aside = (found.ctypes.data + (n_edges + groups) * item + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
-        unused = aside + groups * VECTOR_BYTES
-        dst, w = edges[OUT_DST] + 4 * e0, w_out[e0:].ctypes.data
-        for t in range(D.shape[0]):
-            z, d = Z.ctypes.data + t * Z.strides[0], D.ctypes.data + t * D.strides[0]
-            for i in range(start, stop):
-                gather_sums(tag, d, dst, w, ptr[i] - e0, ptr[i + 1] - e0, z + i * row, unused, found.ctypes.data, aside)
-            finish_sums(tag, n_edges, found.ctypes.data, aside)
-        for e in range(n_edges):
-            sums[slot[e0 + e]] += found[e]
-
-    return watch(compiled(sparse_sums))
-
-
-lay_out = _make_lay_out(source_digest())
-forward_chunk = _make_forward_chunk(source_digest())
-chunk_up = _make_chunk_up(source_digest())
-chunk_down = _make_chunk_down(source_digest())
-gradient_strip = _make_gradient_strip(source_digest())
-bias_sums = _make_bias_sums(source_digest())
-sparse_sums = _make_sparse_sums(source_digest())
+@compiled
+def sparse_sums(tag: Any, net: Any, weights: Any, rows: Any, slot: Any, sums: Any, start: int, stop: int) -> None:
+    """sums[slot_e] += Σ_n δ_k z_i along the sparse edges out of the rows start..stop."""
+    table, edges = net[0], net[6]
+    w_out = weights[2]
+    Z, D = rows[0], rows[2]
+    row, item = len(tag) * VECTOR_BYTES, item_size(tag)
+    ptr = carray(pointer(edges[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    e0 = ptr[start]
+    n_edges = ptr[stop] - e0
+    groups = VECTOR_BYTES // item
+    found = np.zeros(n_edges + groups + (groups + len(tag) + 1) * groups, sums.dtype)
+    aside = (found.ctypes.data + (n_edges + groups) * item + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
+    unused = aside + groups * VECTOR_BYTES
+    dst, w = edges[OUT_DST] + 4 * e0, w_out[e0:].ctypes.data
+    for t in range(D.shape[0]):
+        z, d = Z.ctypes.data + t * Z.strides[0], D.ctypes.data + t * D.strides[0]
+        for i in range(start, stop):
+            gather_sums(tag, d, dst, w, ptr[i] - e0, ptr[i + 1] - e0, z + i * row, unused, found.ctypes.data, aside)
+        finish_sums(tag, n_edges, found.ctypes.data, aside)
+    for e in range(n_edges):
+        sums[slot[e0 + e]] += found[e]

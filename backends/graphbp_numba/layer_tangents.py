@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned, load_tile, tile_weights
 from graphbp_numba.layer_sweeps import (
     BEND,
@@ -156,32 +156,26 @@ def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: A
                 block_down(tag, block, v_packed, zeros, D, RD, True, spare, t0, t1)
 
 
-def _make_tangent_chunk(digest: str) -> Any:
-    def tangent_chunk(
-        tag: Any,
-        net: Any,
-        weights: Any,
-        along: Any,
-        rows: Any,
-        dots: Any,
-        T: Any,
-        sample_weight: Any,
-        spare: Any,
-        exact: bool,
-        t0: int,
-        t1: int,
-    ) -> None:
-        """ż and Rδ (not `exact`: δ in D, of the outer product) of the tiles t0..t1, for the direction `along`."""
-        len(digest)
-        memory = aligned(spare)
-        tangents_up(tag, net, weights, along, rows, dots, memory, exact, t0, t1)
-        heads_along(tag, net[0], rows, dots[1], T, sample_weight, memory, exact, t0, t1)
-        if exact:
-            curved_down(tag, net, weights, along, rows, dots, memory, t0, t1)
-        else:
-            levels_down(tag, net, weights, rows, memory, False, t0, t1)
-
-    return watch(compiled(tangent_chunk))
-
-
-tangent_chunk = _make_tangent_chunk(source_digest())
+@compiled
+def tangent_chunk(
+    tag: Any,
+    net: Any,
+    weights: Any,
+    along: Any,
+    rows: Any,
+    dots: Any,
+    T: Any,
+    sample_weight: Any,
+    spare: Any,
+    exact: bool,
+    t0: int,
+    t1: int,
+) -> None:
+    """ż and Rδ (not `exact`: δ in D, of the outer product) of the tiles t0..t1, for the direction `along`."""
+    memory = aligned(spare)
+    tangents_up(tag, net, weights, along, rows, dots, memory, exact, t0, t1)
+    heads_along(tag, net[0], rows, dots[1], T, sample_weight, memory, exact, t0, t1)
+    if exact:
+        curved_down(tag, net, weights, along, rows, dots, memory, t0, t1)
+    else:
+        levels_down(tag, net, weights, rows, memory, False, t0, t1)

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
-from graphbp_numba.jit import carray, compiled, source_digest, watch
-from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, run_slopes, tile_weights
+from graphbp_numba.jit import carray, compiled
+from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, tile_weights, times_slopes
 from graphbp_numba.plan import (
     ELEMENTWISE,
     FORWARD_RUNS,
@@ -51,11 +51,11 @@ from graphbp_numba.plan import (
 )
 from graphbp_numba.rows import (
     add_rows,
+    copy_rows,
     edge_sums,
     fill_rows,
     gather,
     item_size,
-    multiply_rows,
     pointer,
     reals,
     row_sums,
@@ -78,143 +78,109 @@ SHARE = 0.5
 # -- kernels ----------------------------------------------------------------------------------------------------------------------
 
 
-def _make_load(digest: str) -> Any:
-    def load(tag: Any, table: Any, X: Any, buffer: Any) -> None:
-        """The input rows."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        load_tile(carray(reals(tag, aligned(buffer)), (table[N_INPUTS], lanes)), X, 0)
-
-    return watch(compiled(load))
+@compiled
+def load(tag: Any, table: Any, X: Any, buffer: Any) -> None:
+    """The input rows."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    load_tile(carray(reals(tag, aligned(buffer)), (table[N_INPUTS], lanes)), X, 0)
 
 
-def _make_forward_part(digest: str) -> Any:
-    def forward_part(tag: Any, table: Any, w: Any, bias: Any, buffer: Any, first: int, stop: int) -> None:
-        """a and z of the runs first..stop."""
-        len(digest)
-        z = aligned(buffer)
-        keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
-        forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop, False, True)
-
-    return watch(compiled(forward_part))
+@compiled
+def forward_part(tag: Any, table: Any, w: Any, bias: Any, buffer: Any, first: int, stop: int) -> None:
+    """a and z of the runs first..stop."""
+    z = aligned(buffer)
+    keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
+    forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop, False, True)
 
 
-def _make_outputs(digest: str) -> Any:
-    def outputs(tag: Any, table: Any, buffer: Any, Y: Any) -> None:
-        """y, softmax applied."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        z = aligned(buffer)
-        tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-        softmax_rows(table, z, z + table[N_ROWS] * len(tag) * VECTOR_BYTES, lanes)
-        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-        for n in range(Y.shape[0]):
-            for k in range(table[N_OUTPUTS]):
-                Y[n, k] = tile[out_row[k], n]
-
-    return watch(compiled(outputs))
+@compiled
+def outputs(tag: Any, table: Any, buffer: Any, Y: Any) -> None:
+    """y, softmax applied."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    z = aligned(buffer)
+    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+    softmax_rows(table, z, z + table[N_ROWS] * len(tag) * VECTOR_BYTES, lanes)
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    for n in range(Y.shape[0]):
+        for k in range(table[N_OUTPUTS]):
+            Y[n, k] = tile[out_row[k], n]
 
 
-def _make_heads(digest: str) -> Any:
-    def heads(tag: Any, table: Any, T: Any, sample_weight: Any, buffer: Any, mode: int) -> float:
-        """E, and δ of the outputs in the buffer's rows for the heads."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        z = aligned(buffer)
-        keep = z + table[N_ROWS] * row
-        head = keep + (table[N_KEEP] + RUN_ROWS) * row
-        targets = head + table[N_OUTPUTS] * row
-        scratch = targets + table[N_OUTPUTS] * row
-        load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, 0)
-        tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, 0, T.shape[0])
-        softmax_rows(table, z, keep, lanes)
-        energy = 0.0
-        if mode != VJP:
-            energy = head_values(table, z, keep, targets, scratch, lanes)
-        if mode != VALUE:
-            head_deltas(table, z, keep, targets, head, scratch, lanes, mode == VJP)
-        return energy
-
-    return watch(compiled(heads))
+@compiled
+def heads(tag: Any, table: Any, T: Any, sample_weight: Any, buffer: Any, mode: int) -> float:
+    """E, and δ of the outputs in the buffer's rows for the heads."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    z = aligned(buffer)
+    keep = z + table[N_ROWS] * row
+    head = keep + (table[N_KEEP] + RUN_ROWS) * row
+    targets = head + table[N_OUTPUTS] * row
+    scratch = targets + table[N_OUTPUTS] * row
+    load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, 0)
+    tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, 0, T.shape[0])
+    softmax_rows(table, z, keep, lanes)
+    energy = 0.0
+    if mode != VJP:
+        energy = head_values(table, z, keep, targets, scratch, lanes)
+    if mode != VALUE:
+        head_deltas(table, z, keep, targets, head, scratch, lanes, mode == VJP)
+    return energy
 
 
-def _make_reverse_part(digest: str) -> Any:
-    def reverse_part(tag: Any, table: Any, w: Any, buffer: Any, deltas: Any, first: int, stop: int) -> None:
-        """δ = h'(a) Σ w δ (+ the head's term) of the runs stop − 1, ..., first."""
-        len(digest)
-        row = len(tag) * VECTOR_BYTES
-        z, delta = aligned(buffer), aligned(deltas)
-        keep = z + table[N_ROWS] * row
-        heads = keep + (table[N_KEEP] + RUN_ROWS) * row
-        slopes = np.empty((RUN_ROWS + 1) * row, np.uint8)
-        slope = aligned(slopes)
-        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-        out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
-        for r in range(stop - 1, first - 1, -1):
-            start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
-            here, count = delta + start * row, end - start
-            if runs[r, LEAF]:
-                fill_rows(tag, here, count)
-            else:
-                for j in range(count):
-                    e = order + j
-                    gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
-                if runs[r, KIND] == ELEMENTWISE:
-                    run_slopes(tag, runs[r], z + start * row, keep, slope)
-                    multiply_rows(tag, here, here, slope, count)
-            if runs[r, HAS_OUTPUT]:
-                for j in range(start, end):
-                    add_rows(tag, delta + j * row, delta + j * row, heads + out_pos[j] * row, 1)
-
-    return watch(compiled(reverse_part))
+@compiled
+def reverse_part(tag: Any, table: Any, w: Any, buffer: Any, deltas: Any, first: int, stop: int) -> None:
+    """δ = h'(a) Σ w δ (+ the head's term) of the runs stop − 1, ..., first."""
+    row = len(tag) * VECTOR_BYTES
+    z, delta = aligned(buffer), aligned(deltas)
+    keep = z + table[N_ROWS] * row
+    heads = keep + (table[N_KEEP] + RUN_ROWS) * row
+    products = np.empty((RUN_ROWS + 1) * row, np.uint8)
+    product = aligned(products)
+    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
+    for r in range(stop - 1, first - 1, -1):
+        start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+        here, count = delta + start * row, end - start
+        if runs[r, LEAF]:
+            fill_rows(tag, here, count)
+        else:
+            for j in range(count):
+                e = order + j
+                gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
+            if runs[r, KIND] == ELEMENTWISE:
+                times_slopes(tag, runs[r], z + start * row, keep, here, product)
+                copy_rows(tag, here, product, count)
+        if runs[r, HAS_OUTPUT]:
+            for j in range(start, end):
+                add_rows(tag, delta + j * row, delta + j * row, heads + out_pos[j] * row, 1)
 
 
-def _make_reverse_inputs(digest: str) -> Any:
-    def reverse_inputs(tag: Any, table: Any, w: Any, deltas: Any, first: int, stop: int) -> None:
-        """∂E/∂x of the inputs first..stop."""
-        len(digest)
-        row = len(tag) * VECTOR_BYTES
-        delta = aligned(deltas)
-        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-        units = table[N_ROWS] - table[N_INPUTS]
-        for i in range(first, stop):
-            gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[units + i], ptr[units + i + 1], tag[0], delta + i * row)
-
-    return watch(compiled(reverse_inputs))
+@compiled
+def reverse_inputs(tag: Any, table: Any, w: Any, deltas: Any, first: int, stop: int) -> None:
+    """∂E/∂x of the inputs first..stop."""
+    row = len(tag) * VECTOR_BYTES
+    delta = aligned(deltas)
+    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
+    units = table[N_ROWS] - table[N_INPUTS]
+    for i in range(first, stop):
+        gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[units + i], ptr[units + i + 1], tag[0], delta + i * row)
 
 
-def _make_sums_part(digest: str) -> Any:
-    def sums_part(tag: Any, table: Any, source: Any, buffer: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
-        """sums_e = Σ_lanes δ_j z_i of the edges first..stop; `first` is a whole number of groups."""
-        len(digest)
-        edge_sums(tag, aligned(deltas), table[OUT_DST], aligned(buffer), source.ctypes.data, first, stop, sums.ctypes.data)
-
-    return watch(compiled(sums_part))
+@compiled
+def sums_part(tag: Any, table: Any, source: Any, buffer: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
+    """sums_e = Σ_lanes δ_j z_i of the edges first..stop; `first` is a whole number of groups."""
+    edge_sums(tag, aligned(deltas), table[OUT_DST], aligned(buffer), source.ctypes.data, first, stop, sums.ctypes.data)
 
 
-def _make_bias_part(digest: str) -> Any:
-    def bias_part(tag: Any, table: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
-        """The sums Σ_lanes δ_j of the rows first..stop."""
-        len(digest)
-        at = table[SUMS] + first
-        for j in range(stop - first):
-            sums[at + j] = 0
-        row = len(tag) * VECTOR_BYTES
-        row_sums(tag, aligned(deltas) + first * row, stop - first, sums.ctypes.data + at * item_size(tag))
-
-    return watch(compiled(bias_part))
-
-
-load = _make_load(source_digest())
-forward_part = _make_forward_part(source_digest())
-outputs = _make_outputs(source_digest())
-heads = _make_heads(source_digest())
-reverse_part = _make_reverse_part(source_digest())
-reverse_inputs = _make_reverse_inputs(source_digest())
-sums_part = _make_sums_part(source_digest())
-bias_part = _make_bias_part(source_digest())
+@compiled
+def bias_part(tag: Any, table: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
+    """The sums Σ_lanes δ_j of the rows first..stop."""
+    at = table[SUMS] + first
+    for j in range(stop - first):
+        sums[at + j] = 0
+    row = len(tag) * VECTOR_BYTES
+    row_sums(tag, aligned(deltas) + first * row, stop - first, sums.ctypes.data + at * item_size(tag))
 
 
 # -- the path ---------------------------------------------------------------------------------------------------------------------
@@ -353,7 +319,10 @@ class LevelPath:
 
 
 def in_parts(n: int, parts: int, work: Callable[[int, int], None], unit: int = 1) -> None:
-    """work(first, stop) over 0..n in `parts` tasks, or one, cut at multiples of `unit`."""
-    units, parts = -(-n // unit), max(1, parts)
+    """work(first, stop) over 0..n in `parts` tasks, cut at multiples of `unit`, or at once."""
+    if parts <= 1:
+        work(0, n)
+        return
+    units = -(-n // unit)
     cuts = [min(n, unit * (units * part // parts)) for part in range(parts + 1)]
     run_tasks(lambda part: work(cuts[part], cuts[part + 1]), parts, blas=False)

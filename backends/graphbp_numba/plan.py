@@ -69,9 +69,9 @@ RUN_FIELDS = 17
 ELEMENTWISE, LINEAR, SOFTMAX = range(3)
 # columns of heads
 HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST, PAIR_VALUE, PAIR_DELTA, PAIR_HESSIAN, PAIR_OUTER = range(10)
-MAKE_Y, ADD_VALUE, MAKE_DELTA = range(10, 13)
-HEAD_FIELDS = 13
-CANONICAL, CHAIN = range(2)
+MAKE_Y, ADD_VALUE, MAKE_DELTA, CURVE = range(10, 14)
+HEAD_FIELDS = 14
+CANONICAL, CHAIN, LOGS = range(3)
 
 SQUARES, LOGISTIC, CLASSES, COUNTS = range(4)
 VALUE_AT_A = {"sum_of_squares": SQUARES, "binary_cross_entropy": LOGISTIC, "cross_entropy": CLASSES, "poisson": COUNTS}
@@ -395,7 +395,7 @@ def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], 
     table = np.zeros((len(heads), HEAD_FIELDS), np.int64)
     positions: list[int] = []
     for line, head in zip(table, heads, strict=True):
-        line[HEAD_KIND] = CANONICAL if head.canonical else CHAIN
+        line[HEAD_KIND] = CANONICAL if head.canonical else CHAIN if head.logs is None else LOGS
         line[COUPLED] = head.coupled
         line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
         if paired(head):
@@ -412,7 +412,11 @@ def paired(head: Head) -> bool:
 
 
 def prepare_pair(line: Array, head: Head, dtype: str) -> None:
-    """Have the second derivatives of a head's pair compiled, and their addresses in its line."""
+    """Have the second derivatives of a head's pair, or of a softmax's logarithms, compiled, and their addresses in its line."""
+    if line[HEAD_KIND] == LOGS:
+        from graphbp_numba.softmax_logs import logs_curve  # it needs the columns above
+
+        line[CURVE] = logs_curve(dtype).address
     if paired(head):
         line[[PAIR_HESSIAN, PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")
 
@@ -434,6 +438,6 @@ def head_table(
 
 def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
     """e, e' and e'' as C functions, where some head needs them."""
-    if code != NO_VALUE_AT_A and all(head.canonical or paired(head) for head in heads):
+    if code != NO_VALUE_AT_A and all(head.canonical or paired(head) or head.logs for head in heads):
         return 0, 0, 0
     return error_function_addresses(error, dtype)

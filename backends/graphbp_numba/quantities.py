@@ -9,7 +9,7 @@ import numpy as np
 
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, softmax_rows
-from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel
 from graphbp_numba.kernels import aligned, load_tile, tile_weights
 from graphbp_numba.plan import (
     N_EDGES,
@@ -94,10 +94,9 @@ def begin_tile(tag: Any, table: Any, w: Any, bias: Any, X: Any, base: int, n0: i
 
 @cache
 def _state_up(dtype: str, vectors: int) -> Any:
-    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+    tag = (getattr(np, dtype)(0),) * vectors
 
     def state_up(at: int, w: int, bias: int, base: int) -> None:
-        len(digest)
         table = carray(pointer(at), TABLE_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
         a, z, keep = place(table, row, base, A), place(table, row, base, Z), place(table, row, base, KEPT)
@@ -106,22 +105,21 @@ def _state_up(dtype: str, vectors: int) -> Any:
         softmax_rows(table, z, keep, row // item_size(tag))
         slopes(tag, table, a, place(table, row, base, SLOPE_ROWS), 1)
 
-    return watch(compiled_c(integers(4))(state_up))
+    return compiled_c(integers(4))(state_up)
 
 
 @cache
 def _state_down(dtype: str, vectors: int) -> Any:
-    tag, digest = (getattr(np, dtype)(0),) * vectors, source_digest()
+    tag = (getattr(np, dtype)(0),) * vectors
 
     def state_down(at: int, w: int, base: int, stop: int) -> None:
-        len(digest)
         table = carray(pointer(at), TABLE_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
         delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
         inject(tag, table, delta, place(table, row, base, HEAD))
         reverse_state(tag, table, w, slope, delta, place(table, row, base, BETA), stop)
 
-    return watch(compiled_c(integers(4))(state_down))
+    return compiled_c(integers(4))(state_down)
 
 
 def prepare_state(table: Any, tag: Any) -> None:
@@ -163,47 +161,44 @@ def reverse_tile(tag: Any, table: Any, w: Any, base: int, stop: int) -> None:
     call(table[STATE_DOWN + len(tag) // 2], (table.ctypes.data, w.ctypes.data, base, stop))
 
 
-def _make_state(digest: str) -> Any:
-    def state(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
-        a: Any,
-        z: Any,
-        slope: Any,
-        delta: Any,
-        bend: Any,
-        buffer: Any,
-        first: int,
-        stop: int,
-    ) -> None:
-        """a, z, h', δ and h'' β of every row, in lines of whole vectors; arrays of no lines are left out."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        n_rows = table[N_ROWS]
-        for number in range(first, stop):
-            n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            if delta.shape[0]:
-                tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
-                reverse_tile(tag, table, w_out, base, table[N_RUNS])
-            if bend.shape[0]:
-                second, beta = place(table, row, base, BEND), place(table, row, base, BETA)
-                slopes(tag, table, place(table, row, base, A), second, 2)
-                fill_rows(tag, second, table[N_INPUTS])
-                multiply_rows(tag, second, second, beta, n_rows)
-            for section, out in ((A, a), (Z, z), (SLOPE_ROWS, slope), (DELTA, delta), (BEND, bend)):
-                for j in range(n_rows if out.shape[0] else 0):
-                    put_row(tag, place(table, row, base, section) + j * row, out, j, n0, X.shape[0])
-
-    return watch(compiled(state))
+@compiled
+def state(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    bias: Any,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    a: Any,
+    z: Any,
+    slope: Any,
+    delta: Any,
+    bend: Any,
+    buffer: Any,
+    first: int,
+    stop: int,
+) -> None:
+    """a, z, h', δ and h'' β of every row, in lines of whole vectors; arrays of no lines are left out."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    n_rows = table[N_ROWS]
+    for number in range(first, stop):
+        n0 = number * lanes
+        begin_tile(tag, table, w_in, bias, X, base, n0)
+        if delta.shape[0]:
+            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+            reverse_tile(tag, table, w_out, base, table[N_RUNS])
+        if bend.shape[0]:
+            second, beta = place(table, row, base, BEND), place(table, row, base, BETA)
+            slopes(tag, table, place(table, row, base, A), second, 2)
+            fill_rows(tag, second, table[N_INPUTS])
+            multiply_rows(tag, second, second, beta, n_rows)
+        for section, out in ((A, a), (Z, z), (SLOPE_ROWS, slope), (DELTA, delta), (BEND, bend)):
+            for j in range(n_rows if out.shape[0] else 0):
+                put_row(tag, place(table, row, base, section) + j * row, out, j, n0, X.shape[0])
 
 
 @kernel
@@ -233,137 +228,128 @@ def _expand(tag: Any, table: Any, base: int, ptr: Any, dst: Any, src: Any, out: 
                 line[p] = total
 
 
-def _make_sample_gradients(digest: str) -> Any:
-    def sample_gradients(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
-        ptr: Any,
-        dst: Any,
-        src: Any,
-        out: Any,
-        buffer: Any,
-        each_output: bool,
-        first: int,
-        stop: int,
-    ) -> None:
-        """out (N, 1, W): each sample's gradient; or with `each_output` (N, K, W): ∂y_k/∂θ."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        base = aligned(buffer)
-        spread = np.empty((2, table[N_ROWS] + 1), out.dtype)
-        for number in range(first, stop):
-            n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            if not each_output:
-                tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+@compiled
+def sample_gradients(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    bias: Any,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    ptr: Any,
+    dst: Any,
+    src: Any,
+    out: Any,
+    buffer: Any,
+    each_output: bool,
+    first: int,
+    stop: int,
+) -> None:
+    """out (N, 1, W): each sample's gradient; or with `each_output` (N, K, W): ∂y_k/∂θ."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    base = aligned(buffer)
+    spread = np.empty((2, table[N_ROWS] + 1), out.dtype)
+    for number in range(first, stop):
+        n0 = number * lanes
+        begin_tile(tag, table, w_in, bias, X, base, n0)
+        if not each_output:
+            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+            reverse_tile(tag, table, w_out, base, table[N_RUNS])
+            _expand(tag, table, base, ptr, dst, src, out, n0, 0, spread)
+        else:
+            for k in range(table[N_OUTPUTS]):
+                _unit(tag, table, base, k)
                 reverse_tile(tag, table, w_out, base, table[N_RUNS])
-                _expand(tag, table, base, ptr, dst, src, out, n0, 0, spread)
-            else:
-                for k in range(table[N_OUTPUTS]):
-                    _unit(tag, table, base, k)
-                    reverse_tile(tag, table, w_out, base, table[N_RUNS])
-                    _expand(tag, table, base, ptr, dst, src, out, n0, k, spread)
-
-    return watch(compiled(sample_gradients))
+                _expand(tag, table, base, ptr, dst, src, out, n0, k, spread)
 
 
-def _make_jacobian(digest: str) -> Any:
-    def jacobian(
-        tag: Any, table: Any, w_in: Any, w_out: Any, bias: Any, X: Any, J: Any, last_run: Any, buffer: Any, first: int, stop: int
-    ) -> None:
-        """J (N, K, D): one reverse sweep an output, from its run down, or one forward sweep an input, whichever are fewer."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        inputs, outputs = table[N_INPUTS], table[N_OUTPUTS]
-        delta = carray(reals(tag, place(table, row, base, DELTA)), (table[N_ROWS], lanes))
-        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-        scratch = place(table, row, base, SCRATCH)
-        x_dot = carray(reals(tag, z_dot), (inputs, lanes))
-        y_dot = carray(reals(tag, place(table, row, base, HEAD)), (outputs, lanes))
-        for number in range(first, stop):
-            n0 = number * lanes
-            count = min(lanes, X.shape[0] - n0)
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            if outputs <= inputs:
-                for k in range(outputs):
-                    _unit(tag, table, base, k)
-                    reverse_tile(tag, table, w_out, base, last_run[k])
-                    for lane in range(count):
-                        for i in range(inputs):
-                            J[n0 + lane, k, i] = delta[i, lane]
-                continue
-            fill_rows(tag, z_dot, inputs)
-            for i in range(inputs):
-                for lane in range(lanes):
-                    x_dot[i, lane] = 1
-                tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, False)
-                push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
+@compiled
+def jacobian(
+    tag: Any, table: Any, w_in: Any, w_out: Any, bias: Any, X: Any, J: Any, last_run: Any, buffer: Any, first: int, stop: int
+) -> None:
+    """J (N, K, D): one reverse sweep an output, from its run down, or one forward sweep an input, whichever are fewer."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    inputs, outputs = table[N_INPUTS], table[N_OUTPUTS]
+    delta = carray(reals(tag, place(table, row, base, DELTA)), (table[N_ROWS], lanes))
+    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+    scratch = place(table, row, base, SCRATCH)
+    x_dot = carray(reals(tag, z_dot), (inputs, lanes))
+    y_dot = carray(reals(tag, place(table, row, base, HEAD)), (outputs, lanes))
+    for number in range(first, stop):
+        n0 = number * lanes
+        count = min(lanes, X.shape[0] - n0)
+        begin_tile(tag, table, w_in, bias, X, base, n0)
+        if outputs <= inputs:
+            for k in range(outputs):
+                _unit(tag, table, base, k)
+                reverse_tile(tag, table, w_out, base, last_run[k])
                 for lane in range(count):
-                    for k in range(outputs):
-                        J[n0 + lane, k, i] = y_dot[k, lane]
-                fill_rows(tag, z_dot + i * row, 1)
+                    for i in range(inputs):
+                        J[n0 + lane, k, i] = delta[i, lane]
+            continue
+        fill_rows(tag, z_dot, inputs)
+        for i in range(inputs):
+            for lane in range(lanes):
+                x_dot[i, lane] = 1
+            tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, False)
+            push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
+            for lane in range(count):
+                for k in range(outputs):
+                    J[n0 + lane, k, i] = y_dot[k, lane]
+            fill_rows(tag, z_dot + i * row, 1)
 
-    return watch(compiled(jacobian))
 
-
-def _make_tangent(digest: str) -> Any:
-    def tangent(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        bias: Any,
-        v_in: Any,
-        v_bias: Any,
-        X: Any,
-        U: Any,
-        Y_dot: Any,
-        buffer: Any,
-        first: int,
-        stop: int,
-    ) -> None:
-        """Y_dot (N, K) = ∂y/∂x U + ∂y/∂θ v; U of no rows, or v_in of no entries, stands for zeros."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-        scratch, head = place(table, row, base, SCRATCH), place(table, row, base, HEAD)
-        y_dot = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
-        for number in range(first, stop):
-            n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            if U.shape[0]:
-                load_tile(carray(reals(tag, z_dot), (table[N_INPUTS], lanes)), U, n0)
-            else:
-                fill_rows(tag, z_dot, table[N_INPUTS])
-            tangent_state(
-                tag,
-                table,
-                w_in.ctypes.data,
-                v_in.ctypes.data,
-                v_bias.ctypes.data,
-                z,
-                slope,
-                a_dot,
-                z_dot,
-                len(v_bias) > 0,
-            )
-            push_outputs(tag, table, z, keep, a_dot, head, scratch)
-            for lane in range(min(lanes, X.shape[0] - n0)):
-                for k in range(table[N_OUTPUTS]):
-                    Y_dot[n0 + lane, k] = y_dot[k, lane]
-
-    return watch(compiled(tangent))
+@compiled
+def tangent(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    bias: Any,
+    v_in: Any,
+    v_bias: Any,
+    X: Any,
+    U: Any,
+    Y_dot: Any,
+    buffer: Any,
+    first: int,
+    stop: int,
+) -> None:
+    """Y_dot (N, K) = ∂y/∂x U + ∂y/∂θ v; U of no rows, or v_in of no entries, stands for zeros."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+    scratch, head = place(table, row, base, SCRATCH), place(table, row, base, HEAD)
+    y_dot = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+    for number in range(first, stop):
+        n0 = number * lanes
+        begin_tile(tag, table, w_in, bias, X, base, n0)
+        if U.shape[0]:
+            load_tile(carray(reals(tag, z_dot), (table[N_INPUTS], lanes)), U, n0)
+        else:
+            fill_rows(tag, z_dot, table[N_INPUTS])
+        tangent_state(
+            tag,
+            table,
+            w_in.ctypes.data,
+            v_in.ctypes.data,
+            v_bias.ctypes.data,
+            z,
+            slope,
+            a_dot,
+            z_dot,
+            len(v_bias) > 0,
+        )
+        push_outputs(tag, table, z, keep, a_dot, head, scratch)
+        for lane in range(min(lanes, X.shape[0] - n0)):
+            for k in range(table[N_OUTPUTS]):
+                Y_dot[n0 + lane, k] = y_dot[k, lane]
 
 
 @kernel
@@ -394,74 +380,64 @@ def _reverse_products(tag: Any, table: Any, w: int, v: int, base: int, sums: int
     finish_sums(tag, table[N_EDGES], sums, aside)
 
 
-def _make_products(digest: str) -> Any:
-    def products(
-        tag: Any,
-        table: Any,
-        w_in: Any,
-        w_out: Any,
-        bias: Any,
-        v_in: Any,
-        v_out: Any,
-        v_bias: Any,
-        X: Any,
-        T: Any,
-        sample_weight: Any,
-        sums: Any,
-        buffer: Any,
-        exact: bool,
-        first: int,
-        stop: int,
-    ) -> None:
-        """sums[b] += the Hessian (or the outer-product one) times v[b], by edge and row, for the tiles first..stop."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        base = aligned(buffer)
-        n_rows = table[N_ROWS]
-        z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-        a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-        scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
-        r_delta, other = place(table, row, base, R_DELTA), place(table, row, base, OTHER)
-        targets = place(table, row, base, TARGET)
-        weights = carray(reals(tag, scratch + 4 * row), lanes)
-        for number in range(first, stop):
-            n0 = number * lanes
-            begin_tile(tag, table, w_in, bias, X, base, n0)
-            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+@compiled
+def products(
+    tag: Any,
+    table: Any,
+    w_in: Any,
+    w_out: Any,
+    bias: Any,
+    v_in: Any,
+    v_out: Any,
+    v_bias: Any,
+    X: Any,
+    T: Any,
+    sample_weight: Any,
+    sums: Any,
+    buffer: Any,
+    exact: bool,
+    first: int,
+    stop: int,
+) -> None:
+    """sums[b] += the Hessian (or the outer-product one) times v[b], by edge and row, for the tiles first..stop."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    base = aligned(buffer)
+    n_rows = table[N_ROWS]
+    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
+    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
+    scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
+    r_delta, other = place(table, row, base, R_DELTA), place(table, row, base, OTHER)
+    targets = place(table, row, base, TARGET)
+    weights = carray(reals(tag, scratch + 4 * row), lanes)
+    for number in range(first, stop):
+        n0 = number * lanes
+        begin_tile(tag, table, w_in, bias, X, base, n0)
+        tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
+        if exact:
+            reverse_tile(tag, table, w_out, base, table[N_RUNS])
+            slopes(tag, table, place(table, row, base, A), bend, 2)
+            multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
+        tile_weights(weights, sample_weight, n0, X.shape[0])
+        for b in range(sums.shape[0]):
+            fill_rows(tag, z_dot, table[N_INPUTS])
+            fill_rows(tag, z_dot + n_rows * row, 1)
+            tangent_state(
+                tag,
+                table,
+                w_in.ctypes.data,
+                v_in[b].ctypes.data,
+                v_bias[b].ctypes.data,
+                z,
+                slope,
+                a_dot,
+                z_dot,
+                True,
+            )
+            head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)
+            inject(tag, table, r_delta, head)
             if exact:
-                reverse_tile(tag, table, w_out, base, table[N_RUNS])
-                slopes(tag, table, place(table, row, base, A), bend, 2)
-                multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
-            tile_weights(weights, sample_weight, n0, X.shape[0])
-            for b in range(sums.shape[0]):
-                fill_rows(tag, z_dot, table[N_INPUTS])
-                fill_rows(tag, z_dot + n_rows * row, 1)
-                tangent_state(
-                    tag,
-                    table,
-                    w_in.ctypes.data,
-                    v_in[b].ctypes.data,
-                    v_bias[b].ctypes.data,
-                    z,
-                    slope,
-                    a_dot,
-                    z_dot,
-                    True,
-                )
-                head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)
-                inject(tag, table, r_delta, head)
-                if exact:
-                    fill_rows(tag, a_dot, table[N_INPUTS])
-                    fill_rows(tag, bend, table[N_INPUTS])
-                    multiply_add_rows(tag, r_delta, bend, a_dot, r_delta, n_rows)
-                _reverse_products(tag, table, w_out.ctypes.data, v_out[b].ctypes.data, base, sums[b].ctypes.data, exact)
-
-    return watch(compiled(products))
-
-
-state = _make_state(source_digest())
-sample_gradients = _make_sample_gradients(source_digest())
-jacobian = _make_jacobian(source_digest())
-tangent = _make_tangent(source_digest())
-products = _make_products(source_digest())
+                fill_rows(tag, a_dot, table[N_INPUTS])
+                fill_rows(tag, bend, table[N_INPUTS])
+                multiply_add_rows(tag, r_delta, bend, a_dot, r_delta, n_rows)
+            _reverse_products(tag, table, w_out.ctypes.data, v_out[b].ctypes.data, base, sums[b].ctypes.data, exact)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from graphbp.extend import Schedule
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import softmax_rows
-from graphbp_numba.jit import carray, compiled, kernel, source_digest, watch
+from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned, forward_runs, load_tile
 from graphbp_numba.plan import N_BUNDLES, N_INPUTS, N_KEEP, N_OUTPUTS, N_ROWS, OUT_ROW, START, Plan
 from graphbp_numba.rows import copy_rows, fill_rows, item_size, join_bits, pointer, reals
@@ -127,103 +127,97 @@ def _copy_lanes(tile: Any, first: int, stop: int, lanes: Any, packed: Any, at: i
             packed[j, at + i] = tile[first + j, lanes[i]]
 
 
-def _make_forward_stages(digest: str) -> Any:
-    def forward_stages(
-        tag: Any,
-        table: Any,
-        cuts: Any,
-        w: Any,
-        bias: Any,
-        X: Any,
-        Y: Any,
-        memory: Any,
-        held: int,
-        one: Any,
-        two: Any,
-        n0: int,
-        n1: int,
-    ) -> None:
-        """Y of the samples n0..n1; `one` and `two` hold a packed waist each, (rows, samples rounded up to tiles)."""
-        len(digest)
-        lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-        row = len(tag) * VECTOR_BYTES
-        here = aligned(memory)
-        there = here + held * row
-        keep = there + held * row
-        seen = keep + table[N_KEEP] * row
-        bits = carray(reals(tag, seen), (1, lanes))
-        out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-        bundles = table[N_BUNDLES] > 0
-        lane_of = np.arange(n1 - n0)
-        left = n1 - n0
-        chosen = np.empty(lanes, np.int64)
-        first_cut, first_run, low, high = 0, 0, 0, table[N_INPUTS]
-        source, target = one, two
-        while True:
-            last_cut = first_cut
-            while last_cut < len(cuts) - 1 and cuts[last_cut, PACK] == 0:
-                last_cut += 1
-            done = last_cut == len(cuts) - 1
-            after, zero = 0, -1
-            place = np.empty(left, np.int64)
-            for start in range(0, left, lanes):
-                base, other, begin = here, there, low
-                if first_cut == 0:
-                    load_tile(carray(reals(tag, base), (high, lanes)), X, n0 + start)
-                else:
-                    tile = carray(reals(tag, base), (high - low, lanes))
-                    for j in range(high - low):
-                        for lane in range(lanes):
-                            tile[j, lane] = source[j, start + lane]
-                run = first_run
-                for c in range(first_cut, last_cut + 1):
-                    z = base - begin * row
-                    forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, run, cuts[c, RUN_STOP], bundles, False)
-                    run = cuts[c, RUN_STOP]
-                    if c < last_cut:
-                        begin = cuts[c, ROW_START]
-                        copy_rows(tag, other, z + begin * row, cuts[c, ROW_STOP] - begin)
-                        base, other = other, base
-                z = base - begin * row
-                tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-                count = min(lanes, left - start)
-                if done:
-                    softmax_rows(table, z, keep, lanes)
-                    for lane in range(count):
-                        place[start + lane] = start + lane
-                        for k in range(table[N_OUTPUTS]):
-                            target[k, start + lane] = tile[out_row[k], lane]
-                    continue
-                a, b = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
-                fill_rows(tag, seen, 1)
-                join_bits(tag, seen, z + a * row, b - a)
-                number = 0
-                for lane in range(count):
-                    if bits[0, lane] == 0 and zero >= 0:
-                        place[start + lane] = zero
-                        continue
-                    if bits[0, lane] == 0:
-                        zero = after + number
-                    place[start + lane] = after + number
-                    chosen[number] = lane
-                    number += 1
-                _copy_lanes(tile, a, b, chosen[:number], target, after)
-                after += number
-            for n in range(n1 - n0):
-                lane_of[n] = place[lane_of[n]]
-            if done:
-                break
-            low, high = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
-            first_run, first_cut, left = cuts[last_cut, RUN_STOP], last_cut + 1, after
-            for lane in range(left, (left + lanes - 1) // lanes * lanes):
+@compiled
+def forward_stages(
+    tag: Any,
+    table: Any,
+    cuts: Any,
+    w: Any,
+    bias: Any,
+    X: Any,
+    Y: Any,
+    memory: Any,
+    held: int,
+    one: Any,
+    two: Any,
+    n0: int,
+    n1: int,
+) -> None:
+    """Y of the samples n0..n1; `one` and `two` hold a packed waist each, (rows, samples rounded up to tiles)."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    here = aligned(memory)
+    there = here + held * row
+    keep = there + held * row
+    seen = keep + table[N_KEEP] * row
+    bits = carray(reals(tag, seen), (1, lanes))
+    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    bundles = table[N_BUNDLES] > 0
+    lane_of = np.arange(n1 - n0)
+    left = n1 - n0
+    chosen = np.empty(lanes, np.int64)
+    first_cut, first_run, low, high = 0, 0, 0, table[N_INPUTS]
+    source, target = one, two
+    while True:
+        last_cut = first_cut
+        while last_cut < len(cuts) - 1 and cuts[last_cut, PACK] == 0:
+            last_cut += 1
+        done = last_cut == len(cuts) - 1
+        after, zero = 0, -1
+        place = np.empty(left, np.int64)
+        for start in range(0, left, lanes):
+            base, other, begin = here, there, low
+            if first_cut == 0:
+                load_tile(carray(reals(tag, base), (high, lanes)), X, n0 + start)
+            else:
+                tile = carray(reals(tag, base), (high - low, lanes))
                 for j in range(high - low):
-                    target[j, lane] = target[j, left - 1]
-            source, target = target, source
+                    for lane in range(lanes):
+                        tile[j, lane] = source[j, start + lane]
+            run = first_run
+            for c in range(first_cut, last_cut + 1):
+                z = base - begin * row
+                forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, run, cuts[c, RUN_STOP], bundles, False)
+                run = cuts[c, RUN_STOP]
+                if c < last_cut:
+                    begin = cuts[c, ROW_START]
+                    copy_rows(tag, other, z + begin * row, cuts[c, ROW_STOP] - begin)
+                    base, other = other, base
+            z = base - begin * row
+            tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+            count = min(lanes, left - start)
+            if done:
+                softmax_rows(table, z, keep, lanes)
+                for lane in range(count):
+                    place[start + lane] = start + lane
+                    for k in range(table[N_OUTPUTS]):
+                        target[k, start + lane] = tile[out_row[k], lane]
+                continue
+            a, b = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
+            fill_rows(tag, seen, 1)
+            join_bits(tag, seen, z + a * row, b - a)
+            number = 0
+            for lane in range(count):
+                if bits[0, lane] == 0 and zero >= 0:
+                    place[start + lane] = zero
+                    continue
+                if bits[0, lane] == 0:
+                    zero = after + number
+                place[start + lane] = after + number
+                chosen[number] = lane
+                number += 1
+            _copy_lanes(tile, a, b, chosen[:number], target, after)
+            after += number
         for n in range(n1 - n0):
-            for k in range(table[N_OUTPUTS]):
-                Y[n0 + n, k] = target[k, lane_of[n]]
-
-    return watch(compiled(forward_stages))
-
-
-forward_stages = _make_forward_stages(source_digest())
+            lane_of[n] = place[lane_of[n]]
+        if done:
+            break
+        low, high = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
+        first_run, first_cut, left = cuts[last_cut, RUN_STOP], last_cut + 1, after
+        for lane in range(left, (left + lanes - 1) // lanes * lanes):
+            for j in range(high - low):
+                target[j, lane] = target[j, left - 1]
+        source, target = target, source
+    for n in range(n1 - n0):
+        for k in range(table[N_OUTPUTS]):
+            Y[n0 + n, k] = target[k, lane_of[n]]

@@ -19,6 +19,7 @@ from graphbp_numba.jit import carray, kernel
 from graphbp_numba.plan import (
     CANONICAL,
     COUPLED,
+    CURVE,
     D2F,
     DF,
     ERROR_CODE,
@@ -36,6 +37,7 @@ from graphbp_numba.plan import (
     KIND,
     LAST,
     LEAF,
+    LOGS,
     N_HEADS,
     N_INPUTS,
     N_OUTPUTS,
@@ -56,6 +58,7 @@ from graphbp_numba.plan import (
     F,
 )
 from graphbp_numba.rows import (
+    call,
     call_binary,
     call_unary,
     copy_rows,
@@ -268,6 +271,12 @@ def head_curvature(
     spare = carray(reals(tag, scratch), (4, lanes))
     for h in range(table[N_HEADS]):
         first, last = heads[h, FIRST], heads[h, LAST]
+        if heads[h, HEAD_KIND] == LOGS:
+            call(heads[h, CURVE], (table.ctypes.data, h, z, keep, targets, a_dot, out, lanes, exact))
+            for q in range(first, last):
+                for lane in range(lanes):
+                    made[positions[q], lane] *= weights[lane]
+            continue
         canonical, coupled = heads[h, HEAD_KIND] == CANONICAL, heads[h, COUPLED] != 0
         for q in range(first, last):
             k = positions[q]

@@ -242,6 +242,9 @@ def load_network(
     if network != STANDARD:
         net, metadata = load_with_metadata(network, **settings)
         return Loaded(net, network, metadata)
+    context = click.get_current_context(silent=True)
+    if context is not None and STANDARD in (context.params.get("data"), context.params.get("target_file")):
+        raise DataError("NETWORK and DATA are both -, and there is one stdin; give a file for one of them")
     with TemporaryDirectory(prefix="graphbp-") as folder:
         path = Path(folder, "stdin.json")
         path.write_bytes(take_stdin("NETWORK"))

@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from graphbp.cli.common import STANDARD, F, Loaded, say, take_stdin
 from graphbp.cli.sheets import SHEETS, read_sheet, table_of_records
+from graphbp.config import option
 from graphbp.exceptions import DataError, unknown_name
 from graphbp.fit import adopt
-from graphbp.tables import Column, Table, cells, match
+from graphbp.tables import Column, Table, cells, index_columns, match
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -165,15 +166,15 @@ def _few(names: Sequence[str], limit: int = 8) -> str:
 def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     """The columns that the inputs read by name, said; the table as it is where none is called like an input."""
     meaning = net.model.meaning
-    place = match(table, meaning.input_columns, "input", known=meaning.known, ignore_extra=ignore_extra)
+    place = match(table, meaning.input_columns, "input", known=meaning.known, ignore_extra=ignore_extra or None)
     if place is None or table.names is None:
-        nameless = [i for i, name in enumerate(table.names or ()) if not str(name).strip()]
-        if nameless and ignore_extra:
+        nameless = index_columns(table)
+        if nameless and option("ignore_extra", ignore_extra or None):
             say(f"{table.source}: not read: {_few([f'column {i}, which has no name' for i in nameless])}")
             return table.select([i for i in range(table.n_columns) if i not in nameless])
         return table
     names = [str(name) for name in table.names]
-    left = [name for i, name in enumerate(names) if i not in place]
+    left = [name if name.strip() else f"column {i}, which has no name" for i, name in enumerate(names) if i not in place]
     say(
         f"{table.source}: the columns called {_few([names[i] for i in place])} are the inputs"
         + (f"; not read: {_few(left)}" if left else "")
@@ -335,7 +336,7 @@ def _any_input(net: Network, table: Table) -> bool:
 def _targets_by_name(net: Network, table: Table) -> list[int]:
     """The columns that the network was trained on, or those that are called like its outputs."""
     place = {str(name): i for i, name in enumerate(table.names or ())}
-    for wanted in (net.model.meaning.targets, net.outputs):
+    for wanted in (net.model.meaning.targets, net.outputs, [names[0] for names in net.model.meaning.output_columns]):
         if wanted and all(str(name) in place for name in wanted):
             return [place[str(name)] for name in wanted]
     return []

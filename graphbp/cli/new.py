@@ -21,6 +21,7 @@ from graphbp.exceptions import BackendError, DataError, FileFormatError, unknown
 if TYPE_CHECKING:
     import networkx as nx
 
+    from graphbp.error_functions import ErrorFunction
     from graphbp.tables import Table
 
 __all__ = ["COMMANDS"]
@@ -52,6 +53,7 @@ def _sizes(_: click.Context, parameter: click.Parameter, text: str | None) -> li
 @click.option("--skips", is_flag=True, help="Every layer feeds all later ones.")
 @click.option("--units", is_flag=True, help="One node a unit instead of one a layer.")
 @click.option("--header/--no-header", default=None, help="The CSV file has a header; default: where its first line has text only.")
+@click.option("--ignore-extra", is_flag=True, help="Leave out a column without a name (an index); else it is refused.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights, and of a random DAG's edges.")
 @click.option("--force", is_flag=True, help="Replace OUTPUT where it is there.")
 @json_option
@@ -69,6 +71,7 @@ def new(
     skips: bool,
     units: bool,
     header: bool | None,
+    ignore_extra: bool,
     seed: int,
     force: bool,
     as_json: bool,
@@ -99,7 +102,9 @@ def new(
     from graphbp.network import Network
 
     if data is not None:
-        graph, error = _from_table(*read_table(data, header, target), hidden, hidden_dag, error, activation, skips, units, seed)
+        inputs, targets = read_table(data, header, target)
+        inputs = _without_index(inputs, ignore_extra)
+        graph, error = _from_table(inputs, targets, hidden, hidden_dag, error, activation, skips, units, seed)
     elif layers is not None:
         graph = _stack(layers, error, activation, skips, units, seed)
     else:
@@ -131,6 +136,18 @@ def _dag(sizes: list[int], error: str | None, activation: str, seed: int) -> nx.
     return random_dag(*sizes, activation=activation, error=error, seed=seed)
 
 
+def _without_index(inputs: Table, ignore_extra: bool) -> Table:
+    """The columns without the index that a frame's `to_csv` wrote, which must not become an input."""
+    from graphbp.tables import extra_columns, index_columns
+
+    if not (found := index_columns(inputs)):
+        return inputs
+    if not ignore_extra:
+        raise DataError(extra_columns(inputs, [(inputs.names or ())[i] for i in found], "input"))
+    say(f"{inputs.source}: not read: column {', '.join(map(str, found))}, which has no name")
+    return inputs.select([i for i in range(inputs.n_columns) if i not in found])
+
+
 def _from_table(
     inputs: Table,
     targets: Any,
@@ -154,6 +171,8 @@ def _from_table(
         error = "sum_of_squares" if classes is None else "binary_cross_entropy" if len(classes) == 2 else "cross_entropy"
         say(f"error function: {error}")
     row = get_error_function(error)
+    if classes is not None:
+        _refuse_unfit(row, classes, targets.source, names[0])
     k = len(names) if classes is None else 1 if row.targets == "probability" and len(classes) == 2 else len(classes)
     columns = [str(name) for name in inputs.names] if inputs.names is not None else [f"x{i + 1}" for i in range(inputs.n_columns)]
     if hidden_dag is not None:
@@ -167,7 +186,24 @@ def _from_table(
         else:
             graph.nodes["x"]["columns"] = columns
     _name_outputs(graph, names, classes, k)
+    if targets.names is not None:
+        next(attributes for _, attributes in graph.nodes(data=True) if attributes.get("role") == "output")["target"] = names
     return graph, error
+
+
+def _refuse_unfit(row: ErrorFunction, classes: Sequence[Any], source: str, name: str) -> None:
+    """An error function that does not take so many classes, or none."""
+    n = len(classes)
+    if n < 2:
+        raise DataError(f"{name} of {source} is {classes[0]!r} in every row; a classifier needs two classes or more to tell apart")
+    if row.targets == "probability" and n > 2:
+        raise DataError(
+            f"--error {row.name} tells two classes apart, and {name} of {source} has {n}; --error cross_entropy takes them"
+        )
+    if row.targets not in ("distribution", "probability"):
+        raise DataError(f"--error {row.name} takes numbers, and {name} of {source} holds labels; --error cross_entropy takes them")
+    if n > 20:
+        say(f"{name} has {n} classes, an output each")
 
 
 def _targets(targets: Any, error: str | None) -> tuple[list[str], list[Any] | None]:

@@ -16,12 +16,11 @@ from graphbp.cli.common import STANDARD, F, put, say, tell
 from graphbp.cli.documents import json_option, one_stdout, tell_json
 from graphbp.exceptions import DataError, printable
 from graphbp.files.atomic import write_atomically
-from graphbp.lookup import parameter_labels
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["check_output", "emit", "output_names", "output_option", "parameter_names", "unit_names"]
+__all__ = ["check_output", "emit", "output_names", "output_option", "unit_names"]
 
 Array = npt.NDArray[Any]
 _SUFFIXES = (".npy", ".npz", ".csv")
@@ -137,8 +136,3 @@ def output_names(net: Network) -> list[str]:
     """A label for each of Y's columns: its class, or its unit."""
     names = unit_names(net, net.outputs)
     return list(map(str, net.classes)) if net.classes is not None and len(net.classes) == len(names) else names
-
-
-def parameter_names(net: Network) -> list[str]:
-    """A label for each entry of θ: "x1->h", "bias of h", "x->h[2,5]" in a matrix."""
-    return parameter_labels(net.model.spec, net.model.layout, "->")

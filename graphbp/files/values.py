@@ -201,7 +201,8 @@ class Decoder:
         dtype = np.dtype(_a(str, name))
         if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.name != name:
             raise ValueError(f"{name!r} is not the dtype of a number")
-        return dtype.type(self.value(number))
+        with np.errstate(over="raise"):  # else an infinity that nobody wrote
+            return dtype.type(self.value(number))
 
     def _text(self, entry: Any) -> npt.NDArray[np.str_]:
         data, shape = _a(list, entry["data"]), entry["shape"]

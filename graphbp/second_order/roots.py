@@ -141,6 +141,7 @@ class Span:
             raise NumericalError(
                 "the rows of the outer product are not finite; look at net.trace(X, T) for the unit that overflows"
             )
+        self.given = rows
         self._order = _by_size(rows, axis=0)
         (reflectors, self._tau), triangle, _ = linalg.qr(
             np.take(rows, self._order, axis=1).T, mode="raw", pivoting=True, overwrite_a=True, check_finite=False

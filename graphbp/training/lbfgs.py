@@ -5,7 +5,8 @@ r"""L-BFGS that does not notice units, with exact Newton steps where they are af
 D is the diagonal of `Objective.units`, looked up again after 1, 2, 4, 8, ... iterations (the pairs are then rescaled, nothing is
 forgotten), so θ, X and T may be given in any units.  Diagonal scaling does not help where columns are nearly dependent.  There, and to
 know where the minimum is, W ≤ 500 parameters have `newton`: tried after 0, 1, 2, 4, 8, ... iterations, kept while it does well, and asked
-before a run is called converged.
+before a run is called converged.  Where W is larger, Hessian products give its directions as far as the gradient needs them (`krylov`):
+asked where L-BFGS would end, and kept while that does well.
 
 What ends a run, and what it is called:
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from graphbp.threads import single_threaded_blas
+from graphbp.training.krylov import krylov_model
 from graphbp.training.line_search import search
 from graphbp.training.loop import Run, diverged
 from graphbp.training.newton import NewtonModel, lower, newton_model
@@ -42,6 +44,8 @@ LITTLE_EXPECTED = (
     "stopped: L-BFGS expects F to fall by less than tolerance (no Hessian was there to tell whether this is the minimum)"
 )
 FLAT_TRIED = 4
+PRODUCTS_AT = tuple(4**k for k in range(3, 16))
+"""Iterations after which Hessian products are tried, as many as there were iterations: where they are of no use, a run takes twice as long."""
 REACH = 4.0
 """A line search begins within this many times |D θ| (anywhere from θ = 0)."""
 SMALLEST = 1e-290
@@ -83,12 +87,16 @@ class _Descent:
         self._small = 0
         """Iterations in a row after which so little was left to fall that the run may end."""
         self._newton_works = False
+        self._pace = 0.0
+        """How far F fell in the last of L-BFGS's own iterations."""
+        self._products = 0
+        """Products that the next model may take, if there were fewer iterations."""
         if run.now.state:
             self._restore()
 
     def state(self) -> dict[str, Any]:
         """Arrays that are never written to again."""
-        numbers = np.array([self._hidden, self._small, self._newton_works])
+        numbers = np.array([self._hidden, self._small, self._newton_works, self._pace, self._products])
         held = {"units": self._units, "widest": self._widest, "unseen": self._unseen, "numbers": numbers}
         for i, (s, y) in enumerate(self._pairs):
             held |= {f"step.{i}": s, f"change.{i}": y}
@@ -97,7 +105,10 @@ class _Descent:
     def _restore(self) -> None:
         held = self._run.now.state
         self._units, self._widest, self._unseen = held["units"], held["widest"], held["unseen"]
-        self._hidden, self._small, self._newton_works = float(held["numbers"][0]), int(held["numbers"][1]), bool(held["numbers"][2])
+        numbers = [*held["numbers"].tolist(), 0.0, 0.0]  # an earlier version's has no pace and no products
+        hidden, small, works, self._pace, products = numbers[:5]
+        self._hidden, self._small, self._newton_works = hidden, int(small), bool(works)
+        self._products = int(products)
         count = sum(name.startswith("step.") for name in held)
         self._pairs = [(held[f"step.{i}"], held[f"change.{i}"]) for i in range(count)]
 
@@ -165,6 +176,7 @@ class _Descent:
         point = self._along(p, g) or (self._along(-g, g) if self._pairs else None)
         if point is None:
             return self._settle("stalled: no step, however short, lowers F by more than rounding hides", asked)
+        self._pace, self._products = self._point.value - point.value, 0
         s, y = (point.theta - self._point.theta) * self._units, self._scaled(point.gradient - self._point.gradient)
         if _curved(s, y):
             self._pairs = [*self._pairs, (s, y)][-self._o.memory :]
@@ -183,7 +195,7 @@ class _Descent:
 
     def _settle(self, reason: str, asked: bool) -> Point | None:
         """Ask Newton before the run ends, where it can be and was not just now."""
-        if self.objective.has_hessian and not asked:
+        if (self.objective.has_hessian or self.objective.has_product) and not asked:
             point = self._newton()
             if point is not None or self._run.finished:
                 return point
@@ -193,24 +205,38 @@ class _Descent:
     # -- Newton ------------------------------------------------------------------------------------------------------------
 
     def _newton_due(self, epoch: int) -> bool:
-        return self.objective.has_hessian and (self._newton_works or _doubled(epoch))
+        if self._newton_works or not _doubled(epoch):
+            return self._newton_works
+        return self.objective.has_hessian or (self.objective.has_product and epoch in PRODUCTS_AT)
 
     def _newton(self) -> Point | None:
         """A Newton step.  None where none lowers F: either the run has then ended, or L-BFGS goes on."""
         near, self._newton_works = self._small > 0 and self._newton_works, False
         self._hidden = self.objective.resolution(self._point)
-        model = newton_model(self.objective, self._point, self._hidden)
+        share = self._o.tolerance * self.objective.magnitude(self._point)
+        model = self._model(max(share, self._hidden))
         if model is None:
             return None
         decrement = model.decrement(self._point.gradient)
-        enough = 0.0 if model.is_saddle else self._o.tolerance * self.objective.magnitude(self._point)
-        small = decrement <= max(enough, self._hidden)
+        small = decrement <= max(0.0 if model.is_saddle else share, self._hidden)
         found = lower(self.objective, model, self._point, polish=not near) if not small or model.is_saddle or not near else None
+        if found is None and not model.whole:
+            return None
         if found is None:
             return self._verdict(model, "the Newton step promises less than tolerance or rounding") if small else None
-        point, self._newton_works = found
+        point, works = found
+        self._newton_works = works and self._point.value - point.value >= model.cost * self._pace
         self._small = int(small)
         return point
+
+    def _model(self, enough: float) -> NewtonModel | None:
+        """By H, or where that is too much, by as many products as there were iterations; by twice as many after a step that lacked some."""
+        if self.objective.has_hessian:
+            return newton_model(self.objective, self._point, self._hidden)
+        self._products = max(self._run.now.epoch, self._products)
+        model = krylov_model(self.objective, self._point, self._hidden, self._products, enough)
+        self._products = 0 if model is None or model.whole else 2 * self._products
+        return model
 
     def _verdict(self, model: NewtonModel, why: str) -> Point | None:
         """End the run where no Newton step leads on, and say what this place is."""

@@ -1,6 +1,9 @@
 r"""The report of a least-squares fit: parameters with their standard errors.
 
 s² = |r|² / (N K − W),      cov(θ) = s² (JᵀJ)⁻¹,      standard error √cov_ii,      correlation cov_ij / √(cov_ii cov_jj)
+
+Of a network with scaling all of this is in the units of the table: residuals in those of the targets, parameters as they stand in the same
+function of raw x (`graphbp.training.raw_units`), so that the report does not depend on how X and T were scaled.
 """
 
 from __future__ import annotations
@@ -12,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.lookup import parameter_labels
 from graphbp.threads import single_threaded_blas
 from graphbp.training.history import History
 from graphbp.training.problem import Problem
+from graphbp.training.raw_units import raw_units
 from graphbp.training.tangent import Residuals, Tangent, safe, tangent
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["LeastSquaresFit", "parameter_names"]
+__all__ = ["LeastSquaresFit"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -37,14 +40,14 @@ class LeastSquaresFit(History):
     Attributes
     ----------
     names : (W,) the edge or bias of each parameter; a tied one is named after the first edge that has it.
-    parameters : (W,) θ.
+    parameters : (W,) θ; of a network with scaling, the weights and biases of the same function of raw x and y.
     standard_errors : (W,) √ of the diagonal of `covariance`; NaN where there is no covariance.
     covariance : (W, W) s² (JᵀJ)⁻¹; NaN where there are no degrees of freedom or the columns of J are dependent.
-    residual_sum_of_squares : |r|² = Σ_nk s_n (y_nk − t_nk)².
+    residual_sum_of_squares : |r|² = Σ_nk s_n (y_nk − t_nk)², of raw y and t.
     degrees_of_freedom : N K − W, samples of weight 0 not counted.
     iterations : accepted steps.
     note : why there are no standard errors, or "".
-    unit : what the residuals are of, where the outputs are scaled; standard errors are of the parameters as they stand.
+    unit : "" where `parameters` are `net.weights`; else what they are.
 
     A sample weight is taken as 1/variance of that sample's noise, up to a common factor, which s² estimates.
     """
@@ -83,19 +86,40 @@ class LeastSquaresFit(History):
         residuals = Residuals(problem)
         theta = np.array(problem.net.weights, np.float64)
         r = residuals(theta)
-        self.names = parameter_names(problem.net)
-        self.unit = ", of (y - t)/scale" if problem.net.model.meaning.scaling.outputs is not None else ""
+        self.names = problem.net.model.parameter_labels()
         self.parameters = theta
-        self.residual_sum_of_squares = float(r @ r) * residuals.unit * residuals.unit
+        self.residual_sum_of_squares = self._raw_sum(problem.net, r * residuals.unit)
         self.degrees_of_freedom = residuals.count - len(theta)
         half = self._half(tangent(method, residuals, theta, r) if np.isfinite(r).all() else None)
         self.covariance, self.standard_errors = np.full((len(theta),) * 2, math.nan), np.full(len(theta), math.nan)
         if half is not None:
             # r and J are in the same units, so the product of s² and (JᵀJ)⁻¹ is in those of θ alone
             half = half * math.sqrt(float(r @ r) / self.degrees_of_freedom)
+        half = self._to_raw_units(problem.net, half)
+        if half is not None:
             size = safe(np.abs(half).max(axis=1))
             self.standard_errors = size * np.linalg.norm(half / size[:, None], axis=1)
             self.covariance = half @ half.T
+
+    @staticmethod
+    def _raw_sum(net: Network, r: Vector) -> float:
+        """Σ_nk s_n (y_nk − t_nk)² in the targets' own units."""
+        affine = net.model.meaning.scaling.outputs
+        raw = r if affine is None else (r.reshape(-1, len(affine.scale)) * affine.scale).ravel()
+        return float(raw @ raw)
+
+    def _to_raw_units(self, net: Network, half: Vector | None) -> Vector | None:
+        """Parameters of the same function of raw x; L of their covariance."""
+        if not net.model.meaning.scaling:
+            return half
+        affine = raw_units(net)
+        if affine is None:
+            self.unit = "parameters of the scaled numbers: a tie joins weights that are different numbers of the raw ones"
+            return half
+        self.unit = "parameters of the raw columns: shift and scale stand in them"
+        slope, constant = affine
+        self.parameters = slope @ self.parameters + constant
+        return None if half is None else np.asarray(slope @ half)
 
     def _half(self, model: Tangent | None) -> Vector | None:
         """L with L Lᵀ = (JᵀJ)⁻¹, or None, with a note that says why."""
@@ -148,8 +172,9 @@ class LeastSquaresFit(History):
             lines.append(f"  ... {len(self.names) - _ROWS} more")
         lines.append(
             f"  residual sum of squares {self.residual_sum_of_squares:.10g}, {self.degrees_of_freedom} degrees of freedom, "
-            f"residual standard deviation {self.residual_standard_deviation:.8g}{self.unit}"
+            f"residual standard deviation {self.residual_standard_deviation:.8g}"
         )
+        lines += [f"  {self.unit}"] if self.unit else []
         return "\n".join(lines + self._closest() + ([f"  {self.note}"] if self.note else []))
 
     def _closest(self) -> list[str]:
@@ -162,8 +187,3 @@ class LeastSquaresFit(History):
 
 
 _ROWS, _PAIRS = 40, 2000
-
-
-def parameter_names(net: Network) -> list[str]:
-    """(W,) "x -> h", "bias of h", with [row,column] or [unit] inside a layer; tied ones by the first that has them."""
-    return parameter_labels(net.model.spec, net.model.layout)

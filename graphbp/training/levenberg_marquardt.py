@@ -57,8 +57,13 @@ def require_least_squares(net: Any) -> None:
 
 def levenberg_marquardt(run: Run, options: LevenbergMarquardt) -> None:
     """Run accepted steps until the run is done or converged."""
-    if run.done:
-        return
+    if not run.done:
+        _steps(run, options)
+    if not run.history.reason and run.settings.epochs:
+        run.history.reason = f"all {run.settings.epochs} epochs done, not converged"
+
+
+def _steps(run: Run, options: LevenbergMarquardt) -> None:
     with single_threaded_blas():
         search = _Search(run, options)
     while not run.done:

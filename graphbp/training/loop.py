@@ -223,7 +223,7 @@ def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Arr
     found = ""
     if at is not None:
         theta, part = at
-        found = cause_at(run.net, theta, part.x, part.t, part.s, part.row)
+        found = cause_at(run.net.model, theta, part.x, part.t, part.s, part.row)
     return NumericalError(
         f"epoch {epoch} of {run.history.optimizer}: {what}{f' ({found})' if found else ''}; the network keeps the weights of "
         f"{kept}. {advice}".rstrip()

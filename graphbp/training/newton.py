@@ -31,8 +31,8 @@ REPRESENTABLE = 1e-290
 
 @dataclass(frozen=True)
 class NewtonModel:
-    """The eigenvalues s, their directions as columns of V, D, the least |s| that is no rounding, what rounding hides of F, and the
-    parameters that no derivative sees.
+    """The eigenvalues s, their directions as columns of V, D, the least |s| that is no rounding, what rounding hides of F, the
+    parameters that no derivative sees, and whether the directions are all that the gradient needs (`krylov` may have to stop before).
     """
 
     s: Vector
@@ -41,6 +41,9 @@ class NewtonModel:
     floor: float
     hidden: float
     unseen: npt.NDArray[np.bool_]
+    whole: bool = True
+    cost: float = 0.0
+    """What it took, in iterations of L-BFGS, where that is to be earned."""
 
     def _used(self, gradient: Vector) -> tuple[Vector, Vector, Matrix]:
         """(Vᵀ D⁻¹ g, |s|, V) of the directions that count: those that are not flat, or along which g promises a fall all the same."""

@@ -15,8 +15,9 @@ smaller fall of F can be told from rounding here, however F was summed and whate
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ __all__ = ["Objective", "Point", "Vector"]
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
-JACOBIAN_ENTRIES = 1 << 22
-"""N·K·W up to which ∂y/∂θ is formed for the units; above, random signs give them to some 20 %."""
+JACOBIAN_ENTRIES, CHUNK_ENTRIES = 1 << 26, 1 << 22
+"""N·K·W up to which ∂y/∂θ is formed for the units, and how much of it at once; above, random signs give them to some 20 %."""
 SIGNS = 12
 """Reverse sweeps with random signs."""
 HESSIAN_PARAMETERS, HESSIAN_WORK = 500, 2e9
@@ -61,7 +62,8 @@ class Objective:
 
     def __init__(self, run: Run, l2: float) -> None:
         self._run, self.l2 = run, l2
-        self._net, self._problem, self._part = run.net, run.problem, run.problem.training
+        self._net, self._problem = run.net, run.problem.weighed
+        self._part = self._problem.training
         self.eps = float(np.finfo(self._net.dtype).eps)
 
     def backend_theta(self, theta: Vector) -> Any:
@@ -83,28 +85,37 @@ class Objective:
     def units(self, point: Point) -> Vector:
         """d (W,), 0 where no output depends on a parameter."""
         level = math.sqrt(2 * self.magnitude(point)) or 1.0
-        by_output, by_error = self._output_rows(point.theta), self._error_rows(point.theta)
-        norms = np.maximum(_column_norms(by_output), _column_norms(by_error) / level) / math.sqrt(self._part.total)
+        by_output, by_error = _norms(self._output_rows(point.theta)), _norms(self._error_rows(point.theta))
+        norms = np.maximum(by_output, by_error / level) / math.sqrt(self._part.total)
         return np.where(self.unseen(point), 0.0, np.hypot(norms, math.sqrt(self.l2)))
 
     def unseen(self, point: Point) -> npt.NDArray[np.bool_]:
         """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
         return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
 
-    def _output_rows(self, theta: Vector) -> Matrix:
+    def _output_rows(self, theta: Vector) -> Iterator[Matrix]:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""
-        weigh, at, run = self._root_curvature(theta), self.backend_theta(theta), self._net.model.run
+        weigh, at, run, x = self._root_curvature(theta), self.backend_theta(theta), self._net.model.run, self._part.x
         if self._is_small(weigh.size) and "weight_jacobian" not in run.composed:
-            return self._host(run.weight_jacobian(at, self._part.x)).reshape(weigh.size, -1) * weigh.reshape(-1, 1)
-        return self._signed(weigh.shape, lambda sign: run.vjp(at, self._part.x, self._array(weigh * sign))[1])
+            for some in self._chunks(weigh.shape[1]):
+                yield self._host(run.weight_jacobian(at, x[some])).reshape(weigh[some].size, -1) * weigh[some].reshape(-1, 1)
+        else:
+            yield self._signed(weigh.shape, lambda sign: run.vjp(at, x, self._array(weigh * sign))[1])
 
-    def _error_rows(self, theta: Vector) -> Matrix:
+    def _error_rows(self, theta: Vector) -> Iterator[Matrix]:
         """The same of √s_n ∂E_n/∂θ_i."""
         part, at, run = self._part, self.backend_theta(theta), self._net.model.run
         root = np.ones(len(part)) if part.s is None else np.sqrt(self._host(part.s))
         if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
-            return self._host(run.per_sample_gradient(at, part.x, part.t, self._array(root)))
-        return self._signed(root.shape, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
+            for some in self._chunks(1):
+                yield self._host(run.per_sample_gradient(at, part.x[some], part.t[some], self._array(root[some])))
+        else:
+            yield self._signed(root.shape, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
+
+    def _chunks(self, rows: int) -> Iterator[slice]:
+        """The samples, so many at a time as have CHUNK_ENTRIES numbers in `rows` rows each."""
+        size = max(1, CHUNK_ENTRIES // (rows * self._net.n_parameters))
+        return (slice(start, start + size) for start in range(0, len(self._part), size))
 
     def _is_small(self, rows: int) -> bool:
         return rows * self._net.n_parameters <= JACOBIAN_ENTRIES
@@ -152,10 +163,28 @@ class Objective:
         cheap = w <= HESSIAN_PARAMETERS and len(self._part) * w * (units + w) <= HESSIAN_WORK
         return cheap and "hessian" not in self._net.model.run.composed
 
+    @property
+    def has_product(self) -> bool:
+        """H v costs some sweeps."""
+        return "hessian_product" not in self._net.model.run.composed
+
+    def hessian_product(self, point: Point, v: Vector) -> Vector:
+        """∂²F/∂θ∂θ v, (W,)."""
+        part, size = self._part, 2.0 ** math.frexp(float(np.abs(v).max(initial=0.0)) or 1.0)[1]  # float32 holds v / size
+        product = self._net.model.run.hessian_product(
+            self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None])
+        )
+        return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * v / size) * size)
+
     def hessian(self, point: Point) -> Matrix:
         """∂²F/∂θ∂θ, exact."""
         h = self._host(self._net.model.run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
         return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
+
+
+def _norms(parts: Iterable[Matrix]) -> Vector:
+    """|column| of the parts on one another."""
+    return np.asarray(reduce(np.hypot, map(_column_norms, parts)))
 
 
 def _column_norms(rows: Matrix) -> Vector:

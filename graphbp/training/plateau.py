@@ -6,13 +6,15 @@ parameter, and a method that is free of units would throw it far away; so these 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.lookup import parameter_units
 from graphbp.training.problem import Problem
+
+if TYPE_CHECKING:
+    from graphbp.schedule import Schedule
 
 __all__ = ["flat_units", "unseen"]
 
@@ -28,10 +30,21 @@ def unseen(problem: Problem, theta: Any) -> Mask:
     if not flat.any():
         return into_flat
 
-    by_unit = np.concatenate([flat[schedule.rows_of(node)] for node in range(spec.n_nodes)])
-    owners, led_to_flat = layout.entry_parameter, by_unit[parameter_units(spec, layout)]
-    into_flat[owners[led_to_flat & (owners >= 0)]] = True
-    elsewhere[owners[~led_to_flat & (owners >= 0)]] = True
+    def mark(start: int, rows: Mask) -> None:
+        owners = layout.entry_parameter[start : start + len(rows)]
+        into_flat[owners[rows & (owners >= 0)]] = True
+        elsewhere[owners[~rows & (owners >= 0)]] = True
+
+    for e, node in enumerate(spec.edge_dst.tolist()):
+        rows, array = flat[schedule.rows_of(node)], spec.edge_array.get(e)
+        if array is not None and hasattr(array, "nnz"):
+            rows = np.repeat(rows, np.diff(array.tocsr().indptr))
+        elif array is not None:
+            rows = np.repeat(rows, array.shape[1])
+        mark(int(layout.edge_start[e]), rows)
+    for node, bias in enumerate(spec.bias):
+        if bias is not None:
+            mark(int(layout.bias_start[node]), flat[schedule.rows_of(node)])
     return np.asarray(into_flat & ~elsewhere)
 
 
@@ -41,8 +54,20 @@ def flat_units(problem: Problem, theta: Any) -> list[str]:
 
 
 def _flat_rows(problem: Problem, theta: Any) -> Mask:
+    """Row by row of the whole schedule; a unit that leads to no output is not asked, since nothing moves its weights."""
+    live = problem.net.schedule.live
+    flat = _flat_live_rows(problem, live, theta)
+    if live.part_of is None:
+        return flat
+    whole, rows = live.part_of
+    out = np.zeros(whole.n_rows, bool)
+    out[rows] = flat
+    return out
+
+
+def _flat_live_rows(problem: Problem, schedule: Schedule, theta: Any) -> Mask:
     net, part = problem.net, problem.training
-    schedule, eps = net.schedule, float(np.finfo(net.dtype).eps)
+    eps = float(np.finfo(net.dtype).eps)
     hidden = np.ones(schedule.n_rows, bool)
     hidden[: schedule.n_inputs] = False
     hidden[schedule.output_rows] = False
@@ -54,14 +79,14 @@ def _flat_rows(problem: Problem, theta: Any) -> Mask:
         some = part.take(slice(start, start + step))
         trace = net.model.run.trace(theta, some.x, some.t, some.s)
         a, z = (np.asarray(net.model.backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
-        felt = np.maximum(felt, _slopes(problem, a, hidden).max(axis=1))
+        felt = np.maximum(felt, _slopes(schedule, a, hidden).max(axis=1))
         size, used = np.maximum(size, np.abs(z).max(axis=1)), used | (a != 0).any(axis=1)
     return np.asarray(hidden & used & (felt <= eps * size))
 
 
-def _slopes(problem: Problem, a: npt.NDArray[np.float64], hidden: Mask) -> npt.NDArray[np.float64]:
+def _slopes(schedule: Schedule, a: npt.NDArray[np.float64], hidden: Mask) -> npt.NDArray[np.float64]:
     """|a h'(a)|, row by row of the hidden units; where that is not a number, infinite."""
-    schedule, out = problem.net.schedule, np.zeros_like(a)
+    out = np.zeros_like(a)
     for kind, activation in enumerate(schedule.activations):
         rows = hidden & (schedule.row_activation == kind)
         if rows.any() and activation.elementwise:

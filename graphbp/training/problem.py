@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,14 @@ class Problem:
     training: Part
     validation: Part | None
     metrics: Mapping[str, Metric]
+
+    @property
+    def weighed(self) -> Problem:
+        """The same without the training samples of weight 0, which may overflow."""
+        s = self.training.s
+        if s is None or (weights := np.asarray(self.net.model.backend.to_numpy(s))).all():
+            return self
+        return replace(self, training=self.training.take(np.flatnonzero(weights)))
 
     def mean_error(self, theta: Array, part: Part) -> float:
         """Σ_n s_n E_n / Σ_n s_n."""

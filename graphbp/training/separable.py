@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.heads import Head, output_heads
-from graphbp.training.least_squares_fit import parameter_names
 from graphbp.training.problem import Problem
 
 __all__ = ["in_words", "separable"]
@@ -54,7 +53,7 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     for candidate in (theta, *directions):
         for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
             if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
-                along = in_words(parameter_names(net), d)
+                along = in_words(net.model.parameter_labels(), d)
                 return (
                     f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
                 )
@@ -99,7 +98,7 @@ def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
 def _logits(problem: Problem, theta: Any) -> Vector:
     """a (K, N) of the outputs, by parts of the samples."""
     net, part = problem.net, problem.training
-    rows = net.schedule.output_rows
+    rows = net.schedule.live.output_rows  # a trace has the rows of what is compiled
     size = max(1, (1 << 22) // max(1, net.schedule.n_rows))
     parts = []
     for start in range(0, len(part), size):

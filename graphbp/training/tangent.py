@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,11 +48,8 @@ class Residuals:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._net = problem.net
-        to_numpy, part = self._net.model.backend.to_numpy, problem.training
-        if part.s is not None and not (weights := np.asarray(to_numpy(part.s))).all():
-            part = part.take(np.flatnonzero(weights))
-        self._problem = replace(problem, training=part)
+        self._net, self._problem = problem.net, problem.weighed
+        to_numpy, part = self._net.model.backend.to_numpy, self._problem.training
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
         self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
         largest = np.abs(self._t if self._root is None else self._root * self._t).max(initial=0.0)

@@ -53,7 +53,8 @@ def laplace(
     noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
-    Weights farther from it than √W standard deviations, where the posterior's own draws lie, are warned of.
+    Weights farther from it than √W standard deviations, where the posterior's own draws lie, are warned of; half of that where σ was
+    taken from residuals larger than those of a constant.
     Everything is computed in float64, whatever the network's dtype.
 
     Raises
@@ -97,21 +98,27 @@ def laplace(
     error, gradient = net.model.run.error_and_gradient(net.theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(
-            f"E = {error} at these weights: {cause_at(net, net.theta, *batch)}; the Laplace approximation needs a trained network"
+            f"E = {error} at these weights: {cause_at(net.model, net.theta, *batch)}; the Laplace approximation needs a trained network"
         )
     with status("computing the curvature for the Laplace approximation"):
         curvature = find_curvature(hessian, net, outputs, x, t, s)
     to_numpy = net.model.backend.to_numpy
     count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
     evidence = Evidence(len(index), float(error), float((theta[index] ** 2).sum()), count, constant, regression, resolution)
+    chosen = regression and beta is None
     with status("maximising the evidence, factoring the precision"):
         alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
         precision = curvature.precision(alpha, beta)
     g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
     distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
-    if distance > math.sqrt(len(index)):
+    idle = (
+        chosen
+        and 2 * distance > math.sqrt(len(index))
+        and float(error) > _error_of_the_mean(to_numpy(t), None if s is None else to_numpy(s))
+    )
+    if idle or distance > math.sqrt(len(index)):
         total = float(len(x) if s is None else to_numpy(s).sum())
-        warnings.warn(_far(distance, len(index), alpha / (beta * total or 1.0)), UserWarning, stacklevel=2)
+        warnings.warn(_far(distance, len(index), alpha / (beta * total or 1.0), idle), UserWarning, stacklevel=2)
     return Posterior(
         net.to(),
         outputs,
@@ -126,11 +133,22 @@ def laplace(
     )
 
 
-def _far(distance: float, size: int, l2: float) -> str:
+def _far(distance: float, size: int, l2: float, idle: bool) -> str:
+    drawn = f"farther than its own draws (√W = {math.sqrt(size):.3g})"
+    if idle:
+        drawn = "and the noise taken from their residuals is above the targets' own deviation, so that every distance looks small"
     return (
-        f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, farther than its own draws (√W = "
-        f"{math.sqrt(size):.3g}), and the approximation belongs to that maximum: train further, with this prior, "
-        f"gb.train(net, X, T, l2={l2:.4g})"
+        f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, {drawn}, and the approximation belongs to "
+        f"that maximum: train further, with this prior, gb.train(net, X, T, l2={l2:.4g})"
+    )
+
+
+def _error_of_the_mean(t: Any, s: Any) -> float:
+    """½ Σ_n s_n |t_n − mean|²: what a constant output reaches."""
+    weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
+    wide = np.asarray(t, np.float64)
+    return (
+        float(0.5 * (weight[:, None] * (wide - np.average(wide, axis=0, weights=weight)) ** 2).sum()) if weight.any() else math.inf
     )
 
 

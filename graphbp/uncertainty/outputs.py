@@ -53,7 +53,7 @@ class Outputs:
         y = net.model.run.forward(net.theta, x)
         if not self.feeding:
             return np.asarray(self._to_numpy(y), np.float64)
-        return np.asarray(self._to_numpy(net.model.run.trace(net.theta, x, y, None).a), np.float64)[net.schedule.output_rows].T
+        return np.asarray(self._to_numpy(net.model.run.trace(net.theta, x, y, None).a), np.float64)[net.schedule.live.output_rows].T
 
     def chunks(self, x: Any) -> Iterator[tuple[slice, Array]]:
         """(samples, ∂a/∂θ (n, K, W) of these samples), in order."""
@@ -87,6 +87,8 @@ class Outputs:
     def factors(self, x: Any, t: Any, s: Any) -> Iterator[tuple[Array, Array]]:
         """(c (n, K), b (n, K, W)), some samples at a time; those of weight 0 are left out, whatever they overflow to."""
         x, t, s = weighed(x, t, s)
+        if s is not None and not bool(s.any()):
+            return
         a, t = self.values(x), np.asarray(self._to_numpy(t), np.float64)
         weight = np.ones(len(a)) if s is None else np.asarray(self._to_numpy(s), np.float64)
         for part, jacobian in self.chunks(x):

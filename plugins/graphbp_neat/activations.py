@@ -7,11 +7,12 @@ take it as it stands; where an exponential appears, its argument is bounded by t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from graphbp.extend import register_activation
+from graphbp.extend import Tails, get_activation, register_activation
 
 __all__ = ["ACTIVATIONS", "register"]
 
@@ -218,18 +219,58 @@ def _d2cube(a: Array) -> Array:
     return 6 * a
 
 
+# where y, rounded, no longer tells 1 − y or its logarithm
+
+
+def _tails(name: str, slope: float, limit: float) -> Tails:
+    """Of h(slope · a), a within ±limit, for a built-in h."""
+    tails = get_activation(name).tails
+    assert tails is not None
+    return tails.scaled(slope, limit)
+
+
+def _softplus_tails() -> Tails:
+    """Of 0.2 softplus(5a)."""
+    five = _tails("softplus", 5, 12)
+    assert five.log is not None
+    less, (log, dlog, d2log) = five.less, five.log
+    shift = math.log(0.2)
+    return Tails(lambda a, t: 0.2 * less(a, 0 * t) - t, _dsoftplus, _dsigmoid, (lambda a: log(a) + shift, dlog, d2log))
+
+
+def _rest(a: Array) -> Array:
+    return np.minimum(np.abs(a), 1)
+
+
+_HAT = Tails(
+    lambda a, t: np.where(np.abs(a) > 0.5, _hat(a) - t, (1 - t) - np.abs(a)),
+    _dhat,
+    _zero,
+    log=(
+        lambda a: np.log1p(-_rest(a)),
+        lambda a: _dhat(a) / (1 - _rest(a)),
+        lambda a: -np.square(_dhat(a) / (1 - _rest(a))),
+    ),
+    log1m=(lambda a: np.log(_rest(a)), lambda a: -_dhat(a) / _rest(a), lambda a: -np.square(_dhat(a) / _rest(a))),
+)
+
+
 def register() -> None:
     """Add neat-python's activations to the table; named by the entry point in `graphbp.activations`."""
     add = register_activation
-    add("neat.sigmoid", _sigmoid, _dsigmoid, _d2sigmoid, formula="1 / (1 + exp(−5a)), |5a| ≤ 60", kinks=(-12.0, 12.0))
-    add("neat.tanh", _tanh, _dtanh, _d2tanh, formula="tanh(2.5a), |2.5a| ≤ 60", kinks=(-24.0, 24.0))
-    add("neat.sin", _sin, _dsin, _d2sin, formula="sin(5a), |5a| ≤ 60", kinks=(-12.0, 12.0))
-    add("neat.gauss", _gauss, _dgauss, _d2gauss, formula="exp(−5a²), |a| ≤ 3.4", kinks=(-3.4, 3.4))
-    add("neat.softplus", _softplus, _dsoftplus, _dsigmoid, formula="0.2 ln(1 + exp(5a)), |5a| ≤ 60", kinks=(-12.0, 12.0))
+    twelve: dict[str, Any] = {"kinks": (-12.0, 12.0)}
+    sigmoid, tanh, sin = _tails("sigmoid", 5, 12), _tails("tanh", 2.5, 24), _tails("sin", 5, 12)
+    gauss, exp = _tails("gaussian", math.sqrt(5), 3.4), _tails("exp", 1, 60)
+    add("neat.sigmoid", _sigmoid, _dsigmoid, _d2sigmoid, formula="1 / (1 + exp(−5a)), |5a| ≤ 60", tails=sigmoid, **twelve)
+    add("neat.tanh", _tanh, _dtanh, _d2tanh, formula="tanh(2.5a), |2.5a| ≤ 60", kinks=(-24.0, 24.0), tails=tanh)
+    add("neat.sin", _sin, _dsin, _d2sin, formula="sin(5a), |5a| ≤ 60", tails=sin, **twelve)
+    add("neat.gauss", _gauss, _dgauss, _d2gauss, formula="exp(−5a²), |a| ≤ 3.4", kinks=(-3.4, 3.4), tails=gauss)
+    softplus = _softplus_tails()
+    add("neat.softplus", _softplus, _dsoftplus, _dsigmoid, formula="0.2 ln(1 + exp(5a)), |5a| ≤ 60", tails=softplus, **twelve)
     add("neat.clamped", _clamped, _dclamped, _zero, formula="min(max(a, −1), 1)", kinks=(-1.0, 1.0))
     add("neat.lelu", _lelu, _dlelu, _zero, formula="a if a > 0 else 0.005 a", kinks=(0.0,))
     add("neat.inv", _inv, _dinv, _d2inv, formula="1 / a, 0 at a = 0", kinks=(0.0,))
     add("neat.log", _log, _dlog, _d2log, formula="ln(max(a, 1e-7))", kinks=(1e-7,))
-    add("neat.exp", _exp, _dexp, _dexp, formula="exp(a), |a| ≤ 60", kinks=(-60.0, 60.0))
-    add("neat.hat", _hat, _dhat, _zero, formula="max(0, 1 − |a|)", kinks=(-1.0, 0.0, 1.0))
+    add("neat.exp", _exp, _dexp, _dexp, formula="exp(a), |a| ≤ 60", kinks=(-60.0, 60.0), tails=exp)
+    add("neat.hat", _hat, _dhat, _zero, formula="max(0, 1 − |a|)", kinks=(-1.0, 0.0, 1.0), tails=_HAT)
     add("neat.cube", _cube, _dcube, _d2cube, formula="a³", analytic=True)

@@ -10,6 +10,10 @@ last digit:
 
     x ─► x_normalised ─► h1 ─► ... ─► y_normalised ─► y          (x ─► h1 ─► ... ─► y where mean = 0 and range = 1)
 
+These two are frozen because they are constants of the file, not weights; the layers between them are trainable.  They are layers, not
+`shift` and `scale` of the input and output nodes, so that E and its derivatives are those of the raw outputs (with normalise=False and
+`shift`, `scale` set by hand they are of the scaled ones).
+
 What the file gives as the least and greatest value of each input stands on the node "x" as `minimum` and `maximum`.  Other readers
 clip to these before the network; clipping is not part of the network and not done here: np.clip(X, minimum, maximum) does it.
 """

@@ -5,12 +5,13 @@ Each function is made of NumPy ufuncs only, so that a compiling backend can take
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import register_activation
+from graphbp.extend import Tails, get_activation, register_activation
 
 __all__ = ["ACTIVATIONS", "register"]
 
@@ -84,9 +85,18 @@ def _d2negate(a: Array) -> Array:
     return 0 * np.sign(a)
 
 
+def _tails(name: str, slope: float) -> Tails:
+    """Of h(slope · a) for a built-in h: where y, rounded, no longer tells 1 − y or a logarithm."""
+    tails = get_activation(name).tails
+    assert tails is not None
+    return tails.scaled(slope)
+
+
 def register() -> None:
     """Add the four to the table; named by the entry point in `graphbp.activations`."""
-    register_activation("wann.sin_pi", _sin_pi, _dsin_pi, _d2sin_pi, formula="sin(πa)", analytic=True)
-    register_activation("wann.cos_pi", _cos_pi, _dcos_pi, _d2cos_pi, formula="cos(πa)", analytic=True)
-    register_activation("wann.gaussian", _gaussian, _dgaussian, _d2gaussian, formula="exp(−a²/2)", analytic=True)
-    register_activation("wann.negate", _negate, _dnegate, _d2negate, formula="−a", analytic=True)
+    more: dict[str, Any] = {"analytic": True}
+    register_activation("wann.sin_pi", _sin_pi, _dsin_pi, _d2sin_pi, formula="sin(πa)", tails=_tails("sin", math.pi), **more)
+    register_activation("wann.cos_pi", _cos_pi, _dcos_pi, _d2cos_pi, formula="cos(πa)", tails=_tails("cos", math.pi), **more)
+    bell = _tails("gaussian", math.sqrt(0.5))
+    register_activation("wann.gaussian", _gaussian, _dgaussian, _d2gaussian, formula="exp(−a²/2)", tails=bell, **more)
+    register_activation("wann.negate", _negate, _dnegate, _d2negate, formula="−a", **more)

@@ -180,7 +180,7 @@ class _Look:
         self.ref, self.ratios, self.factor = ref, ratios, factor
         sizes = [np.max(part.m[part.e < UNKNOWN], initial=1.0) for table in (ref.z, ref.a, ref.ga) for part in table.values()]
         self.peak = max(sizes)
-        self.floor = 64 * ref.tiny * min(self.peak, 1e8) ** 2
+        self.floor = 64 * ref.tiny * min(self.peak, 1e8 if ref.tiny > 1e-100 else 1e40) ** 2
 
     def posed(self, case):
         """Whether differences can tell: nothing is unknown, large or badly scaled."""
@@ -231,7 +231,9 @@ class _Look:
         found = np.asarray(found)
         if found.shape != wanted.v.shape:
             return Finding(backend, name, "shape", f"{where} {found.shape} for {wanted.v.shape}")
-        known = wanted.e < UNKNOWN / 1e10
+        known = (wanted.e < UNKNOWN / 1e10) & (
+            np.abs(wanted.v) < float(np.finfo(self.ref.dtype).max) / 4
+        )  # raw units may leave the dtype
         if not known.any():
             return None
         if name not in ("error", "error_and_gradient", "jacobian_sparse") and found.dtype != self.ref.dtype:

@@ -81,4 +81,23 @@ FOUND = {
         {"x": {}, "p": _out("exp"), "q": _out("softmax"), "r": _out("softmax")},
         [("x", "p", 1.0), ("x", "q", 0.5), ("x", "r", -0.5)], [[0.3]], [[0.1, 0.2, 0.3]], dirty=True,
     ),
+    "an exponential under cross-entropy, in float32: operators": _case(
+        {"x": {}, "y": _out("exp")}, [("x", "y", -8.0)], [[-5.588]], [[1.0]], "cross_entropy", "float32"
+    ),
+    "a bell under binary cross-entropy, in float32: gradient": _case(
+        {"x": {}, "y": _out("wann.gaussian")}, [("x", "y", 0.2)], [[-0.03]], [[0.6]], "binary_cross_entropy", "float32"
+    ),
+    "an input that stands at a pole further on: jvp": _case(
+        {"x": {}, "h": _hidden("sqrt"), "y": _out("softplus")}, [("h", "y", 1.0)], [[0.0]], [[0.0]], "poisson"
+    ),
+    "squares where y is 0 far away: error": _case({"x": {}, "y": _out("neat.hat")}, [("x", "y", 1.0)], [[-300.0]], [[0.0009]]),
+    "softplus under Poisson, by matrix products: outer-product operator": _case(
+        {"x": {}, "h": _hidden("sin"), "y": _out("softplus", units=2)},
+        [("x", "h", 1.0), ("h", "y", np.array([[1.0], [0.5]]))], [[0.3]], [[1.0, 2.0]], "poisson",
+    ),
+    "a weight that a softmax shares: check": _case(
+        {"x": {}, "p": _out("softmax"), "q": _out("softmax")},
+        [("x", "p", {"weight": 1.0, "tie": "t"}), ("x", "q", {"weight": 1.0, "tie": "t"})],
+        [[1.0]], [[0.2663740078030134, 0.7336259921969865]], "cross_entropy",
+    ),
 }  # fmt: skip

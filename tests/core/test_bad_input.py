@@ -473,6 +473,18 @@ def test_what_records_a_computation_is_detached(where: str) -> None:
     WHERE_ARRAYS_COME_IN[where](Parameter)
 
 
+def test_a_list_of_parameters_is_detached_part_by_part() -> None:
+    net = gb.Network(layers(np.ones((2, 3))), backend="numpy")
+    rows = [Parameter(np.array([1.0, 2.0, 3.0])), Parameter(np.array([4.0, 5.0, 6.0]))]
+    assert np.array_equal(net.forward(rows), net.forward([[1.0, 2, 3], [4, 5, 6]]))
+
+
+def test_constants_of_the_scaling_may_be_parameters() -> None:
+    graph = layers(np.ones((2, 3)))
+    graph.nodes["x"].update(shift=Parameter(np.zeros(3)), scale=Parameter(np.full(3, 2.0)))
+    assert "scaled: 3 inputs" in repr(gb.Network(graph, backend="numpy"))
+
+
 def test_a_parameter_may_be_a_weight() -> None:
     graph = layers(Parameter(np.ones((2, 3))))
     assert gb.Network(graph, backend="numpy").n_parameters == 6

@@ -269,3 +269,22 @@ def test_a_fault_in_a_small_column_beside_a_large_one_is_seen(method):
             report = gb.Network(g, backend=backend).check(X, T, method=method)
     assert report.wrong[0].worst == "edge 'x1' -> 'y'"
     assert gb.Network(g, backend="numpy").check(X, T, method=method)
+
+
+def test_nearly_saturated_units_are_checked_in_float32():
+    """A parameter that is hardly felt has a unit beyond float32."""
+    g = nx.DiGraph([("x", "h", {"weight": -1.0}), ("h", "y", {"weight": 1e-3})])
+    g.nodes["h"].update(activation="softplus", bias=0.0)
+    net = gb.Network(g, backend="numpy", dtype="float32")
+    assert net.check([[97.0], [98.0]], [1.0, 2.0]).ok
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_derivative_that_cancels_to_nothing_is_no_alarm(dtype):
+    """A weight that all units of a softmax share moves none of them: ∂E/∂w = 0, of which rounding leaves 5e-17."""
+    g = nx.DiGraph([("x", "y0", {"weight": 1.0, "tie": "t"}), ("x", "y1", {"weight": 1.0, "tie": "t"})])
+    for node in ("y0", "y1"):
+        g.nodes[node].update(activation="softmax")
+    net = gb.Network(g, error="cross_entropy", backend="numpy", dtype=dtype)
+    report = net.check([[1.0]], [[0.2663740078030134, 0.7336259921969865]])
+    assert report.ok, report

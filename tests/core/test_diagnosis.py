@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -17,6 +19,13 @@ def chain(activation, weight=1.0, **options):
     g.add_edge("x", "num", weight=weight)
     g.add_edge("num", "y", weight=1.0)
     return gb.Network(g, **options)
+
+
+def biased(net):
+    """a = x − 1."""
+    graph = net.to_networkx()
+    graph.nodes["num"]["bias"] = -1.0
+    return gb.Network(graph, backend=net.backend)
 
 
 X = np.array([[1.0], [2.0], [3.0], [4.0], [-761.0], [-5.0]])
@@ -48,11 +57,13 @@ def test_overflow_names_the_dtype():
 
 
 def test_an_infinite_slope_is_named():
-    net = chain("sqrt")
+    g = nx.DiGraph([("x", "num", {"weight": 1.0}), ("num", "y", {"weight": 1.0})])
+    g.nodes["num"].update(activation="sqrt", bias=-1.0)  # a = 0 at x = 1: at x = 0 no weight would have a say
+    net = gb.Network(g, backend="numpy")
     with pytest.warns(
         gb.NumericalWarning, match="∂E/∂θ is not finite: the slope of sqrt at the pre-activation 0 .* unit 'num', row 1"
     ):
-        net.gradient([[1.0], [0.0]], [0.0, 1.0])
+        net.gradient([[2.0], [1.0]], [0.0, 1.0])
 
 
 def test_an_infinite_error_is_named():
@@ -85,7 +96,7 @@ QUANTITIES = {
     "per_sample_gradient": lambda net, T: net.per_sample_gradient(X, T),
     "jacobian": lambda net, T: net.jacobian(X),
     "weight_jacobian": lambda net, T: net.weight_jacobian(X),
-    "vjp": lambda net, T: net.vjp(X, T),
+    "vjp": lambda net, T: net.vjp(X, T + 1),  # an output that V gives no weight has no say
     "jvp": lambda net, T: net.jvp(X, X),
     "weight_jvp": lambda net, T: net.weight_jvp(X, net.weights),
     "hessian": lambda net, T: net.hessian(X, T),
@@ -99,7 +110,38 @@ QUANTITIES = {
 
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_numpy_gives_no_warning_of_its_own(name):
-    QUANTITIES[name](chain("log", backend="numpy"), np.zeros((6, 1)))  # warnings are errors
+    with warnings.catch_warnings():  # warnings are errors
+        warnings.simplefilter("ignore", gb.NumericalWarning)
+        QUANTITIES[name](chain("log", backend="numpy"), np.zeros((6, 1)))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", [name for name in QUANTITIES if name != "trace"])
+def test_every_derivative_names_the_unit_and_the_first_sample(name, backend, usable):
+    with pytest.warns(gb.NumericalWarning, match="not finite: log of a negative pre-activation -761 at unit 'num', row 4") as said:
+        QUANTITIES[name](chain("log", backend=usable(backend)), np.zeros((6, 1)))
+    assert {warning.filename for warning in said} == {__file__}
+
+
+def test_a_jacobian_names_an_infinite_slope_and_a_hessian_an_infinite_curvature():
+    net = chain("sqrt", backend="numpy")
+    for call in (net.jacobian, lambda x: net.jacobian(x, sparse=True)):
+        with pytest.warns(gb.NumericalWarning, match="∂y/∂. is not finite: the slope of sqrt .* unit 'num', row 1"):
+            call([[1.0], [0.0]])
+    assert np.isfinite(net.weight_jacobian([[1.0], [0.0]])).all()  # a = w x does not depend on w where x = 0
+    with pytest.warns(gb.NumericalWarning, match="∂y/∂θ is not finite: the slope of sqrt .* unit 'num', row 1"):
+        biased(net).weight_jacobian([[2.0], [1.0]])
+
+    def curvature(a):
+        with np.errstate(divide="ignore"):
+            return 0.75 / np.sqrt(np.abs(a))
+
+    slope = lambda a: 1.5 * np.sign(a) * np.abs(a) ** 0.5  # noqa: E731
+    gb.register_activation("power_3_2", lambda a: np.abs(a) ** 1.5, slope, curvature, kinks=(0.0,))
+    net = biased(chain("power_3_2", backend="numpy"))
+    assert np.isfinite(net.gradient([[2.0], [1.0]], [0.0, 1.0])).all()
+    with pytest.warns(gb.NumericalWarning, match="the curvature of power_3_2 at the pre-activation 0 .* unit 'num', row 1"):
+        net.hessian([[2.0], [1.0]], [0.0, 1.0])
 
 
 @pytest.mark.parametrize("activation", ["sqrt", "log", "exp"])

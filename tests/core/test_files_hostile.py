@@ -91,6 +91,7 @@ DAMAGE = {
     "attributes that are a list": (lambda d: d["nodes"].append(["z", []]), "attributes must be an object"),
     "an unknown tag": (lambda d: attributes_of(d, "x").update(a={"$import": "os"}), "does not know"),
     "a damaged tag": (lambda d: attributes_of(d, "x").update(a={"$tuple": 3}), "expected list"),
+    "a scalar beyond its dtype": (lambda d: attributes_of(d, "x").update(a={"$scalar": ["float16", 1e10]}), "overflow"),
     "an object scalar": (lambda d: attributes_of(d, "x").update(a={"$scalar": ["object", 1]}), "dtype of a number"),
     "a missing array": (lambda d: attributes_of(d, "x").update(a={"$array": "a99"}), "'a99', which it does not have"),
     "an array key that is a list": (lambda d: attributes_of(d, "x").update(a={"$array": [1]}), "which it does not have"),

@@ -162,3 +162,13 @@ def test_units_without_an_activation_are_said_to_be_linear() -> None:
     for name in ("h", "k"):
         g.nodes[name]["activation"] = "identity"  # said so
     assert "linear" not in gb.Network(g, backend="numpy").describe()
+
+
+@pytest.mark.parametrize("slip", ["weigth", "Weight", "weights"])
+def test_a_missing_weight_names_what_was_nearly_called_so(slip):
+    g = nx.DiGraph()
+    g.add_edge("x", "y", **{slip: 1.0})
+    with pytest.raises(gb.GraphError, match=f"edge 'x' -> 'y' has the attribute '{slip}'.*nearly 'weight'"):
+        gb.Network(g, backend="numpy")
+    g.add_edge("x", "y", **{slip: "kg", "weight": 1.0})
+    assert gb.Network(g, backend="numpy").weight("x", "y") == 1.0

@@ -728,3 +728,15 @@ def test_a_number_of_draws_is_one():
             posterior.predict(X, method="monte_carlo", n_samples=n)
         with pytest.raises(gb.DataError, match="n="):
             posterior.sample(n)
+
+
+def test_an_untrained_network_cannot_hide_behind_its_own_residuals():
+    """σ taken from residuals larger than those of a constant makes every distance small."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5)) * [1, 30, 100, 1, 5]
+    T = 3 + rng.normal(size=60)
+    net = gb.Network(gb.layered([5, 6, 1], seed=1), backend="numpy")
+    with pytest.warns(
+        UserWarning, match=r"standard deviations from the maximum.*train further, with this prior, gb.train\(net, X, T, l2="
+    ):
+        gb.laplace(net, X, T)

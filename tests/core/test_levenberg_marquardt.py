@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import networkx as nx
 import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.training import LeastSquaresFit, tangent
+from graphbp.training import LeastSquaresFit, levenberg_marquardt, tangent
 
 LM = "levenberg_marquardt"
 
@@ -259,7 +261,7 @@ def test_the_report_reads_as_a_table():
 def test_layers_name_their_parameters():
     g = gb.layered([2, 2, 1])
     net = gb.Network(g, backend="numpy")
-    names = gb.training.least_squares_fit.parameter_names(net)
+    names = net.model.parameter_labels()
     source, destination = next(iter(g.edges))
     at = net.parameter_index(source, destination)
     assert names[at] == [f"{source} -> {destination}[{j},{i}]" for j in range(2) for i in range(2)]
@@ -278,17 +280,84 @@ def test_a_row_of_weight_0_may_overflow(method):
     assert np.array_equal(whole.standard_errors, alone.standard_errors)
 
 
-@pytest.mark.parametrize(("shift", "scale"), [(7.0, 3.0)])
-def test_standard_errors_of_scaled_outputs_are_those_of_theta_as_it_stands(shift, scale):
-    """y = shift + scale (w x): the plain network of T' = (T - shift) / scale has the same w, with the same standard error."""
-    X, T = np.array([[1.0], [2.0], [3.0]]), np.array([9.0, 14.0, 15.0])
-    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
-    plain = gb.Network(g, backend="numpy")
-    g.nodes["y"].update(shift=shift, scale=scale)
-    scaled = gb.Network(g, backend="numpy")
-    a = gb.train(scaled, X, T, optimizer="levenberg_marquardt")
-    b = gb.train(plain, X, (T - shift) / scale, optimizer="levenberg_marquardt")
-    assert a.standard_errors == pytest.approx(b.standard_errors, rel=1e-12)
-    assert a.residual_sum_of_squares == pytest.approx(b.residual_sum_of_squares, rel=1e-12)
-    assert "of (y - t)/scale" in str(a)
-    assert "of (y - t)/scale" not in str(b)
+@pytest.mark.parametrize("weight", [None, [1.0, 4.0, 0.0, 2.0, 1.0, 3.0, 1.0, 5.0]])
+@pytest.mark.parametrize("units", ["layers", "units"])
+def test_a_fit_of_scaled_columns_reports_the_raw_one(units, weight):
+    """Linear least squares does not depend on the units, so neither do parameters, standard errors, covariance and residuals."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(8, 2)) * [1.0, 50.0] + [3.0, 200.0]
+    T = X @ [2.0, -0.3] + 1000 + rng.normal(size=8)
+    A = np.column_stack([X, np.ones(8)])
+    s = np.ones(8) if weight is None else np.array(weight)
+    inverse = np.linalg.inv(A.T @ (s[:, None] * A))
+    theta = inverse @ A.T @ (s * T)
+    rss, dof = float((s * (A @ theta - T) ** 2).sum()), np.count_nonzero(s) - 3
+    net = gb.Network(gb.layered([2, 1], units=units), backend="numpy")
+    fit = gb.train(net, X, T, sample_weight=weight, standardize=True, optimizer=LM, progress=False)
+    assert fit.parameters == pytest.approx(theta, rel=1e-9)
+    assert fit.standard_errors == pytest.approx(np.sqrt(np.diag(inverse) * rss / dof), rel=1e-9)
+    assert fit.residual_sum_of_squares == pytest.approx(rss, rel=1e-9)
+    assert fit.residual_standard_deviation == pytest.approx(np.sqrt(rss / dof), rel=1e-9)
+    assert fit.covariance == pytest.approx(inverse * rss / dof, rel=1e-9)
+    assert "parameters of the raw columns" in str(fit)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        gb.layered([3, 2, 2], seed=1),
+        gb.layered([3, 2, 2], seed=1, skips=True, units="units"),
+        gb.layered([3, 2], seed=2),
+        gb.prune(gb.layered([3, 4, 2], seed=3), threshold=0.3),
+    ],
+)
+def test_the_raw_parameters_are_those_of_the_folded_network(graph):
+    from graphbp.scaling import fold_scaling
+
+    rng = np.random.default_rng(2)
+    X, T = rng.normal(size=(40, 3)) * [1, 9, 100] + [5, 0, 300], rng.normal(size=(40, 2)) * [1, 70] + [0, 900]
+    net = gb.Network(graph, backend="numpy")
+    fit = gb.train(net, X, T, standardize=True, optimizer=LM, epochs=5, progress=False)
+    folded = gb.Network(fold_scaling(net.to_networkx()), backend="numpy")
+    raw = dict(zip(fit.names, fit.parameters, strict=True))
+    assert [raw[name] for name in folded.model.parameter_labels()] == pytest.approx(folded.weights, rel=1e-12)
+    assert fit.residual_sum_of_squares == pytest.approx(((net.forward(X) - T) ** 2).sum(), rel=1e-12)
+
+
+def test_a_tie_across_scaled_columns_keeps_the_scaled_parameters():
+    g = nx.DiGraph([("x1", "y", {"weight": 1.0, "tie": "w"}), ("x2", "y", {"weight": 1.0, "tie": "w"})])
+    g.nodes["x1"]["scale"], g.nodes["x2"]["scale"] = 1.0, 10.0
+    net = gb.Network(g, backend="numpy")
+    X = np.array([[1.0, 3.0], [2.0, 50.0], [3.0, 20.0]])
+    fit = gb.train(net, X, [1.0, 6.0, 5.5], optimizer=LM, progress=False)
+    assert fit.parameters == pytest.approx(net.weights)
+    assert "a tie joins weights" in str(fit)
+    g.nodes["x2"]["scale"] = 1.0
+    assert "a tie" not in str(gb.train(gb.Network(g, backend="numpy"), X, [1.0, 6.0, 5.5], optimizer=LM, progress=False))
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(-0.5, False), (-5e-5, False), (5e-5, False), (2e-4, True), (0.5, True), (1.5, True)])
+def test_a_step_is_taken_that_falls_by_a_ten_thousandth_of_what_was_promised(monkeypatch, gain, taken):
+    """|r|² = 4 before, 4 − gain after a step that promised a fall of 1."""
+    step = SimpleNamespace(p=np.ones(1), predicted=1.0, damping=1.0, length=1.0)
+    search = object.__new__(levenberg_marquardt._Search)
+    search._theta, search._r, search._scale, search._radius, search._unresolved = (
+        np.zeros(1),
+        np.ones(1) * 2,
+        np.ones(1),
+        1e-300,
+        0.0,
+    )
+    search._model = SimpleNamespace(step=lambda *_: step, norms=np.ones(1))
+    search._residuals = lambda theta: np.sqrt(np.array([4.0 - gain]))
+    search._o, search._run = SimpleNamespace(method="qr"), SimpleNamespace(net=SimpleNamespace(dtype=np.float64))
+    monkeypatch.setattr(levenberg_marquardt, "tangent", lambda *_: search._model)
+    monkeypatch.setattr(search, "_unresolvable", lambda shrunk: None, raising=False)
+    search._improve()
+    assert bool(search._theta[0]) is taken
+
+
+def test_a_spent_budget_is_not_called_converged():
+    net = gb.Network(gb.layered([1, 2, 1], seed=0), backend="numpy")
+    history = gb.train(net, [[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5], optimizer="levenberg_marquardt", epochs=1)
+    assert history.reason == "all 1 epochs done, not converged"

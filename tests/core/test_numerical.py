@@ -10,6 +10,7 @@ import graphbp as gb
 from graphbp.numerical import (
     METHODS,
     difference_along,
+    difference_gradient,
     differences,
     lengths,
     numerical_gradient,
@@ -119,3 +120,42 @@ def test_the_networks_own_backend_is_differenced(backend, usable):
     case = SMOOTH[1]
     net = case.network(usable(backend))
     assert relative_difference(net.numerical_gradient(*case.batch), net.gradient(*case.batch)) < 1e-7
+
+
+@pytest.mark.parametrize("method", ["forward", "central"])
+def test_a_step_that_rounding_takes_away_gives_0(method):
+    net = gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy")
+    assert net.numerical_gradient([[3.0]], [[1.0]], method=method, step=1e-300).tolist() == [0.0]
+    assert net.numerical_gradient([[3.0]], [[1.0]], method=method, step=1e-5) == pytest.approx(15, rel=1e-4)
+
+
+def test_lengths_of_a_layer_are_those_of_its_units():
+    """ℓ = (1 + min |a|) / max |z| and (1 + min |a|) / |w|, also where a layer's sources begin right behind the inputs."""
+    rng = np.random.default_rng(3)
+    W1, W2 = rng.normal(size=(2, 16)), rng.normal(size=(16, 4))
+    layers, units = nx.DiGraph(), nx.DiGraph()
+    layers.add_nodes_from([("x", {"units": 2}), ("h", {"units": 16, "activation": "tanh"}), ("y", {"units": 4})])
+    layers.add_edge("x", "h", weight=W1.T)
+    layers.add_edge("h", "y", weight=W2.T)
+    units.add_nodes_from([*((f"x{i}", {}) for i in range(2)), *((f"h{j}", {"activation": "tanh"}) for j in range(16))])
+    units.add_weighted_edges_from((f"x{i}", f"h{j}", W1[i, j]) for i in range(2) for j in range(16))
+    units.add_weighted_edges_from((f"h{j}", f"y{k}", W2[j, k]) for j in range(16) for k in range(4))
+    X = rng.normal(size=(5, 2)) * [1.0, 100.0]
+    whole, single = gb.Network(layers, backend="numpy"), gb.Network(units, backend="numpy")
+    assert len(whole.schedule.live.dense_blocks) == 2
+    for of_layer, of_unit in zip(lengths(whole, X), lengths(single, X), strict=True):
+        np.testing.assert_allclose(np.sort(of_layer.ravel()), np.sort(of_unit.ravel()), rtol=1e-12)
+    a = X @ W1
+    room = 1 + np.abs(a).min(axis=0)
+    np.testing.assert_allclose(lengths(whole, X)[1][0], (room / np.abs(W1)).min(axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_bound_on_a_difference_covers_its_error(method):
+    case = SMOOTH[0]
+    net = case.network()
+    X, T = np.random.default_rng(0).normal(size=(4, net.schedule.n_inputs)), np.ones((4, net.schedule.n_outputs))
+    value, bound = difference_gradient(net, X, T, method=method).resolved()
+    exact = net.gradient(X, T)
+    assert (np.abs(value - exact) <= bound + 1e-14 * np.abs(exact).max()).all()
+    assert (bound < 1e-4 * (1 + np.abs(exact))).all()

@@ -191,3 +191,10 @@ def test_only_large_square_results_open_a_status(hidden, expected, said):
     net.hessian(X, T)
     net.outer_product_hessian(X, T)
     assert len(said) == 2 * expected
+
+
+@pytest.mark.parametrize(("hidden", "expected"), [(3, 0), (80, 1)])
+def test_so_do_the_other_second_derivatives(hidden, expected, said):
+    net = gb.Network(gb.layered([2, hidden, 1]), backend="numpy")
+    net.hessian_diagonal(X, T), net.hessian_blocks(X, T), net.hessian_estimate(X, T, n_probes=2)
+    assert len(said) == 3 * expected

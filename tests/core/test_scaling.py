@@ -248,6 +248,31 @@ def test_what_makes_no_sense_is_refused_by_name(name):
     assert repr(node) in str(caught.value)
 
 
+@pytest.mark.parametrize("columns", [["a"], ["a", "b", "c"], ["a", "a"], [1, "1"], "ab"])
+def test_names_of_columns_are_as_many_as_units_and_different(columns):
+    g = small()
+    g.nodes["x"]["columns"] = columns
+    with pytest.raises(gb.GraphError, match=r"node 'x': columns=.*it must be 2 different names, one a unit"):
+        gb.Network(g, backend="numpy")
+
+
+@pytest.mark.parametrize(("attributes", "y"), [({"shift": 3.0}, 5.0), ({"scale": 3.0}, 6.0)])
+def test_a_scale_alone_does_not_shift_and_a_shift_alone_does_not_scale(attributes, y):
+    """y = shift + scale · 2."""
+    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
+    g.nodes["y"].update(attributes)
+    assert gb.Network(g, backend="numpy").forward([[2.0]]) == y
+
+
+@pytest.mark.parametrize(("bias", "kind"), [(1.0, float), (np.array([1.0]), np.ndarray), (None, float)])
+def test_a_folded_bias_keeps_its_form(bias, kind):
+    g = nx.DiGraph([("x", "y", {"weight": 1.0})])
+    g.nodes["y"].update(bias=bias, shift=3.0, scale=2.0)
+    folded = fold_scaling(g).nodes["y"]["bias"]
+    assert type(folded) is kind
+    assert folded == (3.0 if bias is None else 5.0)
+
+
 def test_an_output_that_feeds_others_has_no_one_scaled_meaning():
     g = small()
     g.nodes["y"]["role"] = "output"

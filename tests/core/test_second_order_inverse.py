@@ -231,3 +231,21 @@ def test_what_is_no_vector_is_refused_by_name(method, v):
         inverse.solve(v)
     with pytest.raises(gb.DataError, match=r"^rows "):
         inverse.quadratic(v)
+
+
+@pytest.mark.parametrize("method", ["cholesky", "sequential", "low_rank"])
+def test_solve_in_the_span_of_raw_rows_keeps_its_digits(method):
+    """By fifty digits: x is some 1e-9 of what it is the difference of."""
+    X = np.array([[1.0, 1e5, 1e-5, 0.0], [1.0, 2e5, 0.0, 3e-5], [1.0, 3.1e5, 1e-5, 1e-5]])
+    net = gb.Network(gb.from_edges(list("abcd"), ["y"] * 4, [0.0] * 4), backend="numpy")
+    solved = exact(X, 1e-10, X[1:2])[1][:, 0]
+    found = net.outer_product_inverse(X, np.zeros(3), 1e-10, method=method).solve(X[1])
+    assert found == pytest.approx(solved, rel=1e-10)
+
+
+@pytest.mark.parametrize("method", ["cholesky", "sequential", "low_rank"])
+def test_weights_that_are_all_zero_leave_the_prior(method):
+    """Also where the first row overflows."""
+    net = gb.Network(gb.layered([1, 1], seed=0, output_activation="exp"), error="poisson", backend="numpy")
+    inverse = net.outer_product_inverse([[1e5], [1.0]], [1.0, 1.0], 4.0, [0.0, 0.0], method=method)
+    assert inverse.dense() == pytest.approx(np.eye(2) / 4)

@@ -325,6 +325,20 @@ def test_an_unknown_label_names_row_label_and_classes():
         net.error(X[:2], pd.Series(["a", "z"], index=["p", "q"]))
 
 
+@pytest.mark.parametrize(("index", "says"), [
+    (pd.RangeIndex(2), "row 1 is"),
+    (pd.RangeIndex(7, 9), r"row 1 \(index 8\) is"),
+    (pd.RangeIndex(1, 3), r"row 1 \(index 2\) is"),
+    (pd.RangeIndex(0, 4, 2), r"row 1 \(index 2\) is"),
+    (pd.RangeIndex(0, -2, -1), r"row 1 \(index -1\) is"),
+])  # fmt: skip
+def test_a_row_is_named_by_its_index_where_that_is_not_its_position(index, says):
+    net = softmax()
+    net.fit_scaling(X, WORDS)
+    with pytest.raises(gb.DataError, match=f"{says} 'z'"):
+        net.error(X[:2], pd.Series(["a", "z"], index=index))
+
+
 @pytest.mark.filterwarnings("ignore::graphbp.DataWarning")
 @pytest.mark.parametrize(("labels", "says"), [
     (["a", "b", "a"], "T holds 2 classes .'a', 'b'. and the network tells 3 apart"),

@@ -199,6 +199,24 @@ def test_resume_false_starts_afresh(tmp_path):
     assert seen == [1, 2, 3]
 
 
+def test_the_best_epoch_is_known_after_resuming(tmp_path):
+    """The run goes on beyond its best epoch, is cut there, and is called again: the best weights come from the file."""
+    path, settings = tmp_path / "run.npz", {"patience": None, "learning_rate": 0.05, "restore_best": True}
+    whole, straight = run("adam", None, 120, **settings)
+    assert straight.best_epoch < 110
+    run("adam", path, 110, **settings)
+    net, history = run("adam", path, 120, **settings)
+    assert (history.best_epoch, history.restored) == (straight.best_epoch, True)
+    assert net.weights.tobytes() == whole.weights.tobytes()
+
+
+def test_the_end_of_a_run_is_saved_between_two_checkpoints(tmp_path):
+    path, settings = tmp_path / "run.npz", {"patience": 3, "learning_rate": 0.05, "checkpoint_every": 1000}
+    _, history = run("adam", path, 300, **settings)
+    assert history.reason == "no improvement for 3 epochs"
+    assert np.load(path)["array.history.error"].size == len(history.error) < 300
+
+
 def test_checkpoint_every(tmp_path):
     path, kept = tmp_path / "run.npz", []
     run(

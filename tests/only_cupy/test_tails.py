@@ -16,6 +16,13 @@ HEADS = [
     ("poisson", "softplus"),
     ("cross_entropy", "softmax"),
     ("sum_of_squares", "softmax"),
+    ("binary_cross_entropy", "softmax"),
+    ("poisson", "softmax"),
+    ("binary_cross_entropy", "gaussian"),
+    ("cross_entropy", "sigmoid"),
+    ("poisson", "sigmoid"),
+    ("sum_of_squares", "elu"),
+    ("sum_of_squares", "softsign"),
 ]
 
 
@@ -38,7 +45,7 @@ def test_heads(error: str, activation: str, dtype: str, rel: float) -> None:
     for X in ([[20.0, -16.0, -18.0]], [[5.0, -7.0, -6.0]]):
         T = [[1.0, 0.0, 0.0]]
         assert net.error(X, T) == pytest.approx(truth.error(X, T), rel=rel)
-        np.testing.assert_allclose(net.gradient(X, T), truth.gradient(X, T), rtol=rel)
+        np.testing.assert_allclose(net.gradient(X, T), truth.gradient(X, T), rtol=rel, atol=float(np.finfo(dtype).tiny))
         v = np.array([0.5, 1, -0.25, 2, 1, -1])
         found, exact = (m.hessian_operator(X, T) @ v.astype(m.dtype) for m in (net, truth))
-        np.testing.assert_allclose(found, exact, rtol=10 * rel)
+        np.testing.assert_allclose(found, exact, rtol=10 * rel, atol=float(np.finfo(dtype).tiny))

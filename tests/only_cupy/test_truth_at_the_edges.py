@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import networkx as nx
 import numpy as np
 import pytest
-from instruments import probe
+from instruments import fake_cupy, probe
 
 import graphbp as gb
 
@@ -94,3 +96,22 @@ def test_an_output_at_a_pole_has_its_slope_and_leaves_the_others_theirs(backend:
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(net.jacobian(X), [[[0, 2], [-np.inf, np.inf]], [[0, 2], [-0.5, 1]]])
         np.testing.assert_array_equal(net.weight_jacobian(X)[:, 0], [[4, 0, 0], [1, 0, 0]])
+
+
+def test_a_unit_at_a_pole_that_nothing_moves_has_the_derivative_zero() -> None:
+    """y = √x + 2 u + 0.5 at x = 0, the way from x frozen; arrays of the host and of the device alike."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_node("x", role="input")
+    g.add_node("u", role="input")
+    g.add_node("h", activation="sqrt")
+    g.add_node("y", role="output", bias=0.5)
+    g.add_edge("x", "h", weight=1.0, trainable=False)
+    g.add_edge("h", "y", weight=1.0, trainable=False)
+    g.add_edge("u", "y", weight=2.0)
+    net = gb.Network(g, backend=probe.SIMULATED)
+    X, U, T = np.array([[0.0, 3.0]]), np.array([[0.0, 1.0]]), np.array([[0.0]])
+    assert net.jvp(X, U) == 2
+    assert net.jvp(fake_cupy.asarray(X), fake_cupy.asarray(U)).get() == 2
+    assert net.weight_jvp(X, [1.0, 1.0]) == 4
+    np.testing.assert_allclose(net.hessian_operator(X, T) @ [1.0, 1.0], [12, 4])
+    np.testing.assert_allclose(net.outer_product_operator(X, T) @ [1.0, 1.0], [12, 4])

@@ -18,14 +18,13 @@ import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
 from graphbp_numba import executable, layer_products, layers
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import kernel
 from graphbp_numba.tile_products import BLOCK_ROWS, DEPTH, TILE_VECTORS, multiply, transpose
 
 DTYPES = ["float64", "float32"]
 WIDTHS = sorted({1, TILE_VECTORS})
 
 
-@kernel
+@numba.njit
 def product(tag, left, row_step, tile_step, right, out, start, count, more):
     multiply(
         tag,
@@ -45,7 +44,7 @@ def product(tag, left, row_step, tile_step, right, out, start, count, more):
     )
 
 
-@kernel
+@numba.njit
 def transposed(tag, source, target):
     transpose(tag, source.ctypes.data, source.strides[0], *source.shape, target.ctypes.data, target.strides[0])
 

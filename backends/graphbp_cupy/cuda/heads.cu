@@ -129,6 +129,121 @@ __device__ __forceinline__ real group_dy(const Network& net, real y, real t, rea
     return error_is_squares(int(net.error)) ? softmax_less(y, t, others) : error_dy(int(net.error), y, t);
 }
 
+// A softmax under alpha y - t ln y - beta (1 - t) ln(1 - y), not its canonical error (graphbp.softmax has the formulas): the winner w, its
+// 1 - y, and the softmax s of all but w, in which y / (1 - y_w) does not become 0/0.
+__device__ __forceinline__ bool group_logs(const Network& net, const Group& group) {
+    return !group.canonical && logs_alpha(int(net.error)) >= real(0);
+}
+
+struct Logs {
+    int best, next;      // places of the largest and the next a
+    real rest, total;    // 1 - y_w, and the sum of exp(a - a_next) but for w
+    real top, a_next;
+    bool both;
+};
+
+__device__ __forceinline__ Logs logs_of(const Network& net, const Group& group, const real* a, const real* z, long long ld, long long s) {
+    Logs logs = {0, -1, 0, 0, a[group.row[0] * ld + s], -real(1) / real(0), logs_beta(int(net.error)) > real(0)};
+    for (int k = 1; k < group.size; ++k)
+        if (a[group.row[k] * ld + s] > logs.top) logs.best = k, logs.top = a[group.row[k] * ld + s];
+    for (int k = 0; k < group.size; ++k) {
+        if (k == logs.best) continue;
+        logs.rest += z[group.row[k] * ld + s];
+        if (logs.next < 0 || a[group.row[k] * ld + s] > logs.a_next) logs.next = k, logs.a_next = a[group.row[k] * ld + s];
+    }
+    for (int k = 0; k < group.size; ++k)
+        if (k != logs.best) logs.total += exp(a[group.row[k] * ld + s] - logs.a_next);
+    return logs;
+}
+
+__device__ __forceinline__ real logs_share(const Logs& logs, int k, real a) {
+    return k == logs.best ? real(0) : exp(a - logs.a_next) / logs.total;
+}
+
+// this thread's share of E_n
+__device__ __forceinline__ real logs_error(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
+                                           const real* t, long long ld, long long s) {
+    const Logs logs = logs_of(net, group, a, z, ld, s);
+    real rest = 0, own = 0;
+    for (int k = 0; k < group.size; ++k)
+        if (k != logs.best) rest += exp(a[group.row[k] * ld + s] - logs.top);
+    const real more = log1p(rest), alpha = logs_alpha(int(net.error));
+    for (int k = team.part; k < group.size; k += team.parts) {
+        const real y = z[group.row[k] * ld + s], tk = t[group.position[k]];
+        own += alpha * y + tk * ((logs.top - a[group.row[k] * ld + s]) + more);
+        if (logs.both && tk != real(1))
+            own -= (real(1) - tk) * (y > real(0.5) ? ((logs.a_next - logs.top) - more) + log(logs.total) : log1p(-y));
+    }
+    return own;
+}
+
+// head = weight * dE_n/da
+__device__ __forceinline__ void logs_delta(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
+                                           const real* t, real weight, real* head, long long ld, long long s) {
+    const Logs logs = logs_of(net, group, a, z, ld, s);
+    real total = 0;
+    for (int k = 0; k < group.size; ++k) {
+        if (k == logs.best) continue;
+        const real y = z[group.row[k] * ld + s], tk = t[group.position[k]];
+        total += (logs.both ? (real(1) - tk) * (y / (real(1) - y)) : real(0)) - tk;
+    }
+    const real t_w = t[group.position[logs.best]];
+    const real lost = logs.both ? (real(1) - t_w) * z[group.row[logs.best] * ld + s] : real(0);
+    if (!team.live) return;
+    for (int k = team.part; k < group.size; k += team.parts) {
+        const real y = z[group.row[k] * ld + s], tk = t[group.position[k]];
+        real value = lost - t_w * logs.rest - y * total;
+        if (k != logs.best) {
+            const real own = (logs.both ? (real(1) - tk) * (y / (real(1) - y)) : real(0)) - tk;
+            value = own - y * (total - t_w) - lost * logs_share(logs, k, a[group.row[k] * ld + s]);
+        }
+        head[group.position[k] * ld + s] = weight * value;
+    }
+}
+
+// head = weight * R a_dot (exact), or weight * Lambda a_dot
+__device__ __forceinline__ void logs_curvature(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
+                                               const real* t, real weight, bool exact, const real* a_dot, real* head, long long ld,
+                                               long long s) {
+    const Logs logs = logs_of(net, group, a, z, ld, s);
+    const real base = a_dot[group.row[logs.best] * ld + s], y_w = z[group.row[logs.best] * ld + s], t_w = t[group.position[logs.best]];
+    const real n_w = logs.both ? real(1) - t_w : real(0), s_base = logs.next < 0 ? base : a_dot[group.row[logs.next] * ld + s];
+    real mean = 0, s_mean = 0;  // of a_dot over y and over s, less the winner's and the next one's
+    for (int k = 0; k < group.size; ++k) {
+        const long long at = group.row[k] * ld + s;
+        if (k == logs.best) continue;
+        mean += z[at] * (a_dot[at] - base);
+        s_mean += logs_share(logs, k, a[at]) * (a_dot[at] - s_base);
+    }
+    real common = n_w + t_w, bent = 0, along = 0, pushed = 0;
+    for (int k = 0; k < group.size; ++k) {
+        if (k == logs.best) continue;
+        const long long at = group.row[k] * ld + s;
+        const real y = z[at], d = a_dot[at] - base, tk = t[group.position[k]], n = logs.both ? real(1) - tk : real(0);
+        const real odds = y / (real(1) - y), beta = n / ((real(1) - y) * (real(1) - y));
+        pushed += (tk + n * odds * odds) * (d - mean);
+        common += tk - beta * y * (real(2) - y);
+        bent += beta * y;
+        along += beta * y * d;
+    }
+    const real from_others = s_mean + (s_base - base);
+    if (!team.live) return;
+    for (int k = team.part; k < group.size; k += team.parts) {
+        const long long at = group.row[k] * ld + s;
+        const bool wins = k == logs.best;
+        const real y = z[at], d = a_dot[at] - base, tk = t[group.position[k]], share = logs_share(logs, k, a[at]);
+        const real n = logs.both && !wins ? real(1) - tk : real(0), odds = wins ? real(0) : y / (real(1) - y);
+        real value = -t_w * mean * logs.rest - y * pushed - n_w * y_w * y_w * from_others;
+        if (exact) {
+            const real beta = wins ? real(0) : n / ((real(1) - y) * (real(1) - y));
+            value = y * ((common + beta) * (d - mean) + (bent * d - along)) - n_w * share * ((a_dot[at] - s_base) - s_mean);
+        } else if (!wins) {
+            value = (tk + n * odds * odds) * (d - mean) - y * (pushed - t_w * mean) + n_w * y_w * y_w * share * from_others;
+        }
+        head[group.position[k] * ld + s] = weight * value;
+    }
+}
+
 // z = exp(a - max) / sum
 __device__ __forceinline__ void group_softmax(const Group& group, const Team& team, const real* a, real* z, long long ld, long long s) {
     const real top = group_largest(group, team, a, ld, s);
@@ -154,6 +269,7 @@ __device__ __forceinline__ real group_error(const Network& net, const Group& gro
             own += t[group.position[k]] * ((top - a[group.row[k] * ld + s]) + more);
         return own;
     }
+    if (group_logs(net, group)) return logs_error(net, group, team, a, z, t, ld, s);
     if (error_is_squares(int(net.error))) {
         const real others = group_others(group, team, z, ld, s);
         real own = 0;
@@ -186,8 +302,9 @@ __device__ __forceinline__ void group_pullback(const Group& group, const Team& t
 }
 
 // head = weight * dE_n/da
-__device__ __forceinline__ void group_delta(const Network& net, const Group& group, const Team& team, const real* z, const real* t,
-                                            real weight, real* head, long long ld, long long s) {
+__device__ __forceinline__ void group_delta(const Network& net, const Group& group, const Team& team, const real* a, const real* z,
+                                            const real* t, real weight, real* head, long long ld, long long s) {
+    if (group_logs(net, group)) return logs_delta(net, group, team, a, z, t, weight, head, ld, s);
     const real others = group_others(group, team, z, ld, s);
     real base = 0, dot = 0;  // the winner's e', and sum_c y_c (e'_c - base), so that (dy/da)^T e' = y ((e' - base) - dot)
     if (!group.canonical) {
@@ -209,9 +326,10 @@ __device__ __forceinline__ void group_delta(const Network& net, const Group& gro
 
 // head = weight * sum_c M_kc a_dot_c with M = R, the Hessian of E_n by a (exact), or its positive part Lambda.  a_dot and e' are taken
 // from the winner's, which changes nothing.
-__device__ __forceinline__ void group_curvature(const Network& net, const Group& group, const Team& team, const real* z,
-                                                const real* t, real weight, bool exact, const real* a_dot, real* head, long long ld,
-                                                long long s) {
+__device__ __forceinline__ void group_curvature(const Network& net, const Group& group, const Team& team, const real* a,
+                                                const real* z, const real* t, real weight, bool exact, const real* a_dot, real* head,
+                                                long long ld, long long s) {
+    if (group_logs(net, group)) return logs_curvature(net, group, team, a, z, t, weight, exact, a_dot, head, ld, s);
     const int error = int(net.error), best = group_winner(group, z, ld, s);
     const real others = group_others(group, team, z, ld, s), still = a_dot[group.row[best] * ld + s];
     real mean = 0;  // sum_c y_c a_dot_c, so that dy/da a_dot = y (a_dot - mean)
@@ -295,7 +413,7 @@ head_delta(const Network* network, const real* a, const real* z, const real* t, 
         for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts)
             single_delta(net, i, a, z, target, weight[s], head, n, s);
     for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y)
-        group_delta(net, group_of(net, i), team, z, target, weight[s], head, n, s);
+        group_delta(net, group_of(net, i), team, a, z, target, weight[s], head, n, s);
 }
 
 // head (B, K, n) = (dy/da)^T v, in place: v stands in `head`
@@ -350,5 +468,5 @@ head_curvature(const Network* network, const real* a, const real* z, const real*
         for (int i = blockIdx.y * team.parts + team.part; i < net.n_single; i += gridDim.y * team.parts)
             single_curvature(net, i, a, z, target, weight[s], exact != 0, a_dot, head, n, s);
     for (int i = int(net.n_single) + blockIdx.y; i < net.n_items; i += gridDim.y)
-        group_curvature(net, group_of(net, i), team, z, target, weight[s], exact != 0, a_dot, head, n, s);
+        group_curvature(net, group_of(net, i), team, a, z, target, weight[s], exact != 0, a_dot, head, n, s);
 }

@@ -57,7 +57,7 @@ __device__ __forceinline__ void tile_head(const Network& net, const Tile& tile, 
     for (int i = int(net.n_single); i < net.n_items; ++i) {
         const Group group = group_of(net, i);
         if (from_error)
-            group_delta(net, group, tile.team, tile.z, t, weight, tile.head, B, lane);
+            group_delta(net, group, tile.team, tile.a, tile.z, t, weight, tile.head, B, lane);
         else
             group_pullback(group, tile.team, tile.z, tile.head, tile.head, B, lane);
     }

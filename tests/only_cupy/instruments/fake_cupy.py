@@ -60,6 +60,8 @@ class ndarray:  # noqa: N801  # CuPy's name
     def __array_function__(self, function: Callable[..., Any], _types: Any, args: Any, kwargs: Any) -> Any:
         if function is np.empty_like:  # NEP 35, which CuPy follows
             return empty(kwargs.get("shape", args[0].shape), kwargs.get("dtype") or args[0].dtype)
+        if function is np.asarray:
+            return asarray(*args, **kwargs)
         raise TypeError(f"numpy.{function.__name__} on a device array")
 
     def get(self) -> Any:

@@ -1,0 +1,219 @@
+"""Derivatives of any backend that hold NaN, mended where the NaN is 0 · ∞ at something constant: `graphbp.poles` sweeps those samples.
+
+A result without NaN passes as it is.  Otherwise the samples at a pole are left to `Poles`, the others to the backend once more, and what
+comes out replaces the NaN; other numbers keep their bits.  A result on a device is looked at where some unit can stand at a pole: then its
+sum is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.data import finite
+from graphbp.poles import Poles
+
+__all__ = ["MENDED", "mended"]
+
+Array = npt.NDArray[Any]
+_BLOCK = 64
+
+
+def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., Any]:
+    """The executable's method of this name, mended."""
+
+    @wraps(own)
+    def call(*args: Any) -> Any:
+        found = own(*args)
+        if _without_nan(found, poles):
+            return found
+        values = [value for value in _listed(found) if hasattr(value, "shape")]
+        with np.errstate(all="ignore"):
+            if not hasattr(args[0], "get"):
+                return MENDED[name](poles, own, found, *args)
+            by = MENDED[name](poles, _through_host(own, args[0]), _on_host(found), *(_on_host(value) for value in args))
+            for value, new in zip(values, [new for new in _listed(by) if isinstance(new, np.ndarray)], strict=True):
+                value[...] = _uploaded(new, args[0])
+        return found
+
+    return call
+
+
+def _listed(found: Any) -> Any:
+    return found if isinstance(found, list | tuple) else (found,)
+
+
+def _without_nan(found: Any, poles: Poles) -> bool:
+    if type(found) is np.ndarray:
+        return finite(found) or not np.isnan(found).any()
+    if isinstance(found, list | tuple):
+        return all(_without_nan(part, poles) for part in found)
+    if hasattr(found, "get") and poles.possible:  # on a device: its sum alone is waited for
+        return bool(np.isfinite(found.sum().item())) or not np.isnan(found.get()).any()
+    return True
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_on_host(part) for part in value)
+    return value.get() if hasattr(value, "get") else value
+
+
+def _uploaded(value: Any, like: Any) -> Any:
+    """An array of the host as one of the library of `like` (NEP 35)."""
+    return np.asarray(np.ascontiguousarray(value), like=like) if isinstance(value, np.ndarray) else value
+
+
+def _through_host(own: Callable[..., Any], like: Any) -> Callable[..., Any]:
+    """The executable's method of arrays on a device, for arrays of the host."""
+    return lambda *args: _on_host(own(*(_uploaded(value, like) for value in args)))
+
+
+def _replaced(found: Array, by: Array) -> Array:
+    """`found`, its NaN replaced in place."""
+    found[...] = np.where(np.isnan(found), np.reshape(by, found.shape), found)
+    return found
+
+
+def _others(n: int, odd: Array) -> Array:
+    return np.setdiff1d(np.arange(n), odd)
+
+
+def _some(values: Array | None, which: Array) -> Array | None:
+    return None if values is None else values[which]
+
+
+def _jvp(poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
+    odd = np.flatnonzero(np.isnan(found).any(axis=1))
+    odd = odd[poles.samples(theta, X[odd], overflown=True)]
+    found[odd] = _replaced(found[odd], poles.jvp(theta, X[odd], _some(U, odd), v))
+    return found
+
+
+def _vjp(
+    poles: Poles, own: Callable[..., Any], found: tuple[Array, Array], theta: Array, X: Array, V: Array
+) -> tuple[Array, Array]:
+    odd = poles.samples(theta, X, overflown=True)
+    rest = _others(len(X), odd)
+    by_x, total = poles.vjp(theta, X[odd], V[odd])
+    if len(rest):
+        total = total + own(theta, X[rest], V[rest])[1]
+    found[0][odd] = _replaced(found[0][odd], by_x)
+    return found[0], _replaced(found[1], total)
+
+
+def _error_and_gradient(
+    poles: Poles, own: Callable[..., Any], found: tuple[float, Array], theta: Array, X: Array, T: Array, s: Array | None
+) -> tuple[float, Array]:
+    odd = poles.samples(theta, X, T, overflown=True)
+    rest = _others(len(X), odd)
+    total = poles.gradient(theta, X[odd], T[odd], _some(s, odd))
+    if len(rest):
+        total = total + own(theta, X[rest], T[rest], _some(s, rest))[1]
+    return found[0], _replaced(found[1], total)
+
+
+def _per_sample_gradient(
+    poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None
+) -> Array:
+    for n in np.flatnonzero(np.isnan(found).any(axis=1)).tolist():
+        one = slice(n, n + 1)
+        _replaced(found[n], poles.gradient(theta, X[one], T[one], None if s is None else s[one]))
+    return found
+
+
+def _jacobian(of: int) -> Callable[..., Array]:
+    """By inputs (0) or parameters (1), for each sample and output that holds NaN."""
+
+    def mend(poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array) -> Array:
+        for n, k in np.argwhere(np.isnan(found).any(axis=2)).tolist():
+            v = np.zeros((1, found.shape[1]), found.dtype)
+            v[0, k] = 1
+            _replaced(found[n, k], poles.vjp(theta, X[n : n + 1], v)[of])
+        return found
+
+    return mend
+
+
+def _second_order(product: bool, exact: bool) -> Callable[..., Array]:
+    """Of a whole Hessian, or of its product with the columns of v."""
+
+    def mend(
+        poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None, *v: Array
+    ) -> Array:
+        odd = poles.samples(theta, X, T)
+        if not len(odd):
+            return found
+        rest = _others(len(X), odd)
+        total = own(theta, X[rest], T[rest], _some(s, rest), *v) if len(rest) else np.zeros_like(found)
+        columns = np.flatnonzero(np.isnan(found).any(axis=0))
+        for some in _blocks(columns):
+            directions = np.ascontiguousarray(v[0][:, some]) if product else _units(theta, some)
+            total[:, some] += poles.product(theta, X[odd], T[odd], _some(s, odd), directions, exact=exact)
+        return _replaced(found, total if product else (total + total.T) / 2)
+
+    return mend
+
+
+def _blocks(columns: Array) -> list[Array]:
+    return [columns[at : at + _BLOCK] for at in range(0, len(columns), _BLOCK)]
+
+
+def _units(theta: Array, which: Array) -> Array:
+    """The columns of the identity with these numbers."""
+    out = np.zeros((len(theta), len(which)), theta.dtype)
+    out[which, np.arange(len(which))] = 1
+    return out
+
+
+def _hessian_diagonal(
+    poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None
+) -> Array:
+    odd = poles.samples(theta, X, T)
+    if not len(odd):
+        return found
+    rest = _others(len(X), odd)
+    total = own(theta, X[rest], T[rest], _some(s, rest)) if len(rest) else np.zeros_like(found)
+    for some in _blocks(np.flatnonzero(np.isnan(found))):
+        columns = poles.product(theta, X[odd], T[odd], _some(s, odd), _units(theta, some), exact=True)
+        total[some] += columns[some, np.arange(len(some))]
+    return _replaced(found, total)
+
+
+def _unit_blocks(
+    poles: Poles, own: Callable[..., Any], found: list[Array], theta: Array, X: Array, T: Array, s: Array | None, exact: bool
+) -> list[Array]:
+    odd = poles.samples(theta, X, T)
+    if not len(odd):
+        return found
+    rest = _others(len(X), odd)
+    total = own(theta, X[rest], T[rest], _some(s, rest), exact) if len(rest) else [np.zeros_like(block) for block in found]
+    for group, block, sums in zip(poles.groups, found, total, strict=True):
+        for unit in np.flatnonzero(np.isnan(block).any(axis=(1, 2))).tolist():
+            here = np.flatnonzero(group.index[unit] >= 0)
+            which = group.index[unit, here]
+            product = poles.product(theta, X[odd], T[odd], _some(s, odd), _units(theta, which), exact=exact)
+            sums[unit][np.ix_(here, here)] += product[which]
+        _replaced(block, sums)
+    return found
+
+
+MENDED: dict[str, Callable[..., Any]] = {
+    "error_and_gradient": _error_and_gradient,
+    "per_sample_gradient": _per_sample_gradient,
+    "jacobian": _jacobian(0),
+    "weight_jacobian": _jacobian(1),
+    "vjp": _vjp,
+    "jvp": _jvp,
+    "hessian": _second_order(product=False, exact=True),
+    "outer_product_hessian": _second_order(product=False, exact=False),
+    "hessian_product": _second_order(product=True, exact=True),
+    "outer_product_product": _second_order(product=True, exact=False),
+    "hessian_diagonal": _hessian_diagonal,
+    "unit_blocks": _unit_blocks,
+}
+"""How each method's result is mended: (poles, the method, its result, *its arguments)."""

@@ -1,0 +1,143 @@
+"""Machine code on disk is found again by what it is made of, and by nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba", reason="the Numba backend is not installed")
+
+from graphbp.extend import activation_table, error_table
+from graphbp_numba.identity import identity_of, source_digest
+
+BASE = """
+import math
+import numpy as np
+CONSTANT, TABLE = 2.0, np.array([1.0, 2.0])
+def inner(a):
+    return a * CONSTANT
+def outer(a, k=3.0, *, c=4.0):
+    return inner(np.tanh(a)) * k + c + TABLE[0] + math.e
+"""
+
+
+def made_of(text: str) -> str | None:
+    scope: dict = {"__name__": "somebody"}
+    exec(text, scope)
+    return identity_of(scope["outer"])
+
+
+def test_the_same_source_has_one_identity_wherever_it_stands():
+    first = made_of(BASE)
+    assert first is not None
+    assert made_of("\n\n# a comment\n" + BASE) == first
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("CONSTANT, TABLE = 2.0", "CONSTANT, TABLE = 2"),
+        ("CONSTANT, TABLE = 2.0", "CONSTANT, TABLE = 3.0"),
+        ("[1.0, 2.0]", "[1.0, 2.5]"),
+        ("a * CONSTANT", "a + CONSTANT"),
+        ("np.tanh", "np.sinh"),
+        ("math.e", "math.pi"),
+        ("k=3.0", "k=3.5"),
+        ("c=4.0", "c=4.5"),
+        ("def inner(a):\n    return", "def inner(a):\n    return (lambda x: x + 1)(1) + "),
+    ],
+)
+def test_whatever_changes_the_result_changes_the_identity(old, new):
+    assert old in BASE
+    changed = made_of(BASE.replace(old, new))
+    assert changed not in (None, made_of(BASE))
+
+
+def test_a_closure_counts():
+    def scaled(k):
+        return lambda a: k * a
+
+    assert identity_of(scaled(2.0)) == identity_of(scaled(2.0)) != identity_of(scaled(2.5))
+    assert identity_of(scaled(0.0)) != identity_of(scaled(-0.0))
+    assert identity_of(scaled(scaled(1.0))) != identity_of(scaled(scaled(2.0)))
+
+
+def test_recursion_ends():
+    assert made_of(BASE.replace("a * CONSTANT", "a if a < 1 else inner(a - 1)")) not in (None, made_of(BASE))
+
+
+@pytest.mark.parametrize("value", [object(), [1.0], np.array([object()]), np.frompyfunc(abs, 1, 1), os.path, sys.stdout])
+def test_what_cannot_be_told_from_outside_has_none(value):
+    assert identity_of(lambda: value) is None
+
+
+def test_the_tables_have_identities():
+    functions = [getattr(row, kind) for row in activation_table for kind in ("f", "df", "d2f")]
+    functions += [getattr(row, kind) for row in error_table for kind in ("value", "dy", "d2y")]
+    assert None not in {identity_of(function) for function in functions}
+
+
+def test_a_file_in_a_subfolder_is_part_of_the_source(tmp_path):
+    def digest():
+        source_digest.cache_clear()
+        return source_digest(tmp_path)
+
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "a.py").write_text("x = 1\n")
+    (tmp_path / "rooms" / "b.py").write_text("y = 1\n")
+    first = digest()
+    (tmp_path / "rooms" / "b.py").write_text("y = 2\n")
+    second = digest()
+    (tmp_path / "rooms" / "b.py").rename(tmp_path / "rooms" / "c.py")
+    assert len({first, second, digest()}) == 3
+
+
+USER = textwrap.dedent(
+    """
+    import sys
+    import networkx as nx
+    import numpy as np
+    import graphbp as gb
+    from graphbp_numba import functions
+    from graphbp_numba import functions
+
+    factor = float(sys.argv[1])
+
+    def shifted(a):
+        return a + factor
+
+    def slope(a):
+        return 1 / np.cosh(shifted(a)) ** 2
+
+    gb.register_activation("bend", lambda a: np.tanh(shifted(a)), slope, lambda a: -2 * np.tanh(shifted(a)) * slope(a))
+    g = nx.DiGraph()
+    g.add_node("x", role="input")
+    g.add_node("y", activation="bend", bias=0.0, role="output")
+    g.add_edge("x", "y", weight=1.0)
+    net = gb.Network(g, backend="numba")
+    got = net.forward([[0.25]])[0, 0]
+    compiled = sum(not made.cache_hits for made in functions._user.values())
+    assert abs(got - np.tanh(0.25 + factor)) < 1e-15, (got, factor)
+    print(compiled)
+    """
+)
+
+
+def test_a_formula_of_the_user_comes_from_disk_and_is_never_another(tmp_path):
+    (tmp_path / "model.py").write_text(USER)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(factor):
+        command = [sys.executable, str(tmp_path / "model.py"), factor]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert run("1.0") > 0
+    assert run("1.0") == 0
+    assert run("2.0") > 0, "the constant of a function that the formula calls has changed"
