@@ -17,39 +17,32 @@ import numpy as np
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned
-from graphbp_numba.plan import (
-    IN_PTR,
-    IN_SRC,
-    LEAF,
-    N_INPUTS,
-    N_OUTPUTS,
-    N_ROWS,
-    N_RUNS,
-    ORDER,
-    OUT_DST,
-    OUT_PTR,
-    RUN_FIELDS,
-    RUNS,
-    START,
-    STOP,
-)
 from graphbp_numba.rows import copy_rows, fill_rows, gather, item_size, multiply_add_rows, multiply_rows, pointer, reals
-from graphbp_numba.states import (
-    A_DOT,
-    BEND,
-    BETA,
-    DELTA,
-    HEAD,
-    R_DELTA,
-    SCRATCH,
-    SLOPE_ROWS,
-    Z_DOT,
-    inject,
-    line_address,
-    place,
-    put_row,
-    reverse_state,
-    take_rows,
+from graphbp_numba.states import inject, line_address, place, put_row, reverse_state, take_rows
+from graphbp_numba.tables import (
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_PTR,
+    PLAN_RUNS,
+    RUN_FIELDS,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_START,
+    RUN_STOP,
+    STATE_A_DOT,
+    STATE_BEND,
+    STATE_BETA,
+    STATE_DELTA,
+    STATE_HEADS,
+    STATE_R_DELTA,
+    STATE_SCRATCH,
+    STATE_SLOPES,
+    STATE_Z_DOT,
 )
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
@@ -66,18 +59,18 @@ def _sweep_forward(tag: Any, table: Any, w: int, meets: Any, g: int, phi: int, s
     """G and Φ of one column, given zeros up to the end of its run, and in all rows that lead to no output: they stay."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     own, own_slope = carray(reals(tag, g + row_l * row), lanes), carray(reals(tag, slope + row_l * row), lanes)
     own_phi = carray(reals(tag, phi + row_l * row), lanes)
     for lane in range(lanes):
         own[lane] = 1
         own_phi[lane] = own_slope[lane]
-    for r in range(run_l + 1, table[N_RUNS]):
-        start, end = runs[r, START], runs[r, STOP]
+    for r in range(run_l + 1, table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
             if meet(meets, j, j):
-                gather(tag, phi, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
+                gather(tag, phi, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
         multiply_rows(tag, phi + start * row, slope + start * row, g + start * row, end - start)
 
 
@@ -98,17 +91,17 @@ def _sweep_reverse(
 ) -> None:
     """B of one column, rows from its own on; b holds the heads' terms, 0 elsewhere."""
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    for r in range(table[N_RUNS] - 1, run_l - 1, -1):
-        if runs[r, LEAF]:
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    for r in range(table[PLAN_N_RUNS] - 1, run_l - 1, -1):
+        if runs[r, RUN_LEAF]:
             continue
-        start, end, order = max(runs[r, START], row_l), runs[r, STOP], runs[r, ORDER] - runs[r, START]
+        start, end, order = max(runs[r, RUN_START], row_l), runs[r, RUN_STOP], runs[r, RUN_ORDER] - runs[r, RUN_START]
         at = start * row
         for j in range(start, end):
             if meet(meets, j, j):
                 e = order + j
-                gather(tag, b, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
+                gather(tag, b, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
                 multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
         if exact:
             multiply_add_rows(tag, b + at, bend + at, g + at, b + at, end - start)
@@ -118,7 +111,7 @@ def _sweep_reverse(
 def _inject(tag: Any, table: Any, R: Any, heads: Any, n0: int, g: int, b: int, start: int) -> None:
     """b = 0 from row `start` on, but for Σ_c R_jc G_c at the outputs: `heads` has the rows (j, c) of each line of R."""
     row = len(tag) * VECTOR_BYTES
-    fill_rows(tag, b + start * row, table[N_ROWS] - start)
+    fill_rows(tag, b + start * row, table[PLAN_N_ROWS] - start)
     for e in range(len(heads)):
         at = b + heads[e, 0] * row
         multiply_add_rows(tag, at, line_address(R, e, n0), g + heads[e, 1] * row, at, 1)
@@ -156,14 +149,14 @@ def columns(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    n_rows, width, exact = table[N_ROWS], B.shape[1], phi_out.shape[0] > 0
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
+    n_rows, width, exact = table[PLAN_N_ROWS], B.shape[1], phi_out.shape[0] > 0
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     slope, bend, scratch = (
-        place(table, row, base, SLOPE_ROWS),
-        place(table, row, base, BEND),
-        place(table, row, base, SCRATCH),
+        place(table, row, base, STATE_SLOPES),
+        place(table, row, base, STATE_BEND),
+        place(table, row, base, STATE_SCRATCH),
     )
-    g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
+    g, phi, b = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_R_DELTA)
     for number in range(first, stop):
         n0 = number * lanes
         take_rows(tag, slopes, start, n0, slope + start * row, n_rows - start)
@@ -175,8 +168,8 @@ def columns(
             r = run_of[c]
             if not meet(meets, c, c):  # it leads to no output
                 continue
-            fill_rows(tag, g + start * row, runs[r, STOP] - start)
-            fill_rows(tag, phi + start * row, runs[r, STOP] - start)
+            fill_rows(tag, g + start * row, runs[r, RUN_STOP] - start)
+            fill_rows(tag, phi + start * row, runs[r, RUN_STOP] - start)
             _sweep_forward(tag, table, w_in.ctypes.data, meets, g, phi, slope, c, r)
             _inject(tag, table, R, heads, n0, g, b, c)
             _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
@@ -196,20 +189,20 @@ def output_rows(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
-    head, beta = place(table, row, base, HEAD), place(table, row, base, BETA)
-    heads = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+    delta, slope = place(table, row, base, STATE_DELTA), place(table, row, base, STATE_SLOPES)
+    head, beta = place(table, row, base, STATE_HEADS), place(table, row, base, STATE_BETA)
+    heads = carray(reals(tag, head), (table[PLAN_N_OUTPUTS], lanes))
     for number in range(first, stop):
         n0 = number * lanes
-        take_rows(tag, slopes, 0, n0, slope, table[N_ROWS])
-        for c in range(table[N_OUTPUTS]):
-            fill_rows(tag, head, table[N_OUTPUTS])
+        take_rows(tag, slopes, 0, n0, slope, table[PLAN_N_ROWS])
+        for c in range(table[PLAN_N_OUTPUTS]):
+            fill_rows(tag, head, table[PLAN_N_OUTPUTS])
             for lane in range(lanes):
                 heads[c, lane] = 1
             inject(tag, table, delta, head)
             reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
-            for j in range(table[N_INPUTS], table[N_ROWS]):
-                put_row(tag, delta + j * row, g, j * table[N_OUTPUTS] + c, n0, n_samples)
+            for j in range(table[PLAN_N_INPUTS], table[PLAN_N_ROWS]):
+                put_row(tag, delta + j * row, g, j * table[PLAN_N_OUTPUTS] + c, n0, n_samples)
 
 
 @compiled
@@ -237,17 +230,17 @@ def own_curvature(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    n_rows = table[N_ROWS]
+    n_rows = table[PLAN_N_ROWS]
     w, v = w_in.ctypes.data, w_out.ctypes.data
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    in_ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
-    out_ptr = carray(pointer(table[OUT_PTR]), n_rows + 1, np.int64)
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    in_ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
+    out_ptr = carray(pointer(table[PLAN_OUT_PTR]), n_rows + 1, np.int64)
     slope, bend, scratch = (
-        place(table, row, base, SLOPE_ROWS),
-        place(table, row, base, BEND),
-        place(table, row, base, SCRATCH),
+        place(table, row, base, STATE_SLOPES),
+        place(table, row, base, STATE_BEND),
+        place(table, row, base, STATE_SCRATCH),
     )
-    g, phi, b = place(table, row, base, A_DOT), place(table, row, base, Z_DOT), place(table, row, base, R_DELTA)
+    g, phi, b = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_R_DELTA)
     g_rows = carray(reals(tag, g), (n_rows, lanes))
     for number in range(first, stop):
         n0 = number * lanes
@@ -264,9 +257,9 @@ def own_curvature(
             for lane in range(lanes):
                 g_rows[l, lane] = 1
             copy_rows(tag, phi + l * row, slope + l * row, 1)
-            for k in range(runs[run_of[l], STOP], n_rows):
+            for k in range(runs[run_of[l], RUN_STOP], n_rows):
                 if below[k]:
-                    gather(tag, phi, table[IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
+                    gather(tag, phi, table[PLAN_IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
                     multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
             for k in range(l, n_rows):
                 if below[k] or k == l:
@@ -275,13 +268,13 @@ def own_curvature(
                 one, two = heads[e]
                 if (below[one] or one == l) and (below[two] or two == l):
                     multiply_add_rows(tag, b + one * row, line_address(R, e, n0), g + two * row, b + one * row, 1)
-            for r in range(table[N_RUNS] - 1, run_of[l] - 1, -1):
-                if runs[r, LEAF]:
+            for r in range(table[PLAN_N_RUNS] - 1, run_of[l] - 1, -1):
+                if runs[r, RUN_LEAF]:
                     continue
-                for j in range(max(runs[r, START], l), runs[r, STOP]):
+                for j in range(max(runs[r, RUN_START], l), runs[r, RUN_STOP]):
                     if below[j] or j == l:
-                        e = runs[r, ORDER] - runs[r, START] + j
-                        gather(tag, b, table[OUT_DST], v, out_ptr[e], out_ptr[e + 1], tag[0], scratch)
+                        e = runs[r, RUN_ORDER] - runs[r, RUN_START] + j
+                        gather(tag, b, table[PLAN_OUT_DST], v, out_ptr[e], out_ptr[e + 1], tag[0], scratch)
                         multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
                         if exact:
                             multiply_add_rows(tag, b + j * row, bend + j * row, g + j * row, b + j * row, 1)
@@ -295,9 +288,9 @@ def own_curvature(
 @compiled
 def descendants(table: Any, first_column: int, reached: Any) -> None:
     """reached[c, k] = 1 where a path leads from row first_column + c to row k, else 0."""
-    n_rows = table[N_ROWS]
-    ptr = carray(pointer(table[IN_PTR]), n_rows + 1, np.int64)
-    src = carray(pointer(table[IN_SRC]), ptr[n_rows], np.int32)
+    n_rows = table[PLAN_N_ROWS]
+    ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
+    src = carray(pointer(table[PLAN_IN_SRC]), ptr[n_rows], np.int32)
     for c in range(len(reached)):
         below = reached[c]
         for k in range(n_rows):

@@ -16,8 +16,8 @@ from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows,
 from graphbp_numba.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
 from graphbp_numba.column_sweeps import columns, descendants, output_rows, own_curvature
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.plan import START
 from graphbp_numba.products import aligned_array
+from graphbp_numba.tables import RUN_START
 from graphbp_numba.tile_products import TILE_VECTORS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class NumbaSecondOrderSweeps:
         self.schedule: Schedule = executable.schedule
         self.dtype = executable.dtype
         self.weights = executable.all_weights(theta)
-        self.run_of = np.searchsorted(executable.plan.runs[:, START], np.arange(self.schedule.n_rows), side="right") - 1
+        self.run_of = np.searchsorted(executable.plan.runs[:, RUN_START], np.arange(self.schedule.n_rows), side="right") - 1
 
     @cached_property
     def meets(self) -> Array:

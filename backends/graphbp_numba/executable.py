@@ -28,11 +28,22 @@ from graphbp_numba.heads import prepare_heads
 from graphbp_numba.layer_products import layer_products
 from graphbp_numba.layers import LayerPath, prefers_layers
 from graphbp_numba.levels import LevelPath, in_parts
-from graphbp_numba.plan import ADD_VALUE, BUFFER_ROWS, FORWARD_RUNS, MAKE_DELTA, MAKE_Y, REVERSE_RUNS, ROW_COST, Plan, make_plan
+from graphbp_numba.plan import ROW_COST, Plan, make_plan
 from graphbp_numba.pools import KEPT_BYTES, Pool
 from graphbp_numba.products import aligned_array, padded_samples
 from graphbp_numba.stages import Stages, find_stages, forward_stages
 from graphbp_numba.states import state_rows
+from graphbp_numba.tables import (
+    HEAD_ADD_VALUE,
+    HEAD_MAKE_DELTA,
+    HEAD_MAKE_Y,
+    MODE_GRADIENT,
+    MODE_VALUE,
+    MODE_VJP,
+    PLAN_BUFFER_ROWS,
+    PLAN_FORWARD_RUNS,
+    PLAN_REVERSE_RUNS,
+)
 
 __all__ = ["NumbaExecutable"]
 
@@ -74,7 +85,7 @@ class NumbaExecutable:
         self._ready: set[tuple[int, int]] = set()
         if self.layers is None:  # what cannot be compiled is refused here, not at the first call
             self._table, self._frozen, self._n_outputs = self.plan.table, self.plan.frozen, schedule.n_outputs
-            self._table[BUFFER_ROWS] = self.rows
+            self._table[PLAN_BUFFER_ROWS] = self.rows
             self._few = self.width if self.plan.n_edges <= FEW_EDGES else -1
         self.pool: Pool[Array] = Pool(KEPT_BYTES)
         self.none = np.empty(0, dtype)
@@ -84,21 +95,25 @@ class NumbaExecutable:
     def plan(self) -> Plan:
         """The flat arrays of the tiles' kernels."""
         plan = make_plan(self.schedule, self._error, self.dtype)
-        prepare_heads(plan.heads, plan.table, self.dtype.name, MAKE_Y)
+        prepare_heads(plan.heads, plan.table, self.dtype.name, HEAD_MAKE_Y)
         return plan
 
     def _prepare_sweep(self, mode: int, vectors: int) -> None:
         """Have the C functions compiled that a sweep calls."""
         if (mode, vectors) in self._ready:
             return
-        wanted = {kernels.VALUE: (ADD_VALUE,), kernels.GRADIENT: (ADD_VALUE, MAKE_DELTA), kernels.VJP: (MAKE_DELTA,)}[mode]
+        wanted = {
+            MODE_VALUE: (HEAD_ADD_VALUE,),
+            MODE_GRADIENT: (HEAD_ADD_VALUE, HEAD_MAKE_DELTA),
+            MODE_VJP: (HEAD_MAKE_DELTA,),
+        }[mode]
         prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, *wanted)
-        runs = (FORWARD_RUNS,) if mode == kernels.VALUE else (FORWARD_RUNS, REVERSE_RUNS)
+        runs = (PLAN_FORWARD_RUNS,) if mode == MODE_VALUE else (PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS)
         kernels.prepare_runs(self.plan.table, self.tags[vectors], *runs)
         self._ready.add((mode, vectors))
 
     def _prepare_deltas(self) -> None:
-        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, MAKE_DELTA)
+        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, HEAD_MAKE_DELTA)
 
     @cached_property
     def rows(self) -> int:
@@ -179,7 +194,7 @@ class NumbaExecutable:
             return self.layers.forward(theta, X)
         Y = np.empty((len(X), self._n_outputs), self.dtype)
         if len(X) <= self._few:
-            kernels.prepare_runs(self._table, self.tags[1], FORWARD_RUNS)
+            kernels.prepare_runs(self._table, self.tags[1], PLAN_FORWARD_RUNS)
             kernels.forward_few(self._table, theta, self._frozen, X, Y)
             return Y
         if self._takes_levels(len(X)):
@@ -188,7 +203,7 @@ class NumbaExecutable:
             return self._forward_in_stages(theta, X, Y, self.stages)
         w, bias = self.weights_at(theta, self.plan.in_param), self.weights_at(theta, self.plan.bias_param)
         vectors = self.vectors(len(X))
-        kernels.prepare_runs(self._table, self.tags[vectors], FORWARD_RUNS)
+        kernels.prepare_runs(self._table, self.tags[vectors], PLAN_FORWARD_RUNS)
         tiles = self.n_tiles(len(X), vectors)
         parts = min(tiles, 64, self.worth(len(X)))
 
@@ -209,7 +224,7 @@ class NumbaExecutable:
 
     def _forward_in_stages(self, theta: Array, X: Array, Y: Array, stages: Stages) -> Array:
         vectors, plan = STAGE_VECTORS if len(X) > 2 * self.width else 2, self.plan
-        kernels.prepare_runs(plan.table, self.tags[vectors], FORWARD_RUNS)
+        kernels.prepare_runs(plan.table, self.tags[vectors], PLAN_FORWARD_RUNS)
         w, bias = self.weights_at(theta, plan.in_param), self.weights_at(theta, plan.bias_param)
         lanes = vectors * self.width
         rows = max(stages.packed, Y.shape[1])
@@ -233,16 +248,16 @@ class NumbaExecutable:
 
     def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float:
         """E = Σ_n s_n E_n."""
-        return self._sweep(theta, X, T, sample_weight, kernels.VALUE)[0]
+        return self._sweep(theta, X, T, sample_weight, MODE_VALUE)[0]
 
     def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
         """(E, ∂E/∂θ)."""
-        value, gradient, _ = self._sweep(theta, X, T, sample_weight, kernels.GRADIENT)
+        value, gradient, _ = self._sweep(theta, X, T, sample_weight, MODE_GRADIENT)
         return value, gradient
 
     def vjp(self, theta: Array, X: Array, V: Array) -> tuple[Array, Array]:
         """(Vᵀ ∂y/∂x (N, D), Σ_n V_nᵀ ∂y_n/∂θ (W,))."""
-        _, gradient, by_x = self._sweep(theta, X, V, None, kernels.VJP)
+        _, gradient, by_x = self._sweep(theta, X, V, None, MODE_VJP)
         return by_x, gradient
 
     def _sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
@@ -253,8 +268,8 @@ class NumbaExecutable:
         plan = self.plan
         self._prepare_sweep(mode, self.vectors(len(X)))
         if len(X) <= self._few:
-            back = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
-            slope = np.empty(0 if mode == kernels.VALUE else len(theta), self.dtype)
+            back = np.empty(X.shape, self.dtype) if mode == MODE_VJP else self._no_rows
+            slope = np.empty(0 if mode == MODE_VALUE else len(theta), self.dtype)
             s = self.none if sample_weight is None else sample_weight
             return kernels.sweep_few(self._table, theta, self._frozen, X, T, s, back, slope, mode), slope, back
         if self._takes_levels(len(X)):
@@ -263,11 +278,11 @@ class NumbaExecutable:
         w_out = sums = self.none
         bias = self.weights_at(theta, plan.bias_param)
         s = self.none if sample_weight is None else sample_weight
-        by_x = np.empty(X.shape, self.dtype) if mode == kernels.VJP else self._no_rows
+        by_x = np.empty(X.shape, self.dtype) if mode == MODE_VJP else self._no_rows
         vectors = self.vectors(len(X))
         tiles = self.n_tiles(len(X), vectors)
         parts = self.partitions(len(X), tiles)
-        if mode != kernels.VALUE:
+        if mode != MODE_VALUE:
             w_out = self._fill(theta, plan.frozen, plan.out_param, self._borrow(len(plan.out_param)))
             sums = self._borrow(parts, plan.sums_size)
         values = [0.0] * parts
@@ -295,7 +310,7 @@ class NumbaExecutable:
             self.give_back(vectors, buffer)
 
         run_tasks(task, parts, blas=False)
-        gradient = self.none if mode == kernels.VALUE else self.collect(sums)
+        gradient = self.none if mode == MODE_VALUE else self.collect(sums)
         for array in (w, w_out, sums):
             self._keep(array)
         return _pairwise_sum(values), gradient, by_x

@@ -64,7 +64,7 @@ def _map_keeping(context: Any, name: Any, dtype: Any, source: Any, target: Any, 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         vectors = _Vectors(builder, name.literal_value, "both", dtype.literal_value)
         source, target, kept, count = arguments[2:]
-        place = cgutils.alloca_once(builder, ir.IntType(8), size=BLOCK_BYTES + VECTOR_BYTES)  # type: ignore[no-untyped-call]
+        place = cgutils.alloca_once(builder, ir.IntType(8), size=KEEPING_BYTES + VECTOR_BYTES)  # type: ignore[no-untyped-call]
         room = builder.and_(builder.add(builder.ptrtoint(place, INT64), _LONG(VECTOR_BYTES - 1)), _LONG(-VECTOR_BYTES))
         make, keep = vectors.apart("make", _make_z, 4), vectors.apart("keep", _keep_slopes, 3)
 
@@ -132,7 +132,7 @@ def _map_kept(context: Any, name: Any, dtype: Any, source: Any, kept: Any, beta:
     return types.intp(name, dtype, source, kept, beta, target, count), generate
 
 
-BLOCK_BYTES = 16 * VECTOR_BYTES
+KEEPING_BYTES = 16 * VECTOR_BYTES
 """Numbers whose h' is kept together, or not: a run's four rows of four vectors.  Fewer would have the processor guess more often."""
 
 
@@ -222,10 +222,10 @@ class _Vectors:
         b, size = self.b, self.size(count)
 
         def body(start: Any, _: None) -> None:
-            end = b.add(start, _LONG(BLOCK_BYTES))
+            end = b.add(start, _LONG(KEEPING_BYTES))
             block(start, b.select(b.icmp_signed("<", end, size), end, size))
 
-        self.loop(_LONG(0), size, body, step=BLOCK_BYTES)
+        self.loop(_LONG(0), size, body, step=KEEPING_BYTES)
 
 
 @cache

@@ -17,38 +17,38 @@ import numpy as np
 from numba import types
 
 from graphbp_numba.jit import carray, compiled_c, integers, kernel
-from graphbp_numba.plan import (
-    ADD_VALUE,
-    CANONICAL,
-    COUNTS,
-    COUPLED,
-    EACH,
-    ERROR_CODE,
-    ERROR_DY,
-    ERROR_VALUE,
-    FIRST,
+from graphbp_numba.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
+from graphbp_numba.tables import (
+    CODE_COUNTS,
+    CODE_LOGISTIC,
+    CODE_SQUARES,
+    FORM_CANONICAL,
+    FORM_LOGS,
+    HEAD_ADD_VALUE,
+    HEAD_COUPLED,
     HEAD_DF,
     HEAD_FIELDS,
-    HEAD_KIND,
-    HEAD_POS,
-    HEADS,
-    LAST,
-    LOGISTIC,
-    LOGS,
-    MAKE_DELTA,
-    MAKE_Y,
-    N_HEADS,
-    N_KEEP,
-    N_OUTPUTS,
-    N_ROWS,
-    OUT_KEEP,
-    OUT_ROW,
-    PAIR_DELTA,
-    PAIR_VALUE,
-    SQUARES,
-    TABLE_SIZE,
+    HEAD_FIRST,
+    HEAD_FORM,
+    HEAD_LAST,
+    HEAD_MAKE_DELTA,
+    HEAD_MAKE_Y,
+    HEAD_PAIR_DELTA,
+    HEAD_PAIR_VALUE,
+    PLAN_EACH,
+    PLAN_ERROR_CODE,
+    PLAN_ERROR_DY,
+    PLAN_ERROR_VALUE,
+    PLAN_HEAD_POS,
+    PLAN_HEADS,
+    PLAN_N_HEADS,
+    PLAN_N_KEEP,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_OUT_KEEP,
+    PLAN_OUT_ROW,
+    PLAN_SIZE,
 )
-from graphbp_numba.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
 
 __all__ = ["arrays", "head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
 
@@ -56,28 +56,28 @@ __all__ = ["arrays", "head_deltas", "head_values", "others", "prepare_heads", "p
 @kernel
 def softmax_rows(table: Any, z: int, keep: int, lanes: int) -> None:
     """y = softmax(a) over each softmax head's rows."""
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    for h in range(table[N_HEADS]):
-        if heads[h, COUPLED]:
-            call(heads[h, MAKE_Y], (table.ctypes.data, h, z, keep, lanes))
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    for h in range(table[PLAN_N_HEADS]):
+        if heads[h, HEAD_COUPLED]:
+            call(heads[h, HEAD_MAKE_Y], (table.ctypes.data, h, z, keep, lanes))
 
 
 @kernel
 def head_values(table: Any, z: int, keep: int, t: int, scratch: int, lanes: int) -> float:
     """Σ over heads and lanes of the weighted errors of one tile; the weights are the second row of scratch."""
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
     total = 0.0
-    for h in range(table[N_HEADS]):
-        total = call_real(heads[h, ADD_VALUE], (table.ctypes.data, h, z, keep, t, scratch, lanes), total)
+    for h in range(table[PLAN_N_HEADS]):
+        total = call_real(heads[h, HEAD_ADD_VALUE], (table.ctypes.data, h, z, keep, t, scratch, lanes), total)
     return total
 
 
 @kernel
 def head_deltas(table: Any, z: int, keep: int, t: int, out: int, scratch: int, lanes: int, pull: bool) -> None:
     """out_k = s ∂E/∂a_k; with `pull`, t holds V and out = (∂y/∂a)ᵀ V."""
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    for h in range(table[N_HEADS]):
-        call(heads[h, MAKE_DELTA], (table.ctypes.data, h, z, keep, t, out, scratch, lanes, pull))
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    for h in range(table[PLAN_N_HEADS]):
+        call(heads[h, HEAD_MAKE_DELTA], (table.ctypes.data, h, z, keep, t, out, scratch, lanes, pull))
 
 
 @kernel
@@ -128,9 +128,9 @@ def project(
 @kernel
 def value_at_a(code: int, a: Any, t: Any) -> Any:
     """One unit's error at a canonical head, from a: see `graphbp.error_functions`."""
-    if code == SQUARES:
+    if code == CODE_SQUARES:
         return 0.5 * (a - t) * (a - t)
-    if code == LOGISTIC:
+    if code == CODE_LOGISTIC:
         return math.log1p(math.exp(-abs(a))) + ((1 - t) if a > 0 else t) * abs(a)
     return math.exp(a) - t * a
 
@@ -138,10 +138,10 @@ def value_at_a(code: int, a: Any, t: Any) -> Any:
 @kernel
 def delta_at_a(code: int, a: Any, y: Any, t: Any) -> Any:
     """One unit's y − t at a canonical head: see `graphbp.error_functions`."""
-    if code == LOGISTIC:
+    if code == CODE_LOGISTIC:
         e = math.exp(-abs(a))
         return (1 - t) - e / (1 + e) if a > 0 else e / (1 + e) - t
-    if code == COUNTS and abs(a) < 0.5:
+    if code == CODE_COUNTS and abs(a) < 0.5:
         return math.expm1(a) - (t - 1)
     return y - t
 
@@ -155,11 +155,11 @@ _VALUE = types.float64(*[types.intp] * 7, types.float64)
 @kernel
 def arrays(at: int) -> Any:
     """(table, heads, positions, out_row, out_keep) of the table at an address."""
-    table = carray(pointer(at), TABLE_SIZE, np.int64)
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
+    table = carray(pointer(at), PLAN_SIZE, np.int64)
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
     return table, heads, positions, out_row, out_keep
 
 
@@ -170,9 +170,9 @@ def _softmax(dtype: str) -> Any:
     def softmax(at: int, h: int, z_at: int, keep_at: int, lanes: int) -> None:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        z = carray(reals(tag, z_at), (table[N_ROWS], lanes))
-        keep = carray(reals(tag, keep_at), (table[N_KEEP], lanes))
-        first, last = heads[h, FIRST], heads[h, LAST]
+        z = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes))
+        keep = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes))
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
         for lane in range(lanes):
             top = keep[out_keep[positions[winner(keep, out_keep, positions, first, last, lane)]], lane]
             total = z.dtype.type(0)
@@ -194,16 +194,16 @@ def _value(dtype: str) -> Any:
         """total + the weighted errors of outputs that each have their own."""
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        row, code = lanes * item_size(tag), table[ERROR_CODE]
-        keep, t = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
+        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        keep, t = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
         scratch = carray(reals(tag, scratch_at), (2, lanes))
-        at_a = heads[h, HEAD_KIND] == CANONICAL and code >= 0
-        for q in range(heads[h, FIRST], heads[h, LAST]):
+        at_a = heads[h, HEAD_FORM] == FORM_CANONICAL and code >= 0
+        for q in range(heads[h, HEAD_FIRST], heads[h, HEAD_LAST]):
             k = positions[q]
-            if heads[h, PAIR_VALUE]:
-                call_binary(heads[h, PAIR_VALUE], keep_at + out_keep[k] * row, t_at + k * row, scratch_at, lanes)
+            if heads[h, HEAD_PAIR_VALUE]:
+                call_binary(heads[h, HEAD_PAIR_VALUE], keep_at + out_keep[k] * row, t_at + k * row, scratch_at, lanes)
             elif not at_a:
-                call_binary(table[ERROR_VALUE], z_at + out_row[k] * row, t_at + k * row, scratch_at, lanes)
+                call_binary(table[PLAN_ERROR_VALUE], z_at + out_row[k] * row, t_at + k * row, scratch_at, lanes)
             for lane in range(lanes):
                 if scratch[1, lane] == 0:
                     continue
@@ -222,10 +222,10 @@ def _softmax_value(dtype: str) -> Any:
         """total + the weighted cross-entropies, or squares, of one softmax."""
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
-        first, last = heads[h, FIRST], heads[h, LAST]
-        at_a = heads[h, HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        keep, scratch = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
+        at_a = heads[h, HEAD_FORM] == FORM_CANONICAL and table[PLAN_ERROR_CODE] >= 0
         for lane in range(lanes):
             if scratch[1, lane] == 0:
                 continue
@@ -258,19 +258,22 @@ def _delta(dtype: str) -> Any:
         """δ of outputs that each have their own error."""
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        row, code = lanes * item_size(tag), table[ERROR_CODE]
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
+        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        keep, out = (
+            carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)),
+            carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
+        )
         scratch = carray(reals(tag, scratch_at), (2, lanes))
-        for q in range(heads[h, FIRST], heads[h, LAST]):
+        for q in range(heads[h, HEAD_FIRST], heads[h, HEAD_LAST]):
             k = positions[q]
-            if heads[h, HEAD_KIND] == CANONICAL and not pull:
+            if heads[h, HEAD_FORM] == FORM_CANONICAL and not pull:
                 for lane in range(lanes):
                     less = delta_at_a(code, keep[out_keep[k], lane], z[out_row[k], lane], t[k, lane])
                     out[k, lane] = scratch[1, lane] * less
                 continue
-            if not pull and heads[h, PAIR_DELTA]:
-                call_binary(heads[h, PAIR_DELTA], keep_at + out_keep[k] * row, t_at + k * row, out_at + k * row, lanes)
+            if not pull and heads[h, HEAD_PAIR_DELTA]:
+                call_binary(heads[h, HEAD_PAIR_DELTA], keep_at + out_keep[k] * row, t_at + k * row, out_at + k * row, lanes)
                 for lane in range(lanes):
                     out[k, lane] *= scratch[1, lane]
                 continue
@@ -278,7 +281,7 @@ def _delta(dtype: str) -> Any:
                 for lane in range(lanes):
                     out[k, lane] = t[k, lane]
             else:
-                call_binary(table[ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+                call_binary(table[PLAN_ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
             call_unary(heads[h, HEAD_DF], keep_at + out_keep[k] * row, scratch_at, lanes)
             for lane in range(lanes):
                 out[k, lane] *= scratch[1, lane] * scratch[0, lane]
@@ -296,11 +299,11 @@ def _softmax_delta(dtype: str) -> Any:
         """δ of one softmax."""
         tag = (zero,)
         table, heads, positions, out_row, _ = arrays(at)
-        row, code = lanes * item_size(tag), table[ERROR_CODE]
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        out, scratch = carray(reals(tag, out_at), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
-        first, last, canonical = heads[h, FIRST], heads[h, LAST], heads[h, HEAD_KIND] == CANONICAL and not pull
-        if canonical or (code == SQUARES and not pull):
+        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        out, scratch = carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        first, last, canonical = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], heads[h, HEAD_FORM] == FORM_CANONICAL and not pull
+        if canonical or (code == CODE_SQUARES and not pull):
             for lane in range(lanes):
                 rest = others(z, out_row, positions, first, last, lane)
                 for q in range(first, last):
@@ -314,9 +317,9 @@ def _softmax_delta(dtype: str) -> Any:
                     for lane in range(lanes):
                         out[k, lane] = t[k, lane]
                 else:
-                    call_binary(table[ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+                    call_binary(table[PLAN_ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
         if not canonical:
-            each = carray(pointer(table[EACH]), table[N_OUTPUTS], np.int64)
+            each = carray(pointer(table[PLAN_EACH]), table[PLAN_N_OUTPUTS], np.int64)
             for lane in range(lanes):
                 project(z, out_row, positions, first, last, lane, out, each, out, scratch[1, lane])
 
@@ -328,14 +331,16 @@ def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
     from graphbp_numba.softmax_logs import logs_delta, logs_value  # it is made of the kernels above
 
     for line in lines:
-        coupled = bool(line[COUPLED])
-        summed = coupled and (table[ERROR_CODE] == SQUARES or (line[HEAD_KIND] == CANONICAL and table[ERROR_CODE] >= 0))
+        coupled = bool(line[HEAD_COUPLED])
+        summed = coupled and (
+            table[PLAN_ERROR_CODE] == CODE_SQUARES or (line[HEAD_FORM] == FORM_CANONICAL and table[PLAN_ERROR_CODE] >= 0)
+        )
         for column in columns:
-            if column == MAKE_Y:
+            if column == HEAD_MAKE_Y:
                 line[column] = _softmax(dtype).address if coupled else 0
-            elif line[HEAD_KIND] == LOGS:
-                line[column] = (logs_value if column == ADD_VALUE else logs_delta)(dtype).address
-            elif column == ADD_VALUE:
+            elif line[HEAD_FORM] == FORM_LOGS:
+                line[column] = (logs_value if column == HEAD_ADD_VALUE else logs_delta)(dtype).address
+            elif column == HEAD_ADD_VALUE:
                 line[column] = (_softmax_value if summed else _value)(dtype).address
             else:
                 line[column] = (_softmax_delta if coupled else _delta)(dtype).address

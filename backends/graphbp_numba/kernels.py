@@ -21,55 +21,7 @@ import numpy as np
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel
-from graphbp_numba.plan import (
-    BIAS_PARAM,
-    BUFFER_ROWS,
-    BUNDLE_FIRST,
-    BUNDLE_PTR,
-    BUNDLE_ROWS,
-    BUNDLE_SRC,
-    BUNDLE_STOP,
-    BUNDLED,
-    ELEMENTWISE,
-    F_KEEP,
-    FORWARD_RUNS,
-    FROM_Z,
-    FROZEN,
-    GRAD_POS,
-    GRAD_PTR,
-    HAS_OUTPUT,
-    IN_PARAM,
-    IN_PTR,
-    IN_SRC,
-    KEEP,
-    KEEP_SLOPE,
-    KIND,
-    LEAF,
-    N_BUNDLES,
-    N_EDGES,
-    N_INPUTS,
-    N_KEEP,
-    N_OUTPUTS,
-    N_ROWS,
-    N_RUNS,
-    ORDER,
-    OUT_DST,
-    OUT_PARAM,
-    OUT_POS,
-    OUT_PTR,
-    OUT_ROW,
-    REVERSE_RUNS,
-    RUN_FIELDS,
-    RUN_ROWS,
-    RUNS,
-    SLOPE,
-    START,
-    STOP,
-    SUMS,
-    SUMS_SIZE,
-    TABLE_SIZE,
-    F,
-)
+from graphbp_numba.plan import MAX_RUN_ROWS
 from graphbp_numba.rows import (
     BUNDLE,
     add_rows,
@@ -88,11 +40,58 @@ from graphbp_numba.rows import (
     reals,
     row_sums,
 )
+from graphbp_numba.tables import (
+    KIND_ELEMENTWISE,
+    MODE_VALUE,
+    MODE_VJP,
+    PLAN_BIAS_PARAM,
+    PLAN_BUFFER_ROWS,
+    PLAN_BUNDLE_PTR,
+    PLAN_BUNDLE_ROWS,
+    PLAN_BUNDLE_SRC,
+    PLAN_FORWARD_RUNS,
+    PLAN_FROZEN,
+    PLAN_GRAD_POS,
+    PLAN_GRAD_PTR,
+    PLAN_IN_PARAM,
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_N_BUNDLES,
+    PLAN_N_EDGES,
+    PLAN_N_INPUTS,
+    PLAN_N_KEEP,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_PARAM,
+    PLAN_OUT_POS,
+    PLAN_OUT_PTR,
+    PLAN_OUT_ROW,
+    PLAN_REVERSE_RUNS,
+    PLAN_RUNS,
+    PLAN_SIZE,
+    PLAN_SUMS,
+    PLAN_SUMS_SIZE,
+    RUN_BUNDLE_FIRST,
+    RUN_BUNDLE_STOP,
+    RUN_BUNDLED,
+    RUN_F,
+    RUN_F_KEEP,
+    RUN_FIELDS,
+    RUN_FROM_Z,
+    RUN_HAS_OUTPUT,
+    RUN_KEEP,
+    RUN_KEEP_SLOPE,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_SLOPE,
+    RUN_START,
+    RUN_STOP,
+)
 
 __all__ = [
-    "GRADIENT",
-    "VALUE",
-    "VJP",
     "buffer_rows",
     "collect",
     "fill_weights",
@@ -104,13 +103,12 @@ __all__ = [
     "sweep_few",
 ]
 
-VALUE, GRADIENT, VJP = range(3)
 SPARE_ROWS = 4
 
 
 def buffer_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
     """Rows of a tile's buffer, without the vectors set aside for sums."""
-    return n_rows + n_keep + RUN_ROWS + 2 * n_outputs + SPARE_ROWS
+    return n_rows + n_keep + MAX_RUN_ROWS + 2 * n_outputs + SPARE_ROWS
 
 
 @kernel
@@ -122,7 +120,7 @@ def forward_runs(
     With `bundles` these are whole levels, and w has the bundles' weights; a is kept for outputs, and where `reverse` asks for it;
     then h'(a) too, where z is near a limit.
     """
-    call(table[FORWARD_RUNS + len(tag) // 2], (table.ctypes.data, w, bias, z, keep, first, stop, bundles, reverse))
+    call(table[PLAN_FORWARD_RUNS + len(tag) // 2], (table.ctypes.data, w, bias, z, keep, first, stop, bundles, reverse))
 
 
 @kernel
@@ -131,7 +129,7 @@ def reverse_runs(tag: Any, table: Any, w: int, z: int, keep: int, beta: int, hea
 
     And the sums δ_k z_i, δ_j over lanes.
     """
-    call(table[REVERSE_RUNS + len(tag) // 2], (table.ctypes.data, w, z, keep, beta, heads, sums, aside))
+    call(table[PLAN_REVERSE_RUNS + len(tag) // 2], (table.ctypes.data, w, z, keep, beta, heads, sums, aside))
 
 
 def prepare_runs(table: Any, tag: Any, *places: int) -> None:
@@ -139,7 +137,7 @@ def prepare_runs(table: Any, tag: Any, *places: int) -> None:
     for place in places:
         at = place + len(tag) // 2
         if not table[at]:
-            make = _forward_runs if place == FORWARD_RUNS else _reverse_runs
+            make = _forward_runs if place == PLAN_FORWARD_RUNS else _reverse_runs
             table[at] = make(tag[0].dtype.name, len(tag)).address
 
 
@@ -148,31 +146,31 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
     tag = (getattr(np, dtype)(0),) * vectors
 
     def forward_runs(at: int, w: int, bias: int, z: int, keep: int, first: int, stop: int, bundles: int, reverse: int) -> None:
-        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        table = carray(pointer(at), PLAN_SIZE, np.int64)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
-        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
-        src = table[IN_SRC]
-        biases = carray(reals(tag, bias), table[N_ROWS])
-        shared = carray(pointer(table[BUNDLE_PTR]), table[N_BUNDLES] + 1, np.int64)
-        w_shared = w + table[N_EDGES] * item_size(tag)
+        runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+        ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+        src = table[PLAN_IN_SRC]
+        biases = carray(reals(tag, bias), table[PLAN_N_ROWS])
+        shared = carray(pointer(table[PLAN_BUNDLE_PTR]), table[PLAN_N_BUNDLES] + 1, np.int64)
+        w_shared = w + table[PLAN_N_EDGES] * item_size(tag)
         for r in range(first, stop):
-            start, end = runs[r, START], runs[r, STOP]
+            start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             if bundles:
-                for b in range(runs[r, BUNDLE_FIRST], runs[r, BUNDLE_STOP]):
-                    rows = table[BUNDLE_ROWS] + b * (4 * BUNDLE)
-                    gather_bundle(tag, z, table[BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
-            if not (bundles and runs[r, BUNDLED]):
+                for b in range(runs[r, RUN_BUNDLE_FIRST], runs[r, RUN_BUNDLE_STOP]):
+                    rows = table[PLAN_BUNDLE_ROWS] + b * (4 * BUNDLE)
+                    gather_bundle(tag, z, table[PLAN_BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
+            if not (bundles and runs[r, RUN_BUNDLED]):
                 for j in range(start, end):
                     gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
-            if runs[r, KEEP] >= 0 and (reverse or runs[r, HAS_OUTPUT]):
-                copy_rows(tag, keep + runs[r, KEEP] * row, z + start * row, end - start)
+            if runs[r, RUN_KEEP] >= 0 and (reverse or runs[r, RUN_HAS_OUTPUT]):
+                copy_rows(tag, keep + runs[r, RUN_KEEP] * row, z + start * row, end - start)
             here = z + start * row
-            if reverse and runs[r, KEEP_SLOPE] >= 0:
-                call_binary(runs[r, F_KEEP], here, here, keep + runs[r, KEEP_SLOPE] * row, (end - start) * lanes)
-            elif runs[r, F] != 0:
-                call_unary(runs[r, F], here, here, (end - start) * lanes)
+            if reverse and runs[r, RUN_KEEP_SLOPE] >= 0:
+                call_binary(runs[r, RUN_F_KEEP], here, here, keep + runs[r, RUN_KEEP_SLOPE] * row, (end - start) * lanes)
+            elif runs[r, RUN_F] != 0:
+                call_unary(runs[r, RUN_F], here, here, (end - start) * lanes)
 
     return compiled_c(integers(9))(forward_runs)
 
@@ -180,12 +178,12 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
 @kernel
 def times_slopes(tag: Any, run: Any, z: int, keep: int, beta: int, out: int) -> None:
     """out = h' β of a run's rows, not in place of β: h' of their z, of what was kept, or of both."""
-    row, rows = len(tag) * VECTOR_BYTES, run[STOP] - run[START]
+    row, rows = len(tag) * VECTOR_BYTES, run[RUN_STOP] - run[RUN_START]
     count = rows * (row // item_size(tag))
-    if run[KEEP_SLOPE] >= 0:
-        call(run[SLOPE], (z, keep + run[KEEP_SLOPE] * row, beta, out, count))
+    if run[RUN_KEEP_SLOPE] >= 0:
+        call(run[RUN_SLOPE], (z, keep + run[RUN_KEEP_SLOPE] * row, beta, out, count))
     else:
-        call_unary(run[SLOPE], z if run[FROM_Z] else keep + run[KEEP] * row, out, count)
+        call_unary(run[RUN_SLOPE], z if run[RUN_FROM_Z] else keep + run[RUN_KEEP] * row, out, count)
         multiply_rows(tag, out, out, beta, rows)
 
 
@@ -194,34 +192,34 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
     tag = (getattr(np, dtype)(0),) * vectors
 
     def reverse_runs(at: int, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int) -> None:
-        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        table = carray(pointer(at), PLAN_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
-        runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-        ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-        out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
-        dst = table[OUT_DST]
-        for r in range(table[N_RUNS] - 1, -1, -1):
-            start, end = runs[r, START], runs[r, STOP]
+        runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+        ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+        out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
+        dst = table[PLAN_OUT_DST]
+        for r in range(table[PLAN_N_RUNS] - 1, -1, -1):
+            start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             here, count = z + start * row, end - start
-            if runs[r, LEAF]:
+            if runs[r, RUN_LEAF]:
                 fill_rows(tag, here, count)
             else:
-                order = runs[r, ORDER]
-                linear = runs[r, KIND] != ELEMENTWISE
+                order = runs[r, RUN_ORDER]
+                linear = runs[r, RUN_KIND] != KIND_ELEMENTWISE
                 for j in range(count):
                     out = here if linear else beta
                     gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
                 if not linear:
                     times_slopes(tag, runs[r], here, keep, beta, here)
-            if runs[r, HAS_OUTPUT]:
+            if runs[r, RUN_HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
-            row_sums(tag, here, count, sums + (table[SUMS] + start) * item_size(tag))
-        units = table[N_ROWS] - table[N_INPUTS]
-        for i in range(table[N_INPUTS]):
+            row_sums(tag, here, count, sums + (table[PLAN_SUMS] + start) * item_size(tag))
+        units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+        for i in range(table[PLAN_N_INPUTS]):
             here = z + i * row
-            gather_sums(tag, z, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
-        finish_sums(tag, table[N_EDGES], sums, aside)
+            gather_sums(tag, z, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
+        finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
 
     return compiled_c(integers(8))(reverse_runs)
 
@@ -256,16 +254,16 @@ def aligned(buffer: Any) -> Any:
 def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: int, first: int, stop: int, bundles: bool) -> None:
     """Y of the tiles first..stop, in a buffer at z."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
-    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    keep = z + table[PLAN_N_ROWS] * len(tag) * VECTOR_BYTES
+    tile = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        forward_runs(tag, table, w, bias, z, keep, 0, table[N_RUNS], bundles, False)
+        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, False)
         softmax_rows(table, z, keep, lanes)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
-            for k in range(table[N_OUTPUTS]):
+            for k in range(table[PLAN_N_OUTPUTS]):
                 Y[n, k] = tile[out_row[k], n - n0]
 
 
@@ -290,10 +288,10 @@ def sweep_tiles(
     """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    n_rows, n_outputs = table[N_ROWS], table[N_OUTPUTS]
+    n_rows, n_outputs = table[PLAN_N_ROWS], table[PLAN_N_OUTPUTS]
     keep = z + n_rows * row
-    beta = keep + table[N_KEEP] * row
-    heads = beta + RUN_ROWS * row
+    beta = keep + table[PLAN_N_KEEP] * row
+    heads = beta + MAX_RUN_ROWS * row
     targets = heads + n_outputs * row
     spare = targets + n_outputs * row
     aside = spare + SPARE_ROWS * row
@@ -306,15 +304,15 @@ def sweep_tiles(
         load_tile(tile, X, n0)
         load_tile(t, T, n0)
         tile_weights(weights, sample_weight, n0, X.shape[0])
-        forward_runs(tag, table, w_in, bias, z, keep, 0, table[N_RUNS], bundles, mode != VALUE)
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
-        if mode != VJP:
+        if mode != MODE_VJP:
             energy += head_values(table, z, keep, targets, spare, lanes)
-        if mode == VALUE:
+        if mode == MODE_VALUE:
             continue
-        head_deltas(table, z, keep, targets, heads, spare, lanes, mode == VJP)
+        head_deltas(table, z, keep, targets, heads, spare, lanes, mode == MODE_VJP)
         reverse_runs(tag, table, w_out, z, keep, beta, heads, sums, aside)
-        if mode == VJP:
+        if mode == MODE_VJP:
             for n in range(n0, min(n0 + lanes, X.shape[0])):
                 for i in range(X.shape[1]):
                     by_x[n, i] = tile[i, n - n0]
@@ -325,7 +323,7 @@ def sweep_tiles(
 def gather_weights(tag: Any, table: Any, theta: Any, param: int, count: int, out: Any) -> None:
     """out[:count] = θ[param], or the frozen value where param < 0."""
     params = carray(pointer(param), count, np.int32)
-    frozen = carray(reals(tag, table[FROZEN]), 1)
+    frozen = carray(reals(tag, table[PLAN_FROZEN]), 1)
     for e in range(count):
         p = params[e]
         out[e] = theta[p] if p >= 0 else frozen[-1 - p]
@@ -334,7 +332,7 @@ def gather_weights(tag: Any, table: Any, theta: Any, param: int, count: int, out
 @compiled
 def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any, first: int, stop: int) -> None:
     """Y of the tiles first..stop."""
-    forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop, table[N_BUNDLES] > 0)
+    forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), first, stop, table[PLAN_N_BUNDLES] > 0)
 
 
 @compiled
@@ -357,7 +355,7 @@ def sweep(
     """`sweep_tiles` on arrays."""
     w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
     z = aligned(buffer)
-    shared = table[N_BUNDLES] > 0
+    shared = table[PLAN_N_BUNDLES] > 0
     return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop, shared)
 
 
@@ -365,12 +363,12 @@ def sweep(
 def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
     """Y of one narrow tile, in a single call: weights, buffer and all."""
     tag = (frozen[0],)
-    n_edges, n_rows = table[N_EDGES], table[N_ROWS]
-    rows = table[BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
+    n_edges, n_rows = table[PLAN_N_EDGES], table[PLAN_N_ROWS]
+    rows = table[PLAN_BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
     memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
     w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
-    gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
-    gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
+    gather_weights(tag, table, theta, table[PLAN_IN_PARAM], n_edges, w)
+    gather_weights(tag, table, theta, table[PLAN_BIAS_PARAM], n_rows, bias)
     forward_tiles(tag, table, w.ctypes.data, bias.ctypes.data, X, Y, aligned(buffer), 0, 1, False)
 
 
@@ -380,24 +378,24 @@ def sweep_few(
 ) -> float:
     """E, and the gradient, of one narrow tile, in a single call."""
     tag = (frozen[0],)
-    n_edges, n_rows, n_sums = table[N_EDGES], table[N_ROWS], table[SUMS_SIZE]
-    rows = (table[BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
+    n_edges, n_rows, n_sums = table[PLAN_N_EDGES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
+    rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
     memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
     w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
     rest = memory[2 * n_edges :]
     bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
-    gather_weights(tag, table, theta, table[IN_PARAM], n_edges, w)
-    gather_weights(tag, table, theta, table[BIAS_PARAM], n_rows, bias)
-    if mode != VALUE:
-        gather_weights(tag, table, theta, table[OUT_PARAM], n_edges, v)
+    gather_weights(tag, table, theta, table[PLAN_IN_PARAM], n_edges, w)
+    gather_weights(tag, table, theta, table[PLAN_BIAS_PARAM], n_rows, bias)
+    if mode != MODE_VALUE:
+        gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_edges, v)
         sums[:] = 0
     b, z = bias.ctypes.data, aligned(buffer)
     energy = sweep_tiles(
         tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1, False
     )
-    if mode != VALUE:
-        ptr = carray(pointer(table[GRAD_PTR]), len(gradient) + 1, np.int64)
-        pos = carray(pointer(table[GRAD_POS]), ptr[len(gradient)], np.int64)
+    if mode != MODE_VALUE:
+        ptr = carray(pointer(table[PLAN_GRAD_PTR]), len(gradient) + 1, np.int64)
+        pos = carray(pointer(table[PLAN_GRAD_POS]), ptr[len(gradient)], np.int64)
         add_positions(sums, ptr, pos, gradient, 0, len(gradient))
     return energy
 

@@ -21,6 +21,7 @@ from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba import layer_tangents as tangents
 from graphbp_numba.layers import Array, Dots, Gradient, Group, LayerPath, Layout, Net, Rows, Weights, batches, lay_out, run_groups
 from graphbp_numba.levels import in_parts
+from graphbp_numba.tables import MODE_PRODUCT
 
 __all__ = ["layer_products"]
 
@@ -30,7 +31,7 @@ PIECE_BYTES = 1 << 18
 
 def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
     """H v for v (W, B): (W, B); with the outer-product Hessian where not `exact`."""
-    path.prepare_sweep(sweeps.PRODUCT)
+    path.prepare_sweep(MODE_PRODUCT)
     path.prepare_pairs()
     layout, net = path.tables(len(X))
     if exact:
@@ -121,14 +122,12 @@ class _Batch:
     def _chunk(self, direction: Weights, cuts: list[tuple[int, int]], v_laid_out: Group, before: Group | None, number: int) -> None:
         tag, memory, cut = self.layout.tag, self.path.spare(), cuts[number]
         if before is None:
-            sweeps.chunk_up(
-                tag, self.net, self.weights, self.rows, self.X, self.T, self.sample_weight, memory, sweeps.PRODUCT, *cut
-            )
+            sweeps.chunk_up(tag, self.net, self.weights, self.rows, self.X, self.T, self.sample_weight, memory, MODE_PRODUCT, *cut)
         else:
             before.wait()
         self.laid_out.wait()
         if before is None and self.exact:
-            sweeps.chunk_down(tag, self.net, self.weights, self.rows, self.path.no_rows, memory, sweeps.PRODUCT, *cut)
+            sweeps.chunk_down(tag, self.net, self.weights, self.rows, self.path.no_rows, memory, MODE_PRODUCT, *cut)
         v_laid_out.wait()
         tangents.tangent_chunk(
             tag, self.net, self.weights, direction, self.rows, self.dots, self.T, self.sample_weight, memory, self.exact, *cut

@@ -22,21 +22,6 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned, load_tile, tile_weights
 from graphbp_numba.layer_sweeps import (
-    BEND,
-    FIRST_BLOCK,
-    FIRST_SEGMENT,
-    FROM_INPUTS,
-    IN_PTR,
-    IN_SRC,
-    LAST_BLOCK,
-    LAST_SEGMENT,
-    LEVEL_START,
-    LEVEL_STOP,
-    PLAIN,
-    SEGMENT_START,
-    SEGMENT_STOP,
-    SLOPE,
-    SPARSE_OUT,
     add_heads,
     add_sparse,
     block_by_sample,
@@ -48,19 +33,38 @@ from graphbp_numba.layer_sweeps import (
     tile_row,
     times_slope,
 )
-from graphbp_numba.plan import N_INPUTS, N_OUTPUTS, N_ROWS
 from graphbp_numba.rows import copy_rows, fill_rows, item_size, multiply_add_rows, pointer, reals
 from graphbp_numba.states import head_curvature
+from graphbp_numba.tables import (
+    BLOCK_FROM_INPUTS,
+    LEVEL_FIRST_BLOCK,
+    LEVEL_FIRST_SEGMENT,
+    LEVEL_LAST_BLOCK,
+    LEVEL_LAST_SEGMENT,
+    LEVEL_PLAIN,
+    LEVEL_SPARSE_OUT,
+    LEVEL_START,
+    LEVEL_STOP,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    SEGMENT_BEND,
+    SEGMENT_SLOPE,
+    SEGMENT_START,
+    SEGMENT_STOP,
+    SPARSE_IN_PTR,
+    SPARSE_IN_SRC,
+)
 from graphbp_numba.tangents import gather_both
 
 __all__ = ["tangent_chunk", "tangent_spare_rows"]
 
-SCRATCH_ROWS = 4
+TANGENT_ROWS = 4
 
 
 def tangent_spare_rows(n_outputs: int) -> int:
     """Rows of spare memory that the heads take: targets, e', four more and the samples' weights."""
-    return 2 * n_outputs + SCRATCH_ROWS + 1
+    return 2 * n_outputs + TANGENT_ROWS + 1
 
 
 @kernel
@@ -74,30 +78,30 @@ def tangents_up(
     Z, A, _, _, _, _ = rows
     ZD, AD, _, SD = dots
     row = len(tag) * VECTOR_BYTES
-    ptr = carray(pointer(edges[IN_PTR]), table[N_ROWS] + 1, np.int64)
+    ptr = carray(pointer(edges[SPARSE_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     for t in range(t0, t1):
-        fill_rows(tag, tile_row(tag, ZD, t, 0), table[N_INPUTS])
+        fill_rows(tag, tile_row(tag, ZD, t, 0), table[PLAN_N_INPUTS])
     for depth in range(len(levels)):
         level = levels[depth]
-        if not level[PLAIN]:
+        if not level[LEVEL_PLAIN]:
             for t in range(t0, t1):
                 z, z_dot, a_dot = tile_row(tag, Z, t, 0), tile_row(tag, ZD, t, 0), tile_row(tag, AD, t, 0)
                 w, direction = slots.ctypes.data, v_slots.ctypes.data
                 for j in range(level[LEVEL_START], level[LEVEL_STOP]):
                     out = a_dot + j * row
-                    gather_both(tag, z_dot, z - z_dot, edges[IN_SRC], w, direction, ptr[j], ptr[j + 1], v_bias[j], out)
-        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
+                    gather_both(tag, z_dot, z - z_dot, edges[SPARSE_IN_SRC], w, direction, ptr[j], ptr[j + 1], v_bias[j], out)
+        for number in range(level[LEVEL_FIRST_BLOCK], level[LEVEL_LAST_BLOCK]):
             block = blocks[number]
             source, step = source_rows(tag, block, Z, spare, t0, t1)
-            block_up(tag, block, v, v_slots, source, step, AD, v_bias, level[PLAIN] == 0, t0, t1)
-            if not block[FROM_INPUTS]:
+            block_up(tag, block, v, v_slots, source, step, AD, v_bias, level[LEVEL_PLAIN] == 0, t0, t1)
+            if not block[BLOCK_FROM_INPUTS]:
                 source, step = source_rows(tag, block, ZD, spare, t0, t1)
                 if by_sample:
                     block_by_sample(tag, block, source, step, SD, t0, t1)
                 block_up(tag, block, theta, slots, source, step, AD, v_bias, True, t0, t1)
-        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
+        for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
-            if segment[SLOPE] != 0:
+            if segment[SEGMENT_SLOPE] != 0:
                 times_slope(tag, segment, Z, A, AD, ZD, spare, t0, t1)
             else:
                 start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
@@ -112,11 +116,11 @@ def heads_along(
     """H of tiles t0..t1: s R ȧ, or s Λ ȧ where not `exact`."""
     Z, A, _, _, H, _ = rows
     row = len(tag) * VECTOR_BYTES
-    n_outputs, lanes = table[N_OUTPUTS], row // item_size(tag)
+    n_outputs, lanes = table[PLAN_N_OUTPUTS], row // item_size(tag)
     other = spare + n_outputs * row
     scratch = other + n_outputs * row
     targets = carray(reals(tag, spare), (n_outputs, lanes))
-    weights = carray(reals(tag, scratch + SCRATCH_ROWS * row), lanes)
+    weights = carray(reals(tag, scratch + TANGENT_ROWS * row), lanes)
     for t in range(t0, t1):
         load_tile(targets, T, t * lanes)
         tile_weights(weights, sample_weight, t * lanes, T.shape[0])
@@ -135,23 +139,23 @@ def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: A
     clear_rows(tag, clear, RD, t0, t1)
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
-        if level[SPARSE_OUT]:
+        if level[LEVEL_SPARSE_OUT]:
             start, stop = level[LEVEL_START], level[LEVEL_STOP]
             add_sparse(tag, table, edges, w_out, RD, RD, spare, start, stop, t0, t1)
             add_sparse(tag, table, edges, v_out, D, RD, spare, start, stop, t0, t1)
-        for number in range(level[FIRST_SEGMENT], level[LAST_SEGMENT]):
+        for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
-            if segment[SLOPE] != 0:
+            if segment[SEGMENT_SLOPE] != 0:
                 times_slope(tag, segment, Z, A, RD, RD, spare, t0, t1)
-            if segment[BEND] != 0:
+            if segment[SEGMENT_BEND] != 0:
                 start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
                 for t in range(t0, t1):
                     r = tile_row(tag, RD, t, start)
                     multiply_add_rows(tag, r, tile_row(tag, C, t, start), tile_row(tag, AD, t, start), r, count)
         add_heads(tag, level, outputs, H, RD, t0, t1)
-        for number in range(level[FIRST_BLOCK], level[LAST_BLOCK]):
+        for number in range(level[LEVEL_FIRST_BLOCK], level[LEVEL_LAST_BLOCK]):
             block = blocks[number]
-            if not block[FROM_INPUTS]:
+            if not block[BLOCK_FROM_INPUTS]:
                 block_down(tag, block, packed, zeros, RD, RD, False, spare, t0, t1)
                 block_down(tag, block, v_packed, zeros, D, RD, True, spare, t0, t1)
 

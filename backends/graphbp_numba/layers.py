@@ -33,12 +33,28 @@ from graphbp.extend import DenseBlock, ErrorFunction, Schedule, Segment, output_
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.heads import prepare_heads
-from graphbp_numba.kernels import GRADIENT, VALUE, VJP
-from graphbp_numba.layer_sweeps import BEND, BLOCK_FIELDS, LEVEL_FIELDS, SEGMENT_FIELDS, SLOPE, SLOPE_ROWS
+from graphbp_numba.layer_sweeps import SLOPE_ROWS
 from graphbp_numba.layer_tangents import tangent_spare_rows
-from graphbp_numba.plan import ADD_VALUE, HEAD_D2F, MAKE_DELTA, MAKE_Y, N_KEEP, OUT_KEEP, OUT_ROW, head_table, prepare_pair
+from graphbp_numba.plan import head_table, prepare_pair
 from graphbp_numba.pools import KEPT_BYTES, Pool
-from graphbp_numba.tile_products import BLOCK_ROWS, TILE_VECTORS
+from graphbp_numba.tables import (
+    BLOCK_FIELDS,
+    HEAD_ADD_VALUE,
+    HEAD_D2F,
+    HEAD_MAKE_DELTA,
+    HEAD_MAKE_Y,
+    LEVEL_FIELDS,
+    MODE_GRADIENT,
+    MODE_VALUE,
+    MODE_VJP,
+    PLAN_N_KEEP,
+    PLAN_OUT_KEEP,
+    PLAN_OUT_ROW,
+    SEGMENT_BEND,
+    SEGMENT_FIELDS,
+    SEGMENT_SLOPE,
+)
+from graphbp_numba.tile_products import REGISTER_ROWS, TILE_VECTORS
 
 __all__ = [
     "Dots",
@@ -140,11 +156,11 @@ class LayerPath:
         segments, levels = self._segments_and_levels()
         self._segments, self._heads = segments, output_heads(schedule, error)
         table, self._alive = head_table(schedule, error, self._heads, dtype.name)
-        prepare_heads(self._alive[0], table, dtype.name, MAKE_Y)
+        prepare_heads(self._alive[0], table, dtype.name, HEAD_MAKE_Y)
         self._table = table
         self._out_row = np.ascontiguousarray(schedule.output_rows, np.int64)
-        table[N_KEEP] = self._n_keep
-        table[[OUT_ROW, OUT_KEEP]] = self._out_row.ctypes.data, self._out_keep.ctypes.data
+        table[PLAN_N_KEEP] = self._n_keep
+        table[[PLAN_OUT_ROW, PLAN_OUT_KEEP]] = self._out_row.ctypes.data, self._out_keep.ctypes.data
         outputs = np.stack([self._out_row, np.arange(schedule.n_outputs)], axis=1)[np.argsort(self._out_row, kind="stable")]
         self._edges = [np.ascontiguousarray(a) for a in (schedule.in_ptr, schedule.in_src, schedule.out_ptr, schedule.out_dst)]
         edges = np.array([array.ctypes.data for array in self._edges], np.int64)
@@ -207,15 +223,17 @@ class LayerPath:
 
     def prepare_sweep(self, mode: int) -> None:
         """Have the heads' formulas compiled that the mode calls."""
-        columns = ((ADD_VALUE,) if mode in (VALUE, GRADIENT) else ()) + ((MAKE_DELTA,) if mode != VALUE else ())
+        columns = ((HEAD_ADD_VALUE,) if mode in (MODE_VALUE, MODE_GRADIENT) else ()) + (
+            (HEAD_MAKE_DELTA,) if mode != MODE_VALUE else ()
+        )
         prepare_heads(self._alive[0], self._table, self.dtype.name, *columns)
 
     def prepare_bends(self) -> None:
         """Have h'' of every activation compiled, and its address in the tables; `NotSupportedError` where that cannot be."""
         for line, segment in zip(self._segments, (part for level in self.schedule.levels for part in level.segments), strict=True):
-            if line[SLOPE]:
+            if line[SEGMENT_SLOPE]:
                 activation = self.schedule.activations[segment.activation]
-                line[BEND] = activation_functions(activation, self.dtype.name).address("d2f")
+                line[SEGMENT_BEND] = activation_functions(activation, self.dtype.name).address("d2f")
         for line, head in zip(self._alive[0], self._heads, strict=True):
             line[HEAD_D2F] = activation_functions(head.activation, self.dtype.name).address("d2f")
 
@@ -290,7 +308,7 @@ class LayerPath:
         samples = layout.lanes * max((stop - first for first, stop in layout.chunks(min(n_samples, BATCH))), default=1)
         return (
             f"{100 * large / self.schedule.n_edges:.0f} % of the edges stand in dense blocks, so levels are matrix products "
-            f"(this backend's own, {BLOCK_ROWS} units × {layout.lanes} samples in registers), on chunks of {samples} samples, "
+            f"(this backend's own, {REGISTER_ROWS} units × {layout.lanes} samples in registers), on chunks of {samples} samples, "
             f"weights {where}"
         )
 
@@ -338,19 +356,19 @@ class LayerPath:
         """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
         self.prepare_sweep(mode)
         layout, net = self.tables(len(X))
-        by_x = np.empty(X.shape, self.dtype) if mode == VJP else self.no_rows
+        by_x = np.empty(X.shape, self.dtype) if mode == MODE_VJP else self.no_rows
         s = self.none[:0] if sample_weight is None else sample_weight
         total = 0.0
-        with self.packed(layout, mode != VALUE) as packed:
+        with self.packed(layout, mode != MODE_VALUE) as packed:
             weights = self.weights(theta, packed)
-            gradient = None if mode == VALUE else Gradient(self, layout, net, weights)
-            panels = [] if mode == VALUE else layout.panels[: layout.n_below if mode == GRADIENT else None]
+            gradient = None if mode == MODE_VALUE else Gradient(self, layout, net, weights)
+            panels = [] if mode == MODE_VALUE else layout.panels[: layout.n_below if mode == MODE_GRADIENT else None]
             laid_out = Group(len(panels), partial(lay_out, layout, weights, panels))
             for batch in batches(len(X)):
                 x, t, sw, back = X[batch], T[batch], s[batch], by_x[batch]
                 cuts = layout.chunks(len(x))
                 values = [0.0] * len(cuts)
-                with self.rows(layout, len(x), mode != VALUE) as rows:
+                with self.rows(layout, len(x), mode != MODE_VALUE) as rows:
                     work = partial(
                         _sweep_chunk, layout.tag, net, weights, rows, x, t, sw, back, self.spare, mode, laid_out, cuts, values
                     )
@@ -359,7 +377,7 @@ class LayerPath:
                         groups.append(gradient.sums(len(x), rows, groups[-1]))
                     run_groups(groups)
                 total += sum(values)
-        return total, None if gradient is None else gradient.finish(), by_x if mode == VJP else None
+        return total, None if gradient is None else gradient.finish(), by_x if mode == MODE_VJP else None
 
     def spare(self) -> Array:
         """A task's scratch memory."""
@@ -474,7 +492,7 @@ def _sweep_chunk(
 ) -> None:
     memory = spare()
     values[number] = sweeps.chunk_up(tag, net, weights, rows, x, t, s, memory, mode, *cuts[number])
-    if mode != VALUE:
+    if mode != MODE_VALUE:
         laid_out.wait()
         sweeps.chunk_down(tag, net, weights, rows, by_x, memory, mode, *cuts[number])
 

@@ -24,31 +24,8 @@ from graphbp.extend import n_threads, run_tasks
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled
-from graphbp_numba.kernels import VALUE, VJP, aligned, forward_runs, load_tile, prepare_runs, tile_weights, times_slopes
-from graphbp_numba.plan import (
-    ELEMENTWISE,
-    FORWARD_RUNS,
-    HAS_OUTPUT,
-    KIND,
-    LEAF,
-    N_INPUTS,
-    N_KEEP,
-    N_OUTPUTS,
-    N_ROWS,
-    N_RUNS,
-    ORDER,
-    OUT_DST,
-    OUT_POS,
-    OUT_PTR,
-    OUT_ROW,
-    ROW_COST,
-    RUN_FIELDS,
-    RUN_ROWS,
-    RUNS,
-    START,
-    STOP,
-    SUMS,
-)
+from graphbp_numba.kernels import aligned, forward_runs, load_tile, prepare_runs, tile_weights, times_slopes
+from graphbp_numba.plan import MAX_RUN_ROWS, ROW_COST
 from graphbp_numba.rows import (
     add_rows,
     copy_rows,
@@ -60,6 +37,30 @@ from graphbp_numba.rows import (
     reals,
     row_sums,
 )
+from graphbp_numba.tables import (
+    KIND_ELEMENTWISE,
+    MODE_VALUE,
+    MODE_VJP,
+    PLAN_FORWARD_RUNS,
+    PLAN_N_INPUTS,
+    PLAN_N_KEEP,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_POS,
+    PLAN_OUT_PTR,
+    PLAN_OUT_ROW,
+    PLAN_RUNS,
+    PLAN_SUMS,
+    RUN_FIELDS,
+    RUN_HAS_OUTPUT,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_START,
+    RUN_STOP,
+)
 
 if TYPE_CHECKING:
     from graphbp_numba.executable import NumbaExecutable
@@ -68,7 +69,7 @@ __all__ = ["LevelPath", "in_parts"]
 
 Array = npt.NDArray[Any]
 
-GRAIN = 1 << 18
+PART_GRAIN = 1 << 18
 """Edges × samples of a task, at least: about 50 µs."""
 MAX_PARTS = 64
 SHARE = 0.5
@@ -82,14 +83,14 @@ SHARE = 0.5
 def load(tag: Any, table: Any, X: Any, buffer: Any) -> None:
     """The input rows."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    load_tile(carray(reals(tag, aligned(buffer)), (table[N_INPUTS], lanes)), X, 0)
+    load_tile(carray(reals(tag, aligned(buffer)), (table[PLAN_N_INPUTS], lanes)), X, 0)
 
 
 @compiled
 def forward_part(tag: Any, table: Any, w: Any, bias: Any, buffer: Any, first: int, stop: int) -> None:
     """a and z of the runs first..stop."""
     z = aligned(buffer)
-    keep = z + table[N_ROWS] * len(tag) * VECTOR_BYTES
+    keep = z + table[PLAN_N_ROWS] * len(tag) * VECTOR_BYTES
     forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, first, stop, False, True)
 
 
@@ -98,11 +99,11 @@ def outputs(tag: Any, table: Any, buffer: Any, Y: Any) -> None:
     """y, softmax applied."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     z = aligned(buffer)
-    tile = carray(reals(tag, z), (table[N_ROWS], lanes))
-    softmax_rows(table, z, z + table[N_ROWS] * len(tag) * VECTOR_BYTES, lanes)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
+    tile = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
+    softmax_rows(table, z, z + table[PLAN_N_ROWS] * len(tag) * VECTOR_BYTES, lanes)
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
     for n in range(Y.shape[0]):
-        for k in range(table[N_OUTPUTS]):
+        for k in range(table[PLAN_N_OUTPUTS]):
             Y[n, k] = tile[out_row[k], n]
 
 
@@ -112,18 +113,18 @@ def heads(tag: Any, table: Any, T: Any, sample_weight: Any, buffer: Any, mode: i
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     z = aligned(buffer)
-    keep = z + table[N_ROWS] * row
-    head = keep + (table[N_KEEP] + RUN_ROWS) * row
-    targets = head + table[N_OUTPUTS] * row
-    scratch = targets + table[N_OUTPUTS] * row
-    load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, 0)
+    keep = z + table[PLAN_N_ROWS] * row
+    head = keep + (table[PLAN_N_KEEP] + MAX_RUN_ROWS) * row
+    targets = head + table[PLAN_N_OUTPUTS] * row
+    scratch = targets + table[PLAN_N_OUTPUTS] * row
+    load_tile(carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes)), T, 0)
     tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, 0, T.shape[0])
     softmax_rows(table, z, keep, lanes)
     energy = 0.0
-    if mode != VJP:
+    if mode != MODE_VJP:
         energy = head_values(table, z, keep, targets, scratch, lanes)
-    if mode != VALUE:
-        head_deltas(table, z, keep, targets, head, scratch, lanes, mode == VJP)
+    if mode != MODE_VALUE:
+        head_deltas(table, z, keep, targets, head, scratch, lanes, mode == MODE_VJP)
     return energy
 
 
@@ -132,26 +133,26 @@ def reverse_part(tag: Any, table: Any, w: Any, buffer: Any, deltas: Any, first: 
     """δ = h'(a) Σ w δ (+ the head's term) of the runs stop − 1, ..., first."""
     row = len(tag) * VECTOR_BYTES
     z, delta = aligned(buffer), aligned(deltas)
-    keep = z + table[N_ROWS] * row
-    heads = keep + (table[N_KEEP] + RUN_ROWS) * row
-    products = np.empty((RUN_ROWS + 1) * row, np.uint8)
+    keep = z + table[PLAN_N_ROWS] * row
+    heads = keep + (table[PLAN_N_KEEP] + MAX_RUN_ROWS) * row
+    products = np.empty((MAX_RUN_ROWS + 1) * row, np.uint8)
     product = aligned(products)
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    out_pos = carray(pointer(table[OUT_POS]), table[N_ROWS], np.int64)
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
     for r in range(stop - 1, first - 1, -1):
-        start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+        start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
         here, count = delta + start * row, end - start
-        if runs[r, LEAF]:
+        if runs[r, RUN_LEAF]:
             fill_rows(tag, here, count)
         else:
             for j in range(count):
                 e = order + j
-                gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
-            if runs[r, KIND] == ELEMENTWISE:
+                gather(tag, delta, table[PLAN_OUT_DST], w.ctypes.data, ptr[e], ptr[e + 1], tag[0], here + j * row)
+            if runs[r, RUN_KIND] == KIND_ELEMENTWISE:
                 times_slopes(tag, runs[r], z + start * row, keep, here, product)
                 copy_rows(tag, here, product, count)
-        if runs[r, HAS_OUTPUT]:
+        if runs[r, RUN_HAS_OUTPUT]:
             for j in range(start, end):
                 add_rows(tag, delta + j * row, delta + j * row, heads + out_pos[j] * row, 1)
 
@@ -161,22 +162,22 @@ def reverse_inputs(tag: Any, table: Any, w: Any, deltas: Any, first: int, stop: 
     """∂E/∂x of the inputs first..stop."""
     row = len(tag) * VECTOR_BYTES
     delta = aligned(deltas)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    units = table[N_ROWS] - table[N_INPUTS]
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
     for i in range(first, stop):
-        gather(tag, delta, table[OUT_DST], w.ctypes.data, ptr[units + i], ptr[units + i + 1], tag[0], delta + i * row)
+        gather(tag, delta, table[PLAN_OUT_DST], w.ctypes.data, ptr[units + i], ptr[units + i + 1], tag[0], delta + i * row)
 
 
 @compiled
 def sums_part(tag: Any, table: Any, source: Any, buffer: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
     """sums_e = Σ_lanes δ_j z_i of the edges first..stop; `first` is a whole number of groups."""
-    edge_sums(tag, aligned(deltas), table[OUT_DST], aligned(buffer), source.ctypes.data, first, stop, sums.ctypes.data)
+    edge_sums(tag, aligned(deltas), table[PLAN_OUT_DST], aligned(buffer), source.ctypes.data, first, stop, sums.ctypes.data)
 
 
 @compiled
 def bias_part(tag: Any, table: Any, deltas: Any, sums: Any, first: int, stop: int) -> None:
     """The sums Σ_lanes δ_j of the rows first..stop."""
-    at = table[SUMS] + first
+    at = table[PLAN_SUMS] + first
     for j in range(stop - first):
         sums[at + j] = 0
     row = len(tag) * VECTOR_BYTES
@@ -208,7 +209,7 @@ class LevelPath:
     def worth_it(self, n_samples: int) -> bool:
         """Whether levels that can be cut hold enough of the work."""
         cost = self._level_costs * n_samples
-        return bool(cost[cost >= 2 * GRAIN].sum() >= SHARE * cost.sum() and len(cost))
+        return bool(cost[cost >= 2 * PART_GRAIN].sum() >= SHARE * cost.sum() and len(cost))
 
     def describe(self, n_samples: int) -> str:
         """Stages, for people."""
@@ -223,7 +224,7 @@ class LevelPath:
     def _run_costs(self) -> npt.NDArray[np.int64]:
         """Edges in, and the rows' own cost, of each run."""
         plan = self.plan
-        start, stop = plan.runs[:, START], plan.runs[:, STOP]
+        start, stop = plan.runs[:, RUN_START], plan.runs[:, RUN_STOP]
         return plan.in_ptr[stop] - plan.in_ptr[start] + ROW_COST * (stop - start)
 
     @cached_property
@@ -239,7 +240,7 @@ class LevelPath:
         waiting: list[int] = []
         for first, stop in zip(self.plan.level_runs[:-1].tolist(), self.plan.level_runs[1:].tolist(), strict=True):
             work = int(before[stop] - before[first])
-            parts = min(MAX_PARTS, stop - first, work * n_samples // GRAIN)
+            parts = min(MAX_PARTS, stop - first, work * n_samples // PART_GRAIN)
             if parts < 2:
                 waiting = [waiting[0] if waiting else first, stop]
                 continue
@@ -268,7 +269,7 @@ class LevelPath:
         ex, plan = self.executable, self.plan
         tag = ex.tags[ex.vectors(len(X))]
         w, bias = ex.weights_at(theta, plan.in_param), ex.weights_at(theta, plan.bias_param)
-        prepare_runs(plan.table, tag, FORWARD_RUNS)
+        prepare_runs(plan.table, tag, PLAN_FORWARD_RUNS)
         load(tag, plan.table, X, buffer)
         for stage in stages:
             cuts = stage.cuts
@@ -288,7 +289,7 @@ class LevelPath:
         self._forward(theta, X, buffer, stages)
         value = heads(tag, table, T, ex.none if sample_weight is None else sample_weight, buffer, mode)
         gradient, by_x = ex.none, np.empty((0, 0), ex.dtype)
-        if mode != VALUE:
+        if mode != MODE_VALUE:
             w = ex.weights_at(theta, plan.out_param)
             n_rows, n_inputs = plan.schedule.n_rows, plan.schedule.n_inputs
             deltas = np.empty(VECTOR_BYTES * (vectors * n_rows + 1), np.uint8)
@@ -299,7 +300,7 @@ class LevelPath:
                     stage.parts,
                     blas=False,
                 )
-            if mode == VJP:
+            if mode == MODE_VJP:
                 parts = self._parts(n_inputs, n_inputs, len(X))
                 in_parts(n_inputs, parts, lambda a, b: reverse_inputs(tag, table, w, deltas, a, b))
                 lanes = vectors * ex.width
@@ -315,7 +316,7 @@ class LevelPath:
         return value, gradient, by_x
 
     def _parts(self, n: int, edges: int, n_samples: int) -> int:
-        return max(1, min(MAX_PARTS, n, edges * n_samples // GRAIN))
+        return max(1, min(MAX_PARTS, n, edges * n_samples // PART_GRAIN))
 
 
 def in_parts(n: int, parts: int, work: Callable[[int, int], None], unit: int = 1) -> None:

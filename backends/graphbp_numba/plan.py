@@ -9,7 +9,7 @@
 Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
 of the parameter that fills it, so that weights are gathered from θ, and the gradient's sums back into θ, without a detour.
 
-The kernels get one int64 array, `Plan.table`: sizes, and addresses of the arrays, at the places named here.  All arrays always have
+The kernels get one int64 array, `Plan.table`: sizes, and addresses of the arrays, at the places that `graphbp_numba.tables` names.  All arrays always have
 the same dtypes, so that a new topology needs no new machine code.
 """
 
@@ -25,10 +25,71 @@ import numpy.typing as npt
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.bundles import Bundles, find_bundles
 from graphbp_numba.functions import activation_functions, error_function_addresses, pair_addresses
+from graphbp_numba.tables import (
+    CODE_CLASSES,
+    CODE_COUNTS,
+    CODE_LOGISTIC,
+    CODE_NONE,
+    CODE_SQUARES,
+    FORM_CANONICAL,
+    FORM_CHAIN,
+    FORM_LOGS,
+    HEAD_COUPLED,
+    HEAD_CURVE,
+    HEAD_D2F,
+    HEAD_DF,
+    HEAD_FIELDS,
+    HEAD_FIRST,
+    HEAD_FORM,
+    HEAD_LAST,
+    HEAD_PAIR_DELTA,
+    HEAD_PAIR_HESSIAN,
+    HEAD_PAIR_OUTER,
+    HEAD_PAIR_VALUE,
+    KIND_ELEMENTWISE,
+    KIND_LINEAR,
+    KIND_SOFTMAX,
+    PLAN_BUNDLE_PTR,
+    PLAN_BUNDLE_ROWS,
+    PLAN_EACH,
+    PLAN_ERROR_CODE,
+    PLAN_ERROR_D2Y,
+    PLAN_ERROR_VALUE,
+    PLAN_HEAD_POS,
+    PLAN_HEADS,
+    PLAN_IN_PARAM,
+    PLAN_IN_PTR,
+    PLAN_N_BUNDLES,
+    PLAN_N_HEADS,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_SIZE,
+    PLAN_SUMS,
+    PLAN_SUMS_SIZE,
+    RUN_BUNDLE_FIRST,
+    RUN_BUNDLE_STOP,
+    RUN_BUNDLED,
+    RUN_D2F,
+    RUN_DF,
+    RUN_F,
+    RUN_F_KEEP,
+    RUN_FIELDS,
+    RUN_FROM_Z,
+    RUN_HAS_OUTPUT,
+    RUN_KEEP,
+    RUN_KEEP_SLOPE,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_SLOPE,
+    RUN_START,
+    RUN_STOP,
+)
 
-__all__ = ["ROW_COST", "RUN_ROWS", "Plan", "head_table", "make_plan", "prepare_pair"]
+__all__ = ["MAX_RUN_ROWS", "ROW_COST", "Plan", "head_table", "make_plan", "prepare_pair"]
 
-RUN_ROWS = 4
+MAX_RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
 
 ROW_COST = 8
@@ -36,47 +97,14 @@ ROW_COST = 8
 
 Array = npt.NDArray[Any]
 
-# places in Plan.table
-N_ROWS, N_INPUTS, N_OUTPUTS, N_RUNS, N_EDGES, N_KEEP, N_HEADS, ERROR_CODE = range(8)
-IN_PTR, IN_SRC, OUT_PTR, OUT_DST, RUNS, OUT_POS, OUT_ROW, OUT_KEEP, HEADS, HEAD_POS, SUMS, ERROR_VALUE, ERROR_DY, ERROR_D2Y = range(
-    8, 22
-)
-IN_PARAM, OUT_PARAM, BIAS_PARAM, FROZEN, GRAD_PTR, GRAD_POS, SUMS_SIZE, BUFFER_ROWS = range(22, 30)
-N_BUNDLES, BUNDLE_PTR, BUNDLE_SRC, BUNDLE_ROWS = range(30, 34)
-EACH, FORWARD_RUNS, REVERSE_RUNS, STATE_UP, STATE_DOWN = 34, 35, 38, 41, 44  # the last four: for 1, 2 and 4 vectors a row
-TABLE_SIZE = 47
-# columns of runs
-(
-    START,
-    STOP,
-    F,
-    SLOPE,
-    KEEP,
-    FROM_Z,
-    LEAF,
-    HAS_OUTPUT,
-    KIND,
-    DF,
-    D2F,
-    ORDER,
-    BUNDLED,
-    BUNDLE_FIRST,
-    BUNDLE_STOP,
-    F_KEEP,
-    KEEP_SLOPE,
-) = range(17)
-RUN_FIELDS = 17
-ELEMENTWISE, LINEAR, SOFTMAX = range(3)
-# columns of heads
-HEAD_KIND, COUPLED, HEAD_DF, HEAD_D2F, FIRST, LAST, PAIR_VALUE, PAIR_DELTA, PAIR_HESSIAN, PAIR_OUTER = range(10)
-MAKE_Y, ADD_VALUE, MAKE_DELTA, CURVE = range(10, 14)
-HEAD_FIELDS = 14
-CANONICAL, CHAIN, LOGS = range(3)
 
-SQUARES, LOGISTIC, CLASSES, COUNTS = range(4)
-VALUE_AT_A = {"sum_of_squares": SQUARES, "binary_cross_entropy": LOGISTIC, "cross_entropy": CLASSES, "poisson": COUNTS}
+VALUE_AT_A = {
+    "sum_of_squares": CODE_SQUARES,
+    "binary_cross_entropy": CODE_LOGISTIC,
+    "cross_entropy": CODE_CLASSES,
+    "poisson": CODE_COUNTS,
+}
 """Errors of the core's table whose value and δ at a canonical head are computed from a by the kernel itself."""
-NO_VALUE_AT_A = -1
 
 
 @dataclass(frozen=True)
@@ -128,22 +156,22 @@ class Plan:
     @property
     def n_slopes(self) -> int:
         """Rows of the kept area for h', which are touched where z is near a limit, and then once in a sweep."""
-        kept = self.runs[:, KEEP_SLOPE] >= 0
-        return int((self.runs[kept, STOP] - self.runs[kept, START]).sum())
+        kept = self.runs[:, RUN_KEEP_SLOPE] >= 0
+        return int((self.runs[kept, RUN_STOP] - self.runs[kept, RUN_START]).sum())
 
     @property
     def n_bundles(self) -> int:
         """Bundles of rows with the same sources."""
-        return int(self.table[N_BUNDLES])
+        return int(self.table[PLAN_N_BUNDLES])
 
     def prepare(self, *kinds: str) -> None:
         """Have "df" or "d2f" of every activation compiled, and its address in the runs; `NotSupportedError` as in `make_plan`."""
         for kind in kinds:
             if kind not in self.prepared:
-                column, head_column = (DF, HEAD_DF) if kind == "df" else (D2F, HEAD_D2F)
+                column, head_column = (RUN_DF, HEAD_DF) if kind == "df" else (RUN_D2F, HEAD_D2F)
                 for number in np.unique(self.schedule.row_activation[self.schedule.n_inputs :]).tolist():
                     activation = self.schedule.activations[number]
-                    here = self.schedule.row_activation[self.runs[:, START]] == number
+                    here = self.schedule.row_activation[self.runs[:, RUN_START]] == number
                     self.runs[here, column] = activation_functions(activation, self.dtype.name).address(kind)
                 for line, head in zip(self.heads, self.output_heads, strict=True):
                     line[head_column] = activation_functions(head.activation, self.dtype.name).address(kind)
@@ -168,7 +196,7 @@ class Plan:
     @cached_property
     def output_stop(self) -> npt.NDArray[np.int64]:
         """For each output, the first run that a reverse sweep from it (with its softmax group) need not visit."""
-        run = np.searchsorted(self.runs[:, START], self.schedule.output_rows, side="right").astype(np.int64)
+        run = np.searchsorted(self.runs[:, RUN_START], self.schedule.output_rows, side="right").astype(np.int64)
         for group in self.schedule.softmax_groups:
             run[group] = run[group].max()
         return run
@@ -176,7 +204,7 @@ class Plan:
     @cached_property
     def level_runs(self) -> npt.NDArray[np.int64]:
         """The first run of each level, and the end."""
-        level = self.schedule.row_level[self.runs[:, START]] if len(self.runs) else np.empty(0, np.int32)
+        level = self.schedule.row_level[self.runs[:, RUN_START]] if len(self.runs) else np.empty(0, np.int32)
         return np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(self.runs)]]).astype(np.int64)
 
 
@@ -201,7 +229,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     out_keep = _keep_rows(s, runs)
     groups = output_heads(s, error)
     heads, head_pos = _heads(groups, dtype.name)
-    code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
+    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
     pairwise = _pairwise_addresses(error, groups, code, dtype.name)
     arrays = (
         in_ptr,
@@ -217,19 +245,19 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     )
     shared = (bundles.ptr, bundles.src, bundles.rows)
     each = np.arange(s.n_outputs)
-    table = np.zeros(TABLE_SIZE, np.int64)
-    table[N_BUNDLES] = len(bundles.rows)
-    table[BUNDLE_PTR : BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
+    table = np.zeros(PLAN_SIZE, np.int64)
+    table[PLAN_N_BUNDLES] = len(bundles.rows)
+    table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
-    table[IN_PTR:SUMS] = [array.ctypes.data for array in arrays]
-    table[SUMS], table[EACH] = bias_place, each.ctypes.data
-    table[ERROR_VALUE : ERROR_D2Y + 1] = pairwise
+    table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
+    table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
+    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
     in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
     in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
     sums_size = bias_place + -(-s.n_rows // 16) * 16
     filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
-    table[IN_PARAM:SUMS_SIZE] = [array.ctypes.data for array in filled]
-    table[SUMS_SIZE] = sums_size
+    table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
+    table[PLAN_SUMS_SIZE] = sums_size
     return Plan(
         schedule=s,
         dtype=dtype,
@@ -307,56 +335,56 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
         | (np.diff(kind[s.n_inputs :]) != 0)
     )
     first = np.maximum.accumulate(np.where(cut, rows, 0))
-    cut |= (rows - first) % RUN_ROWS == 0
+    cut |= (rows - first) % MAX_RUN_ROWS == 0
     start = rows[cut]
     runs = np.zeros((len(start), RUN_FIELDS), np.int64)
-    runs[:, START], runs[:, STOP] = start, np.append(start[1:], s.n_rows)
+    runs[:, RUN_START], runs[:, RUN_STOP] = start, np.append(start[1:], s.n_rows)
     activation = s.row_activation[start]
-    runs[:, LEAF], runs[:, HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
+    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
         if not row.elementwise:
-            runs[here, KIND] = SOFTMAX
+            runs[here, RUN_KIND] = KIND_SOFTMAX
             continue
         if row.builtin and row.name == "identity":
-            runs[here, KIND] = LINEAR
+            runs[here, RUN_KIND] = KIND_LINEAR
         else:
-            runs[here, F] = table.address("f")
+            runs[here, RUN_F] = table.address("f")
             if table.keeps_slope:
-                runs[here, F_KEEP], runs[here, SLOPE] = table.keeping()
+                runs[here, RUN_F_KEEP], runs[here, RUN_SLOPE] = table.keeping()
             else:
-                runs[here, SLOPE] = table.address("dz" if table.from_z else "df")
-        runs[here, FROM_Z] = table.from_z
-    keeps_a = (runs[:, HAS_OUTPUT] == 1) | ((runs[:, FROM_Z] == 0) & (runs[:, KIND] == ELEMENTWISE))
-    runs[:, KEEP], n_a = _places(keeps_a, runs, 0)
-    runs[:, KEEP_SLOPE], n_keep = _places((runs[:, F_KEEP] != 0) & (runs[:, LEAF] == 0), runs, n_a)
+                runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
+        runs[here, RUN_FROM_Z] = table.from_z
+    keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
     # the first run of a level computes a of all its bundles, the others find it done
-    runs[:, BUNDLED] = bundled[start]
+    runs[:, RUN_BUNDLED] = bundled[start]
     level = s.row_level[start]
     leads = np.append(True, np.diff(level) != 0)
     of_bundle = s.row_level[bundles.rows[:, 0]]
-    runs[leads, BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
-    runs[leads, BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
+    runs[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
+    runs[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
     # where in the reverse order the run's rows begin: the runs after it come first
-    size = runs[:, STOP] - runs[:, START]
-    runs[:, ORDER] = np.cumsum(size[::-1])[::-1] - size
+    size = runs[:, RUN_STOP] - runs[:, RUN_START]
+    runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
     return runs, n_keep
 
 
 def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:
     """Rows of the kept area from `first` on, for the runs that `keeps` names (−1 for others), and where they end."""
-    ends = first + np.cumsum(np.where(keeps, runs[:, STOP] - runs[:, START], 0))
-    return np.where(keeps, ends - (runs[:, STOP] - runs[:, START]), -1), int(ends[-1])
+    ends = first + np.cumsum(np.where(keeps, runs[:, RUN_STOP] - runs[:, RUN_START], 0))
+    return np.where(keeps, ends - (runs[:, RUN_STOP] - runs[:, RUN_START]), -1), int(ends[-1])
 
 
 def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
     """Rows as the reverse sweep visits them: runs from the last, rows inside a run upwards, then the inputs."""
     order = np.empty(s.n_rows, np.int64)
     if len(runs):
-        size = runs[:, STOP] - runs[:, START]
+        size = runs[:, RUN_STOP] - runs[:, RUN_START]
         rows = np.arange(s.n_inputs, s.n_rows)
-        order[np.repeat(runs[:, ORDER], size) + rows - np.repeat(runs[:, START], size)] = rows
+        order[np.repeat(runs[:, RUN_ORDER], size) + rows - np.repeat(runs[:, RUN_START], size)] = rows
     order[s.n_units :] = np.arange(s.n_inputs)
     return order
 
@@ -387,22 +415,22 @@ def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
     """Where each output's a is kept."""
     if not len(runs):
         return np.zeros(s.n_outputs, np.int64)
-    run = np.searchsorted(runs[:, START], s.output_rows, side="right") - 1
-    return np.ascontiguousarray(runs[run, KEEP] + s.output_rows - runs[run, START], np.int64)
+    run = np.searchsorted(runs[:, RUN_START], s.output_rows, side="right") - 1
+    return np.ascontiguousarray(runs[run, RUN_KEEP] + s.output_rows - runs[run, RUN_START], np.int64)
 
 
 def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     table = np.zeros((len(heads), HEAD_FIELDS), np.int64)
     positions: list[int] = []
     for line, head in zip(table, heads, strict=True):
-        line[HEAD_KIND] = CANONICAL if head.canonical else CHAIN if head.logs is None else LOGS
-        line[COUPLED] = head.coupled
+        line[HEAD_FORM] = FORM_CANONICAL if head.canonical else FORM_CHAIN if head.logs is None else FORM_LOGS
+        line[HEAD_COUPLED] = head.coupled
         line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
         if paired(head):
-            line[[PAIR_VALUE, PAIR_DELTA]] = pair_addresses(head, dtype, "value", "delta")
-        line[FIRST] = len(positions)
+            line[[HEAD_PAIR_VALUE, HEAD_PAIR_DELTA]] = pair_addresses(head, dtype, "value", "delta")
+        line[HEAD_FIRST] = len(positions)
         positions.extend(head.positions.tolist())
-        line[LAST] = len(positions)
+        line[HEAD_LAST] = len(positions)
     return table, np.array(positions, np.int64)
 
 
@@ -413,12 +441,12 @@ def paired(head: Head) -> bool:
 
 def prepare_pair(line: Array, head: Head, dtype: str) -> None:
     """Have the second derivatives of a head's pair, or of a softmax's logarithms, compiled, and their addresses in its line."""
-    if line[HEAD_KIND] == LOGS:
+    if line[HEAD_FORM] == FORM_LOGS:
         from graphbp_numba.softmax_logs import logs_curve  # it needs the columns above
 
-        line[CURVE] = logs_curve(dtype).address
+        line[HEAD_CURVE] = logs_curve(dtype).address
     if paired(head):
-        line[[PAIR_HESSIAN, PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")
+        line[[HEAD_PAIR_HESSIAN, HEAD_PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")
 
 
 def head_table(
@@ -427,17 +455,23 @@ def head_table(
     """A table with nothing but the heads, and what must live as long as it."""
     heads, head_pos = _heads(groups, dtype)
     each = np.arange(s.n_outputs)
-    code = VALUE_AT_A.get(error.name, NO_VALUE_AT_A) if error.builtin else NO_VALUE_AT_A
-    table = np.zeros(TABLE_SIZE, np.int64)
-    table[[N_ROWS, N_INPUTS, N_OUTPUTS, N_HEADS, ERROR_CODE]] = (s.n_rows, s.n_inputs, s.n_outputs, len(heads), code)
-    table[HEADS], table[HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
-    table[ERROR_VALUE : ERROR_D2Y + 1] = _pairwise_addresses(error, groups, code, dtype)
-    table[EACH] = each.ctypes.data
+    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
+    table = np.zeros(PLAN_SIZE, np.int64)
+    table[[PLAN_N_ROWS, PLAN_N_INPUTS, PLAN_N_OUTPUTS, PLAN_N_HEADS, PLAN_ERROR_CODE]] = (
+        s.n_rows,
+        s.n_inputs,
+        s.n_outputs,
+        len(heads),
+        code,
+    )
+    table[PLAN_HEADS], table[PLAN_HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
+    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = _pairwise_addresses(error, groups, code, dtype)
+    table[PLAN_EACH] = each.ctypes.data
     return table, (heads, head_pos, each)
 
 
 def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
     """e, e' and e'' as C functions, where some head needs them."""
-    if code != NO_VALUE_AT_A and all(head.canonical or paired(head) or head.logs for head in heads):
+    if code != CODE_NONE and all(head.canonical or paired(head) or head.logs for head in heads):
         return 0, 0, 0
     return error_function_addresses(error, dtype)

@@ -11,24 +11,6 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, softmax_rows
 from graphbp_numba.jit import carray, compiled, compiled_c, integers, kernel
 from graphbp_numba.kernels import aligned, load_tile, tile_weights
-from graphbp_numba.plan import (
-    N_EDGES,
-    N_INPUTS,
-    N_OUTPUTS,
-    N_ROWS,
-    N_RUNS,
-    ORDER,
-    OUT_DST,
-    OUT_PTR,
-    RUN_FIELDS,
-    RUNS,
-    START,
-    STATE_DOWN,
-    STATE_UP,
-    STOP,
-    SUMS,
-    TABLE_SIZE,
-)
 from graphbp_numba.rows import (
     call,
     fill_rows,
@@ -42,21 +24,6 @@ from graphbp_numba.rows import (
     row_sums,
 )
 from graphbp_numba.states import (
-    A_DOT,
-    ASIDE,
-    BEND,
-    BETA,
-    DELTA,
-    HEAD,
-    KEPT,
-    OTHER,
-    R_DELTA,
-    SCRATCH,
-    SLOPE_ROWS,
-    TARGET,
-    Z_DOT,
-    A,
-    Z,
     forward_state,
     head_curvature,
     inject,
@@ -67,6 +34,39 @@ from graphbp_numba.states import (
     reverse_state,
     slopes,
     tangent_state,
+)
+from graphbp_numba.tables import (
+    PLAN_N_EDGES,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_PTR,
+    PLAN_RUNS,
+    PLAN_SIZE,
+    PLAN_STATE_DOWN,
+    PLAN_STATE_UP,
+    PLAN_SUMS,
+    RUN_FIELDS,
+    RUN_ORDER,
+    RUN_START,
+    RUN_STOP,
+    STATE_A,
+    STATE_A_DOT,
+    STATE_ASIDE,
+    STATE_BEND,
+    STATE_BETA,
+    STATE_DELTA,
+    STATE_HEADS,
+    STATE_KEPT,
+    STATE_OTHER,
+    STATE_R_DELTA,
+    STATE_SCRATCH,
+    STATE_SLOPES,
+    STATE_TARGETS,
+    STATE_Z,
+    STATE_Z_DOT,
 )
 from graphbp_numba.tangents import gather_both_sums
 
@@ -87,9 +87,9 @@ __all__ = [
 def begin_tile(tag: Any, table: Any, w: Any, bias: Any, X: Any, base: int, n0: int) -> None:
     """Load a tile, a and z of its rows, softmax included, and h'(a)."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    z = place(table, len(tag) * VECTOR_BYTES, base, Z)
-    load_tile(carray(reals(tag, z), (table[N_ROWS], lanes)), X, n0)
-    call(table[STATE_UP + len(tag) // 2], (table.ctypes.data, w.ctypes.data, bias.ctypes.data, base))
+    z = place(table, len(tag) * VECTOR_BYTES, base, STATE_Z)
+    load_tile(carray(reals(tag, z), (table[PLAN_N_ROWS], lanes)), X, n0)
+    call(table[PLAN_STATE_UP + len(tag) // 2], (table.ctypes.data, w.ctypes.data, bias.ctypes.data, base))
 
 
 @cache
@@ -97,13 +97,13 @@ def _state_up(dtype: str, vectors: int) -> Any:
     tag = (getattr(np, dtype)(0),) * vectors
 
     def state_up(at: int, w: int, bias: int, base: int) -> None:
-        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        table = carray(pointer(at), PLAN_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
-        a, z, keep = place(table, row, base, A), place(table, row, base, Z), place(table, row, base, KEPT)
+        a, z, keep = place(table, row, base, STATE_A), place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT)
         forward_state(tag, table, w, bias, a, z)
         keep_outputs(tag, table, a, keep)
         softmax_rows(table, z, keep, row // item_size(tag))
-        slopes(tag, table, a, place(table, row, base, SLOPE_ROWS), 1)
+        slopes(tag, table, a, place(table, row, base, STATE_SLOPES), 1)
 
     return compiled_c(integers(4))(state_up)
 
@@ -113,18 +113,18 @@ def _state_down(dtype: str, vectors: int) -> Any:
     tag = (getattr(np, dtype)(0),) * vectors
 
     def state_down(at: int, w: int, base: int, stop: int) -> None:
-        table = carray(pointer(at), TABLE_SIZE, np.int64)
+        table = carray(pointer(at), PLAN_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
-        delta, slope = place(table, row, base, DELTA), place(table, row, base, SLOPE_ROWS)
-        inject(tag, table, delta, place(table, row, base, HEAD))
-        reverse_state(tag, table, w, slope, delta, place(table, row, base, BETA), stop)
+        delta, slope = place(table, row, base, STATE_DELTA), place(table, row, base, STATE_SLOPES)
+        inject(tag, table, delta, place(table, row, base, STATE_HEADS))
+        reverse_state(tag, table, w, slope, delta, place(table, row, base, STATE_BETA), stop)
 
     return compiled_c(integers(4))(state_down)
 
 
 def prepare_state(table: Any, tag: Any) -> None:
     """Have what `begin_tile` and `reverse_tile` call compiled for this tag, and the addresses in the table."""
-    for at, make in ((STATE_UP, _state_up), (STATE_DOWN, _state_down)):
+    for at, make in ((PLAN_STATE_UP, _state_up), (PLAN_STATE_DOWN, _state_down)):
         table[at + len(tag) // 2] = make(tag[0].dtype.name, len(tag)).address
 
 
@@ -133,9 +133,9 @@ def tile_deltas(tag: Any, table: Any, T: Any, sample_weight: Any, base: int, n0:
     """The heads' δ of a tile, from its targets, or from V in their place."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    z, keep, targets = place(table, row, base, Z), place(table, row, base, KEPT), place(table, row, base, TARGET)
-    head, scratch = place(table, row, base, HEAD), place(table, row, base, SCRATCH)
-    load_tile(carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), T, n0)
+    z, keep, targets = place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT), place(table, row, base, STATE_TARGETS)
+    head, scratch = place(table, row, base, STATE_HEADS), place(table, row, base, STATE_SCRATCH)
+    load_tile(carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes)), T, n0)
     tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, n0, n_samples)
     head_deltas(table, z, keep, targets, head, scratch, lanes, pull)
 
@@ -145,10 +145,10 @@ def _unit(tag: Any, table: Any, base: int, k: int) -> None:
     """The heads' δ started from V = e_k."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    z, keep, targets = place(table, row, base, Z), place(table, row, base, KEPT), place(table, row, base, TARGET)
-    head, scratch = place(table, row, base, HEAD), place(table, row, base, SCRATCH)
-    t, weights = carray(reals(tag, targets), (table[N_OUTPUTS], lanes)), carray(reals(tag, scratch + row), lanes)
-    fill_rows(tag, targets, table[N_OUTPUTS])
+    z, keep, targets = place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT), place(table, row, base, STATE_TARGETS)
+    head, scratch = place(table, row, base, STATE_HEADS), place(table, row, base, STATE_SCRATCH)
+    t, weights = carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes)), carray(reals(tag, scratch + row), lanes)
+    fill_rows(tag, targets, table[PLAN_N_OUTPUTS])
     for lane in range(lanes):
         t[k, lane] = 1
         weights[lane] = 1
@@ -158,7 +158,7 @@ def _unit(tag: Any, table: Any, base: int, k: int) -> None:
 @kernel
 def reverse_tile(tag: Any, table: Any, w: Any, base: int, stop: int) -> None:
     """δ and β of every row from the heads' δ, runs from `stop` on being zero but for those."""
-    call(table[STATE_DOWN + len(tag) // 2], (table.ctypes.data, w.ctypes.data, base, stop))
+    call(table[PLAN_STATE_DOWN + len(tag) // 2], (table.ctypes.data, w.ctypes.data, base, stop))
 
 
 @compiled
@@ -184,19 +184,19 @@ def state(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    n_rows = table[N_ROWS]
+    n_rows = table[PLAN_N_ROWS]
     for number in range(first, stop):
         n0 = number * lanes
         begin_tile(tag, table, w_in, bias, X, base, n0)
         if delta.shape[0]:
             tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
-            reverse_tile(tag, table, w_out, base, table[N_RUNS])
+            reverse_tile(tag, table, w_out, base, table[PLAN_N_RUNS])
         if bend.shape[0]:
-            second, beta = place(table, row, base, BEND), place(table, row, base, BETA)
-            slopes(tag, table, place(table, row, base, A), second, 2)
-            fill_rows(tag, second, table[N_INPUTS])
+            second, beta = place(table, row, base, STATE_BEND), place(table, row, base, STATE_BETA)
+            slopes(tag, table, place(table, row, base, STATE_A), second, 2)
+            fill_rows(tag, second, table[PLAN_N_INPUTS])
             multiply_rows(tag, second, second, beta, n_rows)
-        for section, out in ((A, a), (Z, z), (SLOPE_ROWS, slope), (DELTA, delta), (BEND, bend)):
+        for section, out in ((STATE_A, a), (STATE_Z, z), (STATE_SLOPES, slope), (STATE_DELTA, delta), (STATE_BEND, bend)):
             for j in range(n_rows if out.shape[0] else 0):
                 put_row(tag, place(table, row, base, section) + j * row, out, j, n0, X.shape[0])
 
@@ -206,9 +206,9 @@ def _expand(tag: Any, table: Any, base: int, ptr: Any, dst: Any, src: Any, out: 
     """out[n, k, p] = Σ over the slots of p of δ_dst z_src, sample by sample from lane-major copies of δ and z."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    rows = table[N_ROWS] + 1
-    z = carray(reals(tag, place(table, row, base, Z)), (rows, lanes))
-    delta = carray(reals(tag, place(table, row, base, DELTA)), (rows, lanes))
+    rows = table[PLAN_N_ROWS] + 1
+    z = carray(reals(tag, place(table, row, base, STATE_Z)), (rows, lanes))
+    delta = carray(reals(tag, place(table, row, base, STATE_DELTA)), (rows, lanes))
     single = True  # every parameter has one slot
     for p in range(len(ptr)):
         single = single and ptr[p] == p
@@ -250,18 +250,18 @@ def sample_gradients(
     """out (N, 1, W): each sample's gradient; or with `each_output` (N, K, W): ∂y_k/∂θ."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     base = aligned(buffer)
-    spread = np.empty((2, table[N_ROWS] + 1), out.dtype)
+    spread = np.empty((2, table[PLAN_N_ROWS] + 1), out.dtype)
     for number in range(first, stop):
         n0 = number * lanes
         begin_tile(tag, table, w_in, bias, X, base, n0)
         if not each_output:
             tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
-            reverse_tile(tag, table, w_out, base, table[N_RUNS])
+            reverse_tile(tag, table, w_out, base, table[PLAN_N_RUNS])
             _expand(tag, table, base, ptr, dst, src, out, n0, 0, spread)
         else:
-            for k in range(table[N_OUTPUTS]):
+            for k in range(table[PLAN_N_OUTPUTS]):
                 _unit(tag, table, base, k)
-                reverse_tile(tag, table, w_out, base, table[N_RUNS])
+                reverse_tile(tag, table, w_out, base, table[PLAN_N_RUNS])
                 _expand(tag, table, base, ptr, dst, src, out, n0, k, spread)
 
 
@@ -273,13 +273,13 @@ def jacobian(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    inputs, outputs = table[N_INPUTS], table[N_OUTPUTS]
-    delta = carray(reals(tag, place(table, row, base, DELTA)), (table[N_ROWS], lanes))
-    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-    scratch = place(table, row, base, SCRATCH)
+    inputs, outputs = table[PLAN_N_INPUTS], table[PLAN_N_OUTPUTS]
+    delta = carray(reals(tag, place(table, row, base, STATE_DELTA)), (table[PLAN_N_ROWS], lanes))
+    z, slope, keep = place(table, row, base, STATE_Z), place(table, row, base, STATE_SLOPES), place(table, row, base, STATE_KEPT)
+    a_dot, z_dot = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT)
+    scratch = place(table, row, base, STATE_SCRATCH)
     x_dot = carray(reals(tag, z_dot), (inputs, lanes))
-    y_dot = carray(reals(tag, place(table, row, base, HEAD)), (outputs, lanes))
+    y_dot = carray(reals(tag, place(table, row, base, STATE_HEADS)), (outputs, lanes))
     for number in range(first, stop):
         n0 = number * lanes
         count = min(lanes, X.shape[0] - n0)
@@ -297,7 +297,7 @@ def jacobian(
             for lane in range(lanes):
                 x_dot[i, lane] = 1
             tangent_state(tag, table, w_in.ctypes.data, 0, 0, z, slope, a_dot, z_dot, False)
-            push_outputs(tag, table, z, keep, a_dot, place(table, row, base, HEAD), scratch)
+            push_outputs(tag, table, z, keep, a_dot, place(table, row, base, STATE_HEADS), scratch)
             for lane in range(count):
                 for k in range(outputs):
                     J[n0 + lane, k, i] = y_dot[k, lane]
@@ -323,17 +323,17 @@ def tangent(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-    scratch, head = place(table, row, base, SCRATCH), place(table, row, base, HEAD)
-    y_dot = carray(reals(tag, head), (table[N_OUTPUTS], lanes))
+    z, slope, keep = place(table, row, base, STATE_Z), place(table, row, base, STATE_SLOPES), place(table, row, base, STATE_KEPT)
+    a_dot, z_dot = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT)
+    scratch, head = place(table, row, base, STATE_SCRATCH), place(table, row, base, STATE_HEADS)
+    y_dot = carray(reals(tag, head), (table[PLAN_N_OUTPUTS], lanes))
     for number in range(first, stop):
         n0 = number * lanes
         begin_tile(tag, table, w_in, bias, X, base, n0)
         if U.shape[0]:
-            load_tile(carray(reals(tag, z_dot), (table[N_INPUTS], lanes)), U, n0)
+            load_tile(carray(reals(tag, z_dot), (table[PLAN_N_INPUTS], lanes)), U, n0)
         else:
-            fill_rows(tag, z_dot, table[N_INPUTS])
+            fill_rows(tag, z_dot, table[PLAN_N_INPUTS])
         tangent_state(
             tag,
             table,
@@ -348,7 +348,7 @@ def tangent(
         )
         push_outputs(tag, table, z, keep, a_dot, head, scratch)
         for lane in range(min(lanes, X.shape[0] - n0)):
-            for k in range(table[N_OUTPUTS]):
+            for k in range(table[PLAN_N_OUTPUTS]):
                 Y_dot[n0 + lane, k] = y_dot[k, lane]
 
 
@@ -356,16 +356,16 @@ def tangent(
 def _reverse_products(tag: Any, table: Any, w: int, v: int, base: int, sums: int, exact: bool) -> None:
     """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, and sums of Rδ_k z_i + δ_k ż_i; not `exact`: without δ's terms."""
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    dst, units = table[OUT_DST], table[N_ROWS] - table[N_INPUTS]
-    z, z_dot, slope = place(table, row, base, Z), place(table, row, base, Z_DOT), place(table, row, base, SLOPE_ROWS)
-    delta, r_delta = place(table, row, base, DELTA), place(table, row, base, R_DELTA)
-    scratch, aside = place(table, row, base, SCRATCH), place(table, row, base, ASIDE)
-    for r in range(table[N_RUNS] - 1, -2, -1):
-        start, end, order = 0, table[N_INPUTS], units
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    dst, units = table[PLAN_OUT_DST], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    z, z_dot, slope = place(table, row, base, STATE_Z), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_SLOPES)
+    delta, r_delta = place(table, row, base, STATE_DELTA), place(table, row, base, STATE_R_DELTA)
+    scratch, aside = place(table, row, base, STATE_SCRATCH), place(table, row, base, STATE_ASIDE)
+    for r in range(table[PLAN_N_RUNS] - 1, -2, -1):
+        start, end, order = 0, table[PLAN_N_INPUTS], units
         if r >= 0:
-            start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
+            start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
         for j in range(start, end):
             e, at = order + j - start, j * row
             if exact:
@@ -376,8 +376,8 @@ def _reverse_products(tag: Any, table: Any, w: int, v: int, base: int, sums: int
             if r >= 0:
                 multiply_add_rows(tag, r_delta + at, slope + at, scratch, r_delta + at, 1)
         if r >= 0:
-            row_sums(tag, r_delta + start * row, end - start, sums + (table[SUMS] + start) * item_size(tag))
-    finish_sums(tag, table[N_EDGES], sums, aside)
+            row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
+    finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
 
 
 @compiled
@@ -403,24 +403,28 @@ def products(
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     base = aligned(buffer)
-    n_rows = table[N_ROWS]
-    z, slope, keep = place(table, row, base, Z), place(table, row, base, SLOPE_ROWS), place(table, row, base, KEPT)
-    a_dot, z_dot = place(table, row, base, A_DOT), place(table, row, base, Z_DOT)
-    scratch, head, bend = place(table, row, base, SCRATCH), place(table, row, base, HEAD), place(table, row, base, BEND)
-    r_delta, other = place(table, row, base, R_DELTA), place(table, row, base, OTHER)
-    targets = place(table, row, base, TARGET)
+    n_rows = table[PLAN_N_ROWS]
+    z, slope, keep = place(table, row, base, STATE_Z), place(table, row, base, STATE_SLOPES), place(table, row, base, STATE_KEPT)
+    a_dot, z_dot = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT)
+    scratch, head, bend = (
+        place(table, row, base, STATE_SCRATCH),
+        place(table, row, base, STATE_HEADS),
+        place(table, row, base, STATE_BEND),
+    )
+    r_delta, other = place(table, row, base, STATE_R_DELTA), place(table, row, base, STATE_OTHER)
+    targets = place(table, row, base, STATE_TARGETS)
     weights = carray(reals(tag, scratch + 4 * row), lanes)
     for number in range(first, stop):
         n0 = number * lanes
         begin_tile(tag, table, w_in, bias, X, base, n0)
         tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
         if exact:
-            reverse_tile(tag, table, w_out, base, table[N_RUNS])
-            slopes(tag, table, place(table, row, base, A), bend, 2)
-            multiply_rows(tag, bend, bend, place(table, row, base, BETA), n_rows)
+            reverse_tile(tag, table, w_out, base, table[PLAN_N_RUNS])
+            slopes(tag, table, place(table, row, base, STATE_A), bend, 2)
+            multiply_rows(tag, bend, bend, place(table, row, base, STATE_BETA), n_rows)
         tile_weights(weights, sample_weight, n0, X.shape[0])
         for b in range(sums.shape[0]):
-            fill_rows(tag, z_dot, table[N_INPUTS])
+            fill_rows(tag, z_dot, table[PLAN_N_INPUTS])
             fill_rows(tag, z_dot + n_rows * row, 1)
             tangent_state(
                 tag,
@@ -437,7 +441,7 @@ def products(
             head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)
             inject(tag, table, r_delta, head)
             if exact:
-                fill_rows(tag, a_dot, table[N_INPUTS])
-                fill_rows(tag, bend, table[N_INPUTS])
+                fill_rows(tag, a_dot, table[PLAN_N_INPUTS])
+                fill_rows(tag, bend, table[PLAN_N_INPUTS])
                 multiply_add_rows(tag, r_delta, bend, a_dot, r_delta, n_rows)
             _reverse_products(tag, table, w_out.ctypes.data, v_out[b].ctypes.data, base, sums[b].ctypes.data, exact)

@@ -14,8 +14,18 @@ from numba import types
 
 from graphbp_numba.heads import arrays, project, winner
 from graphbp_numba.jit import carray, compiled_c, integers, kernel
-from graphbp_numba.plan import COUNTS, EACH, ERROR_CODE, FIRST, LAST, LOGISTIC, N_KEEP, N_OUTPUTS, N_ROWS
 from graphbp_numba.rows import pointer, reals
+from graphbp_numba.tables import (
+    CODE_COUNTS,
+    CODE_LOGISTIC,
+    HEAD_FIRST,
+    HEAD_LAST,
+    PLAN_EACH,
+    PLAN_ERROR_CODE,
+    PLAN_N_KEEP,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+)
 
 __all__ = ["logs_curve", "logs_delta", "logs_value"]
 
@@ -43,10 +53,10 @@ def logs_value(dtype: str) -> Any:
     def value(at: int, h: int, z_at: int, keep_at: int, t_at: int, scratch_at: int, lanes: int, total: float) -> float:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        keep, scratch = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
-        first, last = heads[h, FIRST], heads[h, LAST]
-        both, alpha = table[ERROR_CODE] == LOGISTIC, 1.0 if table[ERROR_CODE] == COUNTS else 0.0
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        keep, scratch = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
+        both, alpha = table[PLAN_ERROR_CODE] == CODE_LOGISTIC, 1.0 if table[PLAN_ERROR_CODE] == CODE_COUNTS else 0.0
         for lane in range(lanes):
             if scratch[1, lane] == 0:
                 continue
@@ -77,10 +87,16 @@ def logs_delta(dtype: str) -> Any:
     def delta(at: int, h: int, z_at: int, keep_at: int, t_at: int, out_at: int, scratch_at: int, lanes: int, pull: int) -> None:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
-        scratch, each = carray(reals(tag, scratch_at), (2, lanes)), carray(pointer(table[EACH]), table[N_OUTPUTS], np.int64)
-        first, last, both = heads[h, FIRST], heads[h, LAST], table[ERROR_CODE] == LOGISTIC
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        keep, out = (
+            carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)),
+            carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
+        )
+        scratch, each = (
+            carray(reals(tag, scratch_at), (2, lanes)),
+            carray(pointer(table[PLAN_EACH]), table[PLAN_N_OUTPUTS], np.int64),
+        )
+        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], table[PLAN_ERROR_CODE] == CODE_LOGISTIC
         for lane in range(lanes):
             weight = scratch[1, lane]
             if pull:
@@ -115,10 +131,13 @@ def logs_curve(dtype: str) -> Any:
     def curve(at: int, h: int, z_at: int, keep_at: int, t_at: int, a_dot: int, out_at: int, lanes: int, exact: int) -> None:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        z, t = carray(reals(tag, z_at), (table[N_ROWS], lanes)), carray(reals(tag, t_at), (table[N_OUTPUTS], lanes))
-        keep, out = carray(reals(tag, keep_at), (table[N_KEEP], lanes)), carray(reals(tag, out_at), (table[N_OUTPUTS], lanes))
-        v = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
-        first, last, both = heads[h, FIRST], heads[h, LAST], table[ERROR_CODE] == LOGISTIC
+        z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
+        keep, out = (
+            carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)),
+            carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
+        )
+        v = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
+        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], table[PLAN_ERROR_CODE] == CODE_LOGISTIC
         for lane in range(lanes):
             best, rest, following, others = _shared(z, out_row, keep, out_keep, positions, first, last, lane)
             w = positions[best]

@@ -24,8 +24,21 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import softmax_rows
 from graphbp_numba.jit import carray, compiled, kernel
 from graphbp_numba.kernels import aligned, forward_runs, load_tile
-from graphbp_numba.plan import N_BUNDLES, N_INPUTS, N_KEEP, N_OUTPUTS, N_ROWS, OUT_ROW, START, Plan
+from graphbp_numba.plan import Plan
 from graphbp_numba.rows import copy_rows, fill_rows, item_size, join_bits, pointer, reals
+from graphbp_numba.tables import (
+    CUT_PACK,
+    CUT_ROW_START,
+    CUT_ROW_STOP,
+    CUT_RUN_STOP,
+    PLAN_N_BUNDLES,
+    PLAN_N_INPUTS,
+    PLAN_N_KEEP,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_OUT_ROW,
+    RUN_START,
+)
 
 __all__ = ["Stages", "find_stages", "forward_stages"]
 
@@ -35,8 +48,6 @@ STAGE_BYTES = 1 << 20
 """Rows of a stage, at most where two levels fit: a usual second-level cache."""
 WORTH_BYTES = 1 << 24
 """Where no samples can be taken together, stages pay from this size of all rows on: half of a usual third-level cache."""
-
-RUN_STOP, ROW_START, ROW_STOP, PACK = range(4)
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Stages:
     @property
     def packs(self) -> int:
         """At how many waists samples that are zero are taken together."""
-        return int(self.cuts[:, PACK].sum())
+        return int(self.cuts[:, CUT_PACK].sum())
 
 
 def find_stages(plan: Plan, row_bytes: int) -> Stages | None:
@@ -78,9 +89,9 @@ def find_stages(plan: Plan, row_bytes: int) -> Stages | None:
             held = max(held, stop - from_row)
             from_row = start
     held = max(held, s.n_rows - from_row)
-    if not cuts or (s.n_rows * row_bytes < WORTH_BYTES and not any(cut[PACK] for cut in cuts)):
+    if not cuts or (s.n_rows * row_bytes < WORTH_BYTES and not any(cut[CUT_PACK] for cut in cuts)):
         return None
-    packed = max((cut[ROW_STOP] - cut[ROW_START] for cut in cuts if cut[PACK]), default=0)
+    packed = max((cut[CUT_ROW_STOP] - cut[CUT_ROW_START] for cut in cuts if cut[CUT_PACK]), default=0)
     cuts.append((len(plan.runs), s.n_rows, s.n_rows, 0))
     return Stages(np.array(cuts, np.int64), held, packed)
 
@@ -88,7 +99,7 @@ def find_stages(plan: Plan, row_bytes: int) -> Stages | None:
 def _waists(plan: Plan) -> list[tuple[int, int, int]]:
     """(first run after it, first row, end) of every level, but the last, that all later rows and outputs follow from alone."""
     s = plan.schedule
-    bounds = plan.runs[plan.level_runs[:-1], START] if len(plan.runs) else np.empty(0, np.int64)
+    bounds = plan.runs[plan.level_runs[:-1], RUN_START] if len(plan.runs) else np.empty(0, np.int64)
     if len(bounds) < 2:
         return []
     first_source = np.full(s.n_rows, s.n_rows, np.int64)
@@ -149,18 +160,18 @@ def forward_stages(
     here = aligned(memory)
     there = here + held * row
     keep = there + held * row
-    seen = keep + table[N_KEEP] * row
+    seen = keep + table[PLAN_N_KEEP] * row
     bits = carray(reals(tag, seen), (1, lanes))
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    bundles = table[N_BUNDLES] > 0
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    bundles = table[PLAN_N_BUNDLES] > 0
     lane_of = np.arange(n1 - n0)
     left = n1 - n0
     chosen = np.empty(lanes, np.int64)
-    first_cut, first_run, low, high = 0, 0, 0, table[N_INPUTS]
+    first_cut, first_run, low, high = 0, 0, 0, table[PLAN_N_INPUTS]
     source, target = one, two
     while True:
         last_cut = first_cut
-        while last_cut < len(cuts) - 1 and cuts[last_cut, PACK] == 0:
+        while last_cut < len(cuts) - 1 and cuts[last_cut, CUT_PACK] == 0:
             last_cut += 1
         done = last_cut == len(cuts) - 1
         after, zero = 0, -1
@@ -177,23 +188,23 @@ def forward_stages(
             run = first_run
             for c in range(first_cut, last_cut + 1):
                 z = base - begin * row
-                forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, run, cuts[c, RUN_STOP], bundles, False)
-                run = cuts[c, RUN_STOP]
+                forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, run, cuts[c, CUT_RUN_STOP], bundles, False)
+                run = cuts[c, CUT_RUN_STOP]
                 if c < last_cut:
-                    begin = cuts[c, ROW_START]
-                    copy_rows(tag, other, z + begin * row, cuts[c, ROW_STOP] - begin)
+                    begin = cuts[c, CUT_ROW_START]
+                    copy_rows(tag, other, z + begin * row, cuts[c, CUT_ROW_STOP] - begin)
                     base, other = other, base
             z = base - begin * row
-            tile = carray(reals(tag, z), (table[N_ROWS], lanes))
+            tile = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
             count = min(lanes, left - start)
             if done:
                 softmax_rows(table, z, keep, lanes)
                 for lane in range(count):
                     place[start + lane] = start + lane
-                    for k in range(table[N_OUTPUTS]):
+                    for k in range(table[PLAN_N_OUTPUTS]):
                         target[k, start + lane] = tile[out_row[k], lane]
                 continue
-            a, b = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
+            a, b = cuts[last_cut, CUT_ROW_START], cuts[last_cut, CUT_ROW_STOP]
             fill_rows(tag, seen, 1)
             join_bits(tag, seen, z + a * row, b - a)
             number = 0
@@ -212,12 +223,12 @@ def forward_stages(
             lane_of[n] = place[lane_of[n]]
         if done:
             break
-        low, high = cuts[last_cut, ROW_START], cuts[last_cut, ROW_STOP]
-        first_run, first_cut, left = cuts[last_cut, RUN_STOP], last_cut + 1, after
+        low, high = cuts[last_cut, CUT_ROW_START], cuts[last_cut, CUT_ROW_STOP]
+        first_run, first_cut, left = cuts[last_cut, CUT_RUN_STOP], last_cut + 1, after
         for lane in range(left, (left + lanes - 1) // lanes * lanes):
             for j in range(high - low):
                 target[j, lane] = target[j, left - 1]
         source, target = target, source
     for n in range(n1 - n0):
-        for k in range(table[N_OUTPUTS]):
+        for k in range(table[PLAN_N_OUTPUTS]):
             Y[n0 + n, k] = target[k, lane_of[n]]

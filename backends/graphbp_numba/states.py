@@ -16,47 +16,6 @@ import numpy as np
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import others, project, softmax_less, winner
 from graphbp_numba.jit import carray, kernel
-from graphbp_numba.plan import (
-    CANONICAL,
-    COUPLED,
-    CURVE,
-    D2F,
-    DF,
-    ERROR_CODE,
-    ERROR_D2Y,
-    ERROR_DY,
-    FIRST,
-    HEAD_D2F,
-    HEAD_DF,
-    HEAD_FIELDS,
-    HEAD_KIND,
-    HEAD_POS,
-    HEADS,
-    IN_PTR,
-    IN_SRC,
-    KIND,
-    LAST,
-    LEAF,
-    LOGS,
-    N_HEADS,
-    N_INPUTS,
-    N_OUTPUTS,
-    N_ROWS,
-    N_RUNS,
-    ORDER,
-    OUT_DST,
-    OUT_KEEP,
-    OUT_PTR,
-    OUT_ROW,
-    PAIR_HESSIAN,
-    PAIR_OUTER,
-    RUN_FIELDS,
-    RUNS,
-    SQUARES,
-    START,
-    STOP,
-    F,
-)
 from graphbp_numba.rows import (
     call,
     call_binary,
@@ -69,6 +28,50 @@ from graphbp_numba.rows import (
     multiply_rows,
     pointer,
     reals,
+)
+from graphbp_numba.tables import (
+    CODE_SQUARES,
+    FORM_CANONICAL,
+    FORM_LOGS,
+    HEAD_COUPLED,
+    HEAD_CURVE,
+    HEAD_D2F,
+    HEAD_DF,
+    HEAD_FIELDS,
+    HEAD_FIRST,
+    HEAD_FORM,
+    HEAD_LAST,
+    HEAD_PAIR_HESSIAN,
+    HEAD_PAIR_OUTER,
+    PLAN_ERROR_CODE,
+    PLAN_ERROR_D2Y,
+    PLAN_ERROR_DY,
+    PLAN_HEAD_POS,
+    PLAN_HEADS,
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_N_HEADS,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_KEEP,
+    PLAN_OUT_PTR,
+    PLAN_OUT_ROW,
+    PLAN_RUNS,
+    RUN_D2F,
+    RUN_DF,
+    RUN_F,
+    RUN_FIELDS,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_START,
+    RUN_STOP,
+    STATE_HEADS,
+    STATE_KEPT,
+    STATE_SCRATCH,
 )
 from graphbp_numba.tangents import gather_both
 
@@ -86,8 +89,6 @@ __all__ = [
     "tangent_state",
 ]
 
-A, Z, SLOPE_ROWS, DELTA, BETA, BEND, A_DOT, Z_DOT, R_DELTA, KEPT, HEAD, TARGET, OTHER, SCRATCH, ASIDE = range(15)
-"""Sections of a tile's buffer, in this order; see `place`."""
 SCRATCH_ROWS = 8
 
 
@@ -99,13 +100,13 @@ def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
 @kernel
 def place(table: Any, row: int, base: int, section: int) -> Any:
     """The address of a section: A ... R_DELTA have n_rows + 1 rows each (the last for the bias unit), then the others."""
-    rows = table[N_ROWS] + 1
-    if section <= KEPT:
+    rows = table[PLAN_N_ROWS] + 1
+    if section <= STATE_KEPT:
         return base + section * rows * row
-    base += (KEPT * rows + table[5]) * row
-    if section <= SCRATCH:
-        return base + (section - HEAD) * table[N_OUTPUTS] * row
-    return base + (3 * table[N_OUTPUTS] + SCRATCH_ROWS) * row
+    base += (STATE_KEPT * rows + table[5]) * row
+    if section <= STATE_SCRATCH:
+        return base + (section - STATE_HEADS) * table[PLAN_N_OUTPUTS] * row
+    return base + (3 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
 
 
 @kernel
@@ -140,19 +141,19 @@ def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> No
     """a and z of every row; inputs have a = z = x already in z."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
-    biases = carray(reals(tag, bias), table[N_ROWS])
-    copy_rows(tag, a, z, table[N_INPUTS])
-    for r in range(table[N_RUNS]):
-        start, end = runs[r, START], runs[r, STOP]
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    biases = carray(reals(tag, bias), table[PLAN_N_ROWS])
+    copy_rows(tag, a, z, table[PLAN_N_INPUTS])
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
-            gather(tag, z, table[IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
-        if runs[r, F] != 0:
-            call_unary(runs[r, F], a + start * row, z + start * row, (end - start) * lanes)
+            gather(tag, z, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
+        if runs[r, RUN_F] != 0:
+            call_unary(runs[r, RUN_F], a + start * row, z + start * row, (end - start) * lanes)
         else:
             copy_rows(tag, z + start * row, a + start * row, end - start)
-    ones = carray(reals(tag, z + table[N_ROWS] * row), lanes)
+    ones = carray(reals(tag, z + table[PLAN_N_ROWS] * row), lanes)
     for lane in range(lanes):
         ones[lane] = 1
 
@@ -161,9 +162,9 @@ def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> No
 def keep_outputs(tag: Any, table: Any, a: int, keep: int) -> None:
     """The outputs' a where the heads look for them."""
     row = len(tag) * VECTOR_BYTES
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    for k in range(table[N_OUTPUTS]):
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    for k in range(table[PLAN_N_OUTPUTS]):
         copy_rows(tag, keep + out_keep[k] * row, a + out_row[k] * row, 1)
 
 
@@ -172,13 +173,13 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
     """h'(a) (order 1) or h''(a) of every hidden and output row; 1 or 0 at linear ones, 0 where nothing is fed: it may be infinite."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    for r in range(table[N_RUNS]):
-        start, end = runs[r, START], runs[r, STOP]
-        if runs[r, LEAF]:
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
+        if runs[r, RUN_LEAF]:
             fill_rows(tag, out + start * row, end - start)
-        elif runs[r, KIND] == 0:
-            call_unary(runs[r, DF if order == 1 else D2F], a + start * row, out + start * row, (end - start) * lanes)
+        elif runs[r, RUN_KIND] == 0:
+            call_unary(runs[r, RUN_DF if order == 1 else RUN_D2F], a + start * row, out + start * row, (end - start) * lanes)
         else:
             values = carray(reals(tag, out + start * row), (end - start) * lanes)
             for i in range((end - start) * lanes):
@@ -189,22 +190,22 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
 def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: int, stop: int) -> None:
     """β = Σ w δ and δ += h' β for the runs before `stop` and the inputs; δ holds the heads' terms, 0 elsewhere."""
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[OUT_PTR]), table[N_ROWS] + 1, np.int64)
-    units = table[N_ROWS] - table[N_INPUTS]
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
     for r in range(stop - 1, -1, -1):
-        start, end, order = runs[r, START], runs[r, STOP], runs[r, ORDER]
-        if runs[r, LEAF]:
+        start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
+        if runs[r, RUN_LEAF]:
             fill_rows(tag, beta + start * row, end - start)
             continue  # δ is the heads' alone, also where h' is no number
         for j in range(start, end):
             e = order + j - start
-            gather(tag, delta, table[OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
+            gather(tag, delta, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
         at = start * row
         multiply_add_rows(tag, delta + at, slope + at, beta + at, delta + at, end - start)
-    for i in range(table[N_INPUTS]):
-        gather(tag, delta, table[OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
-    copy_rows(tag, delta, beta, table[N_INPUTS])
+    for i in range(table[PLAN_N_INPUTS]):
+        gather(tag, delta, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
+    copy_rows(tag, delta, beta, table[PLAN_N_INPUTS])
 
 
 @kernel
@@ -213,17 +214,17 @@ def tangent_state(
 ) -> None:
     """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż stands in z_dot already."""
     row = len(tag) * VECTOR_BYTES
-    runs = carray(pointer(table[RUNS]), (table[N_RUNS], RUN_FIELDS), np.int64)
-    ptr = carray(pointer(table[IN_PTR]), table[N_ROWS] + 1, np.int64)
-    for r in range(table[N_RUNS]):
-        start, end = runs[r, START], runs[r, STOP]
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
             out = a_dot + j * row
             if along:
-                direction = carray(reals(tag, v_bias), table[N_ROWS])
-                gather_both(tag, z_dot, z - z_dot, table[IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
+                direction = carray(reals(tag, v_bias), table[PLAN_N_ROWS])
+                gather_both(tag, z_dot, z - z_dot, table[PLAN_IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
             else:
-                gather(tag, z_dot, table[IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
+                gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
         at = start * row
         multiply_rows(tag, z_dot + at, slope + at, a_dot + at, end - start)
 
@@ -233,16 +234,16 @@ def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, 
     """ẏ = ∂y/∂a ȧ, one row an output."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    y = carray(reals(tag, z), (table[N_ROWS], lanes))
-    tangent = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
-    y_dot = carray(reals(tag, out), (table[N_OUTPUTS], lanes))
-    for h in range(table[N_HEADS]):
-        first, last = heads[h, FIRST], heads[h, LAST]
-        if not heads[h, COUPLED]:
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
+    tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
+    y_dot = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
+    for h in range(table[PLAN_N_HEADS]):
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
+        if not heads[h, HEAD_COUPLED]:
             for q in range(first, last):
                 k = positions[q]
                 call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
@@ -259,34 +260,34 @@ def head_curvature(
     """out_k = s Σ_c R_kc ȧ_c, or with Λ in place of R where not `exact`: one row an output (`graphbp.heads` has the formulas)."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    heads = carray(pointer(table[HEADS]), (table[N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[HEAD_POS]), table[N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[OUT_KEEP]), table[N_OUTPUTS], np.int64)
-    y = carray(reals(tag, z), (table[N_ROWS], lanes))
-    tangent = carray(reals(tag, a_dot), (table[N_ROWS], lanes))
-    made = carray(reals(tag, out), (table[N_OUTPUTS], lanes))
-    first_order = carray(reals(tag, other), (table[N_OUTPUTS], lanes))
-    target = carray(reals(tag, targets), (table[N_OUTPUTS], lanes))
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
+    tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
+    made = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
+    first_order = carray(reals(tag, other), (table[PLAN_N_OUTPUTS], lanes))
+    target = carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes))
     spare = carray(reals(tag, scratch), (4, lanes))
-    for h in range(table[N_HEADS]):
-        first, last = heads[h, FIRST], heads[h, LAST]
-        if heads[h, HEAD_KIND] == LOGS:
-            call(heads[h, CURVE], (table.ctypes.data, h, z, keep, targets, a_dot, out, lanes, exact))
+    for h in range(table[PLAN_N_HEADS]):
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
+        if heads[h, HEAD_FORM] == FORM_LOGS:
+            call(heads[h, HEAD_CURVE], (table.ctypes.data, h, z, keep, targets, a_dot, out, lanes, exact))
             for q in range(first, last):
                 for lane in range(lanes):
                     made[positions[q], lane] *= weights[lane]
             continue
-        canonical, coupled = heads[h, HEAD_KIND] == CANONICAL, heads[h, COUPLED] != 0
+        canonical, coupled = heads[h, HEAD_FORM] == FORM_CANONICAL, heads[h, HEAD_COUPLED] != 0
         for q in range(first, last):
             k = positions[q]
             here = z + out_row[k] * row
-            pair = heads[h, PAIR_HESSIAN] if exact else heads[h, PAIR_OUTER]
+            pair = heads[h, HEAD_PAIR_HESSIAN] if exact else heads[h, HEAD_PAIR_OUTER]
             if pair != 0:
                 call_binary(pair, keep + out_keep[k] * row, targets + k * row, scratch, lanes)
             elif not canonical:
-                call_binary(table[ERROR_DY], here, targets + k * row, other + k * row, lanes)
-                call_binary(table[ERROR_D2Y], here, targets + k * row, out + k * row, lanes)
+                call_binary(table[PLAN_ERROR_DY], here, targets + k * row, other + k * row, lanes)
+                call_binary(table[PLAN_ERROR_D2Y], here, targets + k * row, out + k * row, lanes)
             if coupled:
                 continue
             if pair == 0:
@@ -308,7 +309,7 @@ def head_curvature(
             if canonical:
                 project(y, out_row, positions, first, last, lane, tangent, out_row, made, weights[lane])
                 continue
-            if table[ERROR_CODE] == SQUARES:
+            if table[PLAN_ERROR_CODE] == CODE_SQUARES:
                 rest = others(y, out_row, positions, first, last, lane)
                 for q in range(first, last):
                     k = positions[q]
@@ -340,7 +341,7 @@ def head_curvature(
 def inject(tag: Any, table: Any, rows: int, heads: int) -> None:
     """rows = 0, but for the heads' values at the output rows."""
     row = len(tag) * VECTOR_BYTES
-    out_row = carray(pointer(table[OUT_ROW]), table[N_OUTPUTS], np.int64)
-    fill_rows(tag, rows, table[N_ROWS])
-    for k in range(table[N_OUTPUTS]):
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    fill_rows(tag, rows, table[PLAN_N_ROWS])
+    for k in range(table[PLAN_N_OUTPUTS]):
         copy_rows(tag, rows + out_row[k] * row, heads + k * row, 1)

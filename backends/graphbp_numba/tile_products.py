@@ -11,7 +11,7 @@ that `lanes` neighbours in a row stand together.  So z, δ and W are operands as
     reverse     β = Wᵀ δ             left = Wᵀ             right = δ
     gradient    ∂E/∂W = δ zᵀ         left = δ              right = z by sample      one tile of sources at a time
 
-`BLOCK_ROWS` rows of one tile of `out` are summed at a time: for each i a row of `right` is loaded once, and each left[j, i], broadcast
+`REGISTER_ROWS` rows of one tile of `out` are summed at a time: for each i a row of `right` is loaded once, and each left[j, i], broadcast
 from memory, takes part in one fused multiply–add a vector.  `DEPTH` tiles of `left` are gone through before the next rows: these, and
 the rows of `right`, then come from the caches.
 
@@ -33,7 +33,7 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.jit import carray, instruction, kernel, literal_instruction
 from graphbp_numba.rows import Shape, const, item_size, loop, reals
 
-__all__ = ["BLOCK_ROWS", "DEPTH", "TILE_VECTORS", "add_transposed", "multiply", "transpose"]
+__all__ = ["DEPTH", "REGISTER_ROWS", "TILE_VECTORS", "add_transposed", "multiply", "transpose"]
 
 
 def _block() -> tuple[int, int]:
@@ -51,9 +51,9 @@ def _block() -> tuple[int, int]:
     return 2, 1  # 8 of 16 registers of 16 bytes
 
 
-BLOCK_ROWS, TILE_VECTORS = _block()
+REGISTER_ROWS, TILE_VECTORS = _block()
 DEPTH = 16
-"""Tiles of `left` gone through at a time: with BLOCK_ROWS = 8, 16 KiB of it, half a first-level cache."""
+"""Tiles of `left` gone through at a time: with REGISTER_ROWS = 8, 16 KiB of it, half a first-level cache."""
 
 
 @literal_instruction
@@ -149,15 +149,15 @@ def multiply(
             rest = rows - j
             for t in range(tiles):
                 z, place = b + t * right_step, block + t * tile_step
-                if rest >= BLOCK_ROWS:
-                    _block_product(tag, BLOCK_ROWS, here, row_step, left_step, z, n, place, out_step, bias, again)
+                if rest >= REGISTER_ROWS:
+                    _block_product(tag, REGISTER_ROWS, here, row_step, left_step, z, n, place, out_step, bias, again)
                 elif rest >= 4:
                     _block_product(tag, 4, here, row_step, left_step, z, n, place, out_step, bias, again)
                 elif rest >= 2:
                     _block_product(tag, 2, here, row_step, left_step, z, n, place, out_step, bias, again)
                 else:
                     _block_product(tag, 1, here, row_step, left_step, z, n, place, out_step, bias, again)
-            j += BLOCK_ROWS if rest >= BLOCK_ROWS else (4 if rest >= 4 else (2 if rest >= 2 else 1))
+            j += REGISTER_ROWS if rest >= REGISTER_ROWS else (4 if rest >= 4 else (2 if rest >= 2 else 1))
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:

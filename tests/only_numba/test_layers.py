@@ -18,7 +18,7 @@ import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
 from graphbp_numba import executable, layer_products, layers
 from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.tile_products import BLOCK_ROWS, DEPTH, TILE_VECTORS, multiply, transpose
+from graphbp_numba.tile_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
 
 DTYPES = ["float64", "float32"]
 WIDTHS = sorted({1, TILE_VECTORS})
@@ -67,7 +67,7 @@ def tiled(matrix, lanes):
 @pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("tiles", [1, 3])
 @pytest.mark.parametrize(
-    ("rows", "count"), [(1, 1), (3, 5), (BLOCK_ROWS, 33), (2 * BLOCK_ROWS + 7, 40), (10, 16 * DEPTH + 9), (9, 1200)]
+    ("rows", "count"), [(1, 1), (3, 5), (REGISTER_ROWS, 33), (2 * REGISTER_ROWS + 7, 40), (10, 16 * DEPTH + 9), (9, 1200)]
 )
 def test_products(rows, count, tiles, vectors, dtype):
     """Left operands as tiles and row by row with a gap, from start and on top; no lane past the last column counts."""
@@ -132,8 +132,8 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
         * VECTOR_BYTES
         // max(64 if "zmm" in line else 32 if "ymm" in line else 16 for line in lines if fused.match(line))
     )
-    best = [body for body, n in zip(loops, counts, strict=True) if n and n % (BLOCK_ROWS * registers) == 0]
-    assert best, f"no loop with {BLOCK_ROWS} × {registers} fused multiply-adds: {counts}"
+    best = [body for body, n in zip(loops, counts, strict=True) if n and n % (REGISTER_ROWS * registers) == 0]
+    assert best, f"no loop with {REGISTER_ROWS} × {registers} fused multiply-adds: {counts}"
     for line in best[0]:
         assert not re.search(r"\(%r[bs]p|\[r[bs]p", line), f"the stack inside the loop: {line}"
         assert not re.match(r"vmov\w+\s+%?[xyz]mm\d+,\s*[^%]*\(", line), f"a store inside the loop: {line}"

@@ -8,13 +8,14 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from graphbp_numba.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
 from graphbp.testing.zoo import zoo
 from graphbp_numba import backend, levels
-from graphbp_numba.kernels import GRADIENT, VALUE, VJP
 
 CASES = [case for case in zoo() if case.definition.schedule.n_units]
 
@@ -29,10 +30,10 @@ def compiled(net, dtype="float64"):
 def results(made, theta, X, T, V, s, path):
     """All that either path computes."""
     sweep = path.sweep if path is not made else made._sweep
-    value, _, _ = sweep(theta, X, T, s, VALUE)
-    again, gradient, _ = sweep(theta, X, T, s, GRADIENT)
+    value, _, _ = sweep(theta, X, T, s, MODE_VALUE)
+    again, gradient, _ = sweep(theta, X, T, s, MODE_GRADIENT)
     assert value == again
-    _, pulled, by_x = sweep(theta, X, V, None, VJP)
+    _, pulled, by_x = sweep(theta, X, V, None, MODE_VJP)
     return {"Y": path.forward(theta, X), "E": np.asarray(value), "gradient": gradient, "pulled": pulled, "by_x": by_x}
 
 
@@ -49,8 +50,8 @@ def test_levels_agree_with_the_tiles_and_have_the_same_bits_however_they_are_cut
     theta = np.ascontiguousarray(case.definition.weights, dtype)
     tiles = results(made, theta, X, T, V, s, made)
     first = None
-    for grain, threads in ((1, 3), (500, 2), (levels.GRAIN, 1)):
-        monkeypatch.setattr(levels, "GRAIN", grain)
+    for grain, threads in ((1, 3), (500, 2), (levels.PART_GRAIN, 1)):
+        monkeypatch.setattr(levels, "PART_GRAIN", grain)
         with gb.config(threads=threads):
             found = results(made, theta, X, T, V, s, levels.LevelPath(made))
         for name, array in tiles.items():
