@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,7 @@ from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.products import aligned_array
 from graphbp_numba.tables import RUN_START
 from graphbp_numba.tile_products import TILE_VECTORS
-
-if TYPE_CHECKING:
-    from graphbp_numba.executable import NumbaExecutable
+from graphbp_numba.whole_states import WholeStates
 
 __all__ = ["NumbaSecondOrderSweeps"]
 
@@ -48,37 +46,36 @@ class NumbaSecondOrderSweeps:
     The protocol's `w` is the value of every slot; this backend's kernels take θ, which is therefore given here.
     """
 
-    def __init__(self, executable: NumbaExecutable, theta: Array) -> None:
-        self.executable, self.theta = executable, theta
-        self.schedule: Schedule = executable.schedule
-        self.dtype = executable.dtype
-        self.weights = executable.all_weights(theta)
-        self.run_of = np.searchsorted(executable.plan.runs[:, RUN_START], np.arange(self.schedule.n_rows), side="right") - 1
+    def __init__(self, states: WholeStates, plan: HessianPlan, theta: Array) -> None:
+        self.states, self.work, self.plan = states, states.work, plan
+        self.schedule: Schedule = self.work.schedule
+        self.dtype = self.work.dtype
+        self.weights = self.work.all_weights(theta)
+        self.run_of = np.searchsorted(self.work.plan.runs[:, RUN_START], np.arange(self.schedule.n_rows), side="right") - 1
 
     @cached_property
     def meets(self) -> Array:
         """(n_rows, n_rows): B_jl may be other than 0; no rows where that would take more memory than the Hessian."""
-        plan = self.executable.hessian_plan
-        return plan.meets if self.schedule.n_rows <= plan.n_parameters else np.zeros((0, 0), np.bool_)
+        return self.plan.meets if self.schedule.n_rows <= self.plan.n_parameters else np.zeros((0, 0), np.bool_)
 
     @cached_property
     def paths(self) -> Array:
         """(n_rows, n_rows): paths[k, j], z_k depends on a_j and an output on z_k, so that Φ_kj is wanted; no rows as above."""
         if not len(self.meets):
             return self.meets
-        reach = self.executable.hessian_plan.reach
+        reach = self.plan.reach
         return (reach | np.eye(len(reach), dtype=bool)) & self.meets.diagonal()[:, None]
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
     def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
         """z, h', and for the exact Hessian δ and h''β, of some samples."""
-        run, n_rows, n = self.executable, self.schedule.n_rows, x.shape[1]
+        n_rows, n = self.schedule.n_rows, x.shape[1]
         X, T = np.ascontiguousarray(x.T), np.ascontiguousarray(t.T)
-        a, z, slope, delta, bend = run.state(self.weights, X, T, s, True, True, True, exact, exact)
+        a, z, slope, delta, bend = self.states.state(self.weights, X, T, s, True, True, True, exact, exact)
         z[n_rows, :n] = 1
         curvature = []
-        for head in run.plan.output_heads:
+        for head in self.work.plan.output_heads:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
             curvature.append(OutputCurvature(rows, value if s is None else value * s))
@@ -119,20 +116,20 @@ class NumbaSecondOrderSweeps:
 
     def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> tuple[Array, Array]:
         """B and Φ of a column tile, zeros past the last sample; they live in `memory`."""
-        run = self.executable
+        work = self.work
         width = stop - start
         lines = (self.schedule.n_rows - start) * width
         both = aligned_array((2 * lines if tile.exact else lines, tile.cache["z"].shape[1]), self.dtype, memory)
         B, phi = (part.reshape(-1, width, both.shape[1]) for part in (both[:lines], both[lines:]))
-        vectors = run.column_vectors(tile.n_samples)
-        tiles = run.n_tiles(tile.n_samples, vectors)
+        vectors = work.choice.column_vectors(tile.n_samples)
+        tiles = work.choice.tiles(tile.n_samples, vectors)
         groups = min(width, max(1, 16 // tiles))  # few samples: the columns too are shared out
 
         def task(number: int) -> None:
             part, group = divmod(number, groups)
             first, last = start + width * group // groups, start + width * (group + 1) // groups
-            with run.state_buffer(vectors) as buffer:
-                tag, table = run.tags[vectors], run.plan.table
+            with work.state_buffer(vectors) as buffer:
+                tag, table = work.tags[vectors], work.plan.table
                 given = (*self._state(tile), self.run_of, self.paths, self.meets, B, phi, buffer)
                 columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
 
@@ -145,11 +142,12 @@ class NumbaSecondOrderSweeps:
 
     def output_rows(self, w: Array, tile: SampleTile) -> OutputRows:
         """G of the outputs, zeros past the last sample, and ΛG."""
-        run, plan = self.executable, self.executable.plan
+        choice, plan = self.work.choice, self.work.plan
         n = tile.n_samples
         g = aligned_array((self.schedule.n_rows, self.schedule.n_outputs, tile.cache["z"].shape[1]), self.dtype)
         g[: self.schedule.n_inputs] = 0
-        run.on_tiles(n, output_rows, self.weights[1], tile.cache["slope"], n, plan.output_stop, g, vectors=run.column_vectors(n))
+        given = self.weights[1], tile.cache["slope"], n, plan.output_stop, g
+        self.states.on_tiles(n, output_rows, *given, vectors=choice.column_vectors(n))
         g[:, :, n:] = 0
         weighted = aligned_array(g.shape, self.dtype)
         weighted[:, :, n:] = 0
@@ -158,11 +156,11 @@ class NumbaSecondOrderSweeps:
 
     def own_curvature(self, w: Array, tile: SampleTile, wanted: Array) -> Array:
         """B_jj of the rows that are `wanted`, zeros elsewhere: (n_rows, n)."""
-        run, n_rows = self.executable, self.schedule.n_rows
+        work, n_rows = self.work, self.schedule.n_rows
         own = aligned_array((n_rows, tile.cache["z"].shape[1]), self.dtype)
         own[:] = 0
-        vectors = run.column_vectors(tile.n_samples)
-        tiles = run.n_tiles(tile.n_samples, vectors)
+        vectors = work.choice.column_vectors(tile.n_samples)
+        tiles = work.choice.tiles(tile.n_samples, vectors)
         step = max(1, REACH_BYTES // n_rows)
         parts = min(tiles, 64)
         for start in range(self.schedule.n_inputs, n_rows, step):
@@ -173,12 +171,12 @@ class NumbaSecondOrderSweeps:
             def task(number: int, start: int = start, reached: Array = reached, groups: int = groups) -> None:
                 part, group = divmod(number, groups)
                 first, last = len(reached) * group // groups, len(reached) * (group + 1) // groups
-                with run.state_buffer(vectors) as buffer:
-                    tag, table = run.tags[vectors], run.plan.table
+                with work.state_buffer(vectors) as buffer:
+                    tag, table = work.tags[vectors], work.plan.table
                     given = (*self._state(tile), self.run_of, wanted, reached[first:last], own, buffer, tile.exact, start + first)
                     own_curvature(tag, table, *self.weights[:2], *given, tiles * part // parts, tiles * (part + 1) // parts)
 
-            descendants(run.plan.table, start, reached)
+            descendants(work.plan.table, start, reached)
             run_tasks(task, parts * groups, blas=False)
         return own[:, : tile.n_samples]
 
@@ -205,8 +203,8 @@ class NumbaSecondOrderSweeps:
             start, stop = parts[number][0].columns
             bytes_of_columns = 0 if rows is not None else self._column_bytes(tile, start, stop)
             with (
-                self.executable.scratch("columns", bytes_of_columns) as memory,
-                self.executable.scratch("assembly", size) as buffer,
+                self.work.scratch("columns", bytes_of_columns) as memory,
+                self.work.scratch("assembly", size) as buffer,
             ):
                 B, phi = (none, none) if rows is not None else self._columns(tile, start, stop, memory)
                 for product in parts[number]:

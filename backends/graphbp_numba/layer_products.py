@@ -19,9 +19,9 @@ import numpy as np
 
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba import layer_tangents as tangents
-from graphbp_numba.layers import Array, Dots, Gradient, Group, LayerPath, Layout, Net, Rows, Weights, batches, lay_out, run_groups
-from graphbp_numba.levels import in_parts
+from graphbp_numba.layers import Array, Dots, Gradient, LayerPath, Layout, Net, Rows, Weights, batches, lay_out
 from graphbp_numba.tables import MODE_PRODUCT
+from graphbp_numba.tasks import Group, in_parts, run_groups
 
 __all__ = ["layer_products"]
 

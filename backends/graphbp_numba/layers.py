@@ -18,7 +18,6 @@ Sparse edges between the blocks are gathered edge by edge; a network that is mos
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import DenseBlock, ErrorFunction, Schedule, Segment, output_heads, run_tasks
+from graphbp.extend import DenseBlock, ErrorFunction, Schedule, Segment, n_threads, output_heads
 from graphbp_numba import layer_sweeps as sweeps
 from graphbp_numba.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.heads import prepare_heads
@@ -54,12 +53,12 @@ from graphbp_numba.tables import (
     SEGMENT_FIELDS,
     SEGMENT_SLOPE,
 )
+from graphbp_numba.tasks import Group, run_groups
 from graphbp_numba.tile_products import REGISTER_ROWS, TILE_VECTORS
 
 __all__ = [
     "Dots",
     "Gradient",
-    "Group",
     "LayerPath",
     "Layout",
     "Net",
@@ -68,7 +67,6 @@ __all__ = [
     "batches",
     "lay_out",
     "prefers_layers",
-    "run_groups",
 ]
 
 Array = npt.NDArray[Any]
@@ -307,9 +305,9 @@ class LayerPath:
         layout, _ = self.tables(n_samples)
         samples = layout.lanes * max((stop - first for first, stop in layout.chunks(min(n_samples, BATCH))), default=1)
         return (
-            f"{100 * large / self.schedule.n_edges:.0f} % of the edges stand in dense blocks, so levels are matrix products "
+            f"layers: {100 * large / self.schedule.n_edges:.0f} % of the edges stand in dense blocks, so levels are matrix products "
             f"(this backend's own, {REGISTER_ROWS} units × {layout.lanes} samples in registers), on chunks of {samples} samples, "
-            f"weights {where}"
+            f"weights {where}; {n_threads()} thread{'s' * (n_threads() > 1)}"
         )
 
     # -- weights ----------------------------------------------------------------------------------------------------------
@@ -350,10 +348,8 @@ class LayerPath:
                 run_groups([Group(len(cuts), partial(_forward_chunk, layout.tag, net, weights, rows, x, y, self.spare, cuts))])
         return Y
 
-    def sweep(
-        self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int
-    ) -> tuple[float, Array | None, Array | None]:
-        """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
+    def sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
+        """(E, gradient, ∂E/∂x)."""
         self.prepare_sweep(mode)
         layout, net = self.tables(len(X))
         by_x = np.empty(X.shape, self.dtype) if mode == MODE_VJP else self.no_rows
@@ -377,7 +373,7 @@ class LayerPath:
                         groups.append(gradient.sums(len(x), rows, groups[-1]))
                     run_groups(groups)
                 total += sum(values)
-        return total, None if gradient is None else gradient.finish(), by_x if mode == MODE_VJP else None
+        return total, self.none[:0] if gradient is None else gradient.finish(), by_x
 
     def spare(self) -> Array:
         """A task's scratch memory."""
@@ -429,36 +425,6 @@ def batches(n_samples: int) -> list[slice]:
 
 
 # -- tasks --------------------------------------------------------------------------------------------------------------------------
-
-
-class Group:
-    """Tasks of one list, which later ones may wait for."""
-
-    def __init__(self, count: int, work: Callable[[int], None]) -> None:
-        self.count, self._work, self._left = count, work, count
-        self._gate, self._done = threading.Lock(), threading.Event()
-        if not count:
-            self._done.set()
-
-    def run(self, number: int) -> None:
-        """Do one; the last to finish, or to fail (`run_tasks` then raises), lets the others pass."""
-        try:
-            self._work(number)
-        finally:
-            with self._gate:
-                self._left -= 1
-                if not self._left:
-                    self._done.set()
-
-    def wait(self) -> None:
-        """Until all are done.  Each of them was started before the caller, by a thread that is at work on it."""
-        self._done.wait()
-
-
-def run_groups(groups: list[Group]) -> None:
-    """All groups' tasks as one list, in order."""
-    tasks = [(group, number) for group in groups for number in range(group.count)]
-    run_tasks(lambda i: tasks[i][0].run(tasks[i][1]), len(tasks), blas=False)
 
 
 def lay_out(layout: Layout, weights: Weights, panels: list[_Part], number: int) -> None:

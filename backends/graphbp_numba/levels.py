@@ -14,18 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import n_threads, run_tasks
+from graphbp_numba.choice import PART_EDGES
 from graphbp_numba.functions import VECTOR_BYTES
 from graphbp_numba.heads import head_deltas, head_values, softmax_rows
 from graphbp_numba.jit import carray, compiled
-from graphbp_numba.kernels import aligned, forward_runs, load_tile, prepare_runs, tile_weights, times_slopes
-from graphbp_numba.plan import MAX_RUN_ROWS, ROW_COST
+from graphbp_numba.kernels import aligned, forward_runs, load_tile, tile_weights, times_slopes
+from graphbp_numba.plan import MAX_RUN_ROWS
 from graphbp_numba.rows import (
     add_rows,
     copy_rows,
@@ -41,7 +42,6 @@ from graphbp_numba.tables import (
     KIND_ELEMENTWISE,
     MODE_VALUE,
     MODE_VJP,
-    PLAN_FORWARD_RUNS,
     PLAN_N_INPUTS,
     PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
@@ -61,19 +61,14 @@ from graphbp_numba.tables import (
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.tasks import in_parts
+from graphbp_numba.workspace import Workspace
 
-if TYPE_CHECKING:
-    from graphbp_numba.executable import NumbaExecutable
-
-__all__ = ["LevelPath", "in_parts"]
+__all__ = ["LevelPath"]
 
 Array = npt.NDArray[Any]
 
-PART_GRAIN = 1 << 18
-"""Edges × samples of a task, at least: about 50 µs."""
 MAX_PARTS = 64
-SHARE = 0.5
-"""The path is taken where levels that can be cut hold at least this much of the work."""
 
 
 # -- kernels ----------------------------------------------------------------------------------------------------------------------
@@ -198,18 +193,16 @@ class _Stage:
         """How many tasks."""
         return len(self.cuts) - 1
 
+    def run(self, work: Callable[[int, int], None]) -> None:
+        """work(first run, last run + 1) for every part."""
+        run_tasks(lambda part: work(self.cuts[part], self.cuts[part + 1]), self.parts, blas=False)
+
 
 class LevelPath:
     """Forward, error, gradient and vjp of samples that fit one tile, on all threads."""
 
-    def __init__(self, executable: NumbaExecutable) -> None:
-        self.executable = executable
-        self.plan = executable.plan
-
-    def worth_it(self, n_samples: int) -> bool:
-        """Whether levels that can be cut hold enough of the work."""
-        cost = self._level_costs * n_samples
-        return bool(cost[cost >= 2 * PART_GRAIN].sum() >= SHARE * cost.sum() and len(cost))
+    def __init__(self, workspace: Workspace) -> None:
+        self.work, self.plan = workspace, workspace.plan
 
     def describe(self, n_samples: int) -> str:
         """Stages, for people."""
@@ -220,34 +213,23 @@ class LevelPath:
             f"{max((stage.parts for stage in cut), default=1)} parts for {n_threads()} threads"
         )
 
-    @cached_property
-    def _run_costs(self) -> npt.NDArray[np.int64]:
-        """Edges in, and the rows' own cost, of each run."""
-        plan = self.plan
-        start, stop = plan.runs[:, RUN_START], plan.runs[:, RUN_STOP]
-        return plan.in_ptr[stop] - plan.in_ptr[start] + ROW_COST * (stop - start)
-
-    @cached_property
-    def _level_costs(self) -> npt.NDArray[np.int64]:
-        return np.diff(np.concatenate([[0], np.cumsum(self._run_costs)])[self.plan.level_runs])
-
     def _lanes(self, n_samples: int) -> int:
-        return self.executable.width * self.executable.vectors(n_samples)
+        return self.work.choice.width * self.work.choice.vectors(n_samples)
 
     def _stages(self, n_samples: int) -> list[_Stage]:
-        before = np.concatenate([[0], np.cumsum(self._run_costs)])
+        before = np.concatenate([[0], np.cumsum(self.plan.run_costs)])
         stages: list[_Stage] = []
         waiting: list[int] = []
         for first, stop in zip(self.plan.level_runs[:-1].tolist(), self.plan.level_runs[1:].tolist(), strict=True):
-            work = int(before[stop] - before[first])
-            parts = min(MAX_PARTS, stop - first, work * n_samples // PART_GRAIN)
+            cost = int(before[stop] - before[first])
+            parts = min(MAX_PARTS, stop - first, cost * n_samples // PART_EDGES)
             if parts < 2:
                 waiting = [waiting[0] if waiting else first, stop]
                 continue
             if waiting:
                 stages.append(_Stage((waiting[0], waiting[1])))
                 waiting = []
-            aims = before[first] + work * np.arange(1, parts) // parts
+            aims = before[first] + cost * np.arange(1, parts) // parts
             inner = np.searchsorted(before, aims).clip(first, stop)
             stages.append(_Stage(tuple(np.unique([first, *inner.tolist(), stop]).tolist())))
         if waiting:
@@ -256,74 +238,59 @@ class LevelPath:
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""
-        ex, plan = self.executable, self.plan
-        Y = np.empty((len(X), ex.schedule.n_outputs), ex.dtype)
-        vectors = ex.vectors(len(X))
-        buffer = ex.take(vectors)
-        self._forward(theta, X, buffer, self._stages(len(X)))
-        outputs(ex.tags[vectors], plan.table, buffer, Y)
-        ex.give_back(vectors, buffer)
+        work = self.work
+        Y = np.empty((len(X), work.schedule.n_outputs), work.dtype)
+        vectors = work.choice.vectors(len(X))
+        with work.tile_buffer(vectors) as buffer:
+            self._forward(theta, X, buffer, self._stages(len(X)))
+            outputs(work.tags[vectors], self.plan.table, buffer, Y)
         return Y
 
     def _forward(self, theta: Array, X: Array, buffer: Array, stages: list[_Stage]) -> None:
-        ex, plan = self.executable, self.plan
-        tag = ex.tags[ex.vectors(len(X))]
-        w, bias = ex.weights_at(theta, plan.in_param), ex.weights_at(theta, plan.bias_param)
-        prepare_runs(plan.table, tag, PLAN_FORWARD_RUNS)
+        work, plan = self.work, self.plan
+        vectors = work.choice.vectors(len(X))
+        tag = work.tags[vectors]
+        w, bias = work.weights_at(theta, plan.in_param), work.weights_at(theta, plan.bias_param)
+        work.prepare_forward(vectors)
         load(tag, plan.table, X, buffer)
         for stage in stages:
-            cuts = stage.cuts
-            run_tasks(
-                lambda part, cuts=cuts: forward_part(tag, plan.table, w, bias, buffer, cuts[part], cuts[part + 1]),  # type: ignore[misc]
-                stage.parts,
-                blas=False,
-            )
+            stage.run(partial(forward_part, tag, plan.table, w, bias, buffer))
 
     def sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
-        """(E, gradient, ∂E/∂x); see `graphbp_numba.kernels` for the modes."""
-        ex, plan = self.executable, self.plan
-        vectors = ex.vectors(len(X))
-        tag, table = ex.tags[vectors], plan.table
+        """(E, gradient, ∂E/∂x)."""
+        work = self.work
+        vectors = work.choice.vectors(len(X))
+        work.prepare_sweep(mode, vectors)
         stages = self._stages(len(X))
-        buffer = ex.take(vectors)
-        self._forward(theta, X, buffer, stages)
-        value = heads(tag, table, T, ex.none if sample_weight is None else sample_weight, buffer, mode)
-        gradient, by_x = ex.none, np.empty((0, 0), ex.dtype)
-        if mode != MODE_VALUE:
-            w = ex.weights_at(theta, plan.out_param)
-            n_rows, n_inputs = plan.schedule.n_rows, plan.schedule.n_inputs
-            deltas = np.empty(VECTOR_BYTES * (vectors * n_rows + 1), np.uint8)
-            for stage in reversed(stages):
-                cuts = stage.cuts
-                run_tasks(
-                    lambda part, cuts=cuts: reverse_part(tag, table, w, buffer, deltas, cuts[part], cuts[part + 1]),  # type: ignore[misc]
-                    stage.parts,
-                    blas=False,
-                )
-            if mode == MODE_VJP:
-                parts = self._parts(n_inputs, n_inputs, len(X))
-                in_parts(n_inputs, parts, lambda a, b: reverse_inputs(tag, table, w, deltas, a, b))
-                lanes = vectors * ex.width
-                start = (-deltas.ctypes.data) % VECTOR_BYTES
-                rows = deltas[start : start + n_inputs * vectors * VECTOR_BYTES].view(ex.dtype).reshape(n_inputs, lanes)
-                by_x = np.ascontiguousarray(rows[:, : len(X)].T)
-            sums = np.empty((1, plan.sums_size), ex.dtype)
-            parts = self._parts(plan.n_edges, plan.n_edges, len(X))
-            in_parts(plan.n_edges, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b), 16)
-            in_parts(n_rows, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b), 16)
-            gradient = ex.collect(sums)
-        ex.give_back(vectors, buffer)
+        s = work.none if sample_weight is None else sample_weight
+        with work.tile_buffer(vectors) as buffer:
+            self._forward(theta, X, buffer, stages)
+            value = heads(work.tags[vectors], self.plan.table, T, s, buffer, mode)
+            if mode == MODE_VALUE:
+                return value, work.none, work.no_rows
+            gradient, by_x = self._reverse(theta, buffer, stages, len(X), mode == MODE_VJP)
         return value, gradient, by_x
 
+    def _reverse(self, theta: Array, buffer: Array, stages: list[_Stage], n_samples: int, inputs: bool) -> tuple[Array, Array]:
+        """(gradient, ∂E/∂x where `inputs` are wanted)."""
+        work, plan, table = self.work, self.plan, self.plan.table
+        vectors, by_x = work.choice.vectors(n_samples), work.no_rows
+        tag, w = work.tags[vectors], work.weights_at(theta, plan.out_param)
+        n_rows, n_inputs = plan.schedule.n_rows, plan.schedule.n_inputs
+        deltas = np.empty(VECTOR_BYTES * (vectors * n_rows + 1), np.uint8)
+        for stage in reversed(stages):
+            stage.run(partial(reverse_part, tag, table, w, buffer, deltas))
+        if inputs:
+            parts = self._parts(n_inputs, n_inputs, n_samples)
+            in_parts(n_inputs, parts, lambda a, b: reverse_inputs(tag, table, w, deltas, a, b))
+            start = (-deltas.ctypes.data) % VECTOR_BYTES
+            rows = deltas[start : start + n_inputs * vectors * VECTOR_BYTES].view(work.dtype).reshape(n_inputs, -1)
+            by_x = np.ascontiguousarray(rows[:, :n_samples].T)
+        sums = np.empty((1, plan.sums_size), work.dtype)
+        parts = self._parts(plan.n_edges, plan.n_edges, n_samples)
+        in_parts(plan.n_edges, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b), 16)
+        in_parts(n_rows, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b), 16)
+        return work.collect(sums), by_x
+
     def _parts(self, n: int, edges: int, n_samples: int) -> int:
-        return max(1, min(MAX_PARTS, n, edges * n_samples // PART_GRAIN))
-
-
-def in_parts(n: int, parts: int, work: Callable[[int, int], None], unit: int = 1) -> None:
-    """work(first, stop) over 0..n in `parts` tasks, cut at multiples of `unit`, or at once."""
-    if parts <= 1:
-        work(0, n)
-        return
-    units = -(-n // unit)
-    cuts = [min(n, unit * (units * part // parts)) for part in range(parts + 1)]
-    run_tasks(lambda part: work(cuts[part], cuts[part + 1]), parts, blas=False)
+        return max(1, min(MAX_PARTS, n, edges * n_samples // PART_EDGES))

@@ -202,6 +202,17 @@ class Plan:
         return run
 
     @cached_property
+    def run_costs(self) -> npt.NDArray[np.int64]:
+        """Edges in, and the rows' own cost, of each run."""
+        start, stop = self.runs[:, RUN_START], self.runs[:, RUN_STOP]
+        return self.in_ptr[stop] - self.in_ptr[start] + ROW_COST * (stop - start)
+
+    @cached_property
+    def level_costs(self) -> npt.NDArray[np.int64]:
+        """The same of each level."""
+        return np.diff(np.concatenate([[0], np.cumsum(self.run_costs)])[self.level_runs])
+
+    @cached_property
     def level_runs(self) -> npt.NDArray[np.int64]:
         """The first run of each level, and the end."""
         level = self.schedule.row_level[self.runs[:, RUN_START]] if len(self.runs) else np.empty(0, np.int32)
