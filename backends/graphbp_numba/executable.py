@@ -1,6 +1,6 @@
 """`NumbaExecutable`: what the core calls.  It picks a path and hands over; the work is done in the rooms below.
 
-first order      layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.choice` says
+first order      layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.work.choice` says
 whole states     Jacobians, single samples' gradients, tangents, traces, products with Hessians
 second order     `NumbaSecondOrderSweeps` fills the tiles of the core's assembly
 """
@@ -22,14 +22,14 @@ from graphbp.extend import (
     assemble_hessian,
     assemble_unit_blocks,
 )
-from graphbp_numba.curvature import NumbaSecondOrderSweeps
-from graphbp_numba.layer_products import layer_products
-from graphbp_numba.layers import LayerPath, prefers_layers
-from graphbp_numba.levels import LevelPath
-from graphbp_numba.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
-from graphbp_numba.tiles import FewPath, TilePath
-from graphbp_numba.whole_states import WholeStates
-from graphbp_numba.workspace import Workspace
+from graphbp_numba.hessians.seam import NumbaSecondOrderSweeps
+from graphbp_numba.layers.path import LayerPath, prefers_layers
+from graphbp_numba.layers.products import layer_products
+from graphbp_numba.levels.path import LevelPath
+from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+from graphbp_numba.states.whole import WholeStates
+from graphbp_numba.tiles.path import FewPath, TilePath
+from graphbp_numba.work.workspace import Workspace
 
 __all__ = ["NumbaExecutable"]
 

@@ -16,9 +16,11 @@ import numba
 
 import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
-from graphbp_numba import executable, layer_products, layers
-from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.tile_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
+from graphbp_numba import executable
+from graphbp_numba.instructions.matrix_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
+from graphbp_numba.layers import path as layers
+from graphbp_numba.layers import products as layer_products
+from graphbp_numba.machine.functions import VECTOR_BYTES
 
 DTYPES = ["float64", "float32"]
 WIDTHS = sorted({1, TILE_VECTORS})

@@ -8,14 +8,15 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from graphbp_numba.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
 
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
 from graphbp.testing.zoo import zoo
-from graphbp_numba import backend, levels
+from graphbp_numba import backend
+from graphbp_numba.levels import path as levels
 
 CASES = [case for case in zoo() if case.definition.schedule.n_units]
 

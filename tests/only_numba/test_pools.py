@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import graphbp as gb
-from graphbp_numba.pools import Pool
+from graphbp_numba.work.pools import Pool
 
 
 def test_the_oldest_goes_where_all_would_be_too_much():

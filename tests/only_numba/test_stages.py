@@ -10,8 +10,9 @@ pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
-from graphbp_numba import backend, executable, stages
-from graphbp_numba.bundles import find_bundles
+from graphbp_numba import backend, executable
+from graphbp_numba.plan.bundles import find_bundles
+from graphbp_numba.tiles import stages
 
 
 def butterfly(depth, width, block, activation, *, bias=0.0, seed=0):
@@ -149,7 +150,7 @@ def test_no_stages_where_an_edge_skips_every_waist():
 )
 def test_a_probe_outside_an_activations_domain_warns_of_nothing(activation, dies):
     """Warnings are errors here; a value that does not exist is not 0."""
-    from graphbp_numba.stages import _dying
+    from graphbp_numba.tiles.stages import _dying
 
     schedule = gb.Network(gb.layered([2, 3, 1, 3, 1], activation=activation), backend="numpy").schedule
     assert _dying(schedule)[schedule.n_inputs : -1].all() == dies

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp_numba
-from graphbp_numba import tables
+from graphbp_numba.plan import tables
 
 FOLDER = Path(graphbp_numba.__file__).parent
 NAMES = {name: value for name, value in vars(tables).items() if name.isupper()}
