@@ -44,6 +44,7 @@ from graphbp.tails import (
     Derivatives,
     Tails,
     elu_tails,
+    log1p,
 )
 
 __all__ = [
@@ -150,7 +151,7 @@ def _dtanh(a: Array) -> Array:
 
 def _softplus(a: Array) -> Array:
     s, right = _fold(a)
-    return np.asarray(np.where(right, a, 0) + np.log1p(np.exp(-s)))
+    return np.asarray(np.where(right, a, 0) + log1p(np.exp(-s)))
 
 
 def _exp_of_square(scale: float, a: Array) -> Array:

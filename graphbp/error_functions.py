@@ -35,6 +35,7 @@ from graphbp.tails import (
     Tails,
     dsigmoid,
     exp_less,
+    log1p,
     log_softplus,
     log_softplus_bend,
     magnitude,
@@ -107,7 +108,7 @@ def _xlogy(t: Array, y: Array) -> Array:
 
 def _log1m(t: Array, y: Array) -> Any:
     """ln(1 − y), and 0 where t = 1 whatever y is."""
-    return np.log1p(-np.where(t == 1, 0, y))
+    return log1p(-np.where(t == 1, 0, y))
 
 
 def _ratio(t: Array, y: Array) -> Array:
@@ -122,7 +123,7 @@ def _ratio2(t: Array, y: Array) -> Array:
 
 def _entropy_at_a(a: Array, t: Array) -> Any:
     """−t ln σ(a) − (1 − t) ln σ(−a), two terms of one sign."""
-    return np.log1p(np.exp(-magnitude(a))) + np.where(np.real(a) > 0, 1 - t, t) * magnitude(a)
+    return log1p(np.exp(-magnitude(a))) + np.where(np.real(a) > 0, 1 - t, t) * magnitude(a)
 
 
 def _exp(a: Array, t: Array) -> Any:
@@ -135,7 +136,7 @@ def _cross_entropy_at_a(a: Array, t: Array) -> Array:
     top = np.take_along_axis(a, first, axis=0)
     e = np.exp(a - top)
     np.put_along_axis(e, first, 0, axis=0)
-    return np.asarray((t * ((top - a) + np.log1p(e.sum(axis=0)))).sum(axis=0))
+    return np.asarray((t * ((top - a) + log1p(e.sum(axis=0)))).sum(axis=0))
 
 
 _LOGISTIC = Pair(_entropy_at_a, sigmoid_less, lambda a, t: dsigmoid(a) + 0 * t, lambda a, t: dsigmoid(a) + 0 * t)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from graphbp.data import finite
 from graphbp.poles import Poles
+from graphbp.protocols import TraceArrays
 
 __all__ = ["MENDED", "mended"]
 
@@ -44,10 +45,14 @@ def mended(name: str, own: Callable[..., Any], poles: Poles) -> Callable[..., An
 
 
 def _listed(found: Any) -> Any:
+    if isinstance(found, TraceArrays):
+        return (found.delta,)
     return found if isinstance(found, list | tuple) else (found,)
 
 
 def _without_nan(found: Any, poles: Poles) -> bool:
+    if isinstance(found, TraceArrays):
+        return _without_nan(found.delta, poles)
     if type(found) is np.ndarray:
         return finite(found) or not np.isnan(found).any()
     if isinstance(found, list | tuple):
@@ -58,6 +63,8 @@ def _without_nan(found: Any, poles: Poles) -> bool:
 
 
 def _on_host(value: Any) -> Any:
+    if isinstance(value, TraceArrays):
+        return TraceArrays(_on_host(value.a), _on_host(value.z), _on_host(value.delta))
     if isinstance(value, list | tuple):
         return type(value)(_on_host(part) for part in value)
     return value.get() if hasattr(value, "get") else value
@@ -115,6 +122,14 @@ def _error_and_gradient(
     if len(rest):
         total = total + own(theta, X[rest], T[rest], _some(s, rest))[1]
     return found[0], _replaced(found[1], total)
+
+
+def _trace(
+    poles: Poles, own: Callable[..., Any], found: TraceArrays, theta: Array, X: Array, T: Array, s: Array | None
+) -> TraceArrays:
+    odd = np.flatnonzero(np.isnan(found.delta).any(axis=0))
+    found.delta[:, odd] = _replaced(found.delta[:, odd], poles.deltas(theta, X[odd], T[odd], _some(s, odd)))
+    return found
 
 
 def _per_sample_gradient(
@@ -203,6 +218,7 @@ def _unit_blocks(
 
 
 MENDED: dict[str, Callable[..., Any]] = {
+    "trace": _trace,
     "error_and_gradient": _error_and_gradient,
     "per_sample_gradient": _per_sample_gradient,
     "jacobian": _jacobian(0),

@@ -7,7 +7,8 @@ swept here once more, in plain loops, with the question that a product of number
                                                                                        or  v_ji ≠ 0 and (z_i ≠ 0 or z_i moving)
 
 What is constant has the derivative 0, whatever h' is.  Likewise ∂E/∂w_ji = 0 where z_i = 0 exactly, since a_j does not depend on w_ji
-there, and β_i has no term of an edge of weight 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²) at 0) keeps its NaN: there is
+there, and β_i has no term of an edge of weight 0.  A unit on a flat part of its activation (a relu below 0, a step) stands *still*: its
+z does not move, and δ of whatever leads to it alone is 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²) at 0) keeps its NaN: there is
 no derivative there, or it hangs on how 0 and ∞ came about.
 
 Nothing is looked for before a result holds NaN, and only its NaN are replaced.  O(edges) a sample, sweep and direction.
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from graphbp.activations import Activation
     from graphbp.heads import Head
     from graphbp.schedule import Schedule
     from graphbp.second_order.plan import Group
@@ -38,12 +40,13 @@ CHUNK_VALUES = 1 << 20
 
 @dataclass(frozen=True)
 class _State:
-    """What the sweeps of some samples start from: a, z, h', h'' (0 where nothing is fed), and the edges by level."""
+    """What the sweeps of some samples start from: a, z, h', h'' (0 where nothing is fed), what stands still, and the edges by level."""
 
     a: Array
     z: Array
     slope: Array
     bend: Array
+    still: Flags
     edges: _Edges
 
 
@@ -105,7 +108,7 @@ class Poles:
         """a, z, h' and h'' of every row."""
         s, edges = self.schedule, self._edges(self.schedule.parameters.expand(theta))
         a, z = (np.zeros((s.n_rows, len(X)), np.result_type(theta, X)) for _ in range(2))
-        slope, bend = np.ones_like(a), np.zeros_like(a)
+        slope, bend, still = np.ones_like(a), np.zeros_like(a), np.zeros(a.shape, bool)
         a[: s.n_inputs] = z[: s.n_inputs] = X.T
         for (rows, matrix), level in zip(edges.levels, s.levels, strict=True):
             a[rows] = matrix @ z + edges.bias[rows]
@@ -113,10 +116,12 @@ class Poles:
                 run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
                 if h.elementwise:
                     z[run], slope[run], bend[run] = (h.evaluate(a[run], order) for order in range(3))
+                    if not h.analytic:
+                        still[run] = _flat(h, a[run], z[run], slope[run])
         for group in s.softmax_groups:
             coupled = s.output_rows[group]
             z[coupled] = s.activations[s.row_activation[coupled[0]]].f(a[coupled])
-        return _State(a, z, slope, bend, edges)
+        return _State(a, z, slope, bend, still, edges)
 
     def samples(self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False) -> npt.NDArray[np.int64]:
         """The samples at a pole, of the error too where T is given; with those that overflow to an output only if asked for."""
@@ -143,7 +148,7 @@ class Poles:
         more = () if direction is None else direction.levels[::-1]
 
         def complete(rows: slice) -> None:
-            here = (active[rows] > 0) & s.feeds[rows, None]
+            here = (active[rows] > 0) & s.feeds[rows, None] & ~state.still[rows]
             delta[rows] += np.where(here, state.slope[rows] * beta[rows], 0)
             reached[rows] |= here
 
@@ -158,7 +163,7 @@ class Poles:
         return beta
 
     def _tangent(self, state: _State, u: Array | None, v: _Edges) -> tuple[Array, Array, Flags]:
-        """(ȧ, ż) along (u, v), and which rows move; ż is h' ȧ where a row moves, else 0."""
+        """(ȧ, ż) along (u, v), and whose z moves; ż is h' ȧ there, else 0."""
         n, (a_dot, z_dot) = self.schedule.n_inputs, (np.zeros_like(state.a) for _ in range(2))
         moves, there = np.zeros_like(state.a), (state.z != 0).astype(state.a.dtype)
         if u is not None:
@@ -167,7 +172,7 @@ class Poles:
         for (rows, matrix), (_, direction) in zip(state.edges.levels, v.levels, strict=True):
             along, given = _pattern(direction), np.maximum(there, moves)
             a_dot[rows] = matrix @ z_dot + direction @ state.z + v.bias[rows]
-            moves[rows] = (_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)
+            moves[rows] = ((_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)) & ~state.still[rows]
             z_dot[rows] = np.where(moves[rows] > 0, state.slope[rows] * a_dot[rows], 0)
         return a_dot, z_dot, moves > 0
 
@@ -191,7 +196,7 @@ class Poles:
         """Where δ of the outputs stands."""
         rows = np.zeros(state.a.shape, bool)
         rows[self.schedule.output_rows] = True
-        return rows
+        return rows & ~state.still
 
     def _slots(self, delta: Array, z: Array, counted: Flags, biases: bool = True) -> Array:
         """Σ_n δ_j z_i and Σ_n δ_j of every slot (S,), with the terms for which `counted` holds at i: of others δ_j has no say."""
@@ -206,6 +211,15 @@ class Poles:
         return out
 
     # -- quantities ----------------------------------------------------------------------------------------------------------
+
+    def deltas(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
+        """δ of every row (n_rows, N)."""
+        out = np.empty((self.schedule.n_rows, len(X)), np.result_type(theta, X))
+        for part in self._chunks(len(X)):
+            state = self._state(theta, X[part])
+            out[:, part] = self._output_delta(state, T[part], None if s is None else s[part])
+            self._reverse(state, out[:, part], self._outputs(state))
+        return out
 
     def gradient(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
         """∂E/∂θ (W,)."""
@@ -226,7 +240,7 @@ class Poles:
             delta, reached = np.zeros_like(state.a), np.zeros(state.a.shape, bool)
             for rows, head in self.heads:
                 v = V[part].T[head.positions]
-                reached[rows] = (v != 0).any(axis=0) if head.coupled else v != 0
+                reached[rows] = (v != 0).any(axis=0) if head.coupled else (v != 0) & ~state.still[rows]
                 delta[rows] = np.where(reached[rows], head.pullback(state.a[rows], state.z[rows], v), 0)
             self._reverse(state, delta, reached)
             by_x[part] = delta[: self.schedule.n_inputs].T
@@ -272,6 +286,12 @@ class Poles:
                 self._reverse(state, r_delta, reached | bent, direction, delta)
                 total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return np.ascontiguousarray(parameters.reduce(total).T)
+
+
+def _flat(h: Activation, a: Array, z: Array, slope: Array) -> Flags:
+    """Where h is constant around a."""
+    step = 1e-6 * np.maximum(np.abs(a), 1)
+    return np.asarray((slope == 0) & (h.evaluate(a - step) == z) & (h.evaluate(a + step) == z))
 
 
 def _pattern(matrix: Any) -> Any:

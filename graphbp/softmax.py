@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.tails import log1p
+
 __all__ = ["SoftmaxLogs"]
 
 Array = npt.NDArray[Any]
@@ -54,10 +56,10 @@ class SoftmaxLogs:
         next_ = np.take_along_axis(a, second, axis=0)[0]
         e = np.where(wins, 0, np.exp(np.where(wins, 0, a - next_)))
         total = e.sum(axis=0)
-        log_p = (a - top) - np.log1p(np.where(wins, 0, np.exp(a - top)).sum(axis=0))
+        log_p = (a - top) - log1p(np.where(wins, 0, np.exp(a - top)).sum(axis=0))
         ahead = np.real(p) > 0.5
         log_other = (next_ - top) + np.log(total) + np.where(wins, log_p, 0).sum(axis=0)
-        log_rest = np.where(ahead, log_other, np.log1p(-np.where(ahead, 0, p)))
+        log_rest = np.where(ahead, log_other, log1p(-np.where(ahead, 0, p)))
         return cls(a, p, t, n, wins, rest, e / total, log_p, log_rest)
 
     @property

@@ -121,8 +121,16 @@ def exp_less(a: Array, t: Array) -> Any:
     return np.where(np.abs(np.real(a)) < 0.5, np.expm1(np.where(np.abs(np.real(a)) < 0.5, a, 0)) - (t - 1), np.exp(a) - t)
 
 
+def log1p(z: Array) -> Any:
+    """ln(1 + z).  Of a complex z, NumPy's forms 1 + z, and a small real part is gone; here ln(1 + x + iy) = ln(1 + x) + ln(1 + iy/(1 + x))."""
+    if np.iscomplexobj(z):
+        x = np.real(z)
+        return np.log1p(x) + np.log1p((z - x) / (1 + x))
+    return np.log1p(z)
+
+
 def softplus(a: Array) -> Any:
-    return np.where(np.real(a) > 0, a, 0) + np.log1p(np.exp(-magnitude(a)))
+    return np.where(np.real(a) > 0, a, 0) + log1p(np.exp(-magnitude(a)))
 
 
 def log_softplus(a: Array) -> Any:
@@ -197,7 +205,7 @@ def _log_gauss_rest(a: Array) -> Any:
     far = np.abs(np.real(a)) > 1
     near = np.log(np.where(far, 1, _gauss_rest(a)))
     small = 2 * np.log(np.where(_tiny(a), magnitude(a), 1)) - 0.5 * np.where(_tiny(a), a * a, 0)
-    return np.where(_tiny(a), small, np.where(far, np.log1p(-np.where(far, _gauss(a), 0)), near))
+    return np.where(_tiny(a), small, np.where(far, log1p(-np.where(far, _gauss(a), 0)), near))
 
 
 def _dlog_gauss_rest(a: Array) -> Any:

@@ -95,9 +95,10 @@ def assemble_hessian(
             with single_threaded_blas(), np.errstate(all="ignore"):
                 rows = [output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile) for tile in some]
         if stacked:
-            for tile, row in zip(some, rows, strict=True):
-                assert row is not None  # for mypy: by_rows
-                add_stacked(plan, tile, row, total.half)
+            with np.errstate(all="ignore"):  # ∞ is a result like others
+                for tile, row in zip(some, rows, strict=True):
+                    assert row is not None  # for mypy: by_rows
+                    add_stacked(plan, tile, row, total.half)
             continue
         if own is not None:
             for tile, row in zip(some, rows, strict=True):

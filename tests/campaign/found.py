@@ -100,4 +100,11 @@ FOUND = {
         [("x", "p", {"weight": 1.0, "tie": "t"}), ("x", "q", {"weight": 1.0, "tie": "t"})],
         [[1.0]], [[0.2663740078030134, 0.7336259921969865]], "cross_entropy",
     ),
+    "an infinite slope before a relu that is off: Jacobian, vjp, jvp, delta": _case(
+        {"x": {}, "h": _hidden("sqrt"), "y": _out("relu", bias=-1.0)}, [("x", "h", 1.0), ("h", "y", 1.0)], [[0.0]], [[0.0]]
+    ),
+    "softplus next to 0: check": _case(
+        {"x": {}, "h": _hidden("softplus"), "y": _out("softmax", units=2)},
+        [("x", "h", 1.0), ("h", "y", np.array([[-1.0], [-1.0]]))], [[-27.0]], [[0.0, 1.0]], "cross_entropy",
+    ),
 }  # fmt: skip

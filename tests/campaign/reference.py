@@ -28,6 +28,7 @@ __all__ = ["UNKNOWN", "Reference", "Triple", "layout", "roles"]
 
 UNKNOWN = 1e200
 _HUGE = 1e300
+_NORMAL, _SUBNORMAL = 2.3e-308, 1e-323
 _LARGEST = {"float32": 1e36, "float64": 1e150}
 _ROUGH = 0.05  # an a less certain than this says nothing about a curved activation
 
@@ -78,6 +79,9 @@ def times(a, b, u):
     """The product, elementwise with broadcasting."""
     m = a.m * b.m
     e = a.e * b.m + a.m * b.e + a.e * b.e + u * m
+    e = e + np.where(
+        (m < _NORMAL) & (a.m > 0) & (b.m > 0), _SUBNORMAL, 0
+    )  # a product here that leaves float64's range loses digits
     for one, other in ((a, b), (b, a)):
         if one.e.size and one.e.max() >= UNKNOWN:  # only a true 0 makes the unknown 0
             e = np.where((one.e >= UNKNOWN) & ((other.m > 0) | (other.e > 0)), _HUGE, e)
@@ -458,7 +462,7 @@ class Reference:
         return self.y
 
     def error_value(self):
-        return self._summed(self.en)
+        return self._summed(self.en).grown(self.u * self.en.v.size * self.T.shape[1] / 4)  # all terms may be one sum, in any order
 
     def gradient(self):
         return self._summed(self.gn[:, : self.w])

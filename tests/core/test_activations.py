@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.activations import activation_table, get_activation, register_activation
+from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.error_functions import get_error_function, pair_of
 from helpers.exact import EXACT
 
 mpmath.mp.dps = 60
@@ -183,3 +184,23 @@ def test_a_function_that_turns_complex_later_is_named_where_it_does():
 def test_options_of_a_registration(options, message):
     with pytest.raises(gb.RegistryError, match=rf"activation 'test\.options': .*{message}"):
         gb.register_activation("test.options", np.sin, np.cos, lambda a: -np.sin(a), **options)
+
+
+@pytest.mark.parametrize("row", [row for row in activation_table if row.analytic and row.elementwise], ids=lambda row: row.name)
+def test_a_complex_step_leaves_the_value_its_digits(row: Activation) -> None:
+    """f(a + ih) has the real part f(a), also where f is next to 0: NumPy's log1p of a complex number loses it."""
+    sizes = np.geomspace(1e-12, 500, 400)
+    a = np.concatenate([-sizes[::-1], sizes])
+    a = a[(a > row.lower) & (a < row.upper)]
+    with np.errstate(all="ignore"):
+        for f in (row.f, row.df):
+            np.testing.assert_allclose(f(a + 1e-200j).real, f(a), rtol=1e-12, atol=1e-300)
+
+
+def test_a_complex_step_leaves_errors_their_digits() -> None:
+    a, t = np.linspace(-60, 60, 241), np.zeros(241)
+    rows = {row.name: row for row in activation_table}
+    for error, activation in (("binary_cross_entropy", "sigmoid"), ("poisson", "softplus"), ("sum_of_squares", "softplus")):
+        pair = pair_of(get_error_function(error), rows[activation])
+        assert pair is not None
+        np.testing.assert_allclose(pair.value(a + 1e-200j, t).real, pair.value(a, t), rtol=1e-12)

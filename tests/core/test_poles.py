@@ -192,3 +192,47 @@ def test_layers_with_a_unit_at_a_pole(many: int, backend: str, dtype: str, usabl
     if many < 10:
         for name in ("hessian", "outer_product_hessian", "hessian_diagonal"):
             np.testing.assert_allclose(getattr(net, name)(X, T), getattr(alone, name)(U, T), **limit)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("last", ["relu", "step"])
+@pytest.mark.parametrize("behind", [False, True], ids=["output", "hidden"])
+def test_a_unit_on_a_flat_part_stands_still(behind: bool, last: str, backend: str, usable: Callable[[str], str]) -> None:
+    """y = h(√x + u − 2) with u = 1: around x = 0 nothing changes y, though √ has an infinite slope there."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    for name in "xu":
+        g.add_node(name, role="input")
+    g.add_node("r", activation="sqrt")
+    g.add_node("h", activation=last, bias=-2.0)
+    g.add_weighted_edges_from([("x", "r", 1.0), ("r", "h", 1.0), ("u", "h", 1.0)])
+    if behind:
+        g.add_node("y", bias=0.5)
+        g.add_edge("h", "y", weight=3.0)
+    net = gb.Network(g, backend=usable(backend))
+    X, T, w = [[0.0, 1.0]], [1.0], np.ones(net.n_parameters)
+    r = net.forward(X)[0, 0] - 1
+    same(net.jacobian(X), [[[0, 0]]], "float64")
+    same(net.vjp(X, [[1.0]]), [[0, 0]], "float64")
+    same(net.jvp(X, [[1.0, 1.0]]), [[0]], "float64")
+    at = net.parameter_index("y") if behind else slice(0, 0)
+    expected = np.zeros(net.n_parameters)
+    expected[at] = r
+    same(net.gradient(X, T), expected, "float64")
+    trace = net.trace(X, T)
+    assert [trace.delta[name][0] for name in "xurh"] == [0, 0, 0, 0]
+    H = np.zeros((net.n_parameters,) * 2)
+    H[at, at] = 1
+    for of in (net.hessian(X, T), net.outer_product_hessian(X, T)):
+        same(of, H, "float64")
+    same(net.hessian_operator(X, T) @ w, H @ w, "float64")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_the_kink_itself_nothing_is_said(backend: str, usable: Callable[[str], str]) -> None:
+    """relu(√x) at 0 is √x, not a constant."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_node("x", role="input")
+    g.add_node("r", activation="sqrt")
+    g.add_node("y", activation="relu")
+    g.add_weighted_edges_from([("x", "r", 1.0), ("r", "y", 1.0)])
+    assert np.isnan(gb.Network(g, backend=usable(backend)).jacobian([[0.0]])).all()
