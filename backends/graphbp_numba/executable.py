@@ -25,6 +25,7 @@ from graphbp.extend import (
 from graphbp_numba.hessians.seam import NumbaSecondOrderSweeps
 from graphbp_numba.layers.path import LayerPath, prefers_layers
 from graphbp_numba.layers.products import layer_products
+from graphbp_numba.layers.work import LayerWork
 from graphbp_numba.levels.path import LevelPath
 from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
 from graphbp_numba.states.whole import WholeStates
@@ -54,7 +55,7 @@ class NumbaExecutable:
 
     def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype, self._error = schedule, dtype, error
-        self.layers = LayerPath(schedule, error, dtype) if prefers_layers(schedule) else None
+        self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
         if self.layers is None:  # what cannot be compiled is refused here, not at the first call
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
 
@@ -141,7 +142,7 @@ class NumbaExecutable:
 
     def _products(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
         if self.layers is not None:
-            return layer_products(self.layers, theta, X, T, sample_weight, v, exact)
+            return layer_products(self.layers.work, theta, X, T, sample_weight, v, exact)
         return self.states.products(theta, X, T, sample_weight, v, exact)
 
     # -- second order ----------------------------------------------------------------------------------------------------------
@@ -174,5 +175,5 @@ class NumbaExecutable:
         return HessianPlan.of(self.schedule)
 
     def _second_order(self, theta: Array) -> NumbaSecondOrderSweeps:
-        self.work.plan.prepare("df", "d2f")
+        self.work.prepare_slopes("df", "d2f")
         return NumbaSecondOrderSweeps(self.states, self.hessian_plan, theta)

@@ -18,15 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp_numba.hessians.column_sweeps import meet
+from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS, add_transposed, multiply, transpose
-from graphbp_numba.instructions.rows import copy_rows, fill_rows, item_size, multiply_rows, reals
+from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_rows
 from graphbp_numba.instructions.sample_sums import SLOTS, sum_products, tile_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
+from graphbp_numba.runs.samples import aligned
 from graphbp_numba.states.sections import line_address
-from graphbp_numba.tiles.sweeps import aligned
 
-__all__ = ["add_group", "add_singles", "mirror", "scratch_bytes"]
+__all__ = ["MIRROR", "add_group", "add_singles", "mirror", "scratch_bytes"]
 
 Array = npt.NDArray[Any]
 

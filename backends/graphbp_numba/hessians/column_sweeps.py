@@ -14,16 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.instructions.rows import (
-    copy_rows,
-    fill_rows,
-    gather,
-    item_size,
-    multiply_add_rows,
-    multiply_rows,
-    pointer,
-    reals,
-)
+from graphbp_numba.instructions.calls import item_size, pointer, reals
+from graphbp_numba.instructions.gathers import gather
+from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -51,8 +44,8 @@ from graphbp_numba.plan.tables import (
     STATE_SLOPES,
     STATE_Z_DOT,
 )
+from graphbp_numba.runs.samples import aligned
 from graphbp_numba.states.sections import inject, line_address, place, put_row, reverse_state, take_rows
-from graphbp_numba.tiles.sweeps import aligned
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
 

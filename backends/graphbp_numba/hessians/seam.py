@@ -128,7 +128,7 @@ class NumbaSecondOrderSweeps:
         def task(number: int) -> None:
             part, group = divmod(number, groups)
             first, last = start + width * group // groups, start + width * (group + 1) // groups
-            with work.state_buffer(vectors) as buffer:
+            with self.states.buffer(vectors) as buffer:
                 tag, table = work.tags[vectors], work.plan.table
                 given = (*self._state(tile), self.run_of, self.paths, self.meets, B, phi, buffer)
                 columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
@@ -171,7 +171,7 @@ class NumbaSecondOrderSweeps:
             def task(number: int, start: int = start, reached: Array = reached, groups: int = groups) -> None:
                 part, group = divmod(number, groups)
                 first, last = len(reached) * group // groups, len(reached) * (group + 1) // groups
-                with work.state_buffer(vectors) as buffer:
+                with self.states.buffer(vectors) as buffer:
                     tag, table = work.tags[vectors], work.plan.table
                     given = (*self._state(tile), self.run_of, wanted, reached[first:last], own, buffer, tile.exact, start + first)
                     own_curvature(tag, table, *self.weights[:2], *given, tiles * part // parts, tiles * (part + 1) // parts)

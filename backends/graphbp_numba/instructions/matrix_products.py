@@ -29,7 +29,8 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from graphbp_numba.instructions.rows import Shape, const, item_size, loop, reals
+from graphbp_numba.instructions.calls import item_size, reals
+from graphbp_numba.instructions.shapes import Shape, const, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, instruction, kernel, literal_instruction
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from graphbp_numba.instructions.rows import Shape, const, loop, reduce_group
+from graphbp_numba.instructions.shapes import Shape, const, loop, reduce_group
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 from graphbp_numba.machine.lanes import INT64

@@ -14,7 +14,7 @@ from typing import Any
 
 from numba import types
 
-from graphbp_numba.instructions.rows import Shape, const, edge_operands, flush_sums, loop
+from graphbp_numba.instructions.shapes import Shape, const, edge_operands, flush_sums, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 

@@ -18,7 +18,9 @@ from functools import partial
 import numpy as np
 
 from graphbp_numba.layers import sweeps, tangents
-from graphbp_numba.layers.path import Array, Dots, Gradient, LayerPath, Layout, Net, Rows, Weights, batches, lay_out
+from graphbp_numba.layers.blocks import Array, Dots, Layout, Net, Rows, Weights, batches, lay_out
+from graphbp_numba.layers.gradient import Gradient
+from graphbp_numba.layers.work import LayerWork
 from graphbp_numba.plan.tables import MODE_PRODUCT
 from graphbp_numba.work.tasks import Group, in_parts, run_groups
 
@@ -28,24 +30,24 @@ PIECE_BYTES = 1 << 18
 """Of v and of the result, transposed at a time: well within a usual second-level cache."""
 
 
-def layer_products(path: LayerPath, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
+def layer_products(work: LayerWork, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
     """H v for v (W, B): (W, B); with the outer-product Hessian where not `exact`."""
-    path.prepare_sweep(MODE_PRODUCT)
-    path.prepare_pairs()
-    layout, net = path.tables(len(X))
+    work.prepare_sweep(MODE_PRODUCT)
+    work.prepare_pairs()
+    layout, net = work.tables(len(X))
     if exact:
-        path.prepare_bends()
-    s = path.none[:0] if sample_weight is None else sample_weight
-    with path.packed(layout, True) as packed, path.packed(layout, exact) as v_packed:
-        weights = path.weights(theta, packed)
-        directions = [path.weights(direction, v_packed, tangent=True) for direction in _as_rows(v)]
-        sums = [Gradient(path, layout, net, weights) for _ in directions]
+        work.prepare_bends()
+    s = work.none[:0] if sample_weight is None else sample_weight
+    with work.packed(layout, True) as packed, work.packed(layout, exact) as v_packed:
+        weights = work.weights(theta, packed)
+        directions = [work.weights(direction, v_packed, tangent=True) for direction in _as_rows(v)]
+        sums = [Gradient(work, layout, net, weights) for _ in directions]
         panels = layout.panels[: layout.n_below]
         laid_out = Group(len(panels), partial(lay_out, layout, weights, panels))
         for part in batches(len(X)) if directions else ():
             x, t, sw = X[part], T[part], s[part]
-            with path.rows(layout, len(x), True, curved=exact) as rows, path.dots(layout, len(x), exact) as dots:
-                batch = _Batch(path, layout, net, weights, rows, dots, x, t, sw, laid_out, exact)
+            with work.rows(layout, len(x), True, curved=exact) as rows, work.dots(layout, len(x), exact) as dots:
+                batch = _Batch(work, layout, net, weights, rows, dots, x, t, sw, laid_out, exact)
                 groups = [] if part.start else [laid_out]
                 for direction, gradient in zip(directions, sums, strict=True):
                     groups += batch.along(direction, gradient)
@@ -84,7 +86,7 @@ def _as_columns(rows: list[Array], v: Array) -> Array:
 class _Batch:
     """The samples swept at a time, and the tasks of the direction before, whose memory the next one takes."""
 
-    path: LayerPath
+    work: LayerWork
     layout: Layout
     net: Net
     weights: Weights
@@ -119,14 +121,14 @@ class _Batch:
         lay_out(self.layout, direction, panels, number)
 
     def _chunk(self, direction: Weights, cuts: list[tuple[int, int]], v_laid_out: Group, before: Group | None, number: int) -> None:
-        tag, memory, cut = self.layout.tag, self.path.spare(), cuts[number]
+        tag, memory, cut = self.layout.tag, self.work.spare(), cuts[number]
         if before is None:
             sweeps.chunk_up(tag, self.net, self.weights, self.rows, self.X, self.T, self.sample_weight, memory, MODE_PRODUCT, *cut)
         else:
             before.wait()
         self.laid_out.wait()
         if before is None and self.exact:
-            sweeps.chunk_down(tag, self.net, self.weights, self.rows, self.path.no_rows, memory, MODE_PRODUCT, *cut)
+            sweeps.chunk_down(tag, self.net, self.weights, self.rows, self.work.no_rows, memory, MODE_PRODUCT, *cut)
         v_laid_out.wait()
         tangents.tangent_chunk(
             tag, self.net, self.weights, direction, self.rows, self.dots, self.T, self.sample_weight, memory, self.exact, *cut

@@ -18,23 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
+from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
+from graphbp_numba.instructions.gathers import finish_sums, gather, gather_sums, row_sums
 from graphbp_numba.instructions.matrix_products import multiply, transpose
-from graphbp_numba.instructions.rows import (
-    add_rows,
-    call,
-    call_binary,
-    call_unary,
-    copy_rows,
-    fill_rows,
-    finish_sums,
-    gather,
-    gather_sums,
-    item_size,
-    multiply_rows,
-    pointer,
-    reals,
-    row_sums,
-)
+from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -81,10 +69,28 @@ from graphbp_numba.plan.tables import (
     SPARSE_OUT_DST,
     SPARSE_OUT_PTR,
 )
-from graphbp_numba.tiles.heads import head_deltas, head_values, softmax_rows
-from graphbp_numba.tiles.sweeps import aligned, load_tile, tile_weights
+from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
 
-__all__ = ["bias_sums", "chunk_down", "chunk_up", "forward_chunk", "gradient_strip", "lay_out", "sparse_sums"]
+__all__ = [
+    "SLOPE_ROWS",
+    "add_heads",
+    "add_sparse",
+    "bias_sums",
+    "block_by_sample",
+    "block_down",
+    "block_up",
+    "chunk_down",
+    "chunk_up",
+    "clear_rows",
+    "forward_chunk",
+    "gradient_strip",
+    "lay_out_tiles",
+    "levels_down",
+    "source_rows",
+    "sparse_sums",
+    "tile_row",
+    "times_slope",
+]
 
 
 SLOPE_ROWS = 16
@@ -106,7 +112,7 @@ def weight_address(tag: Any, block: Any, theta: Any, slots: Any) -> Any:
 
 
 @compiled
-def lay_out(tag: Any, block: Any, theta: Any, slots: Any, packed: Any, first: int, stop: int) -> None:
+def lay_out_tiles(tag: Any, block: Any, theta: Any, slots: Any, packed: Any, first: int, stop: int) -> None:
     """The tiles first..stop of a block's Wᵀ."""
     lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
     m, k, step = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], block[BLOCK_STRIDE] * item

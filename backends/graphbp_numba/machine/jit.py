@@ -40,16 +40,7 @@ from numba.extending import intrinsic
 from graphbp_numba.machine.identity import identity_of, source_digest
 from graphbp_numba.machine.telling import compiling
 
-__all__ = [
-    "carray",
-    "compile_events",
-    "compiled",
-    "compiled_c",
-    "instruction",
-    "integers",
-    "kernel",
-    "literal_instruction",
-]
+__all__ = ["carray", "compile_events", "compiled", "compiled_c", "instruction", "integers", "kernel", "literal_instruction"]
 
 _settings: Any = numba.config
 carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not listed as exported

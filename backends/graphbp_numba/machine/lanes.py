@@ -17,7 +17,7 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["INT32", "INT64", "Lanes", "Mask", "fma", "load", "polynomial", "store", "vector_type", "where"]
+__all__ = ["INT32", "INT64", "Lanes", "Mask", "declared", "fma", "load", "polynomial", "store", "vector_type", "where"]
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 Number = float | int

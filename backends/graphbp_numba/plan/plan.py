@@ -15,7 +15,7 @@ the same dtypes, so that a new topology needs no new machine code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,55 +23,28 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
-from graphbp_numba.machine.functions import activation_functions, error_function_addresses, pair_addresses
+from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles
+from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
 from graphbp_numba.plan.tables import (
-    CODE_CLASSES,
-    CODE_COUNTS,
-    CODE_LOGISTIC,
     CODE_NONE,
-    CODE_SQUARES,
-    FORM_CANONICAL,
-    FORM_CHAIN,
-    FORM_LOGS,
-    HEAD_COUPLED,
-    HEAD_CURVE,
-    HEAD_D2F,
-    HEAD_DF,
-    HEAD_FIELDS,
-    HEAD_FIRST,
-    HEAD_FORM,
-    HEAD_LAST,
-    HEAD_PAIR_DELTA,
-    HEAD_PAIR_HESSIAN,
-    HEAD_PAIR_OUTER,
-    HEAD_PAIR_VALUE,
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-    PLAN_ERROR_CODE,
     PLAN_ERROR_D2Y,
     PLAN_ERROR_VALUE,
-    PLAN_HEAD_POS,
-    PLAN_HEADS,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
     PLAN_N_BUNDLES,
-    PLAN_N_HEADS,
-    PLAN_N_INPUTS,
-    PLAN_N_OUTPUTS,
-    PLAN_N_ROWS,
     PLAN_SIZE,
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
     RUN_BUNDLE_FIRST,
     RUN_BUNDLE_STOP,
     RUN_BUNDLED,
-    RUN_D2F,
-    RUN_DF,
     RUN_F,
     RUN_F_KEEP,
     RUN_FIELDS,
@@ -87,7 +60,7 @@ from graphbp_numba.plan.tables import (
     RUN_STOP,
 )
 
-__all__ = ["MAX_RUN_ROWS", "ROW_COST", "Plan", "head_table", "make_plan", "prepare_pair"]
+__all__ = ["MAX_RUN_ROWS", "ROW_COST", "Array", "Plan", "make_plan"]
 
 MAX_RUN_ROWS = 4
 """Rows in a run at most: their β waits in the first-level cache until h' is known."""
@@ -96,15 +69,6 @@ ROW_COST = 8
 """A row's activation, load and store, in edges."""
 
 Array = npt.NDArray[Any]
-
-
-VALUE_AT_A = {
-    "sum_of_squares": CODE_SQUARES,
-    "binary_cross_entropy": CODE_LOGISTIC,
-    "cross_entropy": CODE_CLASSES,
-    "poisson": CODE_COUNTS,
-}
-"""Errors of the core's table whose value and δ at a canonical head are computed from a by the kernel itself."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +110,6 @@ class Plan:
     n_keep: int
     alive: tuple[Any, ...]
     output_heads: tuple[Head, ...]
-    prepared: set[str] = field(default_factory=set)
 
     @property
     def n_edges(self) -> int:
@@ -163,20 +126,6 @@ class Plan:
     def n_bundles(self) -> int:
         """Bundles of rows with the same sources."""
         return int(self.table[PLAN_N_BUNDLES])
-
-    def prepare(self, *kinds: str) -> None:
-        """Have "df" or "d2f" of every activation compiled, and its address in the runs; `NotSupportedError` as in `make_plan`."""
-        for kind in kinds:
-            if kind not in self.prepared:
-                column, head_column = (RUN_DF, HEAD_DF) if kind == "df" else (RUN_D2F, HEAD_D2F)
-                for number in np.unique(self.schedule.row_activation[self.schedule.n_inputs :]).tolist():
-                    activation = self.schedule.activations[number]
-                    here = self.schedule.row_activation[self.runs[:, RUN_START]] == number
-                    self.runs[here, column] = activation_functions(activation, self.dtype.name).address(kind)
-                for line, head in zip(self.heads, self.output_heads, strict=True):
-                    line[head_column] = activation_functions(head.activation, self.dtype.name).address(kind)
-                    prepare_pair(line, head, self.dtype.name)
-                self.prepared.add(kind)
 
     @cached_property
     def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -239,9 +188,9 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     out_pos[s.output_rows] = np.arange(s.n_outputs)
     out_keep = _keep_rows(s, runs)
     groups = output_heads(s, error)
-    heads, head_pos = _heads(groups, dtype.name)
+    heads, head_pos = head_lines(groups, dtype.name)
     code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
-    pairwise = _pairwise_addresses(error, groups, code, dtype.name)
+    pairwise = error_addresses(error, groups, code, dtype.name)
     arrays = (
         in_ptr,
         edges.src,
@@ -428,61 +377,3 @@ def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
         return np.zeros(s.n_outputs, np.int64)
     run = np.searchsorted(runs[:, RUN_START], s.output_rows, side="right") - 1
     return np.ascontiguousarray(runs[run, RUN_KEEP] + s.output_rows - runs[run, RUN_START], np.int64)
-
-
-def _heads(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    table = np.zeros((len(heads), HEAD_FIELDS), np.int64)
-    positions: list[int] = []
-    for line, head in zip(table, heads, strict=True):
-        line[HEAD_FORM] = FORM_CANONICAL if head.canonical else FORM_CHAIN if head.logs is None else FORM_LOGS
-        line[HEAD_COUPLED] = head.coupled
-        line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
-        if paired(head):
-            line[[HEAD_PAIR_VALUE, HEAD_PAIR_DELTA]] = pair_addresses(head, dtype, "value", "delta")
-        line[HEAD_FIRST] = len(positions)
-        positions.extend(head.positions.tolist())
-        line[HEAD_LAST] = len(positions)
-    return table, np.array(positions, np.int64)
-
-
-def paired(head: Head) -> bool:
-    """Whether the kernels call the functions of a head's pair; those of canonical ones of the core's table they hold themselves."""
-    return head.pair is not None and not (head.canonical and head.error.name in VALUE_AT_A)
-
-
-def prepare_pair(line: Array, head: Head, dtype: str) -> None:
-    """Have the second derivatives of a head's pair, or of a softmax's logarithms, compiled, and their addresses in its line."""
-    if line[HEAD_FORM] == FORM_LOGS:
-        from graphbp_numba.tiles.softmax_logs import logs_curve  # it needs the columns above
-
-        line[HEAD_CURVE] = logs_curve(dtype).address
-    if paired(head):
-        line[[HEAD_PAIR_HESSIAN, HEAD_PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")
-
-
-def head_table(
-    s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtype: str
-) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
-    """A table with nothing but the heads, and what must live as long as it."""
-    heads, head_pos = _heads(groups, dtype)
-    each = np.arange(s.n_outputs)
-    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
-    table = np.zeros(PLAN_SIZE, np.int64)
-    table[[PLAN_N_ROWS, PLAN_N_INPUTS, PLAN_N_OUTPUTS, PLAN_N_HEADS, PLAN_ERROR_CODE]] = (
-        s.n_rows,
-        s.n_inputs,
-        s.n_outputs,
-        len(heads),
-        code,
-    )
-    table[PLAN_HEADS], table[PLAN_HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
-    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = _pairwise_addresses(error, groups, code, dtype)
-    table[PLAN_EACH] = each.ctypes.data
-    return table, (heads, head_pos, each)
-
-
-def _pairwise_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
-    """e, e' and e'' as C functions, where some head needs them."""
-    if code != CODE_NONE and all(head.canonical or paired(head) or head.logs for head in heads):
-        return 0, 0, 0
-    return error_function_addresses(error, dtype)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import TraceArrays, run_tasks
+from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
+from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.plan.tables import HEAD_MAKE_DELTA
 from graphbp_numba.states import quantities
+from graphbp_numba.states.sections import state_rows
+from graphbp_numba.states.tiles import prepare_state
 from graphbp_numba.work.choice import MAX_PARTITIONS
 from graphbp_numba.work.workspace import Workspace
 
@@ -73,7 +80,7 @@ class WholeStates:
         work = self.work
         s = work.none if sample_weight is None else np.ascontiguousarray(sample_weight)
         if wanted[4]:
-            work.plan.prepare("d2f")
+            work.prepare_slopes("d2f")
         n_rows, padded = work.schedule.n_rows, padded_samples(len(X), work.dtype.itemsize)
         arrays = [aligned_array((n_rows + 2 if want else 0, padded), work.dtype)[: n_rows + 1] for want in wanted]
         self.on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
@@ -84,7 +91,7 @@ class WholeStates:
     def products(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
         """H v, or the outer-product Hessian times v, for v (W, B)."""
         work, plan, n_directions = self.work, self.work.plan, v.shape[1]
-        plan.prepare("df", "d2f")
+        work.prepare_slopes("df", "d2f")
         w = work.all_weights(theta)
         directions = [
             np.stack([work.direction(np.ascontiguousarray(v[:, b]), param) for b in range(n_directions)])
@@ -94,14 +101,14 @@ class WholeStates:
         ]
         s = work.none if sample_weight is None else sample_weight
         vectors = work.choice.state_vectors(len(X))
-        work.prepare_states(vectors)
+        self._prepare(vectors)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(n_directions), MAX_PARTITIONS)
         sums = np.zeros((parts, n_directions, plan.sums_size), work.dtype)
 
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
-            with work.state_buffer(vectors) as buffer:
+            with self.buffer(vectors) as buffer:
                 given = *w, *directions, X, T, s, sums[part], buffer
                 quantities.products(work.tags[vectors], plan.table, *given, exact, first, stop)
 
@@ -114,16 +121,33 @@ class WholeStates:
     def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = (), vectors: int = 0) -> None:
         """Run an entry that keeps every row's state over all tiles."""
         work = self.work
-        work.plan.prepare("df")
+        work.prepare_slopes("df")
         if not vectors:
             vectors = work.choice.state_vectors(n_samples)
-            work.prepare_states(vectors)
+            self._prepare(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
 
         def task(part: int) -> None:
-            with work.state_buffer(vectors) as buffer:
+            with self.buffer(vectors) as buffer:
                 first, stop = tiles * part // parts, tiles * (part + 1) // parts
                 entry(work.tags[vectors], work.plan.table, *arguments, buffer, *after, first, stop)
 
         run_tasks(task, parts, blas=False)
+
+    def _prepare(self, vectors: int) -> None:
+        """Have the C functions compiled that a tile's state is swept by."""
+        work = self.work
+        prepare_heads(work.plan.heads, work.plan.table, work.dtype.name, HEAD_MAKE_DELTA)
+        prepare_state(work.plan.table, work.tags[vectors])
+
+    @contextmanager
+    def buffer(self, vectors: int) -> Iterator[Array]:
+        """A tile with every section of a state, used before or new."""
+        work = self.work
+        buffer = work.pool.take(("state", vectors))
+        if buffer is None:
+            rows = state_rows(work.schedule.n_rows, work.plan.n_keep, work.schedule.n_outputs)
+            buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * work.choice.width + 1), np.uint8)
+        yield buffer
+        work.pool.give(("state", vectors), buffer, buffer.nbytes)

@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import Schedule
-from graphbp_numba.instructions.rows import copy_rows, fill_rows, item_size, join_bits, pointer, reals
+from graphbp_numba.heads.sweeps import softmax_rows
+from graphbp_numba.instructions.calls import item_size, pointer, reals
+from graphbp_numba.instructions.rows import copy_rows, fill_rows, join_bits
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.plan import Plan
@@ -37,8 +39,8 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
     RUN_START,
 )
-from graphbp_numba.tiles.heads import softmax_rows
-from graphbp_numba.tiles.sweeps import aligned, forward_runs, load_tile
+from graphbp_numba.runs.runs import forward_runs
+from graphbp_numba.runs.samples import aligned, load_tile
 
 __all__ = ["Stages", "find_stages", "forward_stages"]
 

@@ -13,9 +13,9 @@ from functools import cached_property
 
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.plan import ROW_COST, Plan
-from graphbp_numba.tiles.sweeps import buffer_rows
+from graphbp_numba.runs.runs import buffer_rows
 
-__all__ = ["FEW_EDGES", "MAX_PARTITIONS", "Choice"]
+__all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 
 TILE_BYTES = 3 << 20
 """A tile's rows should stay near the second-level cache: narrower tiles for larger networks."""

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Schedule
-from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
+from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.plan import make_plan
 from graphbp_numba.plan.tables import (
     HEAD_ADD_VALUE,
+    HEAD_D2F,
+    HEAD_DF,
     HEAD_MAKE_DELTA,
     HEAD_MAKE_Y,
     MODE_GRADIENT,
@@ -22,11 +25,12 @@ from graphbp_numba.plan.tables import (
     PLAN_BUFFER_ROWS,
     PLAN_FORWARD_RUNS,
     PLAN_REVERSE_RUNS,
+    RUN_D2F,
+    RUN_DF,
+    RUN_START,
 )
-from graphbp_numba.states.quantities import prepare_state
-from graphbp_numba.states.sections import state_rows
-from graphbp_numba.tiles.heads import prepare_heads
-from graphbp_numba.tiles.sweeps import collect, fill_weights, gather_gradient, prepare_runs
+from graphbp_numba.runs.runs import prepare_runs
+from graphbp_numba.runs.weights import collect, fill_weights, gather_gradient
 from graphbp_numba.work.choice import Choice
 from graphbp_numba.work.pools import KEPT_BYTES, Pool
 from graphbp_numba.work.tasks import in_parts
@@ -60,6 +64,7 @@ class Workspace:
         self.pool: Pool[Array] = Pool(KEPT_BYTES)
         self.none, self.no_rows = np.empty(0, dtype), np.empty((0, 0), dtype)
         self._ready: set[tuple[int, int]] = set()
+        self._slopes: set[str] = set()
 
     # -- machine code ------------------------------------------------------------------------------------------------------
 
@@ -81,10 +86,20 @@ class Workspace:
         prepare_runs(self.plan.table, self.tags[vectors], *runs)
         self._ready.add((mode, vectors))
 
-    def prepare_states(self, vectors: int) -> None:
-        """The same where every row's state is kept."""
-        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, HEAD_MAKE_DELTA)
-        prepare_state(self.plan.table, self.tags[vectors])
+    def prepare_slopes(self, *kinds: str) -> None:
+        """Have "df" or "d2f" of every activation compiled, and its address in the runs; `NotSupportedError` as in `make_plan`."""
+        plan, s, dtype = self.plan, self.schedule, self.dtype.name
+        for kind in kinds:
+            if kind in self._slopes:
+                continue
+            column, head_column = (RUN_DF, HEAD_DF) if kind == "df" else (RUN_D2F, HEAD_D2F)
+            for number in np.unique(s.row_activation[s.n_inputs :]).tolist():
+                here = s.row_activation[plan.runs[:, RUN_START]] == number
+                plan.runs[here, column] = activation_functions(s.activations[number], dtype).address(kind)
+            for line, head in zip(plan.heads, plan.output_heads, strict=True):
+                line[head_column] = activation_functions(head.activation, dtype).address(kind)
+                prepare_pair(line, head, dtype)
+            self._slopes.add(kind)
 
     # -- weights -----------------------------------------------------------------------------------------------------------
 
@@ -128,16 +143,6 @@ class Workspace:
             buffer = np.zeros(VECTOR_BYTES * (vectors * self.choice.rows + self.choice.width + 1), np.uint8)
         yield buffer
         self.pool.give(vectors, buffer, buffer.nbytes)
-
-    @contextmanager
-    def state_buffer(self, vectors: int) -> Iterator[Array]:
-        """The same with every section of a state."""
-        buffer = self.pool.take(("state", vectors))
-        if buffer is None:
-            rows = state_rows(self.schedule.n_rows, self.plan.n_keep, self.schedule.n_outputs)
-            buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * self.choice.width + 1), np.uint8)
-        yield buffer
-        self.pool.give(("state", vectors), buffer, buffer.nbytes)
 
     @contextmanager
     def scratch(self, purpose: str, size: int) -> Iterator[Array]:

@@ -1,11 +1,4 @@
-"""Where the error meets the output units of a tile: y, E and δ (`graphbp.heads` has the formulas).
-
-z holds y of every row, `keep` the outputs' a; a row of `heads` is an output's.  Sums over a softmax's units begin with a 0 of their own:
-memory that nobody wrote may hold a NaN, and 0 · NaN is one.
-
-The formulas of a head are C functions, compiled once a dtype and only where some network has such a head; a head's line holds their
-addresses (`prepare_heads`), and the kernels call them a tile at a time.
-"""
+"""The formulas of heads as C functions, compiled once a dtype and only where some network has such a head (`prepare_heads`)."""
 
 from __future__ import annotations
 
@@ -16,151 +9,41 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp_numba.instructions.rows import call, call_binary, call_real, call_unary, item_size, pointer, reals
-from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
+from graphbp.extend import Head
+from graphbp_numba.heads.kernels import arrays, delta_at_a, others, project, softmax_less, value_at_a, winner
+from graphbp_numba.heads.softmax_logs import logs_curve, logs_delta, logs_value
+from graphbp_numba.instructions.calls import call_binary, call_unary, item_size, pointer, reals
+from graphbp_numba.machine.functions import pair_addresses
+from graphbp_numba.machine.jit import carray, compiled_c, integers
+from graphbp_numba.plan.heads import paired
 from graphbp_numba.plan.tables import (
-    CODE_COUNTS,
-    CODE_LOGISTIC,
     CODE_SQUARES,
     FORM_CANONICAL,
     FORM_LOGS,
     HEAD_ADD_VALUE,
     HEAD_COUPLED,
+    HEAD_CURVE,
     HEAD_DF,
-    HEAD_FIELDS,
     HEAD_FIRST,
     HEAD_FORM,
     HEAD_LAST,
-    HEAD_MAKE_DELTA,
     HEAD_MAKE_Y,
     HEAD_PAIR_DELTA,
+    HEAD_PAIR_HESSIAN,
+    HEAD_PAIR_OUTER,
     HEAD_PAIR_VALUE,
     PLAN_EACH,
     PLAN_ERROR_CODE,
     PLAN_ERROR_DY,
     PLAN_ERROR_VALUE,
-    PLAN_HEAD_POS,
-    PLAN_HEADS,
-    PLAN_N_HEADS,
     PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
-    PLAN_OUT_KEEP,
-    PLAN_OUT_ROW,
-    PLAN_SIZE,
 )
 
-__all__ = ["arrays", "head_deltas", "head_values", "others", "prepare_heads", "project", "softmax_less", "softmax_rows", "winner"]
-
-
-@kernel
-def softmax_rows(table: Any, z: int, keep: int, lanes: int) -> None:
-    """y = softmax(a) over each softmax head's rows."""
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    for h in range(table[PLAN_N_HEADS]):
-        if heads[h, HEAD_COUPLED]:
-            call(heads[h, HEAD_MAKE_Y], (table.ctypes.data, h, z, keep, lanes))
-
-
-@kernel
-def head_values(table: Any, z: int, keep: int, t: int, scratch: int, lanes: int) -> float:
-    """Σ over heads and lanes of the weighted errors of one tile; the weights are the second row of scratch."""
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    total = 0.0
-    for h in range(table[PLAN_N_HEADS]):
-        total = call_real(heads[h, HEAD_ADD_VALUE], (table.ctypes.data, h, z, keep, t, scratch, lanes), total)
-    return total
-
-
-@kernel
-def head_deltas(table: Any, z: int, keep: int, t: int, out: int, scratch: int, lanes: int, pull: bool) -> None:
-    """out_k = s ∂E/∂a_k; with `pull`, t holds V and out = (∂y/∂a)ᵀ V."""
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    for h in range(table[PLAN_N_HEADS]):
-        call(heads[h, HEAD_MAKE_DELTA], (table.ctypes.data, h, z, keep, t, out, scratch, lanes, pull))
-
-
-@kernel
-def winner(rows: Any, row: Any, positions: Any, first: int, last: int, lane: int) -> int:
-    """Which of a softmax's units, first ≤ q < last, is the largest; a NaN is."""
-    best = first
-    top = rows[row[positions[first]], lane]
-    for q in range(first + 1, last):
-        value = rows[row[positions[q]], lane]
-        if value > top or value != value:
-            best, top = q, value
-    return best
-
-
-@kernel
-def others(z: Any, out_row: Any, positions: Any, first: int, last: int, lane: int) -> Any:
-    """The sum of a softmax's y but for one above ½: 1 − y of that."""
-    total = z.dtype.type(0)
-    for q in range(first, last):
-        y = z[out_row[positions[q]], lane]
-        if not y > 0.5:
-            total += y
-    return total
-
-
-@kernel
-def softmax_less(y: Any, t: Any, rest: Any) -> Any:
-    """y − t, with `others` as rest."""
-    return (1 - t) - rest if y > 0.5 else y - t
-
-
-@kernel
-def project(
-    z: Any, out_row: Any, positions: Any, first: int, last: int, lane: int, v: Any, v_row: Any, out: Any, scale: Any
-) -> None:
-    """out_k = scale · (∂y/∂a v)_k = scale · y_k (d_k − Σ_c y_c d_c) at one softmax, d = v − v of the largest y; v may be out."""
-    best = winner(z, out_row, positions, first, last, lane)
-    base = v[v_row[positions[best]], lane]
-    dot = z.dtype.type(0)
-    for q in range(first, last):
-        k = positions[q]
-        dot += z[out_row[k], lane] * (v[v_row[k], lane] - base)
-    for q in range(first, last):
-        k = positions[q]
-        out[k, lane] = scale * z[out_row[k], lane] * ((v[v_row[k], lane] - base) - dot)
-
-
-@kernel
-def value_at_a(code: int, a: Any, t: Any) -> Any:
-    """One unit's error at a canonical head, from a: see `graphbp.error_functions`."""
-    if code == CODE_SQUARES:
-        return 0.5 * (a - t) * (a - t)
-    if code == CODE_LOGISTIC:
-        return math.log1p(math.exp(-abs(a))) + ((1 - t) if a > 0 else t) * abs(a)
-    return math.exp(a) - t * a
-
-
-@kernel
-def delta_at_a(code: int, a: Any, y: Any, t: Any) -> Any:
-    """One unit's y − t at a canonical head: see `graphbp.error_functions`."""
-    if code == CODE_LOGISTIC:
-        e = math.exp(-abs(a))
-        return (1 - t) - e / (1 + e) if a > 0 else e / (1 + e) - t
-    if code == CODE_COUNTS and abs(a) < 0.5:
-        return math.expm1(a) - (t - 1)
-    return y - t
-
-
-# -- formulas -----------------------------------------------------------------------------------------------------------------------
-
+__all__ = ["prepare_heads", "prepare_pair"]
 
 _VALUE = types.float64(*[types.intp] * 7, types.float64)
-
-
-@kernel
-def arrays(at: int) -> Any:
-    """(table, heads, positions, out_row, out_keep) of the table at an address."""
-    table = carray(pointer(at), PLAN_SIZE, np.int64)
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
-    return table, heads, positions, out_row, out_keep
 
 
 @cache
@@ -328,8 +211,6 @@ def _softmax_delta(dtype: str) -> Any:
 
 def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
     """Have the formulas in these columns compiled, and their addresses put into the heads' lines."""
-    from graphbp_numba.tiles.softmax_logs import logs_delta, logs_value  # it is made of the kernels above
-
     for line in lines:
         coupled = bool(line[HEAD_COUPLED])
         summed = coupled and (
@@ -344,3 +225,11 @@ def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
                 line[column] = (_softmax_value if summed else _value)(dtype).address
             else:
                 line[column] = (_softmax_delta if coupled else _delta)(dtype).address
+
+
+def prepare_pair(line: Any, head: Head, dtype: str) -> None:
+    """Have the second derivatives of a head's pair, or of a softmax's logarithms, compiled, and their addresses in its line."""
+    if line[HEAD_FORM] == FORM_LOGS:
+        line[HEAD_CURVE] = logs_curve(dtype).address
+    if paired(head):
+        line[[HEAD_PAIR_HESSIAN, HEAD_PAIR_OUTER]] = pair_addresses(head, dtype, "hessian", "outer")

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp_numba.instructions.rows import pointer, reals
+from graphbp_numba.heads.kernels import arrays, project, winner
+from graphbp_numba.instructions.calls import pointer, reals
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
     CODE_COUNTS,
@@ -25,7 +26,6 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
 )
-from graphbp_numba.tiles.heads import arrays, project, winner
 
 __all__ = ["logs_curve", "logs_delta", "logs_value"]
 
