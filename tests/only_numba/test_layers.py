@@ -18,7 +18,7 @@ import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
 from graphbp_numba import executable
 from graphbp_numba.instructions.matrix_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
-from graphbp_numba.layers import path as layers
+from graphbp_numba.layers import blocks, path, work
 from graphbp_numba.layers import products as layer_products
 from graphbp_numba.machine.functions import VECTOR_BYTES
 
@@ -237,8 +237,8 @@ def scattered():
 @pytest.mark.parametrize("kind", ["plain", "shortcuts", "frozen", "frozen bias", "tied", "sparse", "scattered"])
 def test_kinds_of_wiring_and_numbers_of_samples(kind, dtype, forced, monkeypatch):
     """Blocks that overlap, blocks in pieces; one sample, a tile, a tile and one, batches with a rest."""
-    monkeypatch.setattr(layers, "BATCH", 128)
-    monkeypatch.setattr(layers, "PANEL", 512)
+    monkeypatch.setattr(blocks, "BATCH", 128)
+    monkeypatch.setattr(work, "PANEL", 512)
     graph = scattered() if kind == "scattered" else wiring(kind)
     net = gb.Network(graph, backend="numba", dtype=dtype, error="sum_of_squares" if kind == "scattered" else "cross_entropy")
     d, k = net.schedule.n_inputs, net.schedule.n_outputs
@@ -274,8 +274,8 @@ def test_heads_on_blocks_that_go_on(error, output, dtype, forced):
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("kind", ["shortcuts", "tied", "sparse", "scattered"])
 def test_products_have_the_same_bits_for_any_threads_and_beside_other_directions(kind, product, forced, monkeypatch):
-    monkeypatch.setattr(layers, "BATCH", 128)
-    monkeypatch.setattr(layers, "PANEL", 512)
+    monkeypatch.setattr(blocks, "BATCH", 128)
+    monkeypatch.setattr(work, "PANEL", 512)
     net = gb.Network(scattered() if kind == "scattered" else wiring(kind), backend="numba")
     rng = np.random.default_rng(9)
     X, T = (rng.normal(size=(300, n)) for n in (net.schedule.n_inputs, net.schedule.n_outputs))
@@ -300,7 +300,7 @@ def test_what_memory_held_before_reaches_no_result(kind, forced):
         return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
 
     before = everything()
-    kept = [array for _, arrays in net.model.run.forward.__self__.layers.pool for array in arrays]
+    kept = [array for _, arrays in net.model.run.forward.__self__.layers.work.pool for array in arrays]
     assert sum(array.size for array in kept) > net.n_parameters
     for array in kept:
         array[...] = np.nan
@@ -329,7 +329,7 @@ def test_products_of_nothing(product, forced):
 
 
 def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch):
-    monkeypatch.setattr(layers, "BATCH", 64)
+    monkeypatch.setattr(blocks, "BATCH", 64)
     peaks = []
     for n in (128, 1024):
         net = gb.Network(wiring("sparse"), backend="numba")
@@ -337,7 +337,7 @@ def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch)
         operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
         _ = operator @ v
         tracemalloc.start()
-        net.model.run._inner.layers.pool.clear()
+        net.model.run._inner.layers.work.pool.clear()
         _ = operator @ v
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -350,7 +350,7 @@ def test_a_failing_task_is_raised_and_nobody_waits_for_it(sweep, forced, monkeyp
     net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
     X, T = np.ones((300, 43)), np.full((300, 9), 1 / 9)
     v = np.ones((net.n_parameters, 2))
-    module, name = (layers.sweeps, "chunk_down") if sweep == "gradient" else (layer_products.tangents, "tangent_chunk")
+    module, name = (path.sweeps, "chunk_down") if sweep == "gradient" else (layer_products.tangents, "tangent_chunk")
     entry = getattr(module, name)
 
     def call():

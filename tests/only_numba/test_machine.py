@@ -18,7 +18,7 @@ pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp_numba.machine import jit
-from graphbp_numba.tiles import sweeps as kernels
+from graphbp_numba.runs import runs
 
 
 def dag(n_inputs=5, n_hidden=120, n_outputs=3, fan_in=7, seed=0, activation="tanh"):
@@ -78,7 +78,7 @@ def assembly(made):
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_hot_loops_are_vectors_with_sums_in_registers(dtype, suffix):
     """Along a row's edges: fused multiply–adds of whole vectors, nothing scalar but the weight, no store of the sums."""
-    listing = assembly(kernels._forward_runs(dtype, 4))
+    listing = assembly(runs._forward_runs(dtype, 4))
     fused = re.compile(rf"vfn?m(add|sub)\d*{suffix}\b.*%?[yz]mm")
     loops = [loop for loop in hot_loops(listing) if sum(bool(fused.match(line)) for line in loop) >= 4]
     assert loops, "no loop with four vector fused multiply-adds: the gather along a row's edges is not vectorised"
@@ -283,9 +283,11 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     """Neither the install folder nor the home can be written: a notice, and a folder of one's own for temporary files, or none."""
     calls = []
 
-    def make(caching):
-        calls.append((caching, jit._settings.CACHE_DIR))
-        if caching and len(calls) < 2:
+    def make_array(): ...
+
+    def make(cache):
+        calls.append((cache is not None, jit._settings.CACHE_DIR))
+        if cache is not None and len(calls) < 2:
             raise RuntimeError("cannot cache function 'sweep': no locator available for file '/usr/lib/kernels.py'")
         return "made"
 
@@ -294,7 +296,7 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     jit._temporary_folder.cache_clear()
     before = jit._settings.CACHE_DIR
     with pytest.warns(RuntimeWarning, match="cache goes to"):
-        assert jit._cached(make) == "made"
+        assert jit._cached(make_array, (), make) == "made"
     assert calls[1][0] is True
     assert Path(calls[1][1]).parent == tmp_path
     assert Path(calls[1][1]).stat().st_mode & 0o077 == 0
@@ -304,7 +306,7 @@ def test_no_folder_for_the_cache(tmp_path, monkeypatch):
     jit._temporary_folder.cache_clear()
     calls.clear()
     with pytest.warns(RuntimeWarning, match="compiles anew"):
-        assert jit._cached(make) == "made"
+        assert jit._cached(make_array, (), make) == "made"
     assert calls[-1][0] is False
     jit._temporary_folder.cache_clear()
 

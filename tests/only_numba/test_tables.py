@@ -63,4 +63,4 @@ def test_places_are_named_in_one_module_only():
         if path.name != "tables.py" and name.startswith(prefixes)
     }
     assert elsewhere == set()
-    assert len(assigned(FOLDER / "tables.py")) == len(NAMES), "a name is given twice"
+    assert len(assigned(FOLDER / "plan" / "tables.py")) == len(NAMES), "a name is given twice"
