@@ -1,6 +1,6 @@
 """Which unit, and which sample, made a number that is infinite or NaN.
 
-    first_cause(net, X) -> "log of a negative pre-activation -761 at unit 'num', row 4"
+    first_cause(model, theta, X) -> "log of a negative pre-activation -761 at unit 'num', row 4"
 
 The sweep is taken once more with everything kept, in the network's own dtype, some samples at a time, and the first row in topological
 order whose value is not finite while all that leads into it is, is the cause; of the samples, the first that has one.  A finite forward
@@ -26,7 +26,6 @@ from graphbp.tables import callers_level
 
 if TYPE_CHECKING:
     from graphbp.model import Model
-    from graphbp.network import Network
 
 __all__ = ["cause_at", "first_cause", "is_finite", "warn_not_finite", "warn_of_derivative"]
 
@@ -40,9 +39,9 @@ def is_finite(result: Any) -> bool:
     return not isinstance(result, np.ndarray) or data.finite(result)
 
 
-def warn_not_finite(net: Network, what: str, X: Any, T: Any = None, sample_weight: Any = None) -> None:
+def warn_not_finite(model: Model, what: str, theta: Any, X: Any, T: Any = None, sample_weight: Any = None) -> None:
     """Warn that a result is not finite, and name the unit and the sample that made it so."""
-    _warn(what, first_cause(net, X, T, sample_weight))
+    _warn(what, first_cause(model, theta, X, T, sample_weight))
 
 
 def warn_of_derivative(model: Model, what: str, theta: Any, x: Any, t: Any = None, s: Any = None, *, order: int = 1) -> None:
@@ -55,18 +54,15 @@ def _warn(what: str, cause: str) -> None:
     warnings.warn(message, NumericalWarning, stacklevel=callers_level())
 
 
-def first_cause(net: Network, X: Any, T: Any = None, sample_weight: Any = None) -> str:
-    """The unit and the sample that first become infinite or NaN, in one line; "" where none does.
+def first_cause(model: Model, theta: Any, X: Any, T: Any = None, sample_weight: Any = None) -> str:
+    """The unit and the sample that first become infinite or NaN at θ, in one line; "" where none does.
 
     X, T and `sample_weight` are as for `net.error`, or as it checked them.
     """
-    X, T, sample_weight = (
-        net.model.backend.to_numpy(part) if net.model.backend.owns(part) else part for part in (X, T, sample_weight)
-    )
+    X, T, sample_weight = (model.backend.to_numpy(part) if model.backend.owns(part) else part for part in (X, T, sample_weight))
     host = get_backend("numpy")
-    batch = (net.model.inputs(X, host), None, None) if T is None else net.model.batch(X, T, sample_weight, host)
-    x, t, s = batch
-    return cause_at(net.model, net.theta, x, t, s, order=0 if T is None else 1)
+    x, t, s = (model.inputs(X, host), None, None) if T is None else model.batch(X, T, sample_weight, host)
+    return cause_at(model, theta, x, t, s, order=0 if T is None else 1)
 
 
 def cause_at(

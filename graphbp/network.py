@@ -308,7 +308,7 @@ class Network:
         m = self.model
         Y = m.handed_back(m.forward(self.theta, m.inputs(X)), X)
         if not is_finite(Y):
-            warn_not_finite(self, "y", X)
+            warn_not_finite(m, "y", self.theta, X)
         return Y
 
     def predict(self, X: Any, *, as_frame: bool = False) -> Any:
@@ -345,7 +345,7 @@ class Network:
         """
         value: float = self.model.run.error(self.theta, *self.model.batch(X, T, sample_weight))
         if not math.isfinite(value):
-            warn_not_finite(self, "E", X, T, sample_weight)
+            warn_not_finite(self.model, "E", self.theta, X, T, sample_weight)
         return value
 
     def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
@@ -357,7 +357,7 @@ class Network:
         value, gradient = self.model.run.error_and_gradient(self.theta, *self.model.batch(X, T, sample_weight))
         gradient = self.model.handed_back(gradient, X, T)
         if not (math.isfinite(value) and is_finite(gradient)):
-            warn_not_finite(self, "∂E/∂θ" if math.isfinite(value) else "E", X, T, sample_weight)
+            warn_not_finite(self.model, "∂E/∂θ" if math.isfinite(value) else "E", self.theta, X, T, sample_weight)
         return value, gradient
 
     def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
@@ -472,7 +472,7 @@ class Network:
         "sequential" takes sample by sample (section 8.1.6), and its `update(rows)` goes on with later ones; "cholesky" factors the whole;
         "low_rank" never forms W × W, and is what "auto" takes where N K < W.
         """
-        from graphbp.second_order.inverse import outer_product_inverse
+        from graphbp.uncertainty.inverse import outer_product_inverse
 
         alpha = data.as_number("alpha", alpha, above=0)
         one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])

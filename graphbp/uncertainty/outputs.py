@@ -25,11 +25,11 @@ from graphbp.threads import blas_on_one_thread
 if TYPE_CHECKING:
     from graphbp.network import Network
 
+from graphbp.second_order.inverse import CHUNK_BYTES
+
 __all__ = ["CurvesDownError", "Outputs", "weighed"]
 
 Array = npt.NDArray[Any]
-CHUNK_BYTES = 1 << 25
-"""Bytes of ∂a/∂θ held at once (one sample's rows at the least)."""
 
 
 class CurvesDownError(NumericalError):
