@@ -26,7 +26,7 @@ from graphbp.second_order.refine import refined
 from graphbp.second_order.roots import Root, RowStack, Span, raw_rows
 from graphbp.threads import blas_on_one_thread
 
-__all__ = ["CHUNK_BYTES", "DenseInverse", "LowRankInverse", "SequentialInverse", "check_dense", "check_low_rank"]
+__all__ = ["CHUNK_BYTES", "DenseInverse", "LowRankInverse", "SequentialInverse", "check_dense", "check_low_rank", "precision"]
 
 Array = npt.NDArray[Any]
 CHUNK_BYTES = 1 << 25
@@ -37,7 +37,7 @@ class DenseInverse:
     """H⁻¹ of H = αI + BᵀB, through its triangle."""
 
     def __init__(self, rows: RowStack, alpha: float) -> None:
-        self._rows, self._alpha = rows, _positive(alpha)
+        self._rows, self._alpha = rows, precision(alpha)
         self._root: Root | None = None
 
     @property
@@ -94,7 +94,7 @@ class LowRankInverse:
     """H⁻¹ of H = αI + β BᵀB from the span of B's few rows, without W × W storage."""
 
     def __init__(self, span: Span, alpha: float, beta: float = 1.0) -> None:
-        self._span, self._alpha, self._beta = span, _positive(alpha), float(beta)
+        self._span, self._alpha, self._beta = span, precision(alpha), float(beta)
         self._core = Root.of(np.sqrt(beta) * span.rows, alpha)
         self.log_determinant = self._core.log_determinant + (span.size - span.rank) * float(np.log(alpha))
 
@@ -177,7 +177,7 @@ def _rows(rows: Any, size: int, name: str) -> Array:
     return np.asarray(rows)
 
 
-def _positive(alpha: Any) -> float:
+def precision(alpha: Any) -> float:
     """alpha as a float: positive, finite, and so that 1/α is finite too."""
     try:
         number = np.nan if isinstance(alpha, str | bytes) else float(alpha)

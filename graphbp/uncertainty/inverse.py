@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_number
 from graphbp.exceptions import DataError
-from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse, check_dense, check_low_rank
+from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse, check_dense, check_low_rank, precision
 from graphbp.second_order.roots import RowStack, Span
 from graphbp.uncertainty.outputs import Outputs
 
@@ -54,7 +53,7 @@ def outer_product_inverse(
     NumericalError : the error curves downwards at some output, so that BᵀB has no real factor B.
     MemoryLimitError : W × W, or the N·K × W rows, would not fit.
     """
-    alpha = as_number("alpha", alpha, above=0)
+    alpha = precision(alpha)
     count, w = len(X) * net.schedule.n_outputs, net.n_parameters
     if method == "auto":
         method = "low_rank" if count < w else "cholesky"
