@@ -33,6 +33,7 @@ from graphbp import data
 from graphbp.comparable import near_kinks, no_second_derivative
 from graphbp.compose import ComposedWarning
 from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, NumericalWarning, unknown_name
+from graphbp.network import engine_of
 from graphbp.numerical import (
     PROBES,
     Differenced,
@@ -172,23 +173,23 @@ def check(
     with warnings.catch_warnings(), status("checking derivatives"):
         warnings.simplefilter("ignore", ComposedWarning)
         warnings.simplefilter("ignore", NumericalWarning)  # the report says so
-        x, t, s = net._batch(X, T, sample_weight, get_backend("numpy"))
-        report = _Checker(net._engine(), x, t, s, method, tolerance, seed).run(second_order)
-        return _with_scaling(report, net, X, (x, t, s), method, tolerance) if net._meaning.scaling else report
+        x, t, s = net.model.batch(X, T, sample_weight, get_backend("numpy"))
+        report = _Checker(engine_of(net), x, t, s, method, tolerance, seed).run(second_order)
+        return _with_scaling(report, net, X, (x, t, s), method, tolerance) if net.model.meaning.scaling else report
 
 
 def _with_scaling(
     report: Report, net: Network, X: Any, batch: tuple[Array, Array, Array | None], method: str | None, tolerance: float | None
 ) -> Report:
     """The engine's report, and ∂y/∂x between raw x and y against differences in raw x."""
-    checker = _Checker(net._engine(), *batch, method, tolerance, 0)
+    checker = _Checker(engine_of(net), *batch, method, tolerance, 0)
     checker.net = net
     x = batch[0]
-    kept = np.ones(len(x), bool) if checker.method == "complex_step" else ~near_kinks(net._engine(), x)[0]
-    raw = data.host_array(net._read(X), "X")[kept]
+    kept = np.ones(len(x), bool) if checker.method == "complex_step" else ~near_kinks(engine_of(net), x)[0]
+    raw = data.host_array(net.model.read(X), "X")[kept]
     if len(raw):
-        scale = 1.0 if net._meaning.scaling.inputs is None else net._meaning.scaling.inputs.scale
-        checker.by_input = lengths(net._engine(), x[kept].astype(np.float64))[1] * scale
+        scale = 1.0 if net.model.meaning.scaling.inputs is None else net.model.meaning.scaling.inputs.scale
+        checker.by_input = lengths(engine_of(net), x[kept].astype(np.float64))[1] * scale
         checker._row(
             "jacobian, raw x and y",
             checker.method,
@@ -197,7 +198,10 @@ def _with_scaling(
             checker._jacobian_entry,
             checker._jacobian_size,
         )
-    notes = [*report.notes, f"{net._meaning}: the rows are of the scaled numbers that the engine computes with, but for the last"]
+    notes = [
+        *report.notes,
+        f"{net.model.meaning}: the rows are of the scaled numbers that the engine computes with, but for the last",
+    ]
     return Report(repr(net), [*report.rows, *checker.rows], notes)
 
 

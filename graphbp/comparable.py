@@ -33,7 +33,7 @@ def near_kinks(net: Network, x: Array) -> tuple[npt.NDArray[np.bool_], list[str]
     wide = net.to("numpy", "float64")
     t = np.zeros((len(x), s.n_outputs))
     try:
-        a = np.asarray(wide._run.trace(wide._theta, np.asarray(x, np.float64), t, None).a)
+        a = np.asarray(wide.model.run.trace(wide.theta, np.asarray(x, np.float64), t, None).a)
     except NotSupportedError:
         return near, []
     for k, row in enumerate(s.activations):

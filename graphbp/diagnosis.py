@@ -1,6 +1,6 @@
 """Which unit, and which sample, made a number that is infinite or NaN.
 
-    first_cause(net, X) -> "log of a negative pre-activation -761 at unit 'num', row 4"
+    first_cause(model, theta, X) -> "log of a negative pre-activation -761 at unit 'num', row 4"
 
 The sweep is taken once more with everything kept, in the network's own dtype, some samples at a time, and the first row in topological
 order whose value is not finite while all that leads into it is, is the cause; of the samples, the first that has one.  A finite forward
@@ -25,7 +25,7 @@ from graphbp.registry import get_backend
 from graphbp.tables import callers_level
 
 if TYPE_CHECKING:
-    from graphbp.network import Network
+    from graphbp.model import Model
 
 __all__ = ["cause_at", "first_cause", "is_finite", "warn_not_finite", "warn_of_derivative"]
 
@@ -39,14 +39,14 @@ def is_finite(result: Any) -> bool:
     return not isinstance(result, np.ndarray) or data.finite(result)
 
 
-def warn_not_finite(net: Network, what: str, X: Any, T: Any = None, sample_weight: Any = None) -> None:
+def warn_not_finite(model: Model, what: str, theta: Any, X: Any, T: Any = None, sample_weight: Any = None) -> None:
     """Warn that a result is not finite, and name the unit and the sample that made it so."""
-    _warn(what, first_cause(net, X, T, sample_weight))
+    _warn(what, first_cause(model, theta, X, T, sample_weight))
 
 
-def warn_of_derivative(net: Network, what: str, theta: Any, x: Any, t: Any = None, s: Any = None, *, order: int = 1) -> None:
+def warn_of_derivative(model: Model, what: str, theta: Any, x: Any, t: Any = None, s: Any = None, *, order: int = 1) -> None:
     """The same of a derivative at θ, of samples that are checked and scaled: of y, or with t of E; `order` 2 of a Hessian."""
-    _warn(what, cause_at(net, theta, x, t, s, order=order))
+    _warn(what, cause_at(model, theta, x, t, s, order=order))
 
 
 def _warn(what: str, cause: str) -> None:
@@ -54,58 +54,57 @@ def _warn(what: str, cause: str) -> None:
     warnings.warn(message, NumericalWarning, stacklevel=callers_level())
 
 
-def first_cause(net: Network, X: Any, T: Any = None, sample_weight: Any = None) -> str:
-    """The unit and the sample that first become infinite or NaN, in one line; "" where none does.
+def first_cause(model: Model, theta: Any, X: Any, T: Any = None, sample_weight: Any = None) -> str:
+    """The unit and the sample that first become infinite or NaN at θ, in one line; "" where none does.
 
     X, T and `sample_weight` are as for `net.error`, or as it checked them.
     """
-    X, T, sample_weight = (net._backend.to_numpy(part) if net._backend.owns(part) else part for part in (X, T, sample_weight))
+    X, T, sample_weight = (model.backend.to_numpy(part) if model.backend.owns(part) else part for part in (X, T, sample_weight))
     host = get_backend("numpy")
-    batch = (net._inputs(X, host), None, None) if T is None else net._batch(X, T, sample_weight, host)
-    x, t, s = batch
-    return cause_at(net, net._theta, x, t, s, order=0 if T is None else 1)
+    x, t, s = (model.inputs(X, host), None, None) if T is None else model.batch(X, T, sample_weight, host)
+    return cause_at(model, theta, x, t, s, order=0 if T is None else 1)
 
 
 def cause_at(
-    net: Network, theta: Any, x: Any, t: Any = None, s: Any = None, numbers: Callable[[int], int] = int, order: int = 1
+    model: Model, theta: Any, x: Any, t: Any = None, s: Any = None, numbers: Callable[[int], int] = int, order: int = 1
 ) -> str:
     """The same at any θ, of samples that are checked and scaled; `numbers` says which row of the caller's X a sample is.
 
     `order` is that of the derivative which is not finite.
     """
-    run = net if net.backend == "numpy" else net.to("numpy")
-    theta, x, t, s = (None if part is None else np.asarray(net._backend.to_numpy(part)) for part in (theta, x, t, s))
+    on_host = model if model.backend.name == "numpy" else model.to(get_backend("numpy"), model.dtype)
+    theta, x, t, s = (None if part is None else np.asarray(model.backend.to_numpy(part)) for part in (theta, x, t, s))
     counted = np.arange(len(x)) if s is None else np.flatnonzero(s)
     with np.errstate(all="ignore"):
         for start in range(0, len(counted), CHUNK):
             rows = counted[start : start + CHUNK]
-            cause = _cause(run, theta, x[rows], None if t is None else t[rows], [numbers(int(n)) for n in rows], order)
+            cause = _cause(on_host, theta, x[rows], None if t is None else t[rows], [numbers(int(n)) for n in rows], order)
             if cause:
                 return cause
     return ""
 
 
-def _cause(net: Network, theta: Array, x: Array, t: Array | None, numbers: Sequence[int], order: int) -> str:
-    s = net.schedule.live
-    found = net._run.trace(theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
+def _cause(model: Model, theta: Array, x: Array, t: Array | None, numbers: Sequence[int], order: int) -> str:
+    s = model.schedule.live
+    found = model.run.trace(theta, x, np.zeros((len(x), s.n_outputs), x.dtype) if t is None else t, None)
     a, z, delta = np.asarray(found.a), np.asarray(found.z), np.asarray(found.delta)
     bad = ~np.isfinite(z)
     if bad.any():
         n = int(np.argmax(bad.any(axis=0)))
         row = int(np.argmax(bad[:, n]))  # rows are in topological order
-        return f"{_describe(net, row, float(a[row, n]), float(z[row, n]))}, row {numbers[n]}"
+        return f"{_describe(model, row, float(a[row, n]), float(z[row, n]))}, row {numbers[n]}"
     return (
-        (_infinite_error(net, a, z, t, numbers) if t is not None else "")
-        or (_steep(net, a, numbers, "slope") if order >= 1 else "")
-        or (_infinite_delta(net, delta, numbers) if t is not None else "")
-        or (_steep(net, a, numbers, "curvature") if order >= 2 else "")
+        (_infinite_error(model, a, z, t, numbers) if t is not None else "")
+        or (_steep(model, a, numbers, "slope") if order >= 1 else "")
+        or (_infinite_delta(model, delta, numbers) if t is not None else "")
+        or (_steep(model, a, numbers, "curvature") if order >= 2 else "")
     )
 
 
-def _infinite_error(net: Network, a: Array, z: Array, t: Array, numbers: Sequence[int]) -> str:
+def _infinite_error(model: Model, a: Array, z: Array, t: Array, numbers: Sequence[int]) -> str:
     """A sample whose E is not finite though its outputs are."""
-    s = net.schedule.live
-    for head in output_heads(s, net.error_function):
+    s = model.schedule.live
+    for head in output_heads(s, model.error):
         p = head.positions
         rows = s.output_rows[p]
         value = head.value(a[rows], z[rows], t[:, p].T)
@@ -115,36 +114,36 @@ def _infinite_error(net: Network, a: Array, z: Array, t: Array, numbers: Sequenc
                 f"{s.describe_row(int(row))} = {z[row, n]:.6g} for t = {t[n, k]:.6g}"
                 for row, k in zip(rows[:3], p[:3], strict=True)
             )
-            return f"the error {net.error_function.name!r} is {value[n]} at output {where}, row {numbers[n]}"
+            return f"the error {model.error.name!r} is {value[n]} at output {where}, row {numbers[n]}"
     return ""
 
 
-def _infinite_delta(net: Network, delta: Array, numbers: Sequence[int]) -> str:
+def _infinite_delta(model: Model, delta: Array, numbers: Sequence[int]) -> str:
     """A unit whose δ is not finite though all slopes are: the first that the reverse sweep comes to."""
     bad = ~np.isfinite(delta)
     if not bad.any():
         return ""
     n = int(np.argmax(bad.any(axis=0)))
     row = int(np.flatnonzero(bad[:, n])[-1])
-    return f"δ is {delta[row, n]} at unit {net.schedule.live.describe_row(row)}, row {numbers[n]}"
+    return f"δ is {delta[row, n]} at unit {model.schedule.live.describe_row(row)}, row {numbers[n]}"
 
 
-def _describe(net: Network, row: int, a: float, z: float) -> str:
+def _describe(model: Model, row: int, a: float, z: float) -> str:
     """What happened in a unit whose z is not finite though its sources are."""
-    s = net.schedule.live
+    s = model.schedule.live
     unit = f"unit {s.describe_row(row)}"
     activation = s.activations[s.row_activation[row]]
     if not math.isfinite(a):
-        return f"the pre-activation of {unit} overflows {net.dtype} (a = {a})"
+        return f"the pre-activation of {unit} overflows {model.dtype} (a = {a})"
     if not activation.lower < a < activation.upper:
         kind = "a negative pre-activation" if a < 0 == activation.lower else "the pre-activation"
         return f"{activation.name} of {kind} {a:.6g} at {unit}"
-    return f"{activation.name} of the pre-activation {a:.6g} is {z} in {net.dtype} at {unit}"
+    return f"{activation.name} of the pre-activation {a:.6g} is {z} in {model.dtype} at {unit}"
 
 
-def _steep(net: Network, a: Array, numbers: Sequence[int], what: str) -> str:
+def _steep(model: Model, a: Array, numbers: Sequence[int], what: str) -> str:
     """A unit whose slope h'(a), or curvature h''(a), is not finite."""
-    s = net.schedule.live
+    s = model.schedule.live
     for level in s.levels:
         for segment in level.segments:
             h = s.activations[segment.activation]

@@ -37,11 +37,11 @@ def fit_scaling(net: Network, X: Any, T: Any = None, sample_weight: Any = None) 
 @contextmanager
 def undone_on_error(net: Network) -> Iterator[None]:
     """What the nodes say about X and Y stays as it was where the data are refused after all."""
-    before = net._spec
+    before = net.model.spec
     try:
         yield
     except Exception:
-        net._set_meaning(before)
+        net.model = net.model.saying(before)
         raise
 
 
@@ -49,25 +49,25 @@ def adopt(net: Network, X: Any, T: Any) -> None:
     """Names that the data bring: X's columns where they were taken by position, T's columns, the classes where T holds labels."""
     changed: dict[Hashable, dict[str, Any]] = {}
     refuse_other_order(X, {"T": T})
-    _, names, _ = net._meaning.read_inputs(X, told=None)
+    _, names, _ = net.model.meaning.read_inputs(X, told=None)
     if names is not None:
         at = 0
         for node in net.inputs:
-            n = int(net._spec.units[net._spec.index[node]])
+            n = int(net.model.spec.units[net.model.spec.index[node]])
             part = [_plain(name) for name in names[at : at + n]]
             changed[node] = {"columns": part[0] if n == 1 else part}
             at += n
-    net._read(X)  # says once that they are taken by position
+    net.model.read(X)  # says once that they are taken by position
     table = None if T is None else table_of(T, "T")
     if table is not None and table.names is not None:
-        place = None if table.n_columns == 1 else net._meaning.target_places(table)
+        place = None if table.n_columns == 1 else net.model.meaning.target_places(table)
         listed = table.names if place is None else [table.names[i] for i in place]
         changed[net.outputs[0]] = {"target": [_plain(name) for name in listed]}
-    if T is not None and (found := net._meaning.new_classes(T)) is not None:
-        for node, attributes in labels.attributes_for(found, net._spec, net.outputs).items():
+    if T is not None and (found := net.model.meaning.new_classes(T)) is not None:
+        for node, attributes in labels.attributes_for(found, net.model.spec, net.outputs).items():
             changed.setdefault(node, {}).update(attributes)
     if changed:
-        net._set_meaning(with_attributes(net._spec, changed))
+        net.model = net.model.saying(with_attributes(net.model.spec, changed))
 
 
 def _plain(name: Hashable) -> str | int | float:
@@ -78,23 +78,23 @@ def _plain(name: Hashable) -> str | int | float:
 def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray[np.int64] | None = None) -> None:
     """Shift and scale from the given rows (default: all) of X and T."""
     host = get_backend("numpy")
-    x = data.as_inputs(net._read(X), net.schedule, host, WIDE)
+    x = data.as_inputs(net.model.read(X), net.schedule, host, WIDE)
     s = data.as_sample_weight(sample_weight, len(x), host, WIDE)
     rows = np.arange(len(x)) if rows is None else rows
     weight = None if s is None else s[rows]
-    changed = attributes_of(fitted(x[rows], weight), net._spec, net.inputs)
+    changed = attributes_of(fitted(x[rows], weight), net.model.spec, net.inputs)
     if T is not None and net.error_function.targets == "real":
-        t = data.as_targets(net._meaning.read_targets(T), len(x), net.schedule, net.error_function, host, WIDE)
+        t = data.as_targets(net.model.meaning.read_targets(T), len(x), net.schedule, net.error_function, host, WIDE)
         affine = _only_identities(net, fitted(t[rows], weight))
-        nodes = {n: net._spec.node_extra[net._spec.index[n]] for n in net.outputs}
-        told = attributes_of(affine, net._spec, net.outputs)
+        nodes = {n: net.model.spec.node_extra[net.model.spec.index[n]] for n in net.outputs}
+        told = attributes_of(affine, net.model.spec, net.outputs)
         changed |= {n: a for n, a in told.items() if np.any(a["shift"] != 0) or np.any(a["scale"] != 1) or "scale" in nodes[n]}
-    net._set_meaning(with_attributes(net._spec, changed))
+    net.model = net.model.saying(with_attributes(net.model.spec, changed))
 
 
 def _only_identities(net: Network, affine: Affine) -> Affine:
     """The targets' scaling for outputs that are identities; other activations give values on a scale of their own."""
-    s, spec = net.schedule, net._spec
+    s, spec = net.schedule, net.model.spec
     feeding = set(spec.edge_src.tolist())
     for node in net.outputs:
         i = spec.index[node]
@@ -111,19 +111,19 @@ def adopt_metadata(net: Network, metadata: Mapping[str, Any]) -> Mapping[str, An
     kept = dict(metadata)
     told, names = kept.get("standardize"), kept.get("classes")
     changed: dict[Hashable, dict[str, Any]] = {}
-    if not net._meaning.scaling and isinstance(told, dict) and told.keys() == {"mean", "deviation"}:
+    if not net.model.meaning.scaling and isinstance(told, dict) and told.keys() == {"mean", "deviation"}:
         mean, deviation = (np.asarray(told[key], np.float64) for key in ("mean", "deviation"))
         if mean.shape == deviation.shape == (net.schedule.n_inputs,):
-            changed.update(attributes_of(Affine(mean, deviation), net._spec, net.inputs))
+            changed.update(attributes_of(Affine(mean, deviation), net.model.spec, net.inputs))
             del kept["standardize"]
     k = net.schedule.n_outputs
     if net.classes is None and net.error_function.targets == "distribution" and isinstance(names, list) and 0 < len(names) <= k:
         whole = [*names, *(f"class {i}" for i in range(len(names), k))]  # outputs that no label of the training data had
-        for node, attributes in labels.attributes_for(whole, net._spec, net.outputs).items():
+        for node, attributes in labels.attributes_for(whole, net.model.spec, net.outputs).items():
             changed.setdefault(node, {}).update(attributes)
         del kept["classes"]
     if changed:
-        net._set_meaning(with_attributes(net._spec, changed))
+        net.model = net.model.saying(with_attributes(net.model.spec, changed))
     return kept
 
 
@@ -133,9 +133,9 @@ ORDERS = 2.0
 
 def warn_of_raw_columns(net: Network, x: Any, t: Any, optimizer: str) -> None:
     """One line where the columns of X, or the targets of a regression, have sizes with which gradient descent gets nowhere."""
-    said = [_apart(net._backend.to_numpy(x), [str(names[0]) for names in net._meaning.input_columns], "X")]
+    said = [_apart(net.model.backend.to_numpy(x), [str(names[0]) for names in net.model.meaning.input_columns], "X")]
     if net.error_function.targets == "real":
-        said.append(_apart(net._backend.to_numpy(t), [str(names[0]) for names in net._meaning.output_columns], "T"))
+        said.append(_apart(net.model.backend.to_numpy(t), [str(names[0]) for names in net.model.meaning.output_columns], "T"))
     said = [text for text in said if text]
     if said:
         warnings.warn(

@@ -1,20 +1,19 @@
 """`Network`: the face.  A DiGraph goes in; forward values, gradients, Jacobians and Hessians come out.
 
-    DiGraph ──read_graph──► GraphSpec ──lower──► Schedule ──Backend.compile──► Executable
-                                                    │                              ▲
-                                  θ, X, T ──────────┴────── checked arrays ────────┘
+    DiGraph ──read_graph──► GraphSpec ──compile_model──► Model
+                                                           ▲
+                            X, T ──checked──► x, t, s ─── θ
 
-A network owns its flat parameter vector θ and nothing else that changes.  Each method checks what came, calls one method of the
-executable, and hands the result back: as the backend's own array where the caller gave one (CuPy in, CuPy out), else as a NumPy array.
+A network is a compiled `Model` and the flat parameter vector θ.  Each method checks what came, calls one method of the model with θ, and
+hands the result back: as the backend's own array where the caller gave one (CuPy in, CuPy out), else as a NumPy array.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-import numbers
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,48 +21,31 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import data, lookup
 from graphbp.columns import Columns, to_digraph
-from graphbp.compose import Composed
 from graphbp.config import dtype_of, option, option_and_source
 from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
-from graphbp.exceptions import (
-    BackendNotAvailableError,
-    DataError,
-    NotSupportedError,
-    UnknownNameError,
-    WeightError,
-    one_of,
-    shown,
-    unknown_name,
-)
-from graphbp.graph import HIDDEN, GraphSpec, describe_edge, read_graph
-from graphbp.heads import output_heads
-from graphbp.links import refuse_unfit_outputs
-from graphbp.live import whole_trace
-from graphbp.meaning import Meaning, meaning_of
-from graphbp.memory import check_memory
-from graphbp.parameters import Layout
+from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of, shown
+from graphbp.graph import HIDDEN, read_graph
+from graphbp.model import Model, compile_model
 from graphbp.progress import status
-from graphbp.protocols import Backend, Executable
+from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
-from graphbp.scaling import unscaled
-from graphbp.schedule import Schedule, lower
+from graphbp.schedule import Schedule
 from graphbp.schedule import describe as describe_schedule
-from graphbp.tables import like_frame, refuse_other_order
-from graphbp.trace import Trace, rescaled
+from graphbp.tables import like_frame
+from graphbp.trace import Trace
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
     from graphbp.check import Report
-    from graphbp.jacobian import JacobianPlan
     from graphbp.second_order.blocks import UnitBlocks
     from graphbp.second_order.estimates import Estimate
     from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
 
-__all__ = ["Network", "require_network"]
+__all__ = ["Network", "engine_of", "require_network"]
 
 Array = npt.NDArray[Any]
 Node = Hashable
@@ -76,6 +58,15 @@ def require_network(value: Any) -> None:
             f"the network is a {type(value).__name__}; it must be a gb.Network: gb.Network(graph) makes one of a DiGraph, "
             "gb.load(path) reads one"
         )
+
+
+def engine_of(net: Network) -> Network:
+    """The same network, sharing θ, without its scaling: what the backend computes, for code that has scaled X and T already."""
+    if net.model.engine is net.model:
+        return net
+    other = copy.copy(net)
+    other.model, other.theta = net.model.engine, net.theta
+    return other
 
 
 def _chosen_backend(argument: Any) -> Backend:
@@ -134,110 +125,70 @@ class Network:
         backend: str | None = None,
         dtype: str | npt.DTypeLike | None = None,
     ) -> None:
-        self._error = error if isinstance(error, ErrorFunction) else get_error_function(error)
-        self._dtype = dtype_of(option("dtype", dtype))
-        self._backend = _chosen_backend(backend)
-        self._spec: GraphSpec = read_graph(graph)
-        self._schedule: Schedule
-        self._layout: Layout
-        self._schedule, self._layout = lower(self._spec)
-        self._check_range()
-        refuse_unfit_outputs(self._schedule, self._error)
-        self._set_meaning(self._spec)
-        self._told: tuple[Any, ...] = ()  # names of columns that were taken by position, which has been said
-        self._compile()
-        self._set_theta(self._layout.theta)
-
-    def _check_range(self) -> None:
-        """A weight, free or frozen, that is finite in float64 and beyond float32 is refused rather than made infinite."""
-        largest = float(np.abs(self._layout.entry_value).max(initial=0))
-        if largest > float(np.finfo(self._dtype).max):
-            raise WeightError(f"a weight or bias of magnitude {largest:g} is beyond {self._dtype}; use dtype='float64'")
-
-    def _compile(self) -> None:
-        backend, error, dtype = self._backend, self._error, self._dtype
-
-        def compiled(schedule: Schedule) -> Executable:
-            return backend.compile(schedule, error, dtype)
-
-        live = self._schedule.live
-        self._run = Composed(compiled(live), live, backend.name, compiled, output_heads(live, error))
-
-    def _set_meaning(self, spec: GraphSpec) -> None:
-        """What the attributes of input and output nodes say about X and Y, as they stand in `spec`."""
-        self._meaning: Meaning = meaning_of(spec, self.inputs, self.outputs, self._error)
-        self._spec = spec
-
-    def _engine(self) -> Network:
-        """The same network, sharing θ, without its scaling: what the backend computes, for code that has scaled X and T already."""
-        if not self._meaning.scaling:
-            return self
-        other = object.__new__(Network)
-        other.__dict__.update(self.__dict__)
-        other._set_meaning(unscaled(self._spec))
-        return other
-
-    def _set_theta(self, values: Array) -> None:
-        self._theta = self._backend.asarray(np.array(values, self._dtype), self._dtype)
+        function = error if isinstance(error, ErrorFunction) else get_error_function(error)
+        kind = dtype_of(option("dtype", dtype))
+        chosen = _chosen_backend(backend)
+        self.model = compile_model(read_graph(graph), function, chosen, kind)
+        self.theta = self.model.theta(self.model.layout.theta)
 
     # -- what it is ------------------------------------------------------------------------------------------------------
 
     @property
     def schedule(self) -> Schedule:
         """All units in the order of the sweeps, `print(net.schedule)` shows it; `net.schedule.live` is what the backend compiled."""
-        return self._schedule
+        return self.model.schedule
 
     @property
     def backend(self) -> str:
         """Name of the backend."""
-        return self._backend.name
+        return self.model.backend.name
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """float64 or float32."""
-        return self._dtype
+        return self.model.dtype
 
     @property
     def error_function(self) -> ErrorFunction:
         """The row of the error table."""
-        return self._error
+        return self.model.error
 
     @property
     def inputs(self) -> tuple[Node, ...]:
         """Input nodes in the order of X's columns; a layer node stands for `units` columns."""
-        return self._schedule.input_names
+        return self.model.schedule.input_names
 
     @property
     def outputs(self) -> tuple[Node, ...]:
         """Output nodes in the order of Y's columns; a layer node stands for `units` columns."""
-        return self._schedule.output_names
+        return self.model.schedule.output_names
 
     @property
     def columns(self) -> list[Any]:
         """What each column of X is called in a table: the input node's name, "node_k" in a layer, or what it was trained on."""
-        return [names[0] for names in self._meaning.input_columns]
+        return [names[0] for names in self.model.meaning.input_columns]
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
         """The names of the classes in the order of Y's columns ([negative, positive] for one output), or None."""
-        return self._meaning.classes
+        return self.model.meaning.classes
 
     @property
     def n_parameters(self) -> int:
         """W."""
-        return self._schedule.n_parameters
+        return self.model.schedule.n_parameters
 
     def describe(self, n_samples: int = 1024) -> str:
         """The schedule, and which path the backend takes for `n_samples` samples."""
         n_samples = data.as_count("n_samples", n_samples, 0)
-        program = describe_schedule(self._schedule, n_samples, self._dtype.itemsize)
-        if said := str(self._meaning):
+        program = describe_schedule(self.model.schedule, n_samples, self.dtype.itemsize)
+        if said := str(self.model.meaning):
             program += f"\n  {said}"
-        return f"{program}{self._linear_units()}\n  backend {self.backend}, {self._dtype}: {self._run.describe(n_samples)}"
+        return f"{program}{self._linear_units()}\n  backend {self.backend}, {self.dtype}: {self.model.run.describe(n_samples)}"
 
     def _linear_units(self) -> str:
         """A line on hidden nodes that were given no activation, or nothing."""
-        spec = self._spec
+        spec = self.model.spec
         hidden = zip(spec.role.tolist(), spec.node_extra, spec.names, strict=True)
         linear = [name for role, extra, name in hidden if role == HIDDEN and "activation" not in extra]
         if not linear:
@@ -246,11 +197,11 @@ class Network:
         return f"\n  {len(linear):,} hidden node{'s' * (len(linear) > 1)} without an activation, so linear: {shown}"
 
     def __repr__(self) -> str:
-        s = self._schedule
+        s = self.model.schedule
         return (
             f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units} units, {s.n_edges} edges -> {s.n_outputs} outputs; "
-            f"{s.n_parameters} parameters, error={self._error.name!r}, backend={self.backend!r}, dtype={self._dtype.name!r}"
-            + "".join(f"; {said}" for said in [str(self._meaning)] if said)
+            f"{s.n_parameters} parameters, error={self.error_function.name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
+            + "".join(f"; {said}" for said in [str(self.model.meaning)] if said)
             + ">"
         )
 
@@ -263,20 +214,20 @@ class Network:
         On a CPU backend this is the live vector: writing into it changes the network.  Assigning replaces it by a copy, so a
         vector taken earlier keeps its values.  On a device backend it is a read-only copy in host memory.
         """
-        host = self._backend.to_numpy(self._theta)
-        if host is not self._theta:
+        host = self.model.backend.to_numpy(self.theta)
+        if host is not self.theta:
             host.flags.writeable = False
         return host
 
     @weights.setter
     def weights(self, values: Any) -> None:
-        if self._backend.owns(values):
+        if self.model.backend.owns(values):
             shape = (self.n_parameters,)
-            self._theta = data.as_directions(
-                values, shape, "weights", "one value a free parameter", self._backend, self._dtype
+            self.theta = data.as_directions(
+                values, shape, "weights", "one value a free parameter", self.model.backend, self.dtype
             ).copy()
         else:
-            self._set_theta(data.as_vector(values, self.n_parameters, self._dtype))
+            self.theta = self.model.theta(data.as_vector(values, self.n_parameters, self.dtype))
 
     def parameter_index(self, source: Node, destination: Node | None = None) -> slice:
         """Where in `weights` the edge source → destination stands, or, given one node, its bias.
@@ -289,8 +240,8 @@ class Network:
         UnknownNameError : no such node or edge.
         WeightError : the weight is frozen, or the node has no bias.
         """
-        start, count, what = self._entries(source, destination)
-        first = self._layout.entry_parameter[start] if count else 0
+        start, count, what = lookup.entries(self.model.spec, self.model.layout, source, destination)
+        first = self.model.layout.entry_parameter[start] if count else 0
         if first < 0:
             raise WeightError(f"{what} is frozen (trainable=False), so it is not among the free parameters")
         return slice(int(first), int(first) + count)
@@ -302,133 +253,44 @@ class Network:
         >>> gb.Network(nx.DiGraph([("x", "y", {"weight": 2.0})]), backend="numpy").parameter_name(0)
         "edge 'x' -> 'y'"
         """
-        layout, spec = self._layout, self._spec
-        if isinstance(index, bool) or not isinstance(index, numbers.Integral):
-            raise DataError(f"index={shown(index)}; it must be a whole number, a position in net.weights")
-        index = int(index)
-        entry = int(np.argmax(layout.entry_parameter == index)) if 0 <= index < self.n_parameters else -1
-        if entry < 0:
-            raise unknown_name("parameter", index, [], f"There are {self.n_parameters} free parameters, numbered from 0.")
-        biased = np.flatnonzero((layout.bias_start >= 0) & (layout.bias_start <= entry))
-        if len(biased):
-            i = int(biased[np.argmax(layout.bias_start[biased])])
-            unit = entry - int(layout.bias_start[i])
-            if unit < int(spec.units[i]):
-                return f"bias of node {spec.names[i]!r}" + (f" unit {unit}" if spec.units[i] > 1 else "")
-        e = int(np.searchsorted(layout.edge_start, entry, side="right")) - 1
-        array, offset = spec.edge_array.get(e), entry - int(layout.edge_start[e])
-        if array is None or layout.edge_count[e] == 1:
-            return spec.edge_name(e)
-        if hasattr(array, "nnz"):
-            at = (int(np.searchsorted(array.indptr, offset, side="right")) - 1, int(array.indices[offset]))
-        else:
-            at = (offset // array.shape[1], offset % array.shape[1])
-        return f"{spec.edge_name(e)} at {at}"
+        return lookup.parameter_name(self.model.spec, self.model.layout, index)
 
     def weight(self, source: Node, destination: Node) -> Any:
         """The current w of an edge, frozen or free: a float, an array (units_dst, units_src), or a CSR matrix, as it came."""
-        start, count, _ = self._entries(source, destination)
-        return self._shaped(self._edge(source, destination), self._values(start, count))
+        spec, layout = self.model.spec, self.model.layout
+        start, count, _ = lookup.entries(spec, layout, source, destination)
+        values = layout.fill(self.weights, slice(start, start + count))
+        return lookup.shaped(spec, lookup.edge_at(spec, source, destination), values)
 
     def bias(self, node: Node) -> Any:
         """The current bias of a node: a float, or an array (units,)."""
-        start, count, _ = self._entries(node, None)
-        values = self._values(start, count)
-        return float(values[0]) if count == 1 and self._spec.index[node] in self._spec.bias_scalar else values
-
-    def _node(self, name: Node) -> int:
-        try:
-            return self._spec.index[name]
-        except (KeyError, TypeError):
-            raise unknown_name("node", name, [str(n) for n in self._spec.names]) from None
-
-    def _edge(self, source: Node, destination: Node) -> int:
-        i, j = self._node(source), self._node(destination)
-        lo, hi = np.searchsorted(self._spec.edge_dst, [j, j + 1])
-        found = np.flatnonzero(self._spec.edge_src[lo:hi] == i)
-        if not len(found):
-            sources = [self._spec.names[k] for k in self._spec.edge_src[lo:hi].tolist()]
-            listed = ", ".join(map(repr, sources[:20])) + (", ..." if len(sources) > 20 else "")
-            leads = f"what leads to {destination!r} comes from {listed}" if sources else f"nothing leads to {destination!r}"
-            raise UnknownNameError(f"there is no {describe_edge(source, destination)}; {leads}")
-        return int(lo + found[0])
-
-    def _entries(self, source: Node, destination: Node | None) -> tuple[int, int, str]:
-        """(first entry, number of entries, name) of an edge or a bias."""
-        if destination is None:
-            i = self._node(source)
-            bias = self._spec.bias[i]
-            if bias is None:
-                raise WeightError(f"node {source!r} has no bias; give the graph's node bias=0.0 to have one")
-            return int(self._layout.bias_start[i]), len(bias), f"the bias of node {source!r}"
-        e = self._edge(source, destination)
-        return int(self._layout.edge_start[e]), int(self._layout.edge_count[e]), f"the weight of {self._spec.edge_name(e)}"
-
-    def _values(self, start: int, count: int) -> Array:
-        return self._layout.fill(self.weights, slice(start, start + count))
-
-    def _shaped(self, e: int, values: Array) -> Any:
-        came = self._spec.edge_array.get(e)
-        if came is None:
-            return float(values[0])
-        if hasattr(came, "nnz"):
-            new = came.copy()
-            new.data = values
-            return new
-        return values.reshape(came.shape)
+        spec, layout = self.model.spec, self.model.layout
+        start, count, _ = lookup.entries(spec, layout, node, None)
+        values = layout.fill(self.weights, slice(start, start + count))
+        return float(values[0]) if count == 1 and spec.index[node] in spec.bias_scalar else values
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """A new DiGraph with the current weights and biases, every other attribute of graph, nodes and edges as it came."""
-        return to_digraph(self._columns())
-
-    def _columns(self) -> Columns:
-        """The current weights and biases with every other attribute."""
-        spec, layout = self._spec, self._layout
-        now = layout.fill(self.weights)
-        nodes: list[dict[str, Any]] = []
-        first = now[np.maximum(layout.bias_start, 0)].tolist() if len(now) else []
-        for i, extra in enumerate(spec.node_extra):
-            bias = spec.bias[i]
-            if bias is None:
-                nodes.append(extra)
-                continue
-            scalar = i in spec.bias_scalar
-            values: Any = first[i]
-            if len(bias) > 1 or not scalar:
-                start = int(layout.bias_start[i])
-                array = now[start : start + len(bias)]
-                values = values if scalar and (array == array[0]).all() else array.copy()
-            nodes.append({**extra, "bias": values})
-        single = np.ones(len(spec.edge_src), bool)
-        single[list(spec.edge_array)] = False
-        weight = np.zeros(len(single))
-        weight[single] = now[layout.edge_start[single]]
-        arrays = {}
-        for e in spec.edge_array:
-            start = int(layout.edge_start[e])
-            arrays[e] = self._shaped(e, now[start : start + int(layout.edge_count[e])].copy())
-        return Columns(spec.names, nodes, spec.edge_src, spec.edge_dst, weight, arrays, spec.edge_extra, spec.graph_extra)
+        return to_digraph(self.model.columns(self.weights))
 
     def to(self, backend: str | None = None, dtype: str | npt.DTypeLike | None = None) -> Network:
         """The same network with its current weights on another backend or in another dtype; the schedule is shared."""
-        other = object.__new__(Network)
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k != "_run"})
-        other._dtype = self._dtype if dtype is None else dtype_of(option("dtype", dtype))
-        other._backend = self._backend if backend is None else _chosen_backend(backend)
-        other._compile()
-        other._set_theta(self.weights)
+        kind = self.dtype if dtype is None else dtype_of(option("dtype", dtype))
+        chosen = self.model.backend if backend is None else _chosen_backend(backend)
+        return self._over(self.model.to(chosen, kind), self.model.backend.to_numpy(self.theta))
+
+    def _over(self, model: Model, theta: Any) -> Network:
+        """Another network of this class: a model of the same graph, and a copy of θ."""
+        other = copy.copy(self)
+        other.model, other.theta = model, model.theta(theta)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_run", "_backend", "_theta")}
-        return {**state, "backend": self.backend, "weights": np.array(self.weights)}
+        return {**self.__dict__, "theta": np.array(self.weights)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._backend = usable_backend(state.pop("backend"))
-        theta = state.pop("weights")
         self.__dict__.update(state)
-        self._compile()
-        self._set_theta(theta)
+        self.theta = self.model.theta(state["theta"])
 
     def save(self, path: str | PathLike[str], **options: Any) -> None:
         """Write the network (see `graphbp.files`): JSON with the weights inline or beside it, or what an exporter plugin writes."""
@@ -438,41 +300,15 @@ class Network:
 
     # -- first order -----------------------------------------------------------------------------------------------------
 
-    def _inputs(self, X: Any, backend: Backend | None = None) -> Any:
-        """X as the engine sees it: checked, scaled, in the memory of the backend (or of another one)."""
-        return data.as_inputs(self._read(X), self._schedule, backend or self._backend, self._dtype, self._meaning.scaling.inputs)
-
-    def _read(self, X: Any) -> Any:
-        """X as an array where it is a table; columns are matched by name."""
-        if type(X) is np.ndarray and X.dtype.kind in "fiub":
-            return X
-        array, by_position, left_out = self._meaning.read_inputs(X, self._told)
-        self._told = (*self._told, *(names for names in (by_position, left_out) if names and names not in self._told))
-        return array
-
-    def _batch(self, X: Any, T: Any, sample_weight: Any, backend: Backend | None = None) -> tuple[Any, Any, Any]:
-        backend = backend or self._backend
-        if type(X) is not np.ndarray:
-            refuse_other_order(X, {"T": T, "sample_weight": sample_weight})
-        x = self._inputs(X, backend)
-        t = self._meaning.read_targets(T)
-        t = data.as_targets(t, len(x), self._schedule, self._error, backend, self._dtype, self._meaning.scaling.outputs)
-        return x, t, data.as_sample_weight(sample_weight, len(x), backend, self._dtype)
-
-    def _back(self, result: Any, *given: Any) -> Any:
-        """The result as the backend's array where the caller gave one, else as a NumPy array."""
-        if any(self._backend.owns(array) for array in given):
-            return result
-        return self._backend.to_numpy(result)
-
     def forward(self, X: Any) -> Any:
         """Y (N, K) = f(X): a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j) in topological order (Bishop & Bishop, eqs. 8.5-8.6).
 
         Where Y is infinite or NaN a `NumericalWarning` names the unit and the first sample that made it so.
         """
-        Y = self._back(self._meaning.y(self._run.forward(self._theta, self._inputs(X)), self._backend), X)
+        m = self.model
+        Y = m.handed_back(m.forward(self.theta, m.inputs(X)), X)
         if not is_finite(Y):
-            warn_not_finite(self, "y", X)
+            warn_not_finite(m, "y", self.theta, X)
         return Y
 
     def predict(self, X: Any, *, as_frame: bool = False) -> Any:
@@ -482,10 +318,10 @@ class Network:
         With `as_frame`, a table X (pandas, polars, PyArrow, a structured array, a dict) gives one of its kind: "class" for classes, else
         a column for each output, called like the target that it was trained on; in pandas with X's index.
         """
-        values = self._meaning.predicted(self._backend.to_numpy(self.forward(X)))
+        values = self.model.meaning.predicted(self.model.backend.to_numpy(self.forward(X)))
         if not as_frame:
             return values
-        return like_frame(X, values, [str(names[0]) for names in self._meaning.output_columns])
+        return like_frame(X, values, [str(names[0]) for names in self.model.meaning.output_columns])
 
     def fit_scaling(self, X: Any, T: Any = None, sample_weight: Any = None) -> None:
         """Take `shift` (mean) and `scale` (standard deviation) of every input from X; with T, of the outputs too, and `classes`.
@@ -507,9 +343,9 @@ class Network:
 
         Of a network with scaled outputs, E is that of the scaled residuals (y − t) / scale and has no unit.
         """
-        value: float = self._run.error(self._theta, *self._batch(X, T, sample_weight))
+        value: float = self.model.run.error(self.theta, *self.model.batch(X, T, sample_weight))
         if not math.isfinite(value):
-            warn_not_finite(self, "E", X, T, sample_weight)
+            warn_not_finite(self.model, "E", self.theta, X, T, sample_weight)
         return value
 
     def gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
@@ -518,30 +354,20 @@ class Network:
 
     def error_and_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, Any]:
         """(E, ∂E/∂θ) in one forward and one reverse sweep."""
-        value, gradient = self._run.error_and_gradient(self._theta, *self._batch(X, T, sample_weight))
-        gradient = self._back(gradient, X, T)
+        value, gradient = self.model.run.error_and_gradient(self.theta, *self.model.batch(X, T, sample_weight))
+        gradient = self.model.handed_back(gradient, X, T)
         if not (math.isfinite(value) and is_finite(gradient)):
-            warn_not_finite(self, "∂E/∂θ" if math.isfinite(value) else "E", X, T, sample_weight)
+            warn_not_finite(self.model, "∂E/∂θ" if math.isfinite(value) else "E", self.theta, X, T, sample_weight)
         return value, gradient
 
     def per_sample_gradient(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(N, W): row n is s_n ∂E_n/∂θ.  Raises `MemoryLimitError` where N × W would not fit."""
-        batch = self._batch(X, T, sample_weight)
-        self._check_size("per_sample_gradient", (len(batch[0]), self.n_parameters), "gradient(), or batches of fewer samples")
-        gradients = self._run.per_sample_gradient(self._theta, *batch)
-        return self._back(self._finite(gradients, "∂E_n/∂θ", *batch), X, T)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        return m.handed_back(self._finite(m.per_sample_gradient(self.theta, *batch), "∂E_n/∂θ", *batch), X, T)
 
     def trace(self, X: Any, T: Any, sample_weight: Any = None) -> Trace:
         """a, z and δ of every node, for every sample: `trace.a["h"]`, `trace.z["h"]`, `trace.delta["h"]`."""
-        batch = self._batch(X, T, sample_weight)
-        self._check_size("trace", (3, self._schedule.n_rows, len(batch[0])), "fewer samples")
-        arrays = self._run.trace(self._theta, *batch)
-        a, z, delta = (self._backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
-        a, z, delta = whole_trace(self._schedule, self.weights, a, z, delta)
-        if self._meaning.scaling:
-            x = self._backend.to_numpy(X) if self._backend.owns(X) else data.host_array(self._read(X), "X")
-            a, z, delta = rescaled(self._meaning.scaling, self._schedule, x, a, z, delta)
-        return Trace(self._spec, self._schedule, a, z, delta)
+        return self.model.trace(self.theta, X, T, sample_weight)
 
     def numerical_gradient(self, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None) -> Array:
         """∂E/∂θ (W,) by differencing E: "forward", "central" or "complex_step"; O(W²) (section 8.1.4, and `graphbp.numerical`).
@@ -566,74 +392,47 @@ class Network:
         Where inputs do not reach every output, outputs (or inputs) with nothing in common share a sweep (`graphbp.jacobian`).
         With `sparse`, the result is a SciPy CSR array (N K, D) without the structural zeros: row n K + k is ∂y_k/∂x of sample n.
         """
-        x = self._inputs(X)
-        s = self._schedule
+        m, x = self.model, self.model.inputs(X)
         if data.as_flag("sparse", sparse):
-            host, theta = self._backend.to_numpy(x), self._theta
-            entries = int(self._jacobian_plan.pattern.sum())
-            peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=True)
-            check_memory(peak, f"sparse jacobian of {len(x)} × {entries} entries", "vjp() and jvp(), or batches of fewer samples")
-            if host is not x:
-                raise NotSupportedError(f"backend {self.backend!r} gives no sparse Jacobian; use sparse=False, or a CPU backend")
-            found = self._meaning.sparse_jacobian(self._jacobian_plan.sparse(self._run, theta, host))
+            found = m.sparse_jacobian(self.theta, x)
             self._finite(found.data, "∂y/∂x", x)
             return found
-        self._check_size("jacobian", (len(x), s.n_outputs, s.n_inputs), "sparse=True, vjp() and jvp(), or batches of fewer samples")
-        if min(s.n_outputs, s.n_inputs) == 1 or self._backend.owns(x):
-            scaled = self._run.jacobian(self._theta, x)
-        else:
-            peak = self._jacobian_plan.peak(len(x), self._dtype.itemsize, sparse=False)
-            check_memory(peak, "the jacobian's result and its sweeps", "sparse=True, vjp() and jvp(), or batches of fewer samples")
-            scaled = self._jacobian_plan.dense(self._run, self._theta, x)
-        return self._back(self._finite(self._meaning.jacobian(scaled, self._backend), "∂y/∂x", x), X)
-
-    @cached_property
-    def _jacobian_plan(self) -> JacobianPlan:
-        from graphbp.jacobian import plan_jacobian
-
-        return plan_jacobian(self._schedule)
+        return m.handed_back(self._finite(m.jacobian(self.theta, x), "∂y/∂x", x), X)
 
     def weight_jacobian(self, X: Any) -> Any:
         """(N, K, W): ∂y_k/∂θ.  Raises `MemoryLimitError` where it would not fit."""
-        x = self._inputs(X)
-        shape = (len(x), self._schedule.n_outputs, self.n_parameters)
-        self._check_size("weight_jacobian", shape, "weight_vjp() and weight_jvp(), or batches of fewer samples")
-        found = self._meaning.by_output(self._run.weight_jacobian(self._theta, x), self._backend)
-        return self._back(self._finite(found, "∂y/∂θ", x), X)
+        m, x = self.model, self.model.inputs(X)
+        return m.handed_back(self._finite(m.weight_jacobian(self.theta, x), "∂y/∂θ", x), X)
 
     def vjp(self, X: Any, V: Any) -> Any:
         """(N, D): Σ_k V_nk ∂y_k/∂x_i, one reverse sweep; V is (N, K)."""
-        x = self._inputs(X)
-        by_scaled = self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[0]
-        return self._back(self._finite(self._meaning.by_input(by_scaled, self._backend), "V ∂y/∂x", x), X, V)
+        m, x = self.model, self.model.inputs(X)
+        by_x, _ = m.vjp(self.theta, x, m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(by_x, "V ∂y/∂x", x), X, V)
 
     def jvp(self, X: Any, U: Any) -> Any:
         """(N, K): Σ_i ∂y_k/∂x_i U_ni, one forward sweep of tangents; U is (N, D)."""
-        x = self._inputs(X)
-        shape = (len(x), self._schedule.n_inputs)
-        u = data.as_directions(U, shape, "U", "a direction for every row of X", self._backend, self._dtype)
-        moved = self._run.jvp(self._theta, x, self._meaning.by_input(u, self._backend), None)
-        return self._back(self._finite(self._meaning.by_output(moved, self._backend), "∂y/∂x U", x), X, U)
+        m, x = self.model, self.model.inputs(X)
+        moved = m.jvp(self.theta, x, m.input_directions(U, len(x)), None)
+        return m.handed_back(self._finite(moved, "∂y/∂x U", x), X, U)
 
     def weight_vjp(self, X: Any, V: Any) -> Any:
         """(W,): Σ_n Σ_k V_nk ∂y_nk/∂θ."""
-        x = self._inputs(X)
-        by_weights = self._run.vjp(self._theta, x, self._output_directions(V, len(x)))[1]
-        return self._back(self._finite(by_weights, "V ∂y/∂θ", x), X, V)
+        m, x = self.model, self.model.inputs(X)
+        _, by_weights = m.vjp(self.theta, x, m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(by_weights, "V ∂y/∂θ", x), X, V)
 
     def weight_jvp(self, X: Any, v: Any) -> Any:
         """(N, K): ∂y_k/∂θ v for a direction v (W,)."""
-        x = self._inputs(X)
-        moved = self._run.jvp(self._theta, x, None, self._parameter_direction(v))
-        return self._back(self._finite(self._meaning.by_output(moved, self._backend), "∂y/∂θ v", x), X, v)
+        m, x = self.model, self.model.inputs(X)
+        moved = m.jvp(self.theta, x, None, m.parameter_direction(v))
+        return m.handed_back(self._finite(moved, "∂y/∂θ v", x), X, v)
 
-    def _output_directions(self, V: Any, n: int) -> Any:
-        shape = (n, self._schedule.n_outputs)
-        v = data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self._backend, self._dtype)
-        return self._meaning.by_output(v, self._backend)
-
-    def _parameter_direction(self, v: Any) -> Any:
-        return data.as_directions(v, (self.n_parameters,), "v", "a direction in the free parameters", self._backend, self._dtype)
+    def _finite(self, result: Any, what: str, x: Any, t: Any = None, s: Any = None, order: int = 1) -> Any:
+        """The result; where it is not finite a `NumericalWarning` names the unit and the row of the (checked) batch."""
+        if not is_finite(result):
+            warn_of_derivative(self.model, what, self.theta, x, t, s, order=order)
+        return result
 
     # -- second order ----------------------------------------------------------------------------------------------------
 
@@ -642,30 +441,22 @@ class Network:
 
         Raises `MemoryLimitError` where W × W would not fit: `hessian_operator`, `hessian_diagonal` and `hessian_blocks` serve then.
         """
-        batch = self._batch(X, T, sample_weight)
-        self._check_square("hessian", "hessian_operator(X, T), hessian_diagonal(X, T) or hessian_blocks(X, T)")
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
         with self._waiting("exact Hessian"):
-            found = self._run.hessian(self._theta, *batch)
-        return self._back(self._finite(found, "∂²E/∂θ∂θ", *batch, order=2), X, T)
+            found = m.hessian(self.theta, *batch)
+        return m.handed_back(self._finite(found, "∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def outer_product_hessian(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ, the outer-product (Gauss-Newton) approximation (section 8.1.6, eq. 8.42)."""
-        batch = self._batch(X, T, sample_weight)
-        self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
         with self._waiting("outer-product Hessian"):
-            found = self._run.outer_product_hessian(self._theta, *batch)
-        return self._back(self._finite(found, "Σ ∇a Λ ∇aᵀ", *batch, order=2), X, T)
+            found = m.outer_product_hessian(self.theta, *batch)
+        return m.handed_back(self._finite(found, "Σ ∇a Λ ∇aᵀ", *batch, order=2), X, T)
 
     def _waiting(self, what: str) -> AbstractContextManager[Any]:
         """A line for whoever waits for second derivatives; a small network's take microseconds, which no timer is started for."""
         w = self.n_parameters
         return status(f"computing the {what} of {w:,} parameters") if w >= 200 else nullcontext()
-
-    def _finite(self, result: Any, what: str, x: Any, t: Any = None, s: Any = None, order: int = 1) -> Any:
-        """The result; where it is not finite a `NumericalWarning` names the unit and the row of the (checked) batch."""
-        if not is_finite(result):
-            warn_of_derivative(self, what, self._theta, x, t, s, order=order)
-        return result
 
     def outer_product_inverse(
         self,
@@ -681,20 +472,20 @@ class Network:
         "sequential" takes sample by sample (section 8.1.6), and its `update(rows)` goes on with later ones; "cholesky" factors the whole;
         "low_rank" never forms W × W, and is what "auto" takes where N K < W.
         """
-        from graphbp.second_order.inverse import outer_product_inverse
+        from graphbp.uncertainty.inverse import outer_product_inverse
 
         alpha = data.as_number("alpha", alpha, above=0)
         one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
-        batch = self._batch(X, T, sample_weight)  # checked as a whole; `outer_product_inverse` may take it in parts
-        x, t, s = (None if part is None else self._backend.to_numpy(part) for part in batch)
-        return outer_product_inverse(self._engine(), x, t, alpha, s, method=method)
+        m = self.model
+        x, t, s = (None if part is None else m.backend.to_numpy(part) for part in m.batch(X, T, sample_weight))
+        return outer_product_inverse(engine_of(self), x, t, alpha, s, method=method)
 
     def hessian_diagonal(self, X: Any, T: Any, sample_weight: Any = None) -> Any:
         """(W,): the exact diagonal, ∂²E/∂w_ji² = Σ_n z_i² B_jj, without W × W storage."""
-        batch = self._batch(X, T, sample_weight)
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
         with self._waiting("Hessian's diagonal"):
-            found = self._run.hessian_diagonal(self._theta, *batch)
-        return self._back(self._finite(found, "diag ∂²E/∂θ∂θ", *batch, order=2), X, T)
+            found = m.run.hessian_diagonal(self.theta, *batch)
+        return m.handed_back(self._finite(found, "diag ∂²E/∂θ∂θ", *batch, order=2), X, T)
 
     def hessian_blocks(
         self, X: Any, T: Any, sample_weight: Any = None, *, kind: Literal["exact", "outer_product"] = "exact"
@@ -704,23 +495,11 @@ class Network:
         `blocks[node].index` (units, p) are positions in θ, −1 padding units with fewer than p parameters; `blocks[node].block` is
         (units, p, p).  `kind="outer_product"` takes the outer-product Hessian's.
         """
-        from graphbp.second_order.blocks import blocks_by_node
-        from graphbp.second_order.plan import HessianPlan
-
         if not isinstance(kind, str) or kind not in ("exact", "outer_product"):
             raise DataError(f'kind={shown(kind)}; use "exact" or "outer_product"')
-        exact = kind == "exact"
-        batch = self._batch(X, T, sample_weight)
-        product = self._run.hessian_product if exact else self._run.outer_product_product
-
-        def multiply(v: Array) -> Array:
-            return self._backend.to_numpy(product(self._theta, *batch, self._backend.asarray(v, self._dtype)))
-
-        entries = sum(group.n_units * group.n_sources**2 for group in HessianPlan.of(self._schedule).groups)
-        check_memory(3 * entries * self._dtype.itemsize, "the unit blocks of the Hessian", "hessian_diagonal(X, T)")
+        batch = self.model.batch(X, T, sample_weight)
         with self._waiting("Hessian's unit blocks"):
-            groups = self._run.unit_blocks(self._theta, *batch, exact)
-            blocks = blocks_by_node(HessianPlan.of(self._schedule.live), groups, multiply, self._dtype)
+            blocks = self.model.hessian_blocks(self.theta, batch, kind == "exact")
         for unit in blocks.values():
             if not is_finite(unit.block):
                 self._finite(unit.block, "a unit block of ∂²E/∂θ∂θ", *batch, order=2)
@@ -740,33 +519,22 @@ class Network:
 
     def hessian_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
         """v ↦ H v, exact, by the R-operator: O(W) a sample and product, no W × W storage."""
-        return self._operator(self._run.hessian_product, X, T, sample_weight)
+        return self._operator(True, X, T, sample_weight)
 
     def outer_product_operator(self, X: Any, T: Any, sample_weight: Any = None) -> LinearOperator:
         """v ↦ Σ_n s_n Jᵀ Λ J v: O(W) a sample and product, no W × W storage."""
-        return self._operator(self._run.outer_product_product, X, T, sample_weight)
+        return self._operator(False, X, T, sample_weight)
 
-    def _operator(self, product: Any, X: Any, T: Any, sample_weight: Any) -> LinearOperator:
+    def _operator(self, exact: bool, X: Any, T: Any, sample_weight: Any) -> LinearOperator:
         from graphbp.second_order.operators import symmetric_operator
 
-        batch = self._batch(X, T, sample_weight)
-        theta = self._theta.copy()
+        batch, theta = self.model.batch(X, T, sample_weight), self.theta.copy()
+        product = self.model.product(theta, batch, exact)
 
         def multiply(v: Array) -> Array:
-            found = self._backend.to_numpy(product(theta, *batch, self._backend.asarray(v, self._dtype)))
+            found = product(v)
             if not is_finite(found):
-                warn_of_derivative(self, "∂²E/∂θ∂θ v", theta, *batch, order=2)
+                warn_of_derivative(self.model, "∂²E/∂θ∂θ v", theta, *batch, order=2)
             return found
 
-        return symmetric_operator(multiply, self.n_parameters, self._dtype)
-
-    # -- memory ----------------------------------------------------------------------------------------------------------
-
-    def _check_size(self, what: str, shape: tuple[int, ...], instead: str) -> None:
-        count = 1
-        for n in shape:
-            count *= n
-        check_memory(count * self._dtype.itemsize, f"{what} of shape {shape}", instead)
-
-    def _check_square(self, what: str, instead: str) -> None:
-        self._check_size(what, (self.n_parameters, self.n_parameters), instead)
+        return symmetric_operator(multiply, self.n_parameters, self.dtype)

@@ -302,7 +302,7 @@ def _pre_activations(net: Network, x: Array) -> tuple[Array, Array]:
     """(a, z) of every row for some of the samples, in float64."""
     wide = net.to("numpy", "float64")
     some = np.asarray(x[:: -(-len(x) // MEASURED)], np.float64)
-    found = wide._run.trace(wide._theta, np.ascontiguousarray(some), np.zeros((len(some), net.schedule.n_outputs)), None)
+    found = wide.model.run.trace(wide.theta, np.ascontiguousarray(some), np.zeros((len(some), net.schedule.n_outputs)), None)
     return np.asarray(found.a), np.asarray(found.z)
 
 
@@ -356,16 +356,16 @@ class _Point:
         self.run, self.theta = _executable(net, method)
         self.method = method
         self.rng = np.random.default_rng(0)
-        host, wide, scaling = get_backend("numpy"), np.dtype(np.float64), net._meaning.scaling
+        host, wide, scaling = get_backend("numpy"), np.dtype(np.float64), net.model.meaning.scaling
         self.rest: tuple[Any, ...] = ()
         if targets:  # scaled, and through the network's own dtype first, so that both sides see the same numbers
-            x, t, s = net._batch(X, targets[0], targets[1], host)
+            x, t, s = net.model.batch(X, targets[0], targets[1], host)
             self.x = x.astype(wide)
             self.rest = (t.astype(wide), None if s is None else s.astype(wide))
             self.lengths = lengths(net, self.x)
             return
         # raw x and y; float32 rounds what the engine sees, after the scaling
-        x = data.as_inputs(net._read(X), net.schedule, host, net.dtype if scaling.inputs is None else wide)
+        x = data.as_inputs(net.model.read(X), net.schedule, host, net.dtype if scaling.inputs is None else wide)
         self.x = x.astype(wide)
         self.run = _Raw(self.run, scaling) if scaling else self.run
         if scaling.inputs is None:
@@ -417,7 +417,7 @@ class _OnHost:
     """The executable of a float64 network, called with and returning NumPy arrays."""
 
     def __init__(self, net: Network) -> None:
-        self._run, self._backend = net._run, net._backend
+        self._run, self._backend = net.model.run, net.model.backend
 
     def _put(self, *arrays: Any) -> list[Any]:
         return [None if a is None else self._backend.asarray(a, np.dtype(np.float64)) for a in arrays]

@@ -60,7 +60,7 @@ class Batch:
         """T (N, ...), labels as numbers of the network's classes; raises `DataError` where the data had none."""
         if self.T is None:
             raise DataError("this needs targets: --target NAME (or a column number) says which column, --targets FILE which file")
-        return np.asarray(self.net._meaning.read_targets(self.T))[: self.rows]
+        return np.asarray(self.net.model.meaning.read_targets(self.T))[: self.rows]
 
 
 def data_options(function: F) -> F:
@@ -124,7 +124,7 @@ def read_batch(
         adopt(net, inputs, T)
         if net.classes is not None:
             say("classes: " + ", ".join(f"{name} = {i}" for i, name in enumerate(net.classes)))
-    return Batch(net, np.ascontiguousarray(net._read(inputs)[:rows]), T, rows)
+    return Batch(net, np.ascontiguousarray(net.model.read(inputs)[:rows]), T, rows)
 
 
 def read_table(data: str, header: bool | None, target: Sequence[str]) -> tuple[Table, Table]:
@@ -165,7 +165,7 @@ def _few(names: Sequence[str], limit: int = 8) -> str:
 
 def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     """The columns that the inputs read by name, said; the table as it is where none is called like an input."""
-    meaning = net._meaning
+    meaning = net.model.meaning
     place = match(table, meaning.input_columns, "input", known=meaning.known, ignore_extra=ignore_extra or None)
     if place is None or table.names is None:
         nameless = index_columns(table)
@@ -308,7 +308,7 @@ def _split(net: Network, named: Table, table: Table, target: Sequence[str]) -> t
     """(what the inputs may read, the targets) of a table; `named` is the table, or without names where they are not to be used."""
     if target:
         at = list(dict.fromkeys(_position(table, name) for name in target))
-        inputs = {name for each in net._meaning.input_columns for name in map(str, each)}
+        inputs = {name for each in net.model.meaning.input_columns for name in map(str, each)}
         taken = [named.name(i) for i in at if named.names is not None and str(named.names[i]) in inputs]
         if taken:
             raise DataError(f"{taken[0]} of {table.source} is an input of the network; it cannot be the target too")
@@ -330,13 +330,13 @@ def _split(net: Network, named: Table, table: Table, target: Sequence[str]) -> t
 def _any_input(net: Network, table: Table) -> bool:
     """Some column is called like an input."""
     names = set(map(str, table.names or ()))
-    return any(str(name) in names for each in net._meaning.input_columns for name in each)
+    return any(str(name) in names for each in net.model.meaning.input_columns for name in each)
 
 
 def _targets_by_name(net: Network, table: Table) -> list[int]:
     """The columns that the network was trained on, or those that are called like its outputs."""
     place = {str(name): i for i, name in enumerate(table.names or ())}
-    for wanted in (net._meaning.targets, net.outputs, [names[0] for names in net._meaning.output_columns]):
+    for wanted in (net.model.meaning.targets, net.outputs, [names[0] for names in net.model.meaning.output_columns]):
         if wanted and all(str(name) in place for name in wanted):
             return [place[str(name)] for name in wanted]
     return []

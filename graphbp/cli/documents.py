@@ -42,7 +42,7 @@ def tell_json(**document: Any) -> None:
 
 def about(net: Network) -> dict[str, Any]:
     """What a network is: what its columns are called, its size, what computes it."""
-    schedule, scaling = net.schedule, net._meaning.scaling
+    schedule, scaling = net.schedule, net.model.meaning.scaling
     sides = {"inputs": scaling.inputs, "outputs": scaling.outputs}
     return {
         "inputs": list(net.inputs),

@@ -52,7 +52,7 @@ def draw_network(net: Network, path: str, title: str, names: bool | None = None)
     axes: Any = figure.subplots()
     axes.set_axis_off()
     counts = f"{s.n_inputs} inputs, {s.n_units} units, {s.n_outputs} outputs, {s.n_edges:,} edges, depth {s.depth}"
-    axes.set_title("\n".join(filter(None, (title, counts, str(net._meaning)))), fontsize=9)
+    axes.set_title("\n".join(filter(None, (title, counts, str(net.model.meaning)))), fontsize=9)
     if small:
         _edge_by_edge(net, axes, names)
     else:

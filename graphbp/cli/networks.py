@@ -86,7 +86,7 @@ def _takes(network: str, dtype: str | None, options: dict[str, Any]) -> dict[str
     found: dict[str, tuple[bool, str]] = {}
     for name in (name for name, row in gb.backends().items() if row.available):
         try:
-            found[name] = True, str(net.to(backend=name, dtype=dtype)._run.describe(1024))
+            found[name] = True, str(net.to(backend=name, dtype=dtype).model.run.describe(1024))
         except gb.GraphbpError as problem:
             found[name] = False, str(problem)
     return found

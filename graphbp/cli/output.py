@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from graphbp.files.atomic import write_atomically
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["check_output", "emit", "output_names", "output_option", "parameter_names", "unit_names"]
+__all__ = ["check_output", "emit", "output_names", "output_option", "unit_names"]
 
 Array = npt.NDArray[Any]
 _SUFFIXES = (".npy", ".npz", ".csv")
@@ -136,33 +136,3 @@ def output_names(net: Network) -> list[str]:
     """A label for each of Y's columns: its class, or its unit."""
     names = unit_names(net, net.outputs)
     return list(map(str, net.classes)) if net.classes is not None and len(net.classes) == len(names) else names
-
-
-def _entries(array: Any) -> Iterable[tuple[int, ...]]:
-    """(row, column) of each weight of an edge between layers: all, or those that a CSR matrix stores."""
-    if not hasattr(array, "nnz"):
-        return np.ndindex(array.shape)
-    rows = np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
-    return zip(rows.tolist(), array.indices.tolist(), strict=True)
-
-
-def parameter_names(net: Network) -> list[str]:
-    """A label for each entry of θ: "x1->h", "bias of h", "x->h[2,5]" in a matrix; what is tied has the name of its first use."""
-    labels = [""] * net.n_parameters
-    spec, layout = net._spec, net._layout
-    owners = layout.entry_parameter.tolist()
-
-    def put(start: int, names: Sequence[str]) -> None:
-        for at, name in enumerate(names, start):
-            if owners[at] >= 0 and not labels[owners[at]]:
-                labels[owners[at]] = name
-
-    for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
-        label = f"{spec.names[i]}->{spec.names[j]}"
-        array = spec.edge_array.get(e)
-        put(int(layout.edge_start[e]), [label] if array is None else [f"{label}[{r},{c}]" for r, c in _entries(array)])
-    for i, bias in enumerate(spec.bias):
-        if bias is not None:
-            name = f"bias of {spec.names[i]}"
-            put(int(layout.bias_start[i]), [name] if len(bias) == 1 else [f"{name}[{k}]" for k in range(len(bias))])
-    return labels

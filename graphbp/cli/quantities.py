@@ -11,7 +11,7 @@ import numpy as np
 from graphbp.cli.common import CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
 from graphbp.cli.documents import json_option, tell_json
-from graphbp.cli.output import emit, output_names, output_option, parameter_names
+from graphbp.cli.output import emit, output_names, output_option
 
 __all__ = ["COMMANDS"]
 
@@ -64,7 +64,7 @@ def gradient(network: str, data: str, output: str | None, as_json: bool, per_sam
       graphbp gradient model.json sklearn:iris -o gradient.npy
     """
     net, batch = _read(network, data, given)
-    T, names = batch.targets(), ("parameters", parameter_names(net))
+    T, names = batch.targets(), ("parameters", net.model.parameter_labels("->"))
     if per_sample:
         axes = [_samples(batch.X), names]
         emit("gradient", net.per_sample_gradient(batch.X, T), axes, output=output, as_json=as_json)
@@ -93,7 +93,7 @@ def jacobian(network: str, data: str, output: str | None, as_json: bool, weights
     """
     net, batch = _read(network, data, given)
     values = net.weight_jacobian(batch.X) if weights else net.jacobian(batch.X)
-    last = ("parameters", parameter_names(net)) if weights else ("inputs", list(map(str, net.columns)))
+    last = ("parameters", net.model.parameter_labels("->")) if weights else ("inputs", list(map(str, net.columns)))
     axes = [_samples(batch.X), ("outputs", output_names(net)), last]
     emit("jacobian", values, axes, output=output, as_json=as_json)
 
@@ -121,7 +121,7 @@ def hessian(network: str, data: str, output: str | None, as_json: bool, kind: st
     """
     net, batch = _read(network, data, given)
     compute = {"exact": net.hessian, "outer-product": net.outer_product_hessian, "diagonal": net.hessian_diagonal}[kind]
-    values, names = compute(batch.X, batch.targets()), ("parameters", parameter_names(net))
+    values, names = compute(batch.X, batch.targets()), ("parameters", net.model.parameter_labels("->"))
     emit("hessian", values, [names] * values.ndim, output=output, as_json=as_json, kind=kind)
 
 

@@ -152,11 +152,11 @@ def train(
 
 
 def _scale(net: Network, X: Any, T: Any) -> None:
-    if net._meaning.scaling:
-        say(f"the network has a scale already ({net._meaning.scaling}), which stays")
+    if net.model.meaning.scaling:
+        say(f"the network has a scale already ({net.model.meaning.scaling}), which stays")
         return
     net.fit_scaling(X, T)
-    say(f"scaled by mean and standard deviation of {len(X)} rows: {net._meaning.scaling}")
+    say(f"scaled by mean and standard deviation of {len(X)} rows: {net.model.meaning.scaling}")
 
 
 def _save(net: Network, path: str | Path, kept: Mapping[str, Any]) -> None:
@@ -217,7 +217,7 @@ def _report(net: Network, X: Any, T: Any) -> dict[str, Any]:
     """The mean error; the accuracy of a classifier, the root mean square error of a regression in the target's own units."""
     numbers: dict[str, Any] = {"samples": len(X), "mean_error": float(net.error(X, T)) / len(X)}
     Y = np.asarray(net.forward(X))
-    if net._meaning.n_classes:
+    if net.model.meaning.n_classes:
         right = T if T.ndim == 1 else T[:, 0] if Y.shape[1] == 1 else T.argmax(axis=1)
         said = (Y[:, 0] > 0.5) if Y.shape[1] == 1 else Y.argmax(axis=1)
         numbers["accuracy"] = float(np.mean(said == right))

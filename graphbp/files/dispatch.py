@@ -315,7 +315,7 @@ def save(
         raise DataError(f"metadata has the key {min(taken)!r}, which is the network's own; choose another name")
     options["metadata"] = {"error": net.error_function.name, "dtype": net.dtype.name, **theirs}
     _check_options(OWN, write_columns, options)
-    columns = net._columns()
+    columns = net.model.columns(net.weights)
     check_columns(columns)  # θ may have become NaN
     write_columns(columns, file, **options)
     if format is None:

@@ -13,9 +13,8 @@ Everything is float64, whatever the dtype of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +26,18 @@ from graphbp.second_order.refine import refined
 from graphbp.second_order.roots import Root, RowStack, Span, raw_rows
 from graphbp.threads import blas_on_one_thread
 
-if TYPE_CHECKING:
-    from graphbp.network import Network
-
-__all__ = ["DenseInverse", "LowRankInverse", "SequentialInverse", "outer_product_inverse", "outer_product_rows"]
+__all__ = ["CHUNK_BYTES", "DenseInverse", "LowRankInverse", "SequentialInverse", "check_dense", "check_low_rank", "precision"]
 
 Array = npt.NDArray[Any]
-Method = Literal["auto", "sequential", "cholesky", "low_rank"]
+CHUNK_BYTES = 1 << 25
+"""Bytes of ∂a/∂θ held at once (one sample's rows at the least)."""
 
 
 class DenseInverse:
     """H⁻¹ of H = αI + BᵀB, through its triangle."""
 
     def __init__(self, rows: RowStack, alpha: float) -> None:
-        self._rows, self._alpha = rows, _positive(alpha)
+        self._rows, self._alpha = rows, precision(alpha)
         self._root: Root | None = None
 
     @property
@@ -97,7 +94,7 @@ class LowRankInverse:
     """H⁻¹ of H = αI + β BᵀB from the span of B's few rows, without W × W storage."""
 
     def __init__(self, span: Span, alpha: float, beta: float = 1.0) -> None:
-        self._span, self._alpha, self._beta = span, _positive(alpha), float(beta)
+        self._span, self._alpha, self._beta = span, precision(alpha), float(beta)
         self._core = Root.of(np.sqrt(beta) * span.rows, alpha)
         self.log_determinant = self._core.log_determinant + (span.size - span.rank) * float(np.log(alpha))
 
@@ -150,57 +147,6 @@ class LowRankInverse:
         return np.asarray(half.T @ half)
 
 
-def outer_product_rows(net: Network, X: Any, T: Any, sample_weight: Any = None) -> Array:
-    """(n·K, W): rows b with Σ b bᵀ the outer-product Hessian, for the n samples whose weight is not 0, in order; in float64."""
-    return np.concatenate([np.empty((0, net.n_parameters)), *_chunks(net, X, T, sample_weight)])
-
-
-def _chunks(net: Network, X: Any, T: Any, sample_weight: Any) -> Iterator[Array]:
-    """The same, some samples at a time; samples of weight 0 are left out."""
-    from graphbp.uncertainty.outputs import Outputs
-
-    net = net.to(dtype="float64") if net.dtype != np.float64 else net
-    x, t, s = net._batch(X, T, sample_weight)
-    yield from Outputs(net).rows(x, t, s)
-
-
-def outer_product_inverse(
-    net: Network, X: Any, T: Any, alpha: float, sample_weight: Any = None, *, method: Method = "auto"
-) -> SequentialInverse | DenseInverse | LowRankInverse:
-    """(αI + Σ_n s_n J_nᵀ Λ_n J_n)⁻¹, as an object with `solve`, `quadratic`, `diagonal` and `dense`.
-
-    Parameters
-    ----------
-    alpha : precision of the prior, > 0.
-    method : "sequential", "cholesky", "low_rank"; "auto" takes "low_rank" where N·K < W and "cholesky" elsewhere.
-
-    Raises
-    ------
-    DataError : alpha is not positive, or the method is unknown.
-    NumericalError : the error curves downwards at some output, so that BᵀB has no real factor B.
-    MemoryLimitError : W × W, or the N·K × W rows, would not fit.
-    """
-    alpha = _positive(alpha)
-    count, w = len(X) * net.schedule.n_outputs, net.n_parameters
-    if method == "auto":
-        method = "low_rank" if count < w else "cholesky"
-    if method == "low_rank":
-        check_low_rank(count, net.schedule.n_outputs, w, 'method="cholesky"')
-        return LowRankInverse(Span(outer_product_rows(net, X, T, sample_weight)), alpha)
-    if method not in ("cholesky", "sequential"):
-        raise DataError(f'method={method!r}; use "auto", "sequential", "cholesky" or "low_rank"')
-    check_dense(count, net.schedule.n_outputs, w, f"the inverse of a Hessian of {w:,} parameters", 'method="low_rank"')
-    if method == "sequential":
-        inverse = SequentialInverse(w, alpha)
-        for rows in _chunks(net, X, T, sample_weight):
-            inverse.update(rows)
-        return inverse
-    stack = RowStack(w)
-    for rows in _chunks(net, X, T, sample_weight):
-        stack.add(rows)
-    return DenseInverse(stack, alpha)
-
-
 def check_dense(count: int, k: int, w: int, what: str, instead: str) -> None:
     """Rows as they are kept, sorted, over √α I, and its triangle, beside a chunk of ∂a/∂θ: refused where they would not fit."""
     kept = w * min(count, raw_rows(w))
@@ -215,8 +161,6 @@ def check_low_rank(count: int, k: int, w: int, instead: str) -> None:
 
 
 def _chunk_bytes(count: int, k: int, w: int) -> int:
-    from graphbp.uncertainty.outputs import CHUNK_BYTES
-
     return min(8 * count * w, max(CHUNK_BYTES, 8 * k * w))
 
 
@@ -233,7 +177,7 @@ def _rows(rows: Any, size: int, name: str) -> Array:
     return np.asarray(rows)
 
 
-def _positive(alpha: Any) -> float:
+def precision(alpha: Any) -> float:
     """alpha as a float: positive, finite, and so that 1/α is finite too."""
     try:
         number = np.nan if isinstance(alpha, str | bytes) else float(alpha)

@@ -264,7 +264,7 @@ def _compare(case: Case, backend: str, dtype: str, rows: list[Quantity | Check],
                 yield cell(row.name, "too large", note=f"{case.definition.n_parameters} parameters")
                 continue
             limit = tolerance(backend, dtype, row.kind).value
-            composed = isinstance(row, Quantity) and row.method in net._run.composed
+            composed = isinstance(row, Quantity) and row.method in net.model.run.composed
             try:
                 if isinstance(row, Quantity):
                     difference, note = _difference(net, row, row.compute(net, case), expected[row])

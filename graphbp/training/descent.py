@@ -73,14 +73,14 @@ def descend(run: Run, options: MiniBatch) -> None:
 
 
 def _to_backend(run: Run, array: Array) -> Array:
-    return run.net._backend.asarray(array, run.net.dtype).copy()
+    return run.net.model.backend.asarray(array, run.net.dtype).copy()
 
 
 def _batch_gradient(
     run: Run, part: Part, batch: Part, theta: Array, options: MiniBatch, epoch: int, k: int, steps: int
 ) -> tuple[float, Array]:
     """(Σ_n s_n E_n, ∇F) of a batch, ∇F scaled so that its expectation over batches is the gradient of the mean error."""
-    value, g = run.net._run.error_and_gradient(theta, batch.x, batch.t, batch.s)
+    value, g = run.net.model.run.error_and_gradient(theta, batch.x, batch.t, batch.s)
     if not math.isfinite(value):
         raise diverged(run, epoch, f"E became {value} in batch {k + 1} of {steps}", _advice(options), at=(theta, batch))
     g = g * (len(part) / (len(batch) * part.total))

@@ -113,7 +113,7 @@ def train(
     checkpoint = None if checkpoint is None else as_path(checkpoint)
     restore_best = patience is not None if restore_best is None else as_flag("restore_best", restore_best, ConfigError)
     if net.n_parameters == 0:
-        raise DataError(f"the network has no free parameters: {net._layout.why_none}")
+        raise DataError(f"the network has no free parameters: {net.model.layout.why_none}")
     if isinstance(chosen, LevenbergMarquardt):
         require_least_squares(net)
     with undone_on_error(net):

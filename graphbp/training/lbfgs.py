@@ -76,7 +76,7 @@ class _Descent:
     def __init__(self, run: Run, options: LBFGS) -> None:
         self._run, self._o = run, options
         self.objective = Objective(run, options.l2)
-        self._point = self.objective(np.asarray(run.net._backend.to_numpy(run.now.theta), np.float64))
+        self._point = self.objective(np.asarray(run.net.model.backend.to_numpy(run.now.theta), np.float64))
         _require_representable(run, self._point)
         self._units = np.zeros(len(self._point.theta))
         self._pairs: list[tuple[Vector, Vector]] = []
@@ -294,6 +294,6 @@ def _require_representable(run: Run, point: Point) -> None:
         what = "E or its gradient is not finite at the starting weights"
         raise diverged(run, first, what, "Start from smaller weights, or scale X and T", at=(run.now.theta, training))
     if abs(point.value) < SMALLEST and point.gradient.any() and not run.now.epoch:
-        largest = float(np.abs(run.net._backend.to_numpy(training.t)).max())
+        largest = float(np.abs(run.net.model.backend.to_numpy(training.t)).max())
         what = f"E = {point.value:.3g} is so small that its digits underflow (the largest target is {largest:.3g})"
         raise diverged(run, first, what, "Give T in larger units")

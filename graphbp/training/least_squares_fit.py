@@ -24,7 +24,7 @@ from graphbp.training.tangent import Residuals, Tangent, safe, tangent
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["LeastSquaresFit", "parameter_names"]
+__all__ = ["LeastSquaresFit"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -86,7 +86,7 @@ class LeastSquaresFit(History):
         residuals = Residuals(problem)
         theta = np.array(problem.net.weights, np.float64)
         r = residuals(theta)
-        self.names = parameter_names(problem.net)
+        self.names = problem.net.model.parameter_labels()
         self.parameters = theta
         self.residual_sum_of_squares = self._raw_sum(problem.net, r * residuals.unit)
         self.degrees_of_freedom = residuals.count - len(theta)
@@ -104,13 +104,13 @@ class LeastSquaresFit(History):
     @staticmethod
     def _raw_sum(net: Network, r: Vector) -> float:
         """Σ_nk s_n (y_nk − t_nk)² in the targets' own units."""
-        affine = net._meaning.scaling.outputs
+        affine = net.model.meaning.scaling.outputs
         raw = r if affine is None else (r.reshape(-1, len(affine.scale)) * affine.scale).ravel()
         return float(raw @ raw)
 
     def _to_raw_units(self, net: Network, half: Vector | None) -> Vector | None:
         """Parameters of the same function of raw x; L of their covariance."""
-        if not net._meaning.scaling:
+        if not net.model.meaning.scaling:
             return half
         affine = raw_units(net)
         if affine is None:
@@ -187,34 +187,3 @@ class LeastSquaresFit(History):
 
 
 _ROWS, _PAIRS = 40, 2000
-
-
-def parameter_names(net: Network) -> list[str]:
-    """(W,) "x -> h", "bias of h", with [row, column] or [unit] inside a layer; tied ones by the first that has them."""
-    spec, layout = net._spec, net._layout
-    names = [""] * net.n_parameters
-
-    def fill(start: int, labels: list[str]) -> None:
-        for offset, label in enumerate(labels):
-            owner = int(layout.entry_parameter[start + offset])
-            if owner >= 0 and not names[owner]:
-                names[owner] = label
-
-    for e in range(len(spec.edge_src)):
-        source, destination = spec.names[spec.edge_src[e]], spec.names[spec.edge_dst[e]]
-        fill(int(layout.edge_start[e]), [f"{source} -> {destination}{at}" for at in _positions(spec.edge_array.get(e))])
-    for i, bias in enumerate(spec.bias):
-        if bias is not None:
-            units = [""] if len(bias) == 1 else [f"[{j}]" for j in range(len(bias))]
-            fill(int(layout.bias_start[i]), [f"bias of {spec.names[i]}{at}" for at in units])
-    return names
-
-
-def _positions(array: Any) -> list[str]:
-    """Where each stored weight of an edge stands: [row, column]."""
-    if array is None:
-        return [""]
-    if hasattr(array, "nnz"):
-        coo = array.tocoo()
-        return [f"[{j}, {i}]" for j, i in zip(coo.row.tolist(), coo.col.tolist(), strict=True)]
-    return [f"[{j}, {i}]" for j in range(array.shape[0]) for i in range(array.shape[1])]

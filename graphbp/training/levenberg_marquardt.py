@@ -82,7 +82,7 @@ class _Search:
     def __init__(self, run: Run, options: LevenbergMarquardt) -> None:
         self._run, self._o = run, options
         self._residuals = Residuals(run.problem)
-        self._theta = np.array(run.net._backend.to_numpy(run.now.theta), np.float64)
+        self._theta = np.array(run.net.model.backend.to_numpy(run.now.theta), np.float64)
         self._r = self._residuals(self._theta)
         self._unresolved = UNRESOLVED * float(np.finfo(run.net.dtype).eps)
         if not math.isfinite(self._error()):
@@ -107,7 +107,7 @@ class _Search:
         """What `Run.end_epoch` takes: θ, the mean error and the state."""
         dtype = self._run.net.dtype
         state = {"scale": self._scale, "radius": np.array([self._radius])}
-        return self._run.net._backend.asarray(self._theta.astype(dtype), dtype), self._error(), state
+        return self._run.net.model.backend.asarray(self._theta.astype(dtype), dtype), self._error(), state
 
     def next(self) -> bool:
         """Take a step; False where the run has ended, and why is said."""

@@ -84,7 +84,7 @@ class Run:
         self.finished = False
         """Ended for good (converged, or out of patience): resuming returns at once."""
         net = problem.net
-        self.now = Snapshot(0, net._theta.copy())
+        self.now = Snapshot(0, net.theta.copy())
         for name in problem.metrics:
             history.metrics[name] = []
         if settings.checkpoint is None:
@@ -107,7 +107,7 @@ class Run:
         """Record an epoch; True where the run must stop.  `state` is kept as it is: arrays that nobody writes to again."""
         epoch = self.now.epoch + 1
         theta = theta.copy()
-        if not bool(np.isfinite(self.net._backend.to_numpy(theta)).all()) or not np.isfinite(error):
+        if not bool(np.isfinite(self.net.model.backend.to_numpy(theta)).all()) or not np.isfinite(error):
             what = f"the {'error' if not np.isfinite(error) else 'weights'} became infinite or NaN"
             raise diverged(self, epoch, what, at=(theta, self.problem.training))
         validation = self.problem.validation
@@ -179,7 +179,7 @@ class Run:
         """Write the snapshot, where a checkpoint was asked for."""
         if self.settings.checkpoint is None:
             return
-        to_numpy, now, history = self.net._backend.to_numpy, self.now, self.history
+        to_numpy, now, history = self.net.model.backend.to_numpy, self.now, self.history
         arrays = {"theta": to_numpy(now.theta), **{f"state.{name}": to_numpy(a) for name, a in now.state.items()}}
         if now.best_theta is not None:
             arrays["best_theta"] = to_numpy(now.best_theta)
@@ -197,7 +197,7 @@ class Run:
         arrays, record, history = saved.arrays, saved.record, self.history
 
         def to_backend(array: Any) -> Array:
-            return self.net._backend.asarray(array, self.net.dtype)
+            return self.net.model.backend.asarray(array, self.net.dtype)
 
         state = {name.removeprefix("state."): a for name, a in arrays.items() if name.startswith("state.")}
         best = to_backend(arrays["best_theta"]) if "best_theta" in arrays else None
@@ -223,7 +223,7 @@ def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Arr
     found = ""
     if at is not None:
         theta, part = at
-        found = cause_at(run.net, theta, part.x, part.t, part.s, part.row)
+        found = cause_at(run.net.model, theta, part.x, part.t, part.s, part.row)
     return NumericalError(
         f"epoch {epoch} of {run.history.optimizer}: {what}{f' ({found})' if found else ''}; the network keeps the weights of "
         f"{kept}. {advice}".rstrip()

@@ -68,10 +68,10 @@ class Objective:
 
     def backend_theta(self, theta: Vector) -> Any:
         """θ as the backend's array."""
-        return self._net._backend.asarray(theta.astype(self._net.dtype), self._net.dtype)
+        return self._net.model.backend.asarray(theta.astype(self._net.dtype), self._net.dtype)
 
     def _host(self, array: Any) -> npt.NDArray[Any]:
-        return np.asarray(self._net._backend.to_numpy(array), np.float64)
+        return np.asarray(self._net.model.backend.to_numpy(array), np.float64)
 
     def __call__(self, theta: Vector) -> Point:
         """F and ∇F at θ."""
@@ -95,7 +95,7 @@ class Objective:
 
     def _output_rows(self, theta: Vector) -> Iterator[Matrix]:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""
-        weigh, at, run, x = self._root_curvature(theta), self.backend_theta(theta), self._net._run, self._part.x
+        weigh, at, run, x = self._root_curvature(theta), self.backend_theta(theta), self._net.model.run, self._part.x
         if self._is_small(weigh.size) and "weight_jacobian" not in run.composed:
             for some in self._chunks(weigh.shape[1]):
                 yield self._host(run.weight_jacobian(at, x[some])).reshape(weigh[some].size, -1) * weigh[some].reshape(-1, 1)
@@ -104,7 +104,7 @@ class Objective:
 
     def _error_rows(self, theta: Vector) -> Iterator[Matrix]:
         """The same of √s_n ∂E_n/∂θ_i."""
-        part, at, run = self._part, self.backend_theta(theta), self._net._run
+        part, at, run = self._part, self.backend_theta(theta), self._net.model.run
         root = np.ones(len(part)) if part.s is None else np.sqrt(self._host(part.s))
         if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
             for some in self._chunks(1):
@@ -121,7 +121,7 @@ class Objective:
         return rows * self._net.n_parameters <= JACOBIAN_ENTRIES
 
     def _array(self, values: Vector) -> Any:
-        return self._net._backend.asarray(values.astype(self._net.dtype), self._net.dtype)
+        return self._net.model.backend.asarray(values.astype(self._net.dtype), self._net.dtype)
 
     def _signed(self, shape: tuple[int, ...], sweep: Callable[[Vector], Any]) -> Matrix:
         draw = np.random.default_rng(0)
@@ -130,7 +130,7 @@ class Objective:
 
     def _root_curvature(self, theta: Vector) -> Vector:
         """√(s_n |∂²e/∂y²|) (N, K), 0 where y is rounded to where that is infinite."""
-        y, t = self._host(self._net._run.forward(self.backend_theta(theta), self._part.x)), self._host(self._part.t)
+        y, t = self._host(self._net.model.run.forward(self.backend_theta(theta), self._part.x)), self._host(self._part.t)
         root = np.sqrt(np.abs(self._net.error_function.d2y(y, t)))
         if self._part.s is not None:
             root = root * np.sqrt(self._host(self._part.s))[:, None]
@@ -150,7 +150,7 @@ class Objective:
         """Σ_nk s_n |e_nk| / Σ_n s_n with the penalty: what "small" is relative to; F itself where no term is negative."""
         if self._net.error_function.name in _NEVER_NEGATIVE:
             return point.value
-        y, t = self._host(self._net._run.forward(self.backend_theta(point.theta), self._part.x)), self._host(self._part.t)
+        y, t = self._host(self._net.model.run.forward(self.backend_theta(point.theta), self._part.x)), self._host(self._part.t)
         terms = np.abs(self._net.error_function.value(y, t)).sum(axis=1)
         weighted = terms if self._part.s is None else terms * self._host(self._part.s)
         size = float(weighted.sum()) / self._part.total + point.value - point.error
@@ -161,24 +161,24 @@ class Objective:
         """W × W is cheap enough to take Newton steps."""
         w, units = self._net.n_parameters, self._net.schedule.n_units
         cheap = w <= HESSIAN_PARAMETERS and len(self._part) * w * (units + w) <= HESSIAN_WORK
-        return cheap and "hessian" not in self._net._run.composed
+        return cheap and "hessian" not in self._net.model.run.composed
 
     @property
     def has_product(self) -> bool:
         """H v costs some sweeps."""
-        return "hessian_product" not in self._net._run.composed
+        return "hessian_product" not in self._net.model.run.composed
 
     def hessian_product(self, point: Point, v: Vector) -> Vector:
         """∂²F/∂θ∂θ v, (W,)."""
         part, size = self._part, 2.0 ** math.frexp(float(np.abs(v).max(initial=0.0)) or 1.0)[1]  # float32 holds v / size
-        product = self._net._run.hessian_product(
+        product = self._net.model.run.hessian_product(
             self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None])
         )
         return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * v / size) * size)
 
     def hessian(self, point: Point) -> Matrix:
         """∂²F/∂θ∂θ, exact."""
-        h = self._host(self._net._run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
+        h = self._host(self._net.model.run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
         return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
 
 

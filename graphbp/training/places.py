@@ -7,7 +7,6 @@ r"""Where a run has stopped: places that look like a minimum to an optimizer and
 
 from __future__ import annotations
 
-from graphbp.training.least_squares_fit import parameter_names
 from graphbp.training.loop import Run
 from graphbp.training.newton import NewtonModel
 from graphbp.training.objective import Objective, Vector
@@ -26,6 +25,6 @@ def no_minimum(run: Run, objective: Objective, theta: Vector, model: NewtonModel
             "scale the columns of X (standardize=True), or start from smaller weights"
         )
     if model is not None and model.is_saddle:
-        along = in_words(parameter_names(run.net), model.v[:, 0] / model.scale)
+        along = in_words(run.net.model.parameter_labels(), model.v[:, 0] / model.scale)
         return f"at a saddle point: the gradient vanishes, but E curves downwards along {along}; start from other weights"
     return ""

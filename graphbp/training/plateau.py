@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 def unseen(problem: Problem, theta: Any) -> Mask:
     """(W,): the parameters that lead into flat units only."""
     net = problem.net
-    spec, layout, schedule = net._spec, net._layout, net.schedule
+    spec, layout, schedule = net.model.spec, net.model.layout, net.schedule
     flat = _flat_rows(problem, theta)
     into_flat, elsewhere = np.zeros(net.n_parameters, bool), np.zeros(net.n_parameters, bool)
     if not flat.any():
@@ -71,14 +71,14 @@ def _flat_live_rows(problem: Problem, schedule: Schedule, theta: Any) -> Mask:
     hidden = np.ones(schedule.n_rows, bool)
     hidden[: schedule.n_inputs] = False
     hidden[schedule.output_rows] = False
-    if not hidden.any() or "trace" in net._run.composed:
+    if not hidden.any() or "trace" in net.model.run.composed:
         return np.zeros(len(hidden), bool)
     felt, size, used = np.zeros(len(hidden)), np.zeros(len(hidden)), np.zeros(len(hidden), bool)
     step = max(1, (1 << 22) // schedule.n_rows)
     for start in range(0, len(part), step):
         some = part.take(slice(start, start + step))
-        trace = net._run.trace(theta, some.x, some.t, some.s)
-        a, z = (np.asarray(net._backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
+        trace = net.model.run.trace(theta, some.x, some.t, some.s)
+        a, z = (np.asarray(net.model.backend.to_numpy(x), np.float64) for x in (trace.a, trace.z))
         felt = np.maximum(felt, _slopes(schedule, a, hidden).max(axis=1))
         size, used = np.maximum(size, np.abs(z).max(axis=1)), used | (a != 0).any(axis=1)
     return np.asarray(hidden & used & (felt <= eps * size))

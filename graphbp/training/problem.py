@@ -67,17 +67,17 @@ class Problem:
     def weighed(self) -> Problem:
         """The same without the training samples of weight 0, which may overflow."""
         s = self.training.s
-        if s is None or (weights := np.asarray(self.net._backend.to_numpy(s))).all():
+        if s is None or (weights := np.asarray(self.net.model.backend.to_numpy(s))).all():
             return self
         return replace(self, training=self.training.take(np.flatnonzero(weights)))
 
     def mean_error(self, theta: Array, part: Part) -> float:
         """Σ_n s_n E_n / Σ_n s_n."""
-        return float(self.net._run.error(theta, part.x, part.t, part.s)) / part.total
+        return float(self.net.model.run.error(theta, part.x, part.t, part.s)) / part.total
 
     def mean_error_and_gradient(self, theta: Array, part: Part) -> tuple[float, Array]:
         """The same, with its gradient (W,)."""
-        value, gradient = self.net._run.error_and_gradient(theta, part.x, part.t, part.s)
+        value, gradient = self.net.model.run.error_and_gradient(theta, part.x, part.t, part.s)
         return float(value) / part.total, gradient / part.total
 
     def measure(self, theta: Array) -> dict[str, float]:
@@ -85,14 +85,14 @@ class Problem:
         if not self.metrics:
             return {}
         part = self.training if self.validation is None else self.validation
-        to_numpy, meaning, backend = self.net._backend.to_numpy, self.net._meaning, self.net._backend
-        y, t = (to_numpy(meaning.y(scaled, backend)) for scaled in (self.net._run.forward(theta, part.x), part.t))
+        to_numpy, meaning, backend = self.net.model.backend.to_numpy, self.net.model.meaning, self.net.model.backend
+        y, t = (to_numpy(meaning.y(scaled, backend)) for scaled in (self.net.model.run.forward(theta, part.x), part.t))
         return {name: float(metric(y, t)) for name, metric in self.metrics.items()}
 
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree on: name → short text or hash."""
         net = self.net
-        spec, layout = net._spec, net._layout
+        spec, layout = net.model.spec, net.model.layout
         structure = _digest(
             spec.units,
             spec.role,
@@ -103,7 +103,7 @@ class Problem:
             np.where(layout.entry_parameter < 0, layout.entry_value, 0.0),
         )
         parts = {"training data": self.training} | ({} if self.validation is None else {"validation data": self.validation})
-        to_numpy = net._backend.to_numpy
+        to_numpy = net.model.backend.to_numpy
         return {
             "network": f"{net.n_parameters} parameters, structure {structure}",
             "error function": net.error_function.name,
@@ -128,8 +128,8 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
 def prepare(net: Network, X: Any, T: Any, sample_weight: Any, standardize: bool, share: float, seed: int) -> tuple[Any, Any]:
     """X and T as arrays, after the network has taken what they say of columns and classes and, where it shall, its scaling."""
     adopt(net, X, T)
-    X, T = net._read(X), net._meaning.read_targets(T)
-    if standardize and not net._meaning.scaling:
+    X, T = net.model.read(X), net.model.meaning.read_targets(T)
+    if standardize and not net.model.meaning.scaling:
         rows = None
         if share and hasattr(X, "__len__"):
             rows = np.sort(_shuffled(len(X), seed)[_n_held_out(len(X), share) :])
@@ -183,7 +183,7 @@ _TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason"
 
 
 def _whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
-    return _positive(_part(*net._batch(X, T, s)), what)
+    return _positive(_part(*net.model.batch(X, T, s)), what)
 
 
 def _positive(part: Part, what: str) -> Part:

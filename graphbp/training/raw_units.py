@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.lookup import positions
+
 if TYPE_CHECKING:
     from graphbp.network import Network
     from graphbp.scaling import Affine
@@ -20,16 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["raw_units"]
 
 Vector = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 
 def raw_units(net: Network) -> tuple[Any, Vector] | None:
     """(A (W, W) in CSR, c (W,)), or None where a tied parameter would be several numbers."""
     from scipy.sparse import coo_array
 
-    spec, layout = net._spec, net._layout
+    spec, layout = net.model.spec, net.model.layout
     count = len(layout.entry_value)
-    into, outof = _by_node(net, net._meaning.scaling.inputs, net.inputs), _by_node(net, net._meaning.scaling.outputs, net.outputs)
+    into, outof = (
+        _by_node(net, net.model.meaning.scaling.inputs, net.inputs),
+        _by_node(net, net.model.meaning.scaling.outputs, net.outputs),
+    )
     factor, constant = np.ones(count), np.zeros(count)
     rows, columns, values = [np.arange(count)], [np.arange(count)], [factor]
     for i, bias in enumerate(spec.bias):
@@ -39,7 +43,7 @@ def raw_units(net: Network) -> tuple[Any, Vector] | None:
     for e, (i, j) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
         if i not in into and j not in outof:
             continue
-        to, source = _positions(spec.edge_array.get(e))
+        to, source = positions(spec.edge_array.get(e))
         entries = int(layout.edge_start[e]) + np.arange(int(layout.edge_count[e]))
         shift, scale = into.get(i, (np.zeros(1), np.ones(1)))
         at = source if i in into else np.zeros_like(source)
@@ -67,19 +71,8 @@ def _by_node(net: Network, affine: Affine | None, nodes: tuple[Any, ...]) -> dic
     if affine is None:
         return found
     for name in nodes:
-        i = net._spec.index[name]
-        here = slice(at, at + int(net._spec.units[i]))
+        i = net.model.spec.index[name]
+        here = slice(at, at + int(net.model.spec.units[i]))
         found[i] = affine.shift[here], affine.scale[here]
         at = here.stop
     return found
-
-
-def _positions(array: Any) -> tuple[Indices, Indices]:
-    """(unit of the destination, unit of the source) of each stored weight of an edge."""
-    if array is None:
-        return np.zeros(1, np.int64), np.zeros(1, np.int64)
-    if hasattr(array, "nnz"):
-        coo = array.tocoo()
-        return coo.row.astype(np.int64), coo.col.astype(np.int64)
-    to, source = np.indices(array.shape)
-    return to.ravel(), source.ravel()

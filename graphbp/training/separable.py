@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.heads import Head, output_heads
-from graphbp.training.least_squares_fit import parameter_names
 from graphbp.training.problem import Problem
 
 __all__ = ["in_words", "separable"]
@@ -42,17 +41,19 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     """What to tell where E falls for ever along θ or one of `directions`; "" where it is not seen to."""
     net = problem.net
     heads = output_heads(net.schedule, net.error_function)
-    t = np.asarray(net._backend.to_numpy(problem.training.t))
+    t = np.asarray(net.model.backend.to_numpy(problem.training.t))
     classifies = net.error_function.name in ("binary_cross_entropy", "cross_entropy") and all(head.canonical for head in heads)
-    if not classifies or not bool(((t == 0) | (t == 1)).all()) or "trace" in net._run.composed:
+    if not classifies or not bool(((t == 0) | (t == 1)).all()) or "trace" in net.model.run.composed:
         return ""
     last = _last_layer(problem)
-    counted = np.ones(len(t), bool) if problem.training.s is None else np.asarray(net._backend.to_numpy(problem.training.s)) > 0
+    counted = (
+        np.ones(len(t), bool) if problem.training.s is None else np.asarray(net.model.backend.to_numpy(problem.training.s)) > 0
+    )
     here = _logits(problem, to_backend(theta))
     for candidate in (theta, *directions):
         for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
             if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
-                along = in_words(parameter_names(net), d)
+                along = in_words(net.model.parameter_labels(), d)
                 return (
                     f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
                 )
@@ -76,8 +77,8 @@ def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
 def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
     """(W,): the parameters of the outputs' own weights and biases, those that nothing else shares."""
     net = problem.net
-    spec, layout = net._spec, net._layout
-    outputs = {net._node(name) for name in net.outputs}
+    spec, layout = net.model.spec, net.model.layout
+    outputs = {spec.index[name] for name in net.outputs}
     inside, outside = np.zeros(net.n_parameters, bool), np.zeros(net.n_parameters, bool)
 
     def mark(start: int, count: int, node: int) -> None:
@@ -102,5 +103,5 @@ def _logits(problem: Problem, theta: Any) -> Vector:
     parts = []
     for start in range(0, len(part), size):
         some = part.take(slice(start, start + size))
-        parts.append(np.asarray(net._backend.to_numpy(net._run.trace(theta, some.x, some.t, some.s).a), np.float64)[rows])
+        parts.append(np.asarray(net.model.backend.to_numpy(net.model.run.trace(theta, some.x, some.t, some.s).a), np.float64)[rows])
     return np.concatenate(parts, axis=1)

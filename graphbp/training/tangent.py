@@ -49,7 +49,7 @@ class Residuals:
 
     def __init__(self, problem: Problem) -> None:
         self._net, self._problem = problem.net, problem.weighed
-        to_numpy, part = self._net._backend.to_numpy, self._problem.training
+        to_numpy, part = self._net.model.backend.to_numpy, self._problem.training
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
         self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
         largest = np.abs(self._t if self._root is None else self._root * self._t).max(initial=0.0)
@@ -60,11 +60,11 @@ class Residuals:
 
     def _theta(self, theta: Vector) -> Any:
         dtype = self._net.dtype
-        return self._net._backend.asarray(theta.astype(dtype), dtype)
+        return self._net.model.backend.asarray(theta.astype(dtype), dtype)
 
     def __call__(self, theta: Vector) -> Vector:
         """r(θ); not finite where the network is not."""
-        y = self._net._backend.to_numpy(self._net._run.forward(self._theta(theta), self._x))
+        y = self._net.model.backend.to_numpy(self._net.model.run.forward(self._theta(theta), self._x))
         r = np.asarray(y, np.float64) - self._t
         return np.asarray(r if self._root is None else self._root * r).ravel() / self.unit
 
@@ -74,7 +74,9 @@ class Residuals:
         seen = ~unseen(self._problem, at)
         for start in range(0, len(self._t), self._chunk):
             stop = min(start + self._chunk, len(self._t))
-            j = np.asarray(self._net._backend.to_numpy(self._net._run.weight_jacobian(at, self._x[start:stop])), np.float64)
+            j = np.asarray(
+                self._net.model.backend.to_numpy(self._net.model.run.weight_jacobian(at, self._x[start:stop])), np.float64
+            )
             if self._root is not None:
                 j = j * self._root[start:stop, :, None]
             yield slice(start * k, stop * k), np.where(seen, j.reshape((stop - start) * k, -1) / self.unit, 0.0)

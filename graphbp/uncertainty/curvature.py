@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError, unknown_name
+from graphbp.lookup import parameter_units
 from graphbp.memory import check_memory
 from graphbp.second_order.inverse import LowRankInverse, check_dense, check_low_rank
 from graphbp.second_order.roots import RAW, Root, RowStack, Span, singular_values
@@ -286,8 +287,10 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
             return Blocks([_stacked(outputs.rows(x, t, s), [np.arange(w)])[0]])
         except CurvesDownError:  # no factor, but a matrix that α may outweigh
             pass
-    matrix = net._run.hessian if kind == "exact" else net._run.outer_product_hessian
-    return Blocks([MatrixBlock(np.arange(w), _finite(np.array(net._backend.to_numpy(matrix(net._theta, x, t, s)), np.float64)))])
+    matrix = net.model.run.hessian if kind == "exact" else net.model.run.outer_product_hessian
+    return Blocks(
+        [MatrixBlock(np.arange(w), _finite(np.array(net.model.backend.to_numpy(matrix(net.theta, x, t, s)), np.float64)))]
+    )
 
 
 @blas_on_one_thread
@@ -326,19 +329,8 @@ def _finite(h: Array) -> Array:
 
 def unit_of_parameter(net: Network) -> Indices:
     """(W,) the number of the unit each parameter leads into; a tied one counts with the first unit that has it."""
-    spec, layout = net._spec, net._layout
-    first = np.concatenate([[0], np.cumsum(spec.units)])
-    entry_unit = np.empty(len(layout.entry_parameter), np.int64)
-    entry_unit[layout.edge_start] = first[spec.edge_dst]
-    for e, array in spec.edge_array.items():
-        rows = array.tocoo().row if hasattr(array, "nnz") else np.repeat(np.arange(array.shape[0]), array.shape[1])
-        start = int(layout.edge_start[e])
-        entry_unit[start : start + len(rows)] = first[spec.edge_dst[e]] + rows
-    for i, bias in enumerate(spec.bias):
-        if bias is not None:
-            start = int(layout.bias_start[i])
-            entry_unit[start : start + len(bias)] = first[i] + np.arange(len(bias))
+    layout = net.model.layout
     free = np.flatnonzero(layout.entry_parameter >= 0)[::-1]  # backwards, so that the first entry is written last
     unit = np.empty(net.n_parameters, np.int64)
-    unit[layout.entry_parameter[free]] = entry_unit[free]
+    unit[layout.entry_parameter[free]] = parameter_units(net.model.spec, layout)[free]
     return unit

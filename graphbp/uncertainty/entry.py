@@ -84,10 +84,10 @@ def laplace(
     net, index = (net, np.arange(len(theta))) if parameters == "all" else last_layer(net)
     if net.n_parameters == 0:
         what = "free parameters" if parameters == "all" else "free parameters that lead into an output"
-        raise DataError(f"the network has no {what}: {net._layout.why_none}")
+        raise DataError(f"the network has no {what}: {net.model.layout.why_none}")
     if net.dtype != np.float64:  # rounded in float32, an outer product may have eigenvalues below −α
         net = net.to(dtype="float64")
-    batch = net._batch(X, T, sample_weight)
+    batch = net.model.batch(X, T, sample_weight)
     x, t, s = weighed(*batch)
     outputs = Outputs(net)
     if outputs.feeding:
@@ -95,14 +95,14 @@ def laplace(
             f"gb.laplace needs the pre-activations of the outputs, and output {outputs.feeding[0]!r} also feeds other units through its "
             "activation; give the graph an identity unit fed by it as the output instead"
         )
-    error, gradient = net._run.error_and_gradient(net._theta, x, t, s)
+    error, gradient = net.model.run.error_and_gradient(net.theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(
-            f"E = {error} at these weights: {cause_at(net, net._theta, *batch)}; the Laplace approximation needs a trained network"
+            f"E = {error} at these weights: {cause_at(net.model, net.theta, *batch)}; the Laplace approximation needs a trained network"
         )
     with status("computing the curvature for the Laplace approximation"):
         curvature = find_curvature(hessian, net, outputs, x, t, s)
-    to_numpy = net._backend.to_numpy
+    to_numpy = net.model.backend.to_numpy
     count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
     evidence = Evidence(len(index), float(error), float((theta[index] ** 2).sum()), count, constant, regression, resolution)
     chosen = regression and beta is None
@@ -163,7 +163,7 @@ def _prior(value: float | str) -> float | None:
 
 def _raw_noise(net: Network, sigma: float) -> Any:
     """σ in the targets' units: a number, or (K,) where the outputs have different scales."""
-    affine = net._meaning.scaling.outputs
+    affine = net.model.meaning.scaling.outputs
     if affine is None:
         return sigma
     return sigma * (affine.scale if (affine.scale != affine.scale[0]).any() else float(affine.scale[0]))
@@ -171,7 +171,7 @@ def _raw_noise(net: Network, sigma: float) -> Any:
 
 def _scaled_noise(net: Network, noise: Any) -> Any:
     """σ in the engine's units; the caller's is in the targets'."""
-    affine = net._meaning.scaling.outputs
+    affine = net.model.meaning.scaling.outputs
     if noise is None or affine is None:
         return noise
     if (affine.scale != affine.scale[0]).any():
@@ -213,7 +213,7 @@ def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, fl
     if regression:
         constant = 0.5 * k * float(np.log(weight[counted]).sum())
         resolution = 0.5 * float((weight[:, None] * (ROUNDINGS * np.finfo(np.float64).eps * t) ** 2).sum())
-        if (affine := net._meaning.scaling.outputs) is not None:  # a density of t, not of t / scale
+        if (affine := net.model.meaning.scaling.outputs) is not None:  # a density of t, not of t / scale
             constant -= int(np.count_nonzero(counted)) * float(np.log(affine.scale).sum())
     elif net.error_function.name == "poisson":
         constant = -float(sum(w * math.lgamma(v + 1) for w, row in zip(weight, t, strict=True) for v in row))

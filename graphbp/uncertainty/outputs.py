@@ -25,11 +25,11 @@ from graphbp.threads import blas_on_one_thread
 if TYPE_CHECKING:
     from graphbp.network import Network
 
+from graphbp.second_order.inverse import CHUNK_BYTES
+
 __all__ = ["CurvesDownError", "Outputs", "weighed"]
 
 Array = npt.NDArray[Any]
-CHUNK_BYTES = 1 << 25
-"""Bytes of ∂a/∂θ held at once (one sample's rows at the least)."""
 
 
 class CurvesDownError(NumericalError):
@@ -45,15 +45,15 @@ class Outputs:
     def __init__(self, net: Network) -> None:
         self.heads: tuple[Head, ...] = output_heads(net.schedule, net.error_function)
         self._linear, self.feeding = _with_identity_outputs(net)
-        self._to_numpy = net._backend.to_numpy
+        self._to_numpy = net.model.backend.to_numpy
 
     def values(self, x: Any) -> Array:
         """A (N, K)."""
         net = self._linear
-        y = net._run.forward(net._theta, x)
+        y = net.model.run.forward(net.theta, x)
         if not self.feeding:
             return np.asarray(self._to_numpy(y), np.float64)
-        return np.asarray(self._to_numpy(net._run.trace(net._theta, x, y, None).a), np.float64)[net.schedule.live.output_rows].T
+        return np.asarray(self._to_numpy(net.model.run.trace(net.theta, x, y, None).a), np.float64)[net.schedule.live.output_rows].T
 
     def chunks(self, x: Any) -> Iterator[tuple[slice, Array]]:
         """(samples, ∂a/∂θ (n, K, W) of these samples), in order."""
@@ -62,7 +62,7 @@ class Outputs:
         heads = output_heads(net.schedule, net.error_function)
         for start in range(0, len(x), size):
             part = slice(start, min(start + size, len(x)))
-            jacobian = np.asarray(self._to_numpy(net._run.weight_jacobian(net._theta, x[part])), np.float64)
+            jacobian = np.asarray(self._to_numpy(net.model.run.weight_jacobian(net.theta, x[part])), np.float64)
             if self.feeding:
                 jacobian = _through(heads, self.values(x[part]), jacobian)
             yield part, jacobian
@@ -162,7 +162,7 @@ def _with_identity_outputs(net: Network) -> tuple[Network, tuple[Hashable, ...]]
     for node in net.outputs:
         if graph.nodes[node].get("activation", "identity") == "identity":
             continue
-        if live.feeds[live.rows_of(net._spec.index[node])].any():
+        if live.feeds[live.rows_of(net.model.spec.index[node])].any():
             feeding.append(node)
         else:
             graph.nodes[node]["activation"] = "identity"

@@ -90,7 +90,7 @@ class Posterior:
         self.log_marginal_likelihood = log_marginal_likelihood
         self.distance_from_mode = distance_from_mode
         self.weights, self.index = weights, index
-        affine = net._meaning.scaling.outputs
+        affine = net.model.meaning.scaling.outputs
         sigma = noise if noise is None or affine is None else np.atleast_1d(noise / affine.scale)[0]
         self._sigma: float | None = None if sigma is None else float(sigma)  # of the engine's scaled residuals
 
@@ -120,7 +120,7 @@ class Posterior:
 
     def output_distribution(self, X: Any) -> tuple[Array, Array]:
         """Mean (N, K) and covariance (N, K, K) of the outputs' pre-activations a."""
-        x = self._net._inputs(X)
+        x = self._net.model.inputs(X)
         a = self._outputs.values(x)
         covariance = np.empty((*a.shape, a.shape[1]))
         for part, jacobian in self._outputs.chunks(x):
@@ -153,7 +153,7 @@ class Posterior:
 
     def _in_own_units(self, out: Prediction) -> Prediction:
         """Of scaled outputs: y = shift + scale · h(a)."""
-        affine = self._net._meaning.scaling.outputs
+        affine = self._net.model.meaning.scaling.outputs
         if affine is None:
             return out
         squared = affine.scale**2

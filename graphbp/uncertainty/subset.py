@@ -45,7 +45,7 @@ def last_layer(net: Network) -> tuple[Network, npt.NDArray[np.int64]]:
             f"parameters='last_layer': a weight of the last layer is shared with another; {problem}"
         ) from problem
     # the same graph numbers its entries alike in both networks
-    mine, whole = part._layout.entry_parameter, net._layout.entry_parameter
+    mine, whole = part.model.layout.entry_parameter, net.model.layout.entry_parameter
     index = np.empty(part.n_parameters, np.int64)
     index[mine[mine >= 0]] = whole[mine >= 0]
     return part, index

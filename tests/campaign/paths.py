@@ -11,11 +11,15 @@ __all__ = ["PATHS", "forced"]
 
 PATHS = {
     "": {},
-    "tiles": {"executable.FEW_EDGES": -1, "executable.GRAIN": 8},
-    "levels": {"executable.FEW_EDGES": -1, "levels.GRAIN": 4, "levels.SHARE": 0.0},
-    "layers": {"executable.prefers_layers": lambda schedule: True, "layers.BATCH": 64, "layers.PANEL": 64},
-    "stages": {"executable.FEW_EDGES": -1, "stages.STAGE_BYTES": 256, "stages.WORTH_BYTES": 0, "executable.TASK_SAMPLES": 32},
-}
+    "tiles": {"work.choice.FEW_EDGES": -1, "work.choice.TASK_EDGES": 8},
+    "levels": {
+        "work.choice.FEW_EDGES": -1, "work.choice.PART_EDGES": 4, "work.choice.SHARE": 0.0, "levels.path.PART_EDGES": 4
+    },
+    "layers": {"executable.prefers_layers": lambda schedule: True, "layers.blocks.BATCH": 64, "layers.work.PANEL": 64},
+    "stages": {
+        "work.choice.FEW_EDGES": -1, "tiles.stages.STAGE_BYTES": 256, "tiles.stages.WORTH_BYTES": 0, "tiles.path.TASK_SAMPLES": 32
+    },
+}  # fmt: skip
 """Path → the names in `graphbp_numba` that stand for its thresholds; "" is what the backend chooses by itself."""
 
 
@@ -25,8 +29,10 @@ def forced(backend: str, path: str) -> Iterator[None]:
     if backend != "numba" or not path:
         yield
         return
-    modules = {name: importlib.import_module(f"graphbp_numba.{name.split('.')[0]}") for name in PATHS[path]}
-    patches = [mock.patch.object(modules[name], name.split(".")[1], value) for name, value in PATHS[path].items()]
+    patches = []
+    for name, value in PATHS[path].items():
+        module, _, constant = name.rpartition(".")
+        patches.append(mock.patch.object(importlib.import_module(f"graphbp_numba.{module}"), constant, value))
     for patch in patches:
         patch.start()
     try:

@@ -19,10 +19,10 @@ import pytest
 import threadpoolctl
 
 import graphbp as gb
-from graphbp.second_order.inverse import outer_product_rows
 from graphbp.testing import QUANTITIES
 from graphbp.testing.zoo import zoo
 from graphbp.threads import _pools, single_threaded_blas
+from graphbp.uncertainty.inverse import outer_product_rows
 
 ASKS = re.compile(r"[\w\])] @=? [\w(]|linalg\.|lapack\.|np\.(?:matmul|dot|vdot|inner|tensordot)\(|\.dot\(|optimize=True")
 MODULES = ("graphbp.", "graphbp_numpy.")

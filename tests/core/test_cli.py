@@ -120,15 +120,13 @@ def test_readable_print_names_parameters_and_units(folder, capsys):
 def test_parameter_names_agree_with_parameter_index():
     from scipy import sparse
 
-    from graphbp.cli.output import parameter_names
-
     g = gb.layered([3, 4, 2], skips=True)
     w = sparse.csr_matrix(g.edges["x", "y"]["weight"])
     w.data[1] = 0.0  # a stored zero is a parameter too
     g.edges["x", "y"]["weight"] = w
     g.nodes["h1"]["trainable"] = False
     network = gb.Network(g)
-    names = parameter_names(network)
+    names = network.model.parameter_labels("->")
     assert all(names)
     for edge in g.edges:
         part = names[network.parameter_index(*edge)]
@@ -142,15 +140,19 @@ def test_names_of_tied_and_sparse_parameters():
     import networkx as nx
     from scipy import sparse
 
-    from graphbp.cli.output import parameter_names
-
     g = nx.DiGraph()
     g.add_node("x", units=2)
     g.add_node("h", units=2)
     g.add_edge("x", "h", weight=sparse.csr_array([[4.0, 5.0], [0.0, 3.0]]))
     for name in ("a", "b"):
         g.add_edge("h", name, weight=[[1.0, 2.0]], tie="shared")
-    assert parameter_names(gb.Network(g, backend="numpy")) == ["x->h[0,0]", "x->h[0,1]", "x->h[1,1]", "h->a[0,0]", "h->a[0,1]"]
+    assert gb.Network(g, backend="numpy").model.parameter_labels("->") == [
+        "x->h[0,0]",
+        "x->h[0,1]",
+        "x->h[1,1]",
+        "h->a[0,0]",
+        "h->a[0,1]",
+    ]
 
 
 def test_options_of_formats_become_numbers_words_and_underscores():

@@ -80,8 +80,8 @@ def test_the_diagonal_is_exact(has: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_it_says_what_it_composes(monkeypatch: pytest.MonkeyPatch) -> None:
     least, whole = pair(monkeypatch, "jacobian")
-    assert set(least._run.composed) == set(OPTIONAL_METHODS) - {"jacobian"}
-    assert set(whole._run.composed) <= {"describe"}
+    assert set(least.model.run.composed) == set(OPTIONAL_METHODS) - {"jacobian"}
+    assert set(whole.model.run.composed) <= {"describe"}
 
 
 def test_it_is_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.diagnosis import first_cause
+from graphbp import diagnosis
+
+
+def first_cause(net, *data):
+    return diagnosis.first_cause(net.model, net.theta, *data)
 
 
 def chain(activation, weight=1.0, **options):

@@ -43,7 +43,7 @@ def test_structural_zeros_save_sweeps(graph, direction, sweeps):
     plan = plan_jacobian(net.schedule)
     assert (plan.direction, plan.n_sweeps) == (direction, sweeps)
     X = np.random.default_rng(1).normal(size=(7, net.schedule.n_inputs))
-    own = net._run.jacobian(net.weights, X)
+    own = net.model.run.jacobian(net.weights, X)
     np.testing.assert_allclose(net.jacobian(X), own, rtol=0, atol=1e-15)
     stacked = net.jacobian(X, sparse=True)
     np.testing.assert_array_equal(stacked.toarray().reshape(own.shape), net.jacobian(X))

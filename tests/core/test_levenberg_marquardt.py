@@ -10,7 +10,6 @@ import pytest
 
 import graphbp as gb
 from graphbp.training import LeastSquaresFit, levenberg_marquardt, tangent
-from graphbp.training.least_squares_fit import parameter_names
 
 LM = "levenberg_marquardt"
 
@@ -262,10 +261,10 @@ def test_the_report_reads_as_a_table():
 def test_layers_name_their_parameters():
     g = gb.layered([2, 2, 1])
     net = gb.Network(g, backend="numpy")
-    names = gb.training.least_squares_fit.parameter_names(net)
+    names = net.model.parameter_labels()
     source, destination = next(iter(g.edges))
     at = net.parameter_index(source, destination)
-    assert names[at] == [f"{source} -> {destination}[{j}, {i}]" for j in range(2) for i in range(2)]
+    assert names[at] == [f"{source} -> {destination}[{j},{i}]" for j in range(2) for i in range(2)]
     assert all(names)
 
 
@@ -321,7 +320,7 @@ def test_the_raw_parameters_are_those_of_the_folded_network(graph):
     fit = gb.train(net, X, T, standardize=True, optimizer=LM, epochs=5, progress=False)
     folded = gb.Network(fold_scaling(net.to_networkx()), backend="numpy")
     raw = dict(zip(fit.names, fit.parameters, strict=True))
-    assert [raw[name] for name in parameter_names(folded)] == pytest.approx(folded.weights, rel=1e-12)
+    assert [raw[name] for name in folded.model.parameter_labels()] == pytest.approx(folded.weights, rel=1e-12)
     assert fit.residual_sum_of_squares == pytest.approx(((net.forward(X) - T) ** 2).sum(), rel=1e-12)
 
 

@@ -161,7 +161,7 @@ def test_what_is_checked_is_what_is_held(
     X, T = rng.normal(size=(n, 20)), rng.normal(size=(n, 20))
     asked: list[int] = []
     real = memory.check_memory
-    monkeypatch.setattr("graphbp.network.check_memory", lambda size, *rest: (asked.append(size), real(size, *rest)))
+    monkeypatch.setattr("graphbp.model.check_memory", lambda size, *rest: (asked.append(size), real(size, *rest)))
     calls: dict[str, Callable[[], Any]] = {
         "trace": lambda: net.trace(X, T),
         "jacobian": lambda: net.jacobian(X),

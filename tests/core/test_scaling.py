@@ -63,7 +63,7 @@ def by_hand(g):
 
 def raw_batch(net, case):
     x = case.X
-    affine, out = net._meaning.scaling.inputs, net._meaning.scaling.outputs
+    affine, out = net.model.meaning.scaling.inputs, net.model.meaning.scaling.outputs
     return affine.shift + affine.scale * x, case.T if out is None else out.shift + out.scale * case.T
 
 

@@ -12,9 +12,10 @@ import graphbp as gb
 from graphbp.error_functions import ErrorFunction
 from graphbp.second_order import assembly, hessian, stacked
 from graphbp.second_order.estimates import hutchinson
-from graphbp.second_order.inverse import SequentialInverse, outer_product_inverse, outer_product_rows
+from graphbp.second_order.inverse import SequentialInverse
 from graphbp.second_order.operators import symmetric_operator
 from graphbp.second_order.plan import HessianPlan
+from graphbp.uncertainty.inverse import outer_product_inverse, outer_product_rows
 
 
 def chain(kind="tanh"):

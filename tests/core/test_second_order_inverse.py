@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse, outer_product_rows
+from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
 from graphbp.second_order.roots import RowStack, Span, singular_values
+from graphbp.uncertainty.inverse import outer_product_rows
 
 METHODS = ["sequential", "cholesky", "low_rank", "auto"]
 

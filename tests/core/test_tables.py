@@ -351,7 +351,7 @@ def test_labels_that_cannot_be_classes_leave_the_network_as_it_was(labels, says)
     with pytest.raises(gb.DataError, match=says):
         gb.train(net, pd.DataFrame(X, columns=["p", "q", "r"]), labels, progress=False)
     assert net.classes is None
-    assert not net._meaning.scaling
+    assert not net.model.meaning.scaling
     assert np.array_equal(before, net.weights)
     with pytest.raises(gb.DataError, match=r"holds text \('a' in row 0\).*cross_entropy takes labels"):
         units().error(X, ["a", "b", "c"])

@@ -82,9 +82,9 @@ def test_another_seed_gives_another_order(optimizer):
 def test_every_epoch_has_every_sample_once_in_an_order_of_its_own(monkeypatch):
     X, T = curve(20)
     net, seen = small(), []
-    real = net._run.error_and_gradient
+    real = net.model.run.error_and_gradient
     monkeypatch.setattr(
-        net._run, "error_and_gradient", lambda theta, x, t, s: seen.append(x[:, 0].tolist()) or real(theta, x, t, s)
+        net.model.run, "error_and_gradient", lambda theta, x, t, s: seen.append(x[:, 0].tolist()) or real(theta, x, t, s)
     )
     gb.train(net, X, T, epochs=3, batch_size=8)
     assert [len(batch) for batch in seen] == [8, 8, 4] * 3
@@ -280,7 +280,7 @@ def test_ctrl_c_inside_an_epoch_goes_back(monkeypatch):
     X, T = curve()
     net, reference = small(), small()
     gb.train(reference, X, T, epochs=2, batch_size=10)
-    real, calls = net._run.error_and_gradient, []
+    real, calls = net.model.run.error_and_gradient, []
 
     def counting(*args):
         calls.append(1)
@@ -288,7 +288,7 @@ def test_ctrl_c_inside_an_epoch_goes_back(monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(net._run, "error_and_gradient", counting)
+    monkeypatch.setattr(net.model.run, "error_and_gradient", counting)
     history = gb.train(net, X, T, epochs=9, batch_size=10)
     assert len(history) == 2
     assert np.array_equal(net.weights, reference.weights)
@@ -314,8 +314,8 @@ def test_lbfgs_turns_back_from_infinite_errors(monkeypatch):
     g.add_edge("x", "y", weight=0.0)
     net = gb.Network(g, backend="numpy")
     met = []
-    real = net._run.error_and_gradient
-    monkeypatch.setattr(net._run, "error_and_gradient", lambda *args: met.append(real(*args)) or met[-1])
+    real = net.model.run.error_and_gradient
+    monkeypatch.setattr(net.model.run, "error_and_gradient", lambda *args: met.append(real(*args)) or met[-1])
     gb.train(net, 300 * LINE, np.exp(0.01 * 300 * LINE[:, 0] + 20), optimizer="lbfgs")
     assert not np.isfinite([value for value, _ in met]).all(), "the test must meet an overflow"
     assert net.weights == pytest.approx([0.01, 20.0], abs=1e-6)
@@ -483,7 +483,7 @@ def test_ctrl_c_gives_blas_its_threads_back():
         before = threads()
         for optimizer in ("lbfgs", "levenberg_marquardt"):
             net, calls = small(), []
-            real = net._run.forward
+            real = net.model.run.forward
 
             def interrupted(*args, calls=calls, real=real):
                 calls.append(1)
@@ -491,7 +491,7 @@ def test_ctrl_c_gives_blas_its_threads_back():
                     raise KeyboardInterrupt
                 return real(*args)
 
-            net._run.forward = interrupted
+            net.model.run.forward = interrupted
             gb.train(net, X, T, optimizer=optimizer, epochs=30)
             assert len(calls) >= 3
             assert threads() == before

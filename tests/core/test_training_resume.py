@@ -67,7 +67,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_and_resumed(tmp_path, monkeypatch, opt
     path = tmp_path / "run.npz"
     whole, _ = run(optimizer, None, 10)
     net, calls = network(), []
-    real = net._run.error_and_gradient
+    real = net.model.run.error_and_gradient
 
     def interrupted(*args):
         calls.append(1)
@@ -75,7 +75,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_and_resumed(tmp_path, monkeypatch, opt
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(net._run, "error_and_gradient", interrupted)
+    monkeypatch.setattr(net.model.run, "error_and_gradient", interrupted)
     _, history = run(optimizer, path, 10, net=net)
     assert len(history) == 4
     resumed, _ = run(optimizer, path, 10)
@@ -96,7 +96,7 @@ def test_ctrl_c_in_the_middle_of_an_iteration_and_resumed(tmp_path, monkeypatch,
     method = "error_and_gradient" if optimizer == "lbfgs" else "forward"
     for stop in (moment, moment + 1):
         net, calls = network(), []
-        real = getattr(net._run, method)
+        real = getattr(net.model.run, method)
 
         def interrupted(*args, calls=calls, real=real, stop=stop):
             calls.append(1)
@@ -104,7 +104,7 @@ def test_ctrl_c_in_the_middle_of_an_iteration_and_resumed(tmp_path, monkeypatch,
                 raise KeyboardInterrupt
             return real(*args)
 
-        monkeypatch.setattr(net._run, method, interrupted)
+        monkeypatch.setattr(net.model.run, method, interrupted)
         history = gb.train(net, *data(), checkpoint=path, **own)
         assert "interrupted" in history.reason or len(calls) < stop
     resumed = network()

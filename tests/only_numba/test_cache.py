@@ -17,7 +17,7 @@ COMPILE = textwrap.dedent(
     import numpy as np
     from numba.core.caching import IndexDataCacheFile
     from graphbp.extend import activation_table
-    from graphbp_numba.functions import activation_functions
+    from graphbp_numba.machine.functions import activation_functions
 
     meeting, *names = sys.argv[1:]
     save = IndexDataCacheFile._save_index

@@ -14,8 +14,8 @@ from helpers.exact import EXACT
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 from graphbp.extend import activation_table
-from graphbp_numba.formulas import FORMULAS
-from graphbp_numba.functions import activation_functions
+from graphbp_numba.machine.formulas import FORMULAS
+from graphbp_numba.machine.functions import activation_functions
 
 BUILTIN = [row for row in activation_table if row.builtin and row.elementwise]
 

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 from graphbp.extend import activation_table, error_table
-from graphbp_numba.identity import identity_of, source_digest
+from graphbp_numba.machine.identity import identity_of, source_digest
 
 BASE = """
 import math
@@ -103,8 +103,8 @@ USER = textwrap.dedent(
     import networkx as nx
     import numpy as np
     import graphbp as gb
-    from graphbp_numba import functions
-    from graphbp_numba import functions
+    from graphbp_numba.machine import functions
+    from graphbp_numba.machine import functions
 
     factor = float(sys.argv[1])
 

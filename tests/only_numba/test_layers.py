@@ -16,9 +16,11 @@ import numba
 
 import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
-from graphbp_numba import executable, layer_products, layers
-from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.tile_products import BLOCK_ROWS, DEPTH, TILE_VECTORS, multiply, transpose
+from graphbp_numba import executable
+from graphbp_numba.instructions.matrix_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
+from graphbp_numba.layers import blocks, path, work
+from graphbp_numba.layers import products as layer_products
+from graphbp_numba.machine.functions import VECTOR_BYTES
 
 DTYPES = ["float64", "float32"]
 WIDTHS = sorted({1, TILE_VECTORS})
@@ -67,7 +69,7 @@ def tiled(matrix, lanes):
 @pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("tiles", [1, 3])
 @pytest.mark.parametrize(
-    ("rows", "count"), [(1, 1), (3, 5), (BLOCK_ROWS, 33), (2 * BLOCK_ROWS + 7, 40), (10, 16 * DEPTH + 9), (9, 1200)]
+    ("rows", "count"), [(1, 1), (3, 5), (REGISTER_ROWS, 33), (2 * REGISTER_ROWS + 7, 40), (10, 16 * DEPTH + 9), (9, 1200)]
 )
 def test_products(rows, count, tiles, vectors, dtype):
     """Left operands as tiles and row by row with a gap, from start and on top; no lane past the last column counts."""
@@ -132,8 +134,8 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
         * VECTOR_BYTES
         // max(64 if "zmm" in line else 32 if "ymm" in line else 16 for line in lines if fused.match(line))
     )
-    best = [body for body, n in zip(loops, counts, strict=True) if n and n % (BLOCK_ROWS * registers) == 0]
-    assert best, f"no loop with {BLOCK_ROWS} × {registers} fused multiply-adds: {counts}"
+    best = [body for body, n in zip(loops, counts, strict=True) if n and n % (REGISTER_ROWS * registers) == 0]
+    assert best, f"no loop with {REGISTER_ROWS} × {registers} fused multiply-adds: {counts}"
     for line in best[0]:
         assert not re.search(r"\(%r[bs]p|\[r[bs]p", line), f"the stack inside the loop: {line}"
         assert not re.match(r"vmov\w+\s+%?[xyz]mm\d+,\s*[^%]*\(", line), f"a store inside the loop: {line}"
@@ -144,7 +146,7 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
 
 def compare(net, X, T, s, V, name):
     """First order, and products with Hessians, of the layers' path beside the definition."""
-    assert net._run.forward.__self__.layers is not None, "another path was taken"
+    assert net.model.run.forward.__self__.layers is not None, "another path was taken"
     definition = net.to(backend="numpy")
     dtype = str(net.dtype)
     pairs = [("forward", net.forward(X), definition.forward(X), "value")]
@@ -235,8 +237,8 @@ def scattered():
 @pytest.mark.parametrize("kind", ["plain", "shortcuts", "frozen", "frozen bias", "tied", "sparse", "scattered"])
 def test_kinds_of_wiring_and_numbers_of_samples(kind, dtype, forced, monkeypatch):
     """Blocks that overlap, blocks in pieces; one sample, a tile, a tile and one, batches with a rest."""
-    monkeypatch.setattr(layers, "BATCH", 128)
-    monkeypatch.setattr(layers, "PANEL", 512)
+    monkeypatch.setattr(blocks, "BATCH", 128)
+    monkeypatch.setattr(work, "PANEL", 512)
     graph = scattered() if kind == "scattered" else wiring(kind)
     net = gb.Network(graph, backend="numba", dtype=dtype, error="sum_of_squares" if kind == "scattered" else "cross_entropy")
     d, k = net.schedule.n_inputs, net.schedule.n_outputs
@@ -272,8 +274,8 @@ def test_heads_on_blocks_that_go_on(error, output, dtype, forced):
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("kind", ["shortcuts", "tied", "sparse", "scattered"])
 def test_products_have_the_same_bits_for_any_threads_and_beside_other_directions(kind, product, forced, monkeypatch):
-    monkeypatch.setattr(layers, "BATCH", 128)
-    monkeypatch.setattr(layers, "PANEL", 512)
+    monkeypatch.setattr(blocks, "BATCH", 128)
+    monkeypatch.setattr(work, "PANEL", 512)
     net = gb.Network(scattered() if kind == "scattered" else wiring(kind), backend="numba")
     rng = np.random.default_rng(9)
     X, T = (rng.normal(size=(300, n)) for n in (net.schedule.n_inputs, net.schedule.n_outputs))
@@ -298,7 +300,7 @@ def test_what_memory_held_before_reaches_no_result(kind, forced):
         return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
 
     before = everything()
-    kept = [array for _, arrays in net._run.forward.__self__.layers.pool for array in arrays]
+    kept = [array for _, arrays in net.model.run.forward.__self__.layers.work.pool for array in arrays]
     assert sum(array.size for array in kept) > net.n_parameters
     for array in kept:
         array[...] = np.nan
@@ -312,7 +314,7 @@ def test_products_of_nothing(product, forced):
     net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
     X, T = np.ones((5, 43)), np.full((5, 9), 1 / 9)
     w = net.n_parameters
-    multiply = getattr(net._run, product.replace("operator", "product"))
+    multiply = getattr(net.model.run, product.replace("operator", "product"))
     assert np.array_equal(multiply(net.weights, X[:0], T[:0], None, np.ones((w, 2))), np.zeros((w, 2)))
     assert multiply(net.weights, X, T, None, np.ones((w, 0))).shape == (w, 0)
     frozen = wiring("plain")
@@ -321,13 +323,13 @@ def test_products_of_nothing(product, forced):
     for _, attributes in frozen.nodes(data=True):
         attributes["trainable"] = False
     net = gb.Network(frozen, backend="numba", error="cross_entropy")
-    multiply = getattr(net._run, product.replace("operator", "product"))
+    multiply = getattr(net.model.run, product.replace("operator", "product"))
     assert net.n_parameters == 0
     assert multiply(net.weights, X, T, None, np.ones((0, 2))).shape == (0, 2)
 
 
 def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch):
-    monkeypatch.setattr(layers, "BATCH", 64)
+    monkeypatch.setattr(blocks, "BATCH", 64)
     peaks = []
     for n in (128, 1024):
         net = gb.Network(wiring("sparse"), backend="numba")
@@ -335,7 +337,7 @@ def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch)
         operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
         _ = operator @ v
         tracemalloc.start()
-        net._run._inner.layers.pool.clear()
+        net.model.run._inner.layers.work.pool.clear()
         _ = operator @ v
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -348,7 +350,7 @@ def test_a_failing_task_is_raised_and_nobody_waits_for_it(sweep, forced, monkeyp
     net = gb.Network(wiring("plain"), backend="numba", error="cross_entropy")
     X, T = np.ones((300, 43)), np.full((300, 9), 1 / 9)
     v = np.ones((net.n_parameters, 2))
-    module, name = (layers.sweeps, "chunk_down") if sweep == "gradient" else (layer_products.tangents, "tangent_chunk")
+    module, name = (path.sweeps, "chunk_down") if sweep == "gradient" else (layer_products.tangents, "tangent_chunk")
     entry = getattr(module, name)
 
     def call():

@@ -8,31 +8,31 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
 from graphbp.testing.zoo import zoo
-from graphbp_numba import backend, levels
-from graphbp_numba.kernels import GRADIENT, VALUE, VJP
+from graphbp_numba import backend
+from graphbp_numba.levels import path as levels
 
 CASES = [case for case in zoo() if case.definition.schedule.n_units]
 
 
 def compiled(net, dtype="float64"):
-    """The backend's executable; one sample is not swept in a single call."""
-    made = backend.compile(net.schedule.live, net.error_function, np.dtype(dtype))
-    made._few = -1
-    return made
+    """The backend's executable."""
+    return backend.compile(net.schedule.live, net.error_function, np.dtype(dtype))
 
 
-def results(made, theta, X, T, V, s, path):
+def results(path, theta, X, T, V, s):
     """All that either path computes."""
-    sweep = path.sweep if path is not made else made._sweep
-    value, _, _ = sweep(theta, X, T, s, VALUE)
-    again, gradient, _ = sweep(theta, X, T, s, GRADIENT)
+    sweep = path.sweep
+    value, _, _ = sweep(theta, X, T, s, MODE_VALUE)
+    again, gradient, _ = sweep(theta, X, T, s, MODE_GRADIENT)
     assert value == again
-    _, pulled, by_x = sweep(theta, X, V, None, VJP)
+    _, pulled, by_x = sweep(theta, X, V, None, MODE_VJP)
     return {"Y": path.forward(theta, X), "E": np.asarray(value), "gradient": gradient, "pulled": pulled, "by_x": by_x}
 
 
@@ -47,12 +47,12 @@ def test_levels_agree_with_the_tiles_and_have_the_same_bits_however_they_are_cut
     X, T, V = (np.ascontiguousarray(part[:n], dtype) for part in (case.X, case.T, case.V))
     s = None if case.sample_weight is None else np.ascontiguousarray(case.sample_weight[:n], dtype)
     theta = np.ascontiguousarray(case.definition.weights, dtype)
-    tiles = results(made, theta, X, T, V, s, made)
+    tiles = results(made.tiles, theta, X, T, V, s)
     first = None
-    for grain, threads in ((1, 3), (500, 2), (levels.GRAIN, 1)):
-        monkeypatch.setattr(levels, "GRAIN", grain)
+    for grain, threads in ((1, 3), (500, 2), (levels.PART_EDGES, 1)):
+        monkeypatch.setattr(levels, "PART_EDGES", grain)
         with gb.config(threads=threads):
-            found = results(made, theta, X, T, V, s, levels.LevelPath(made))
+            found = results(levels.LevelPath(made.work), theta, X, T, V, s)
         for name, array in tiles.items():
             limit = tolerance("numba", dtype, "value" if name in "YE" else "first").value
             assert relative_difference(found[name], array) <= limit, name
@@ -87,7 +87,7 @@ def test_stages_hold_every_run_once_in_order():
     stages = made.levels._stages(32)
     cuts = [cut for stage in stages for cut in stage.cuts]
     assert cuts[0] == 0
-    assert cuts[-1] == len(made.plan.runs)
+    assert cuts[-1] == len(made.work.plan.runs)
     assert all(a.cuts[-1] == b.cuts[0] for a, b in pairwise(stages))
     assert all(x < y for stage in stages for x, y in pairwise(stage.cuts))
     assert sum(stage.parts > 1 for stage in stages) == 3

@@ -17,7 +17,8 @@ import pytest
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
-from graphbp_numba import jit, kernels
+from graphbp_numba.machine import jit
+from graphbp_numba.runs import runs
 
 
 def dag(n_inputs=5, n_hidden=120, n_outputs=3, fan_in=7, seed=0, activation="tanh"):
@@ -77,7 +78,7 @@ def assembly(made):
 @pytest.mark.parametrize(("dtype", "suffix"), [("float64", "pd"), ("float32", "ps")])
 def test_hot_loops_are_vectors_with_sums_in_registers(dtype, suffix):
     """Along a row's edges: fused multiply–adds of whole vectors, nothing scalar but the weight, no store of the sums."""
-    listing = assembly(kernels._forward_runs(dtype, 4))
+    listing = assembly(runs._forward_runs(dtype, 4))
     fused = re.compile(rf"vfn?m(add|sub)\d*{suffix}\b.*%?[yz]mm")
     loops = [loop for loop in hot_loops(listing) if sum(bool(fused.match(line)) for line in loop) >= 4]
     assert loops, "no loop with four vector fused multiply-adds: the gather along a row's edges is not vectorised"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import graphbp as gb
-from graphbp_numba.pools import Pool
+from graphbp_numba.work.pools import Pool
 
 
 def test_the_oldest_goes_where_all_would_be_too_much():
@@ -32,7 +32,7 @@ def test_what_is_larger_than_all_that_may_be_kept_is_not():
 def test_batches_of_many_sizes(usable):
     """Each number of samples has gradient sums of its own shape: together they stay within the limit."""
     net = gb.Network(gb.random_dag(20, 2000, 5, fan_in=20, seed=0), backend=usable("numba"))
-    kept = net._run._inner.pool
+    kept = net.model.run._inner.work.pool
     kept.limit = 4 << 20
     for n in (40, 64, 100, 150, 200, 300, 400, 500):
         X, T = np.ones((n, 20)), np.zeros((n, 5))

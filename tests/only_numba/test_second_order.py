@@ -14,11 +14,11 @@ import graphbp as gb
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import worth_it
 from graphbp.testing import tolerance
-from graphbp_numba import assembly
-from graphbp_numba.functions import VECTOR_BYTES
-from graphbp_numba.jit import compile_events
-from graphbp_numba.products import SLOTS, aligned_array, padded_samples, sum_products, tile_sums
-from graphbp_numba.tile_products import TILE_VECTORS
+from graphbp_numba.hessians import assembly
+from graphbp_numba.instructions.matrix_products import TILE_VECTORS
+from graphbp_numba.instructions.sample_sums import SLOTS, aligned_array, padded_samples, sum_products, tile_sums
+from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.machine.jit import compile_events
 
 DTYPES = ("float64", "float32")
 
@@ -192,7 +192,7 @@ def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
     X, T, s = (np.asarray(v, dtype) for v in (X, T, s))
     methods = (net.hessian, net.outer_product_hessian, net.hessian_diagonal)
     first = [method(X, T, s) for method in methods]
-    scratch = [(key, memory) for key, memory in net._run._inner.pool if isinstance(key, str)]
+    scratch = [(key, memory) for key, memory in net.model.run._inner.work.pool if isinstance(key, str)]
     for _, memory in scratch:
         memory[:] = 0xFF  # NaN
     assert "columns" in dict(scratch)

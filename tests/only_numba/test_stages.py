@@ -10,8 +10,9 @@ pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
-from graphbp_numba import backend, executable, stages
-from graphbp_numba.bundles import find_bundles
+from graphbp_numba import backend
+from graphbp_numba.plan.bundles import find_bundles
+from graphbp_numba.tiles import path, stages
 
 
 def butterfly(depth, width, block, activation, *, bias=0.0, seed=0):
@@ -41,7 +42,7 @@ def agree(found, wanted, dtype, kind):
 @pytest.mark.parametrize("n", [1, 7, 33, 200])
 def test_bundles_give_the_values_and_the_gradient_of_the_definition(dtype, n):
     made, net = pair(butterfly(3, 24, 6, "tanh", bias=0.1), dtype)
-    assert made.plan.n_bundles == 3 * 4, "six units share their sources: one bundle of four in each block"
+    assert made.work.plan.n_bundles == 3 * 4, "six units share their sources: one bundle of four in each block"
     assert "12 bundles" in made.describe(200)
     rng = np.random.default_rng(n)
     X, T = rng.normal(size=(n, 24)).astype("float32"), rng.normal(size=(n, 24)).astype("float32")
@@ -63,7 +64,7 @@ def test_frozen_and_tied_weights_in_bundles():
     for edge in edges[20:24]:
         g.edges[edge].update(tied="one", weight=0.5)
     made, net = pair(g, "float64")
-    assert made.plan.n_bundles
+    assert made.work.plan.n_bundles
     rng = np.random.default_rng(1)
     X, T = rng.normal(size=(50, 8)), rng.normal(size=(50, 8))
     agree(made.forward(net.weights, X), net.forward(X), "float64", "value")
@@ -93,18 +94,18 @@ def test_bundles_are_rows_of_one_level_with_equal_sources():
 @pytest.fixture
 def short_stages(monkeypatch):
     """Two levels of 16 rows fit a stage, and a task has few samples."""
-    monkeypatch.setattr(stages, "STAGE_BYTES", 40 * executable.STAGE_VECTORS * 64)
+    monkeypatch.setattr(stages, "STAGE_BYTES", 40 * path.STAGE_VECTORS * 64)
     monkeypatch.setattr(stages, "WORTH_BYTES", 0)
-    monkeypatch.setattr(executable, "TASK_SAMPLES", 100)
+    monkeypatch.setattr(path, "TASK_SAMPLES", 100)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "step"])
 def test_stages_give_the_values_of_the_definition(activation, dtype, short_stages):
     made, net = pair(butterfly(9, 16, 4, activation, bias=-0.3), dtype)
-    assert made.stages is not None
-    assert made.stages.rows <= 48
-    assert (made.stages.packs > 0) == (activation in ("relu", "step"))
+    assert made.tiles.stages is not None
+    assert made.tiles.stages.rows <= 48
+    assert (made.tiles.stages.packs > 0) == (activation in ("relu", "step"))
     theta = net.weights.astype("float32")
     net.weights = theta.astype(float)
     for n in (9, 17, 64, 65, 333):
@@ -136,7 +137,7 @@ def test_no_stages_where_an_edge_skips_every_waist():
     g = butterfly(6, 16, 4, "relu")
     for level in range(2, 7):
         g.add_edge((0, 0), (level, 0), weight=0.1)
-    assert pair(g, "float64")[0].stages is None
+    assert pair(g, "float64")[0].tiles.stages is None
     early = butterfly(6, 16, 4, "relu")
     early.nodes[1, 3]["role"] = "output"
     made, net = pair(early, "float64")
@@ -149,7 +150,7 @@ def test_no_stages_where_an_edge_skips_every_waist():
 )
 def test_a_probe_outside_an_activations_domain_warns_of_nothing(activation, dies):
     """Warnings are errors here; a value that does not exist is not 0."""
-    from graphbp_numba.stages import _dying
+    from graphbp_numba.tiles.stages import _dying
 
     schedule = gb.Network(gb.layered([2, 3, 1, 3, 1], activation=activation), backend="numpy").schedule
     assert _dying(schedule)[schedule.n_inputs : -1].all() == dies

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
-from graphbp_numba.formulas import FORMULAS
+from graphbp_numba.machine.formulas import FORMULAS
 
 KEEPING = [name for name, row in FORMULAS.items() if row.far is not None]
 FAR = np.array([-300.0, -40.0, -20.0, -9.0, -5.0, -2.8, -1.0, 0.25, 1.0, 2.0, 2.8, 3.5])

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("numba")
 
-from graphbp_numba import telling
-from graphbp_numba.jit import kernel
+from graphbp_numba.machine import telling
+from graphbp_numba.machine.jit import kernel
 
 
 class _Line:

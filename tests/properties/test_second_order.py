@@ -185,7 +185,7 @@ def batch(net, seed, n=5):
 
 def well_posed(net, X):
     """Inside every domain and away from poles (log at 0, 1 / (1 − y) at y = 1), where any two computations would differ by rounding."""
-    run = net.to(backend="numpy")._run
+    run = net.to(backend="numpy").model.run
     with np.errstate(all="ignore"):
         a = run.trace(net.weights, X, np.full((len(X), net.schedule.n_outputs), 0.5), None).a
         y = run.forward(net.weights, X)

@@ -1,0 +1,1 @@
+"""Where the error meets the outputs: y, E, δ and curvature of heads."""

@@ -1,0 +1,1 @@
+"""Operations for kernels, given as LLVM IR: rows, gathers, sums over samples, matrix products."""

@@ -1,0 +1,1 @@
+"""First order and products with Hessians by matrix products, for large dense blocks."""

@@ -1,0 +1,379 @@
+"""The plan: a schedule as the flat arrays that the kernels interpret.
+
+    edges in      by destination row: what a_j sums over                      in_ptr, in_src
+    edges out     by source row, in the order the reverse sweep meets them    out_ptr, out_dst
+    bundles       four rows of one level with the same sources                bundle_ptr, bundle_src, bundle_rows
+    runs          up to 4 rows of one level and one activation                one line of `runs` each
+    heads         groups of outputs that one error formula serves             one line of `heads` each
+
+Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
+of the parameter that fills it, so that weights are gathered from θ, and the gradient's sums back into θ, without a detour.
+
+The kernels get one int64 array, `Plan.table`: sizes, and addresses of the arrays, at the places that `graphbp_numba.plan.tables` names.  All arrays always have
+the same dtypes, so that a new topology needs no new machine code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
+from graphbp_numba.machine.functions import activation_functions
+from graphbp_numba.plan.bundles import Bundles, find_bundles
+from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
+from graphbp_numba.plan.tables import (
+    CODE_NONE,
+    KIND_ELEMENTWISE,
+    KIND_LINEAR,
+    KIND_SOFTMAX,
+    PLAN_BUNDLE_PTR,
+    PLAN_BUNDLE_ROWS,
+    PLAN_EACH,
+    PLAN_ERROR_D2Y,
+    PLAN_ERROR_VALUE,
+    PLAN_IN_PARAM,
+    PLAN_IN_PTR,
+    PLAN_N_BUNDLES,
+    PLAN_SIZE,
+    PLAN_SUMS,
+    PLAN_SUMS_SIZE,
+    RUN_BUNDLE_FIRST,
+    RUN_BUNDLE_STOP,
+    RUN_BUNDLED,
+    RUN_F,
+    RUN_F_KEEP,
+    RUN_FIELDS,
+    RUN_FROM_Z,
+    RUN_HAS_OUTPUT,
+    RUN_KEEP,
+    RUN_KEEP_SLOPE,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_SLOPE,
+    RUN_START,
+    RUN_STOP,
+)
+
+__all__ = ["MAX_RUN_ROWS", "ROW_COST", "Array", "Plan", "make_plan"]
+
+MAX_RUN_ROWS = 4
+"""Rows in a run at most: their β waits in the first-level cache until h' is known."""
+
+ROW_COST = 8
+"""A row's activation, load and store, in edges."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """All edges in one order: for each the rows and the slot."""
+
+    dst: npt.NDArray[np.int32]
+    src: npt.NDArray[np.int32]
+    slot: npt.NDArray[np.int64]
+
+
+@dataclass
+class Plan:
+    """The arrays of a schedule in one dtype; see the module's docstring.
+
+    in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
+        After the edges in, in_param has the bundles' weights once more, source by source.
+    grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
+    sums_size : the length of such a row: the edges out, then a place for each row's bias.
+    """
+
+    schedule: Schedule
+    dtype: np.dtype[Any]
+    in_ptr: npt.NDArray[np.int64]
+    in_src: npt.NDArray[np.int32]
+    out_ptr: npt.NDArray[np.int64]
+    out_dst: npt.NDArray[np.int32]
+    in_param: npt.NDArray[np.int32]
+    out_param: npt.NDArray[np.int32]
+    bias_param: npt.NDArray[np.int32]
+    frozen: Array
+    grad_ptr: npt.NDArray[np.int64]
+    grad_pos: npt.NDArray[np.int64]
+    runs: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int64]
+    table: npt.NDArray[np.int64]
+    bias_place: int
+    sums_size: int
+    n_keep: int
+    alive: tuple[Any, ...]
+    output_heads: tuple[Head, ...]
+
+    @property
+    def n_edges(self) -> int:
+        """Edges, those of expanded dense blocks too."""
+        return len(self.in_src)
+
+    @property
+    def n_slopes(self) -> int:
+        """Rows of the kept area for h', which are touched where z is near a limit, and then once in a sweep."""
+        kept = self.runs[:, RUN_KEEP_SLOPE] >= 0
+        return int((self.runs[kept, RUN_STOP] - self.runs[kept, RUN_START]).sum())
+
+    @property
+    def n_bundles(self) -> int:
+        """Bundles of rows with the same sources."""
+        return int(self.table[PLAN_N_BUNDLES])
+
+    @cached_property
+    def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """(dst, src): for each of `grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
+        n_rows = self.schedule.n_rows
+        dst = np.zeros(self.sums_size, np.int32)
+        src = np.full(self.sums_size, n_rows, np.int32)
+        dst[: self.n_edges], src[: self.n_edges] = self.out_dst, self.out_source
+        dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
+        return dst[self.grad_pos], src[self.grad_pos]
+
+    @cached_property
+    def out_source(self) -> npt.NDArray[np.int32]:
+        """The source row of each edge out."""
+        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out_ptr))
+
+    @cached_property
+    def output_stop(self) -> npt.NDArray[np.int64]:
+        """For each output, the first run that a reverse sweep from it (with its softmax group) need not visit."""
+        run = np.searchsorted(self.runs[:, RUN_START], self.schedule.output_rows, side="right").astype(np.int64)
+        for group in self.schedule.softmax_groups:
+            run[group] = run[group].max()
+        return run
+
+    @cached_property
+    def run_costs(self) -> npt.NDArray[np.int64]:
+        """Edges in, and the rows' own cost, of each run."""
+        start, stop = self.runs[:, RUN_START], self.runs[:, RUN_STOP]
+        return self.in_ptr[stop] - self.in_ptr[start] + ROW_COST * (stop - start)
+
+    @cached_property
+    def level_costs(self) -> npt.NDArray[np.int64]:
+        """The same of each level."""
+        return np.diff(np.concatenate([[0], np.cumsum(self.run_costs)])[self.level_runs])
+
+    @cached_property
+    def level_runs(self) -> npt.NDArray[np.int64]:
+        """The first run of each level, and the end."""
+        level = self.schedule.row_level[self.runs[:, RUN_START]] if len(self.runs) else np.empty(0, np.int32)
+        return np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(self.runs)]]).astype(np.int64)
+
+
+def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Plan:
+    """Flatten a schedule.  Raises `NotSupportedError` for an activation or error that cannot be compiled."""
+    s = schedule
+    if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
+        raise NotSupportedError(f"the Numba backend numbers weights in 32 bits; {s.parameters.n_slots:,} weights are too many")
+    edges = _edges_by_destination(s)
+    in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
+    fan_out = np.bincount(edges.src, minlength=s.n_rows)
+    bundles = find_bundles(in_ptr, edges.src, s.row_level)
+    runs, n_keep = _runs(s, fan_out, bundles, dtype.name)
+    order = _reverse_order(s, runs)
+    out, out_ptr = _edges_by_source(s, edges, order, fan_out)
+    param, frozen = _slot_parameters(s, dtype)
+    bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
+    bias_place = -(-len(out.dst) // 16) * 16
+    grad_ptr, grad_pos = _gradient_positions(s, out.slot, bias_place)
+    out_pos = np.full(s.n_rows, -1, np.int64)
+    out_pos[s.output_rows] = np.arange(s.n_outputs)
+    out_keep = _keep_rows(s, runs)
+    groups = output_heads(s, error)
+    heads, head_pos = head_lines(groups, dtype.name)
+    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
+    pairwise = error_addresses(error, groups, code, dtype.name)
+    arrays = (
+        in_ptr,
+        edges.src,
+        out_ptr,
+        out.dst,
+        runs,
+        out_pos,
+        np.ascontiguousarray(s.output_rows, np.int64),
+        out_keep,
+        heads,
+        head_pos,
+    )
+    shared = (bundles.ptr, bundles.src, bundles.rows)
+    each = np.arange(s.n_outputs)
+    table = np.zeros(PLAN_SIZE, np.int64)
+    table[PLAN_N_BUNDLES] = len(bundles.rows)
+    table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
+    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
+    table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
+    table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
+    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
+    in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
+    in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
+    sums_size = bias_place + -(-s.n_rows // 16) * 16
+    filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
+    table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
+    table[PLAN_SUMS_SIZE] = sums_size
+    return Plan(
+        schedule=s,
+        dtype=dtype,
+        in_ptr=in_ptr,
+        in_src=edges.src,
+        out_ptr=out_ptr,
+        out_dst=out.dst,
+        in_param=in_param,
+        out_param=out_param,
+        bias_param=bias_param,
+        frozen=frozen,
+        grad_ptr=grad_ptr,
+        grad_pos=grad_pos,
+        runs=runs,
+        heads=heads,
+        table=table,
+        bias_place=bias_place,
+        sums_size=sums_size,
+        n_keep=n_keep,
+        alive=(arrays, shared, each, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        output_heads=groups,
+    )
+
+
+def _pointers(counts: Array) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _edges_by_destination(s: Schedule) -> Edges:
+    """Sparse edges and expanded dense blocks, sorted by destination, then source."""
+    dst = np.repeat(np.arange(s.n_rows, dtype=np.int32), np.diff(s.in_ptr))
+    slot = np.arange(s.n_sparse, dtype=np.int64)
+    if not s.dense_blocks:
+        return Edges(dst, np.ascontiguousarray(s.in_src, np.int32), slot)
+    more_dst = [np.repeat(np.arange(b.start, b.stop, dtype=np.int32), len(b.src)) for b in s.dense_blocks]
+    more_src = [np.tile(b.src, b.stop - b.start) for b in s.dense_blocks]
+    more_slot = [np.arange(b.slot, b.slot + b.size) for b in s.dense_blocks]
+    all_dst, all_src = np.concatenate([dst, *more_dst]), np.concatenate([s.in_src, *more_src]).astype(np.int32)
+    order = np.lexsort((all_src, all_dst))
+    return Edges(all_dst[order], all_src[order], np.concatenate([slot, *more_slot])[order])
+
+
+def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) -> tuple[Edges, npt.NDArray[np.int64]]:
+    """The edges in the order of the reverse sweep, and where each visited row's edges begin."""
+    ptr = _pointers(fan_out[order])
+    if s.dense_blocks:
+        by_source = np.argsort(edges.src, kind="stable")
+        start = _pointers(fan_out)[:-1]
+        dst, slot = edges.dst[by_source], edges.slot[by_source]
+    else:
+        start, dst, slot = s.out_ptr[:-1], s.out_dst, s.out_slot
+    take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
+    src = np.repeat(order.astype(np.int32), fan_out[order])
+    return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
+
+
+def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Cut every segment into runs that end where `leaf`, `has_output` or `bundled` changes; those that keep their a get a place for it."""
+    is_output = np.zeros(s.n_rows, bool)
+    is_output[s.output_rows] = True
+    kind = np.zeros(s.n_rows, np.int64)
+    functions = [activation_functions(activation, dtype) for activation in s.activations]
+    used = np.unique(s.row_activation[s.n_inputs :]).tolist() if s.n_units else []
+    if not s.n_units:
+        return np.zeros((0, RUN_FIELDS), np.int64), 0
+    bundled = np.zeros(s.n_rows, bool)
+    bundled[bundles.rows.ravel()] = True
+    kind = 4 * bundled + 2 * (fan_out == 0) + is_output
+    rows = np.arange(s.n_inputs, s.n_rows)
+    cut = np.empty(len(rows), bool)
+    cut[0] = True
+    cut[1:] = (
+        (np.diff(s.row_level[s.n_inputs :]) != 0)
+        | (np.diff(s.row_activation[s.n_inputs :]) != 0)
+        | (np.diff(kind[s.n_inputs :]) != 0)
+    )
+    first = np.maximum.accumulate(np.where(cut, rows, 0))
+    cut |= (rows - first) % MAX_RUN_ROWS == 0
+    start = rows[cut]
+    runs = np.zeros((len(start), RUN_FIELDS), np.int64)
+    runs[:, RUN_START], runs[:, RUN_STOP] = start, np.append(start[1:], s.n_rows)
+    activation = s.row_activation[start]
+    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
+    for number in used:
+        here = activation == number
+        row, table = s.activations[number], functions[number]
+        if not row.elementwise:
+            runs[here, RUN_KIND] = KIND_SOFTMAX
+            continue
+        if row.builtin and row.name == "identity":
+            runs[here, RUN_KIND] = KIND_LINEAR
+        else:
+            runs[here, RUN_F] = table.address("f")
+            if table.keeps_slope:
+                runs[here, RUN_F_KEEP], runs[here, RUN_SLOPE] = table.keeping()
+            else:
+                runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
+        runs[here, RUN_FROM_Z] = table.from_z
+    keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
+    # the first run of a level computes a of all its bundles, the others find it done
+    runs[:, RUN_BUNDLED] = bundled[start]
+    level = s.row_level[start]
+    leads = np.append(True, np.diff(level) != 0)
+    of_bundle = s.row_level[bundles.rows[:, 0]]
+    runs[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
+    runs[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
+    # where in the reverse order the run's rows begin: the runs after it come first
+    size = runs[:, RUN_STOP] - runs[:, RUN_START]
+    runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
+    return runs, n_keep
+
+
+def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Rows of the kept area from `first` on, for the runs that `keeps` names (−1 for others), and where they end."""
+    ends = first + np.cumsum(np.where(keeps, runs[:, RUN_STOP] - runs[:, RUN_START], 0))
+    return np.where(keeps, ends - (runs[:, RUN_STOP] - runs[:, RUN_START]), -1), int(ends[-1])
+
+
+def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
+    """Rows as the reverse sweep visits them: runs from the last, rows inside a run upwards, then the inputs."""
+    order = np.empty(s.n_rows, np.int64)
+    if len(runs):
+        size = runs[:, RUN_STOP] - runs[:, RUN_START]
+        rows = np.arange(s.n_inputs, s.n_rows)
+        order[np.repeat(runs[:, RUN_ORDER], size) + rows - np.repeat(runs[:, RUN_START], size)] = rows
+    order[s.n_units :] = np.arange(s.n_inputs)
+    return order
+
+
+def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.int32], Array]:
+    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0."""
+    param = s.parameters.slot_parameter.astype(np.int32)
+    fixed = s.parameters.frozen
+    frozen = np.zeros(1 + len(fixed), dtype)
+    frozen[1:] = s.parameters.slot_value[fixed]
+    param[fixed] = -2 - np.arange(len(fixed), dtype=np.int32)
+    return param, frozen
+
+
+def _gradient_positions(s: Schedule, out_slot: Array, bias_place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each parameter the positions among the gradient sums of the slots that it fills, in slot order."""
+    position = np.empty(s.parameters.n_slots, np.int64)
+    position[out_slot] = np.arange(len(out_slot))
+    rows = np.flatnonzero(s.bias_slot >= 0)
+    position[s.bias_slot[rows]] = bias_place + rows
+    starts = s.parameters.starts
+    n_free = len(s.parameters.order)
+    ptr = np.arange(n_free + 1) if starts is None else np.append(starts, n_free)
+    return ptr.astype(np.int64), position[s.parameters.order]
+
+
+def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
+    """Where each output's a is kept."""
+    if not len(runs):
+        return np.zeros(s.n_outputs, np.int64)
+    run = np.searchsorted(runs[:, RUN_START], s.output_rows, side="right") - 1
+    return np.ascontiguousarray(runs[run, RUN_KEEP] + s.output_rows - runs[run, RUN_START], np.int64)

@@ -1,0 +1,165 @@
+"""Places in the tables that the kernels interpret, and what stands there: every such integer, each under one name.
+
+    PLAN_     places in `Plan.table`: sizes, and addresses of the arrays                        `graphbp_numba.plan.plan`
+    RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
+    HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
+    CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
+    STATE_    sections of a tile's buffer where every row is kept                               `graphbp_numba.states.sections`
+    LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
+    KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
+
+A kernel reads these tables through a pointer, so a name from the wrong table would compile and read the column beside it: hence one
+module, prefixes, and a test that no integer is named elsewhere.
+"""
+
+from __future__ import annotations
+
+(
+    PLAN_N_ROWS,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_RUNS,
+    PLAN_N_EDGES,
+    PLAN_N_KEEP,
+    PLAN_N_HEADS,
+    PLAN_ERROR_CODE,
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_OUT_PTR,
+    PLAN_OUT_DST,
+    PLAN_RUNS,
+    PLAN_OUT_POS,
+    PLAN_OUT_ROW,
+    PLAN_OUT_KEEP,
+    PLAN_HEADS,
+    PLAN_HEAD_POS,
+    PLAN_SUMS,
+    PLAN_ERROR_VALUE,
+    PLAN_ERROR_DY,
+    PLAN_ERROR_D2Y,
+    PLAN_IN_PARAM,
+    PLAN_OUT_PARAM,
+    PLAN_BIAS_PARAM,
+    PLAN_FROZEN,
+    PLAN_GRAD_PTR,
+    PLAN_GRAD_POS,
+    PLAN_SUMS_SIZE,
+    PLAN_BUFFER_ROWS,
+    PLAN_N_BUNDLES,
+    PLAN_BUNDLE_PTR,
+    PLAN_BUNDLE_SRC,
+    PLAN_BUNDLE_ROWS,
+    PLAN_EACH,
+) = range(35)
+# C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
+PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(35, 47, 3)
+PLAN_SIZE = 47
+
+(
+    RUN_START,
+    RUN_STOP,
+    RUN_F,
+    RUN_SLOPE,
+    RUN_KEEP,
+    RUN_FROM_Z,
+    RUN_LEAF,
+    RUN_HAS_OUTPUT,
+    RUN_KIND,
+    RUN_DF,
+    RUN_D2F,
+    RUN_ORDER,
+    RUN_BUNDLED,
+    RUN_BUNDLE_FIRST,
+    RUN_BUNDLE_STOP,
+    RUN_F_KEEP,
+    RUN_KEEP_SLOPE,
+) = range(17)
+RUN_FIELDS = 17
+KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
+
+(
+    HEAD_FORM,
+    HEAD_COUPLED,
+    HEAD_DF,
+    HEAD_D2F,
+    HEAD_FIRST,
+    HEAD_LAST,
+    HEAD_PAIR_VALUE,
+    HEAD_PAIR_DELTA,
+    HEAD_PAIR_HESSIAN,
+    HEAD_PAIR_OUTER,
+    HEAD_MAKE_Y,
+    HEAD_ADD_VALUE,
+    HEAD_MAKE_DELTA,
+    HEAD_CURVE,
+) = range(14)
+HEAD_FIELDS = 14
+FORM_CANONICAL, FORM_CHAIN, FORM_LOGS = range(3)
+CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
+CODE_NONE = -1
+
+MODE_VALUE, MODE_GRADIENT, MODE_VJP = range(3)
+MODE_PRODUCT = 3
+"""On layers only: the gradient's sweep, but with C in place of E."""
+
+CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
+
+(
+    STATE_A,
+    STATE_Z,
+    STATE_SLOPES,
+    STATE_DELTA,
+    STATE_BETA,
+    STATE_BEND,
+    STATE_A_DOT,
+    STATE_Z_DOT,
+    STATE_R_DELTA,
+    STATE_KEPT,
+    STATE_HEADS,
+    STATE_TARGETS,
+    STATE_OTHER,
+    STATE_SCRATCH,
+    STATE_ASIDE,
+) = range(15)
+
+(
+    LEVEL_START,
+    LEVEL_STOP,
+    LEVEL_FIRST_BLOCK,
+    LEVEL_LAST_BLOCK,
+    LEVEL_FIRST_SEGMENT,
+    LEVEL_LAST_SEGMENT,
+    LEVEL_FIRST_OUTPUT,
+    LEVEL_LAST_OUTPUT,
+    LEVEL_PLAIN,
+    LEVEL_SPARSE_OUT,
+) = range(10)
+LEVEL_FIELDS = 10
+(
+    BLOCK_START,
+    BLOCK_STOP,
+    BLOCK_SOURCE,
+    BLOCK_N_SOURCES,
+    BLOCK_SOURCES,
+    BLOCK_FIRST,
+    BLOCK_STRIDE,
+    BLOCK_IN_PLACE,
+    BLOCK_DOWN,
+    BLOCK_PANEL,
+    BLOCK_SOLE_FROM,
+    BLOCK_FROM_INPUTS,
+) = range(12)
+BLOCK_FIELDS = 12
+(
+    SEGMENT_START,
+    SEGMENT_STOP,
+    SEGMENT_F,
+    SEGMENT_SLOPE,
+    SEGMENT_FROM_Z,
+    SEGMENT_KEEP,
+    SEGMENT_BEND,
+    SEGMENT_F_KEEP,
+    SEGMENT_KEEP_SLOPE,
+) = range(9)
+SEGMENT_FIELDS = 9
+SPARSE_IN_PTR, SPARSE_IN_SRC, SPARSE_OUT_PTR, SPARSE_OUT_DST = range(4)

@@ -1,0 +1,1 @@
+"""Quantities for which every row of a tile is kept."""

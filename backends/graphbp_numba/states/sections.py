@@ -1,0 +1,209 @@
+"""Sweeps that keep everything: a, z, h'(a) and δ of every row of a tile, for Jacobians, single samples and second order.
+
+The gradient's own sweep (`graphbp_numba.tiles.sweeps`) overwrites z by δ and never forms h'(a) where z will do; here each has rows of its
+own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is computed by `place`.
+
+    forward_state   a, z                              reverse_state   δ from δ at the heads, Σ w δ in β
+    slopes          h'(a) or h''(a)                   tangent_state   ȧ, ż along a direction in the inputs or the weights
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphbp_numba.instructions.calls import call_unary, item_size, pointer, reals
+from graphbp_numba.instructions.gathers import gather
+from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
+from graphbp_numba.instructions.tangent_gathers import gather_both
+from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.machine.jit import carray, kernel
+from graphbp_numba.plan.tables import (
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_KEEP,
+    PLAN_OUT_PTR,
+    PLAN_OUT_ROW,
+    PLAN_RUNS,
+    RUN_D2F,
+    RUN_DF,
+    RUN_F,
+    RUN_FIELDS,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_ORDER,
+    RUN_START,
+    RUN_STOP,
+    STATE_HEADS,
+    STATE_KEPT,
+    STATE_SCRATCH,
+)
+
+__all__ = [
+    "forward_state",
+    "inject",
+    "keep_outputs",
+    "line_address",
+    "place",
+    "put_row",
+    "reverse_state",
+    "slopes",
+    "state_rows",
+    "take_rows",
+    "tangent_state",
+]
+
+SCRATCH_ROWS = 8
+
+
+def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+    """Rows of a buffer with every section."""
+    return 9 * (n_rows + 1) + n_keep + 3 * n_outputs + SCRATCH_ROWS
+
+
+@kernel
+def place(table: Any, row: int, base: int, section: int) -> Any:
+    """The address of a section: A ... R_DELTA have n_rows + 1 rows each (the last for the bias unit), then the others."""
+    rows = table[PLAN_N_ROWS] + 1
+    if section <= STATE_KEPT:
+        return base + section * rows * row
+    base += (STATE_KEPT * rows + table[5]) * row
+    if section <= STATE_SCRATCH:
+        return base + (section - STATE_HEADS) * table[PLAN_N_OUTPUTS] * row
+    return base + (3 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
+
+
+@kernel
+def line_address(values: Any, line: int, n0: int) -> Any:
+    """The address of values[line, n0]."""
+    return values.ctypes.data + (line * values.shape[1] + n0) * values.itemsize
+
+
+@kernel
+def take_rows(tag: Any, source: Any, first: int, n0: int, target: int, count: int) -> None:
+    """A tile's rows from `count` rows of an array (rows, samples).  The last tile may read past the end of a row: one more must follow."""
+    for j in range(count):
+        copy_rows(tag, target + j * len(tag) * VECTOR_BYTES, line_address(source, first + j, n0), 1)
+
+
+@kernel
+def put_row(tag: Any, source: int, target: Any, line: int, n0: int, n_samples: int) -> None:
+    """target[line, n0:] = a tile's row, as much of it as there is room for, and zeros after the last tile; lines of whole vectors."""
+    item = item_size(tag)
+    n = target.shape[target.ndim - 1]
+    at, vectors = target.ctypes.data + (line * n + n0) * item, (n - n0) * item // VECTOR_BYTES
+    if vectors < len(tag):
+        copy_rows((tag[0],), at, source, vectors)
+        return
+    copy_rows(tag, at, source, 1)
+    if n0 + len(tag) * VECTOR_BYTES // item >= n_samples:
+        fill_rows((tag[0],), at + len(tag) * VECTOR_BYTES, vectors - len(tag))
+
+
+@kernel
+def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> None:
+    """a and z of every row; inputs have a = z = x already in z."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    biases = carray(reals(tag, bias), table[PLAN_N_ROWS])
+    copy_rows(tag, a, z, table[PLAN_N_INPUTS])
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
+        for j in range(start, end):
+            gather(tag, z, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
+        if runs[r, RUN_F] != 0:
+            call_unary(runs[r, RUN_F], a + start * row, z + start * row, (end - start) * lanes)
+        else:
+            copy_rows(tag, z + start * row, a + start * row, end - start)
+    ones = carray(reals(tag, z + table[PLAN_N_ROWS] * row), lanes)
+    for lane in range(lanes):
+        ones[lane] = 1
+
+
+@kernel
+def keep_outputs(tag: Any, table: Any, a: int, keep: int) -> None:
+    """The outputs' a where the heads look for them."""
+    row = len(tag) * VECTOR_BYTES
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    for k in range(table[PLAN_N_OUTPUTS]):
+        copy_rows(tag, keep + out_keep[k] * row, a + out_row[k] * row, 1)
+
+
+@kernel
+def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
+    """h'(a) (order 1) or h''(a) of every hidden and output row; 1 or 0 at linear ones, 0 where nothing is fed: it may be infinite."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
+        if runs[r, RUN_LEAF]:
+            fill_rows(tag, out + start * row, end - start)
+        elif runs[r, RUN_KIND] == 0:
+            call_unary(runs[r, RUN_DF if order == 1 else RUN_D2F], a + start * row, out + start * row, (end - start) * lanes)
+        else:
+            values = carray(reals(tag, out + start * row), (end - start) * lanes)
+            for i in range((end - start) * lanes):
+                values[i] = 1 if order == 1 else 0
+
+
+@kernel
+def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: int, stop: int) -> None:
+    """β = Σ w δ and δ += h' β for the runs before `stop` and the inputs; δ holds the heads' terms, 0 elsewhere."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    for r in range(stop - 1, -1, -1):
+        start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
+        if runs[r, RUN_LEAF]:
+            fill_rows(tag, beta + start * row, end - start)
+            continue  # δ is the heads' alone, also where h' is no number
+        for j in range(start, end):
+            e = order + j - start
+            gather(tag, delta, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
+        at = start * row
+        multiply_add_rows(tag, delta + at, slope + at, beta + at, delta + at, end - start)
+    for i in range(table[PLAN_N_INPUTS]):
+        gather(tag, delta, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
+    copy_rows(tag, delta, beta, table[PLAN_N_INPUTS])
+
+
+@kernel
+def tangent_state(
+    tag: Any, table: Any, w: int, v: int, v_bias: int, z: int, slope: int, a_dot: int, z_dot: int, along: bool
+) -> None:
+    """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż stands in z_dot already."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    for r in range(table[PLAN_N_RUNS]):
+        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
+        for j in range(start, end):
+            out = a_dot + j * row
+            if along:
+                direction = carray(reals(tag, v_bias), table[PLAN_N_ROWS])
+                gather_both(tag, z_dot, z - z_dot, table[PLAN_IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
+            else:
+                gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
+        at = start * row
+        multiply_rows(tag, z_dot + at, slope + at, a_dot + at, end - start)
+
+
+@kernel
+def inject(tag: Any, table: Any, rows: int, heads: int) -> None:
+    """rows = 0, but for the heads' values at the output rows."""
+    row = len(tag) * VECTOR_BYTES
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    fill_rows(tag, rows, table[PLAN_N_ROWS])
+    for k in range(table[PLAN_N_OUTPUTS]):
+        copy_rows(tag, rows + out_row[k] * row, heads + k * row, 1)

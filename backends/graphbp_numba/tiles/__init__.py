@@ -1,0 +1,1 @@
+"""First order on tiles of samples."""

@@ -1,0 +1,1 @@
+"""What the paths of one network share: choice, workspace, tasks, memory."""
