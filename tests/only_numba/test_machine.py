@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
+from graphbp_numba.first_order import runs
 from graphbp_numba.machine import jit
-from graphbp_numba.runs import runs
 
 
 def dag(n_inputs=5, n_hidden=120, n_outputs=3, fan_in=7, seed=0, activation="tanh"):

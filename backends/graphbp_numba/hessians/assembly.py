@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.hessians.column_sweeps import meet
 from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS, add_transposed, multiply, transpose
@@ -24,7 +25,6 @@ from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_rows
 from graphbp_numba.instructions.sample_sums import SLOTS, sum_products, tile_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
-from graphbp_numba.runs.samples import aligned
 from graphbp_numba.states.sections import line_address
 
 __all__ = ["MIRROR", "add_group", "add_singles", "mirror", "scratch_bytes"]

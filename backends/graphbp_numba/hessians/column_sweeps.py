@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
@@ -44,7 +45,6 @@ from graphbp_numba.plan.tables import (
     STATE_SLOPES,
     STATE_Z_DOT,
 )
-from graphbp_numba.runs.samples import aligned
 from graphbp_numba.states.sections import inject, line_address, place, put_row, reverse_state, take_rows
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]

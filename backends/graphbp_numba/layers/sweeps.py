@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import finish_sums, gather, gather_sums, row_sums
@@ -69,7 +70,6 @@ from graphbp_numba.plan.tables import (
     SPARSE_OUT_DST,
     SPARSE_OUT_PTR,
 )
-from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
 
 __all__ = [
     "SLOPE_ROWS",

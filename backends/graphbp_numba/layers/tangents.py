@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.tangents import head_curvature
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows
@@ -56,7 +57,6 @@ from graphbp_numba.plan.tables import (
     SPARSE_IN_PTR,
     SPARSE_IN_SRC,
 )
-from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
 
 __all__ = ["tangent_chunk", "tangent_spare_rows"]
 

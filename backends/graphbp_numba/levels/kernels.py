@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.runs import forward_runs, times_slopes
+from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import edge_sums, gather, row_sums
@@ -36,8 +38,6 @@ from graphbp_numba.plan.tables import (
     RUN_START,
     RUN_STOP,
 )
-from graphbp_numba.runs.runs import forward_runs, times_slopes
-from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
 
 __all__ = ["bias_part", "forward_part", "heads", "load", "outputs", "reverse_inputs", "reverse_part", "sums_part"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas
 from graphbp_numba.heads.tangents import head_curvature, push_outputs
 from graphbp_numba.instructions.calls import item_size, pointer, reals
@@ -44,7 +45,6 @@ from graphbp_numba.plan.tables import (
     STATE_Z,
     STATE_Z_DOT,
 )
-from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
 from graphbp_numba.states.sections import inject, place, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 

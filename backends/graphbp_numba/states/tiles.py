@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, softmax_rows
 from graphbp_numba.instructions.calls import call, item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -27,7 +28,6 @@ from graphbp_numba.plan.tables import (
     STATE_TARGETS,
     STATE_Z,
 )
-from graphbp_numba.runs.samples import load_tile, tile_weights
 from graphbp_numba.states.sections import forward_state, inject, keep_outputs, place, reverse_state, slopes
 
 __all__ = ["begin_tile", "prepare_state", "reverse_tile", "tile_deltas"]

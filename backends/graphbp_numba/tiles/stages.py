@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import Schedule
+from graphbp_numba.first_order.runs import forward_runs
+from graphbp_numba.first_order.samples import aligned, load_tile
 from graphbp_numba.heads.sweeps import softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, join_bits
@@ -39,8 +41,6 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
     RUN_START,
 )
-from graphbp_numba.runs.runs import forward_runs
-from graphbp_numba.runs.samples import aligned, load_tile
 
 __all__ = ["Stages", "find_stages", "forward_stages"]
 

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.runs import SPARE_ROWS, forward_runs, reverse_runs
+from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.weights import add_positions, gather_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -40,9 +43,6 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
 )
-from graphbp_numba.runs.runs import SPARE_ROWS, forward_runs, reverse_runs
-from graphbp_numba.runs.samples import aligned, load_tile, tile_weights
-from graphbp_numba.runs.weights import add_positions, gather_weights
 
 __all__ = ["forward", "forward_few", "sweep", "sweep_few"]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from graphbp_numba.first_order.runs import buffer_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.plan import ROW_COST, Plan
-from graphbp_numba.runs.runs import buffer_rows
 
 __all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Schedule
+from graphbp_numba.first_order.runs import prepare_runs
+from graphbp_numba.first_order.weights import collect, fill_weights, gather_gradient
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.plan import make_plan
@@ -29,8 +31,6 @@ from graphbp_numba.plan.tables import (
     RUN_DF,
     RUN_START,
 )
-from graphbp_numba.runs.runs import prepare_runs
-from graphbp_numba.runs.weights import collect, fill_weights, gather_gradient
 from graphbp_numba.work.choice import Choice
 from graphbp_numba.work.pools import KEPT_BYTES, Pool
 from graphbp_numba.work.tasks import in_parts

@@ -1,0 +1,1 @@
+"""The kernels that first-order sweeps share: runs, samples, weights."""

@@ -1,0 +1,36 @@
+"""Samples come in and go out: a tile of X or T, and the weights of its lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.machine.jit import kernel
+
+__all__ = ["aligned", "load_tile", "tile_weights"]
+
+
+@kernel
+def load_tile(rows: Any, values: Any, n0: int) -> None:
+    """rows[i, l] = values[n0 + l, i]; past the end, the last sample again.  Sixteen columns at a time: a line of the cache is read once."""
+    last = values.shape[0] - 1
+    for start in range(0, values.shape[1], 16):
+        stop = min(start + 16, values.shape[1])
+        for lane in range(rows.shape[1]):
+            n = min(n0 + lane, last)
+            for i in range(start, stop):
+                rows[i, lane] = values[n, i]
+
+
+@kernel
+def tile_weights(weights: Any, sample_weight: Any, n0: int, n_samples: int) -> None:
+    """The weight of each lane's sample; 0 past the end."""
+    for lane in range(len(weights)):
+        n = n0 + lane
+        weights[lane] = 0 if n >= n_samples else (sample_weight[n] if len(sample_weight) else 1)
+
+
+@kernel
+def aligned(buffer: Any) -> Any:
+    """The first address in a byte buffer that a vector may stand at."""
+    return (buffer.ctypes.data + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
