@@ -400,12 +400,12 @@ def get_activation(name: str) -> Activation:
     if isinstance(name, str):
         if name in _TABLE:
             return _TABLE[name]
-        from graphbp.registry import load_plugins
+        from graphbp.plugins import load_plugins
 
         load_plugins("activations")
         if name in _TABLE:
             return _TABLE[name]
-    from graphbp.registry import unregistered
+    from graphbp.plugins import unregistered
 
     hint = "Add your own with gb.register_activation(name, f, df, d2f)."
     raise unknown_name("activation", name, _TABLE, unregistered("activations", hint))

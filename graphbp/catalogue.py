@@ -8,8 +8,9 @@ from typing import Any
 from graphbp.activations import Activation, activation_table
 from graphbp.error_functions import ErrorFunction, error_table
 from graphbp.exceptions import GraphbpError, printable
+from graphbp.plugins import plugin_failures
 from graphbp.protocols import Availability
-from graphbp.registry import availability, backend_names, get_backend, plugin_failures
+from graphbp.registry import availability, backend_names, get_backend
 
 __all__ = ["Catalogue", "activations", "backends", "error_functions"]
 

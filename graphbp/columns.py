@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import GraphError
-from graphbp.registry import advice
+from graphbp.plugins import advice
 
 __all__ = ["Columns", "columns_of", "to_digraph"]
 

@@ -298,12 +298,12 @@ def get_error_function(name: str) -> ErrorFunction:
     if isinstance(name, str):
         if name in _TABLE:
             return _TABLE[name]
-        from graphbp.registry import load_plugins
+        from graphbp.plugins import load_plugins
 
         load_plugins("error_functions")
         if name in _TABLE:
             return _TABLE[name]
-    from graphbp.registry import unregistered
+    from graphbp.plugins import unregistered
 
     hint = "Add your own with gb.register_error_function(name, value, dy, d2y)."
     raise unknown_name("error function", name, _TABLE, unregistered("error_functions", hint))

@@ -5,7 +5,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 * A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
   (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
   `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
-  `register_backend` and `unregister_backend` do and undo the same inside one program.
+  `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
+  and `Composed` fills in what an executable leaves out.
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
   `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `ColumnCurvature`, one
   with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).
@@ -22,6 +23,7 @@ Plugins and backends import only this module: what is here is kept stable, what 
 from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.compose import Composed
 from graphbp.config import option
 from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
 from graphbp.exceptions import (
@@ -43,7 +45,7 @@ from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
-from graphbp.registry import register_backend, unregister_backend
+from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
@@ -65,6 +67,7 @@ __all__ = [
     "BackendNotAvailableError",
     "ColumnCurvature",
     "ColumnTile",
+    "Composed",
     "DataError",
     "DenseBlock",
     "ErrorFunction",
@@ -103,6 +106,7 @@ __all__ = [
     "error_table",
     "fold_scaling",
     "get_activation",
+    "get_backend",
     "get_error_function",
     "n_threads",
     "option",

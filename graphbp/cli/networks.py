@@ -47,7 +47,7 @@ def backends(network: str | None, options: dict[str, Any], backend: str | None, 
     from graphbp.config import describe_config
     from graphbp.exceptions import unknown_name
     from graphbp.files.dispatch import broken_formats
-    from graphbp.registry import plugin_failures
+    from graphbp.plugins import plugin_failures
 
     found = gb.backends()
     if backend is not None and backend != "auto" and backend not in found:

@@ -10,6 +10,7 @@ import pytest
 
 import graphbp as gb
 from graphbp import extend, registry
+from graphbp import plugins as packages
 from graphbp.cli import main
 from graphbp.protocols import Availability
 from helpers.backends import HostBackend
@@ -136,10 +137,10 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A function that installs these plugins of activations, and forgets what was loaded before."""
 
     def install(**each: Any) -> None:
-        entries = registry.plugin_entries
-        monkeypatch.setattr(registry, "plugin_entries", lambda group: each if group == "graphbp.activations" else entries(group))
-        monkeypatch.setattr(registry, "_loaded_groups", set())
-        monkeypatch.setattr(registry, "_failures", {})
+        entries = packages.plugin_entries
+        monkeypatch.setattr(packages, "plugin_entries", lambda group: each if group == "graphbp.activations" else entries(group))
+        monkeypatch.setattr(packages, "_loaded_groups", set())
+        monkeypatch.setattr(packages, "_failures", {})
 
     return install
 
@@ -151,7 +152,7 @@ def test_a_plugin_that_fails_takes_no_other_with_it(
     good, bad = Plugin(), Plugin(failure)
     plugins(bad=bad, good=good)
     for _ in range(2):
-        registry.load_plugins("activations")
+        packages.load_plugins("activations")
         assert gb.Network(gb.layered([1, 1]), backend="numpy").n_parameters == 2
     assert (good.calls, bad.calls) == (1, 1)
     said = f"plugin 'bad' (a_plugin:register) failed to register its activations: {type(failure).__name__}: {failure}"
@@ -166,14 +167,14 @@ def test_a_plugin_that_fails_takes_no_other_with_it(
 def test_a_keyboard_interrupt_is_the_users(plugins: Callable[..., None]) -> None:
     plugins(slow=Plugin(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        registry.load_plugins("activations")
+        packages.load_plugins("activations")
 
 
 def test_two_packages_with_one_name_block_that_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [("twice", "one"), ("twice", "other"), ("numpy", "graphbp_numpy")]
     entries = [EntryPoint(name, f"{module}:backend", registry.BACKENDS) for name, module in names]
-    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == registry.BACKENDS else [])
-    registry.plugin_entries.cache_clear()
+    monkeypatch.setattr(packages, "entry_points", lambda group: entries if group == registry.BACKENDS else [])
+    packages.plugin_entries.cache_clear()
     try:
         assert registry.usable_backend("auto").name == "numpy"
         said = "2 packages offer 'twice' in graphbp.backends: one:backend and other:backend; uninstall all but one"
@@ -181,7 +182,7 @@ def test_two_packages_with_one_name_block_that_name_alone(monkeypatch: pytest.Mo
             registry.usable_backend("twice")
         assert said in repr(gb.backends())
     finally:
-        registry.plugin_entries.cache_clear()
+        packages.plugin_entries.cache_clear()
 
 
 def test_a_backend_whose_probe_fails_cannot_run() -> None:
@@ -196,5 +197,5 @@ def test_a_backend_whose_probe_fails_cannot_run() -> None:
 def test_one_package_found_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """An editable install beside a wheel: the same entry point on two paths."""
     pair = [EntryPoint("same", "one:backend", "another.group")] * 2
-    monkeypatch.setattr(registry, "entry_points", lambda group: pair)
-    assert list(registry.plugin_entries("another.group")) == ["same"]
+    monkeypatch.setattr(packages, "entry_points", lambda group: pair)
+    assert list(packages.plugin_entries("another.group")) == ["same"]
