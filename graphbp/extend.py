@@ -8,7 +8,7 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
   and `Composed` fills in what an executable leaves out.
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
-  `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `ColumnCurvature`, one
+  `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `OwnCurvature`, one
   with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).
 * An activation or error function: `register_activation`, `register_error_function`, called from the function that the entry point
   (`graphbp.activations`, `graphbp.error_functions`) names.  An activation's `Tails` keep errors right at saturated outputs, and
@@ -49,10 +49,10 @@ from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
-from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks
+from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.plan import Group, HessianPlan
-from graphbp.second_order.rows import OutputRows, weigh_rows
-from graphbp.second_order.tiles import ColumnCurvature, ColumnTile, OutputCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
+from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
+from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
 from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
@@ -65,7 +65,6 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendNotAvailableError",
-    "ColumnCurvature",
     "ColumnTile",
     "Composed",
     "DataError",
@@ -90,6 +89,7 @@ __all__ = [
     "OutputCurvature",
     "OutputRows",
     "OwnAssembly",
+    "OwnCurvature",
     "Pair",
     "ParameterMap",
     "SampleTile",
@@ -103,6 +103,7 @@ __all__ = [
     "assemble_diagonal",
     "assemble_hessian",
     "assemble_unit_blocks",
+    "curvature_by_columns",
     "error_table",
     "fold_scaling",
     "get_activation",
@@ -111,6 +112,7 @@ __all__ = [
     "n_threads",
     "option",
     "output_heads",
+    "output_rows",
     "pair_of",
     "parse_json",
     "read_file",

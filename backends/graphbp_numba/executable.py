@@ -7,7 +7,7 @@ second order     `NumbaSecondOrderSweeps` fills the tiles of the core's assembly
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -148,26 +148,21 @@ class NumbaExecutable:
     # -- second order ----------------------------------------------------------------------------------------------------------
 
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
-        """(W, W), exact; the sweeps are this backend's, the assembly is the core's."""
-        return assemble_hessian(self._second_order(theta), self.hessian_plan, theta, X, T, sample_weight, exact=True)
+        """(W, W), exact; the sweeps and the products are this backend's, the order of tiles is the core's."""
+        return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=True)
 
     def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
-        w = self.schedule.parameters.expand(theta)  # the core sweeps the rows of few outputs itself
-        return assemble_hessian(self._second_order(theta), self.hessian_plan, w, X, T, sample_weight, exact=False)
+        return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=False)
 
     def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
-        """(W,): Σ_n z_i² B_jj; for tied parameters, whose diagonal has cross terms, by products with unit vectors."""
-        diagonal, tied = assemble_diagonal(self._second_order(theta), self.hessian_plan, theta, X, T, sample_weight, exact=True)
-        for some in np.array_split(tied, -(-len(tied) // 16)) if len(tied) else ():
-            unit = np.zeros((len(theta), len(some)), self.dtype)
-            unit[some, np.arange(len(some))] = 1
-            diagonal[some] = self.hessian_product(theta, X, T, sample_weight, unit)[some, np.arange(len(some))]
-        return diagonal
+        """(W,): Σ_n z_i² B_jj."""
+        product = partial(self.hessian_product, theta, X, T, sample_weight)
+        return assemble_diagonal(self._second_order(theta), self.hessian_plan, X, T, sample_weight, product)
 
     def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
         """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
-        return assemble_unit_blocks(self._second_order(theta), self.hessian_plan, theta, X, T, sample_weight, exact)
+        return assemble_unit_blocks(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact)
 
     @cached_property
     def hessian_plan(self) -> HessianPlan:

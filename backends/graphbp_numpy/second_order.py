@@ -9,7 +9,7 @@ outer product:   Jᵀ Λ J v: tangents to the outputs, Λ, and a reverse sweep f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,32 +48,25 @@ class SecondOrder:
         return HessianPlan.of(self.schedule)
 
     @cached_property
-    def second_order_sweeps(self) -> NumpySecondOrderSweeps:
-        """What fills the tiles."""
-        return NumpySecondOrderSweeps(self.schedule, self.heads, self.program, self.dtype)
+    def _sweeps(self) -> NumpySecondOrderSweeps:
+        return NumpySecondOrderSweeps(self.plan, self.heads, self.program, self.dtype)
 
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W), exact."""
-        return assemble_hessian(self.second_order_sweeps, self.plan, self.map.expand(theta), X, T, sample_weight, exact=True)
+        return assemble_hessian(self._sweeps.at(self.map.expand(theta)), self.plan, X, T, sample_weight, exact=True)
 
     def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
-        return assemble_hessian(self.second_order_sweeps, self.plan, self.map.expand(theta), X, T, sample_weight, exact=False)
+        return assemble_hessian(self._sweeps.at(self.map.expand(theta)), self.plan, X, T, sample_weight, exact=False)
 
     def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W,): Σ_n z_i² B_jj; for tied parameters, whose diagonal has cross terms, by products with unit vectors."""
-        w = self.map.expand(theta)
-        diagonal, tied = assemble_diagonal(self.second_order_sweeps, self.plan, w, X, T, sample_weight, exact=True)
-        for some in np.array_split(tied, -(-len(tied) // 16)) if len(tied) else ():
-            unit = np.zeros((len(theta), len(some)), theta.dtype)
-            unit[some, np.arange(len(some))] = 1
-            diagonal[some] = self.hessian_product(theta, X, T, sample_weight, unit)[some, np.arange(len(some))]
-        return diagonal
+        product = partial(self.hessian_product, theta, X, T, sample_weight)
+        return assemble_diagonal(self._sweeps.at(self.map.expand(theta)), self.plan, X, T, sample_weight, product)
 
     def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
         """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
-        w = self.map.expand(theta)
-        return assemble_unit_blocks(self.second_order_sweeps, self.plan, w, X, T, sample_weight, exact)
+        return assemble_unit_blocks(self._sweeps.at(self.map.expand(theta)), self.plan, X, T, sample_weight, exact)
 
     def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """H v (W, B): one forward and one reverse sweep, then two more for each column of v."""

@@ -11,6 +11,7 @@ sweeps without h'' β, or, for few outputs, K reverse sweeps for the rows G_c of
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ColumnTile, DenseBlock, Head, Level, OutputCurvature, SampleTile, Schedule
+from graphbp.extend import (
+    ColumnTile,
+    DenseBlock,
+    Head,
+    HessianPlan,
+    Level,
+    OutputCurvature,
+    OutputRows,
+    SampleTile,
+    curvature_by_columns,
+    output_rows,
+)
 from graphbp_numpy.sweeps import Program, csr
 
 __all__ = ["NumpySecondOrderSweeps"]
@@ -31,19 +43,27 @@ KEPT_BYTES = 1 << 23
 
 
 class NumpySecondOrderSweeps:
-    """The sweeps behind every Hessian of this backend (see `graphbp.second_order.tiles`)."""
+    """The sweeps behind every Hessian of this backend (see `graphbp.second_order.tiles`), at weights `w` by slot."""
 
-    def __init__(self, schedule: Schedule, heads: tuple[Head, ...], program: Program, dtype: np.dtype[Any]) -> None:
-        self.schedule = schedule
+    w: Array
+
+    def __init__(self, plan: HessianPlan, heads: tuple[Head, ...], program: Program, dtype: np.dtype[Any]) -> None:
+        self.plan, self.schedule = plan, plan.schedule
         self.heads = heads
         self.program = program
         self.dtype = dtype
         self._kept = threading.local()
 
-    def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
+    def at(self, w: Array) -> NumpySecondOrderSweeps:
+        """The same at these weights; what threads keep is shared."""
+        bound = copy.copy(self)
+        bound.w = w
+        return bound
+
+    def sample_tile(self, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
         """Forward, and for the exact Hessian reverse."""
         program, n_rows = self.program, self.schedule.n_rows
-        a, z = program.forward(w, x)
+        a, z = program.forward(self.w, x)
         slope = program.derivative(a)
         ones = np.ones((1, z.shape[1]), z.dtype)
         delta = bend = None
@@ -53,7 +73,7 @@ class NumpySecondOrderSweeps:
                 rows = self.schedule.output_rows[head.positions]
                 value = head.delta(a[rows], z[rows], t[head.positions])
                 delta[rows] = value if s is None else value * s
-            bend = program.reverse(w, slope, delta)
+            bend = program.reverse(self.w, slope, delta)
             bend *= program.derivative(a, 2)
         curvature = []
         for head in self.heads:
@@ -64,7 +84,7 @@ class NumpySecondOrderSweeps:
         extended = np.concatenate([z, ones])
         return SampleTile(extended, slope[:n_rows], delta, bend, tuple(curvature), exact)
 
-    def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
+    def column_tile(self, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
         shape = (self.schedule.n_rows - start, stop - start, tile.n_samples)
         b, phi = self._room("b", shape), self._room("phi", shape)
@@ -72,12 +92,20 @@ class NumpySecondOrderSweeps:
         alone, own = self._alone(start, stop)
         b[: alone - start] = 0
         b[own - start, own - start] = diagonal[own]
-        for rows, g in self._forward(w, tile, start, stop, phi):
+        for rows, g in self._forward(tile, start, stop, phi):
             np.multiply(diagonal[rows, None], g, out=b[rows.start - start : rows.stop - start])
-        self._reverse(w, tile, start, b)
+        self._reverse(tile, start, b)
         return ColumnTile(start, stop, b, phi if tile.exact else None)
 
-    def column_curvature(self, w: Array, tile: SampleTile, start: int, stop: int) -> Array:
+    def output_rows(self, tile: SampleTile) -> OutputRows:
+        """K reverse sweeps."""
+        return output_rows(self.schedule, self.w, tile)
+
+    def own_curvature(self, tiles: list[SampleTile], wanted: Array) -> list[Array]:
+        """B_jj, by a forward sweep only."""
+        return curvature_by_columns(self.plan, tiles, self._column_curvature)
+
+    def _column_curvature(self, tile: SampleTile, start: int, stop: int) -> Array:
         """(stop − start, n): B_ll = Σ_k (h''_k β_k + R_kk) G_kl² + Σ_jc G_jl R_jc G_cl, the last over coupled outputs; no reverse sweep."""
         phi = self._room("phi", (self.schedule.n_rows - start, stop - start, tile.n_samples))
         diagonal = self._diagonal(tile)
@@ -90,7 +118,7 @@ class NumpySecondOrderSweeps:
             here = np.flatnonzero(np.isin(head.rows, own))
             at[here, head.rows[here] - start] = 1
             out[head.rows[here] - start] = 0
-        for rows, g in self._forward(w, tile, start, stop, phi):
+        for rows, g in self._forward(tile, start, stop, phi):
             for head, at in zip(coupled, reached, strict=True):
                 here = np.flatnonzero((head.rows >= rows.start) & (head.rows < rows.stop))
                 at[here] = g[head.rows[here] - rows.start]
@@ -118,24 +146,24 @@ class NumpySecondOrderSweeps:
         end = next(level.stop for level in self.schedule.levels if level.stop > start)
         return end, np.arange(start, min(stop, end))
 
-    def _forward(self, w: Array, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array]]:
+    def _forward(self, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array]]:
         """Fill Φ, rows from `start` on; yields the rows of each level after the first and their G, to be used up."""
         s = self.schedule
         alone, own = self._alone(start, stop)
         phi[: alone - start] = 0
         phi[own - start, own - start] = tile.slope[own]
-        incoming, _ = self._matrices(w, start)
+        incoming, _ = self._matrices(start)
         for level, matrix in zip(s.levels, incoming, strict=True):
             if level.start < alone:
                 continue
             rows = slice(level.start, level.stop)
-            g = self._sources(w, level, start, matrix, phi)
+            g = self._sources(level, start, matrix, phi)
             own = np.arange(level.start, min(level.stop, stop))
             g[own - level.start, own - start] = 1
             np.multiply(tile.slope[rows, None], g, out=phi[rows.start - start : rows.stop - start])
             yield rows, g
 
-    def _sources(self, w: Array, level: Level, start: int, matrix: Any, phi: Array) -> Array:
+    def _sources(self, level: Level, start: int, matrix: Any, phi: Array) -> Array:
         """Σ_r w_kr Φ_rl for the rows k of a level."""
         c, n = phi.shape[1:]
         g = None if matrix is None else _times(matrix, phi)
@@ -143,7 +171,7 @@ class NumpySecondOrderSweeps:
             columns, source = _later(block, start)
             if columns is None:
                 continue
-            weight = self.program.weight(w, block)[:, columns]
+            weight = self.program.weight(self.w, block)[:, columns]
             if g is None and block.start == level.start and block.stop == level.stop:
                 g = self._room("g", (len(weight), c, n))
                 np.matmul(weight, phi[source].reshape(-1, c * n), out=g.reshape(len(weight), c * n))
@@ -170,7 +198,7 @@ class NumpySecondOrderSweeps:
             tile.cache["diagonal"] = found
         return found
 
-    def _reverse(self, w: Array, tile: SampleTile, start: int, b: Array) -> None:
+    def _reverse(self, tile: SampleTile, start: int, b: Array) -> None:
         """Complete B: += h'_j Σ_s w_sj B_sl."""
         s = self.schedule
         for head in tile.curvature:  # coupled outputs feed nothing and bend nothing: B = R G there
@@ -178,7 +206,7 @@ class NumpySecondOrderSweeps:
                 rows = head.rows[head.rows >= start]
                 r = head.value[head.rows >= start][:, head.rows >= start]
                 b[rows - start] = np.einsum("jcn,cln->jln", r, b[rows - start])
-        _, outgoing = self._matrices(w, start)
+        _, outgoing = self._matrices(start)
         total = self._room("total", b.shape) if s.dense_blocks else None  # Σ_s w_sj B_sl over the dense blocks
         filled = np.zeros(s.n_rows - start, bool)
         for level, matrix in zip(reversed(s.levels), reversed(outgoing), strict=True):
@@ -197,7 +225,7 @@ class NumpySecondOrderSweeps:
                 columns, source = _later(block, start)
                 if columns is None or total is None:
                     continue
-                weight = self.program.weight(w, block)[:, columns].T
+                weight = self.program.weight(self.w, block)[:, columns].T
                 units = b[block.start - start : block.stop - start].reshape(len(weight.T), -1)
                 if isinstance(source, slice) and not filled[source].any():
                     np.matmul(weight, units, out=total[source].reshape(len(weight), -1))
@@ -206,15 +234,15 @@ class NumpySecondOrderSweeps:
                     total[source] = np.where(filled[source][:, None, None], total[source] + added, added)
                 filled[source] = True
 
-    def _matrices(self, w: Array, start: int) -> tuple[list[Any], list[Any]]:
+    def _matrices(self, start: int) -> tuple[list[Any], list[Any]]:
         """For each level the sparse edges that lead into its rows ≥ start from rows ≥ start, and those that leave them; or None.
 
         Kept by each thread for the next sample tile of the same columns.
         """
         kept: tuple[int, Array, tuple[list[Any], list[Any]]] | None = self._kept.__dict__.get("matrices")
-        if kept is not None and kept[0] == start and np.array_equal(kept[1], w):
+        if kept is not None and kept[0] == start and np.array_equal(kept[1], self.w):
             return kept[2]
-        s = self.schedule
+        s, w = self.schedule, self.w
         by_source = w[s.out_slot]
         incoming, outgoing = [], []
         for level in s.levels:

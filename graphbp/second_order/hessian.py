@@ -1,6 +1,6 @@
 """Driving the tiles: the loops over samples and columns behind every second-order quantity that is assembled by the core.
 
-A backend's executable calls these with its `SecondOrderSweeps`; all arguments have been checked, `w` is the value of every slot.
+A backend's executable calls these with its `SecondOrderSweeps`, which have the weights; all arguments have been checked.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import MAX_COLUMNS, HessianPlan
-from graphbp.second_order.rows import OutputRows, output_rows, worth_it
+from graphbp.second_order.rows import OutputRows, worth_it
 from graphbp.second_order.stacked import add_stacked, pays
-from graphbp.second_order.tiles import ColumnCurvature, OwnAssembly, SampleTile, SecondOrderSweeps
+from graphbp.second_order.tiles import OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
 from graphbp.threads import run_tasks, single_threaded_blas
 
-__all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "sample_tiles"]
+__all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "curvature_by_columns", "sample_tiles"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -51,6 +51,9 @@ enough work to outweigh the calls that it takes (measured)."""
 DROPPED_TILES = 8
 """Sample tiles of the diagonal that are swept side by side."""
 
+TIED_COLUMNS = 16
+"""Tied parameters whose products are taken together."""
+
 
 def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool = False, fine: bool = False) -> Iterator[slice]:
     """Slices of samples of nearly one size, which depends only on the network and N; smaller where column tiles are `dropped`."""
@@ -65,56 +68,59 @@ def sample_tiles(plan: HessianPlan, n_samples: int, itemsize: int, dropped: bool
         yield slice(n_samples * k // count, n_samples * (k + 1) // count)
 
 
-def _tiles(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool, **size: bool
+def _swept(
+    sweeps: SecondOrderSweeps, parts: Iterator[slice], X: Array, T: Array, s: Array | None, exact: bool
 ) -> Iterator[SampleTile]:
-    for part in sample_tiles(plan, len(X), X.itemsize, **({} if isinstance(sweeps, OwnAssembly) else size)):
+    for part in parts:
         with single_threaded_blas(), np.errstate(all="ignore"):
-            tile = sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+            tile = sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part], exact)
         yield tile
 
 
-def assemble_hessian(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
-) -> Array:
-    """The exact Hessian, or (`exact` false) the outer-product one: (W, W), symmetric to the last bit.
-
-    Column tiles run side by side on threads: they write different entries of L (unless parameters are tied).
-    """
-    own = sweeps if isinstance(sweeps, OwnAssembly) else None
-    total = HessianAccumulator(plan, sweeps.dtype)
+def assemble_hessian(sweeps: SecondOrderSweeps, plan: HessianPlan, X: Array, T: Array, s: Array | None, exact: bool) -> Array:
+    """The exact Hessian, or (`exact` false) the outer-product one: (W, W), symmetric to the last bit."""
     by_rows = not exact and worth_it(plan.schedule)
-    stacked = own is None and by_rows and pays(plan)
-    fine = own is None and not stacked and 2 * len(plan.stack_row) > plan.n_parameters
-    tiles = _tiles(sweeps, plan, w, X, T, s, exact, fine=fine)
+    if isinstance(sweeps, OwnAssembly):
+        return _by_backend(sweeps, plan, X, T, s, exact, by_rows)
+    return _by_core(sweeps, plan, X, T, s, exact, by_rows)
+
+
+def _output_rows(sweeps: SecondOrderSweeps, tile: SampleTile) -> OutputRows:
+    with single_threaded_blas(), np.errstate(all="ignore"):
+        return sweeps.output_rows(tile)
+
+
+def _by_backend(sweeps: OwnAssembly, plan: HessianPlan, X: Array, T: Array, s: Array | None, exact: bool, by_rows: bool) -> Array:
+    """The backend sweeps and adds up."""
+    half = np.zeros((plan.n_parameters, plan.n_parameters), sweeps.dtype)
+    for tile in _swept(sweeps, sample_tiles(plan, len(X), X.itemsize), X, T, s, exact):
+        columns = plan.columns(tile.n_samples, X.itemsize, OWN_TILE_BYTES, MIN_COLUMNS)
+        sweeps.add_columns(plan, tile, _output_rows(sweeps, tile) if by_rows else None, columns, half)
+    return sweeps.finish(half)
+
+
+def _by_core(
+    sweeps: SecondOrderSweeps, plan: HessianPlan, X: Array, T: Array, s: Array | None, exact: bool, by_rows: bool
+) -> Array:
+    """The backend sweeps, the core adds up.  Column tiles run side by side: they write different entries of L (unless parameters are tied)."""
+    total = HessianAccumulator(plan, sweeps.dtype)
+    stacked = by_rows and pays(plan)
+    fine = not stacked and 2 * len(plan.stack_row) > plan.n_parameters
+    tiles = _swept(sweeps, sample_tiles(plan, len(X), X.itemsize, fine=fine), X, T, s, exact)
     while some := list(islice(tiles, FINE_TILES if fine else 1)):
-        room = (TILE_BYTES,) if own is None else (OWN_TILE_BYTES, MIN_COLUMNS)
-        columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, *room)
-        rows: list[OutputRows | None] = [None] * len(some)
-        if by_rows:
-            with single_threaded_blas(), np.errstate(all="ignore"):
-                rows = [output_rows(plan.schedule, w, tile) if own is None else own.output_rows(w, tile) for tile in some]
+        rows = [_output_rows(sweeps, tile) for tile in some] if by_rows else []
         if stacked:
             with np.errstate(all="ignore"):  # ∞ is a result like others
                 for tile, row in zip(some, rows, strict=True):
-                    assert row is not None  # for mypy: by_rows
                     add_stacked(plan, tile, row, total.half)
             continue
-        if own is not None:
-            for tile, row in zip(some, rows, strict=True):
-                own.add_columns(plan, w, tile, row, columns, total.half)
-            continue
+        columns = plan.columns(max(tile.n_samples for tile in some), X.itemsize, TILE_BYTES)
 
-        def task(
-            number: int, some: list[SampleTile] = some, columns: Columns = columns, rows: list[OutputRows | None] = rows
-        ) -> None:
+        def task(number: int, some: list[SampleTile] = some, columns: Columns = columns, rows: list[OutputRows] = rows) -> None:
             start, stop = columns[number]
-            pairs = zip(some, rows, strict=True)
-            parts = (
-                (tile, sweeps.column_tile(w, tile, start, stop) if row is None else row.column_tile(start, stop))
-                for tile, row in pairs
-            )
-            total.add(start, stop, parts)
+            of_rows = (row.column_tile(start, stop) for row in rows)
+            swept = (sweeps.column_tile(tile, start, stop) for tile in some)
+            total.add(start, stop, zip(some, of_rows if rows else swept, strict=True))
 
         if plan.tied:
             with single_threaded_blas(), np.errstate(all="ignore"):
@@ -122,38 +128,45 @@ def assemble_hessian(
                     task(number)
         else:
             run_tasks(task, len(columns))
-    return total.finish() if own is None else own.finish(total.half)
+    return total.finish()
 
 
-def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, tiles: list[SampleTile]) -> list[Array]:
+def _own_curvature(sweeps: SecondOrderSweeps, plan: HessianPlan, tiles: list[SampleTile]) -> list[Array]:
     """B_jj of every unit with a free parameter, (n_rows, n), on each tile."""
-    n_rows = plan.schedule.n_rows
-    if isinstance(sweeps, OwnAssembly):
-        wanted = np.zeros(n_rows, bool)
+    if isinstance(sweeps, OwnCurvature):
+        wanted = np.zeros(plan.schedule.n_rows, bool)
         for group in plan.groups:
             wanted[group.start : group.stop] = True
-        return [sweeps.own_curvature(w, tile, wanted) for tile in tiles]
-    found = [np.zeros((n_rows, tile.n_samples), tile.z.dtype) for tile in tiles]
+        return sweeps.own_curvature(tiles, wanted)
+
+    def diagonal(tile: SampleTile, start: int, stop: int) -> Array:
+        index = np.arange(stop - start)
+        return sweeps.column_tile(tile, start, stop).B[index, index]
+
+    return curvature_by_columns(plan, tiles, diagonal)
+
+
+def curvature_by_columns(
+    plan: HessianPlan, tiles: list[SampleTile], diagonal: Callable[[SampleTile, int, int], Array]
+) -> list[Array]:
+    """B_jj of every unit with a free parameter, (n_rows, n), on each tile: `diagonal` of a tile and of the rows start..stop, on threads."""
+    found = [np.zeros((plan.schedule.n_rows, tile.n_samples), tile.z.dtype) for tile in tiles]
     columns = plan.columns(max(tile.n_samples for tile in tiles), tiles[0].z.itemsize, TILE_BYTES)
 
     def task(number: int) -> None:
         (start, stop), which = columns[number // len(tiles)], number % len(tiles)  # the longest columns first
-        if isinstance(sweeps, ColumnCurvature):
-            found[which][start:stop] = sweeps.column_curvature(w, tiles[which], start, stop)
-        else:
-            index = np.arange(stop - start)
-            found[which][start:stop] = sweeps.column_tile(w, tiles[which], start, stop).B[index, index]
+        found[which][start:stop] = diagonal(tiles[which], start, stop)
 
     run_tasks(task, len(columns) * len(tiles))
     return found
 
 
 def assemble_diagonal(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
-) -> tuple[Array, Indices]:
-    """(diagonal (W,), tied): Σ_n z_i² B_jj, and the positions whose parameter fills several slots.
+    sweeps: SecondOrderSweeps, plan: HessianPlan, X: Array, T: Array, s: Array | None, product: Callable[[Array], Array]
+) -> Array:
+    """The exact Hessian's diagonal (W,): Σ_n z_i² B_jj.
 
-    The diagonal of a tied parameter also has the cross terms between its slots; those positions hold NaN.
+    A tied parameter's has the cross terms between its slots too; it comes from `product`, v ↦ H v for the columns of v (W, B).
     """
     out = np.zeros(plan.n_parameters, sweeps.dtype)
     own = isinstance(sweeps, OwnAssembly)
@@ -161,14 +174,18 @@ def assemble_diagonal(
     while some := list(islice(parts, 1 if own else DROPPED_TILES)):
 
         def sweep(part: slice) -> SampleTile:
-            return sweeps.sample_tile(w, X[part].T, T[part].T, None if s is None else s[part], exact)
+            return sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part], True)
 
         tiles = _each(sweep, some)
-        curvature = _own_curvature(sweeps, plan, w, tiles)
+        curvature = _own_curvature(sweeps, plan, tiles)
         for total in _each(partial(_diagonal_of, plan), list(zip(tiles, curvature, strict=True))):
             out += total
-    out[plan.tied_positions] = np.nan
-    return out, plan.tied_positions
+    for start in range(0, len(plan.tied_positions), TIED_COLUMNS):
+        tied = plan.tied_positions[start : start + TIED_COLUMNS]
+        unit = np.zeros((plan.n_parameters, len(tied)), sweeps.dtype)
+        unit[tied, np.arange(len(tied))] = 1
+        out[tied] = product(unit)[tied, np.arange(len(tied))]
+    return out
 
 
 def _diagonal_of(plan: HessianPlan, pair: tuple[SampleTile, Array]) -> Array:
@@ -198,12 +215,13 @@ def _each(call: Callable[[_A], _B], arguments: list[_A]) -> list[_B]:
 
 
 def assemble_unit_blocks(
-    sweeps: SecondOrderSweeps, plan: HessianPlan, w: Array, X: Array, T: Array, s: Array | None, exact: bool
+    sweeps: SecondOrderSweeps, plan: HessianPlan, X: Array, T: Array, s: Array | None, exact: bool
 ) -> list[Array]:
     """For each group of the plan (units, sources, sources): Σ_n B_jj z zᵀ, symmetric to the last bit; ties are not followed."""
     out = [np.zeros((g.n_units, g.n_sources, g.n_sources), sweeps.dtype) for g in plan.groups]
-    for tile in _tiles(sweeps, plan, w, X, T, s, exact, dropped=True):
-        (own,) = _own_curvature(sweeps, plan, w, [tile])
+    parts = sample_tiles(plan, len(X), X.itemsize, dropped=not isinstance(sweeps, OwnAssembly))
+    for tile in _swept(sweeps, parts, X, T, s, exact):
+        (own,) = _own_curvature(sweeps, plan, [tile])
         with single_threaded_blas(), np.errstate(all="ignore"):
             for group, block in zip(plan.groups, out, strict=True):
                 z = tile.z[group.sources]
@@ -214,4 +232,3 @@ def assemble_unit_blocks(
 
 
 _RUN = 1 << 12
-"""Weights of single units taken at once."""

@@ -3,8 +3,8 @@
 A Hessian is assembled from tiles.  A backend runs the sweeps for a *sample tile* (some of the samples) and, on it, for a *column
 tile* (a run of rows l) and hands over plain arrays; `graphbp.second_order.assembly` multiplies them into the Hessian:
 
-    for part in sample tiles:                     tile = sweeps.sample_tile(w, X[part], T[part], s[part])
-    for start, stop in plan.columns(...):         accumulator.add(start, stop, ((tile, sweeps.column_tile(w, tile, start, stop)) for each tile))
+    for part in sample tiles:                     tile = sweeps.sample_tile(X[part], T[part], s[part])
+    for start, stop in plan.columns(...):         accumulator.add(start, stop, ((tile, sweeps.column_tile(tile, start, stop)) for each tile))
 
 A backend that has faster sweeps (a JIT, a GPU copying back) implements `SecondOrderSweeps` and reuses everything else; one that
 can also multiply faster than BLAS does for irregular parts may replace pieces of the assembly, since `HessianPlan` is public too.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphbp.second_order.plan import HessianPlan
     from graphbp.second_order.rows import OutputRows
 
-__all__ = ["ColumnCurvature", "ColumnTile", "OutputCurvature", "OwnAssembly", "SampleTile", "SecondOrderSweeps"]
+__all__ = ["ColumnTile", "OutputCurvature", "OwnAssembly", "OwnCurvature", "SampleTile", "SecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
@@ -94,39 +94,39 @@ class ColumnTile:
 
 
 class SecondOrderSweeps(Protocol):
-    """What a backend implements to have its Hessians assembled by the core."""
+    """What a backend implements to have its Hessians assembled by the core: its sweeps, at weights that they were made for."""
 
     schedule: Schedule
     dtype: np.dtype[Any]
 
-    def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
-        """Forward and reverse sweep; w (S,) by slot, x (D, n), t (K, n), s (n,) or None."""
+    def sample_tile(self, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
+        """Forward and reverse sweep; x (D, n), t (K, n), s (n,) or None."""
         ...
 
-    def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
+    def column_tile(self, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Sweep Φ forward and B backward for the perturbed rows start..stop; the arrays need last only until the thread's next call."""
         ...
 
-
-@runtime_checkable
-class ColumnCurvature(SecondOrderSweeps, Protocol):
-    """Sweeps that find B_ll in less time than whole columns of B, for diagonals and unit blocks."""
-
-    def column_curvature(self, w: Array, tile: SampleTile, start: int, stop: int) -> Array:
-        """(stop − start, n): B_ll of the rows l = start..stop."""
+    def output_rows(self, tile: SampleTile) -> OutputRows:
+        """G and ΛG of the outputs, asked for where these are few (`graphbp.second_order.rows.output_rows` makes them of the weights)."""
         ...
 
 
 @runtime_checkable
-class OwnAssembly(SecondOrderSweeps, Protocol):
+class OwnCurvature(SecondOrderSweeps, Protocol):
+    """Sweeps that find B_jj in less time than whole columns of B, for diagonals and unit blocks."""
+
+    def own_curvature(self, tiles: list[SampleTile], wanted: Array) -> list[Array]:
+        """For each tile (n_rows, n): B_jj of the rows j with `wanted[j]`, anything elsewhere."""
+        ...
+
+
+@runtime_checkable
+class OwnAssembly(OwnCurvature, Protocol):
     """Sweeps that also add up what they find, in place of the core's matrix products: for a backend that has faster ones."""
 
-    def output_rows(self, w: Array, tile: SampleTile) -> OutputRows:
-        """G and ΛG of the outputs, where these are few; only `add_columns` reads them."""
-        ...
-
     def add_columns(
-        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
+        self, plan: HessianPlan, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
     ) -> None:
         """half += what the perturbed units l of all column tiles (start, stop) contribute together with units j at or after them.
 
@@ -138,8 +138,4 @@ class OwnAssembly(SecondOrderSweeps, Protocol):
 
     def finish(self, half: Array) -> Array:
         """L + Lᵀ; `half` is used up."""
-        ...
-
-    def own_curvature(self, w: Array, tile: SampleTile, wanted: Array) -> Array:
-        """(n_rows, n): B_jj of the rows j with `wanted[j]`, 0 elsewhere."""
         ...

@@ -277,7 +277,7 @@ def test_single_units_take_part_where_they_lead(build, error, output, monkeypatc
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
             np.testing.assert_array_equal(found, found.T)
         np.testing.assert_allclose(net.hessian_diagonal(X, T, s), exact.diagonal(), rtol=1e-11, atol=1e-12)
-    monkeypatch.setattr(hessian, "ColumnCurvature", hessian.OwnAssembly)  # a backend that gives columns of B only
+    monkeypatch.setattr(hessian, "OwnCurvature", hessian.OwnAssembly)  # a backend that gives columns of B only
     np.testing.assert_allclose(net.hessian_diagonal(X, T, s), exact.diagonal(), rtol=1e-11, atol=1e-12)
 
 

@@ -41,10 +41,7 @@ class _Product:
 
 
 class NumbaSecondOrderSweeps:
-    """What fills the tiles of the core's Hessians, and adds them up (see `graphbp.second_order.tiles`).
-
-    The protocol's `w` is the value of every slot; this backend's kernels take θ, which is therefore given here.
-    """
+    """What fills the tiles of the core's Hessians at one θ, and adds them up (see `graphbp.second_order.tiles`)."""
 
     def __init__(self, states: WholeStates, plan: HessianPlan, theta: Array) -> None:
         self.states, self.work, self.plan = states, states.work, plan
@@ -68,7 +65,7 @@ class NumbaSecondOrderSweeps:
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
-    def sample_tile(self, w: Array, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
+    def sample_tile(self, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
         """z, h', and for the exact Hessian δ and h''β, of some samples."""
         n_rows, n = self.schedule.n_rows, x.shape[1]
         X, T = np.ascontiguousarray(x.T), np.ascontiguousarray(t.T)
@@ -101,7 +98,7 @@ class NumbaSecondOrderSweeps:
             at += len(value)
         return heads, R
 
-    def column_tile(self, w: Array, tile: SampleTile, start: int, stop: int) -> ColumnTile:
+    def column_tile(self, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
         B, phi = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
         if len(self.meets):
@@ -140,7 +137,7 @@ class NumbaSecondOrderSweeps:
         """What the sweeps of a sample tile start from: h', h''β, R, its rows, and n."""
         return (*(tile.cache[name] for name in ("slope", "bend", "R", "heads")), tile.n_samples)
 
-    def output_rows(self, w: Array, tile: SampleTile) -> OutputRows:
+    def output_rows(self, tile: SampleTile) -> OutputRows:
         """G of the outputs, zeros past the last sample, and ΛG."""
         choice, plan = self.work.choice, self.work.plan
         n = tile.n_samples
@@ -154,8 +151,11 @@ class NumbaSecondOrderSweeps:
         weigh_rows(self.schedule, g[:, :, :n], tile, weighted[:, :, :n])
         return OutputRows(g, weighted)
 
-    def own_curvature(self, w: Array, tile: SampleTile, wanted: Array) -> Array:
-        """B_jj of the rows that are `wanted`, zeros elsewhere: (n_rows, n)."""
+    def own_curvature(self, tiles: list[SampleTile], wanted: Array) -> list[Array]:
+        """B_jj of the rows that are `wanted`, zeros elsewhere: (n_rows, n) each."""
+        return [self._own_curvature(tile, wanted) for tile in tiles]
+
+    def _own_curvature(self, tile: SampleTile, wanted: Array) -> Array:
         work, n_rows = self.work, self.schedule.n_rows
         own = aligned_array((n_rows, tile.cache["z"].shape[1]), self.dtype)
         own[:] = 0
@@ -183,7 +183,7 @@ class NumbaSecondOrderSweeps:
     # -- assembly ------------------------------------------------------------------------------------------------------------
 
     def add_columns(
-        self, plan: HessianPlan, w: Array, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
+        self, plan: HessianPlan, tile: SampleTile, rows: OutputRows | None, columns: list[tuple[int, int]], half: Array
     ) -> None:
         """half += everything that the perturbed units of all column tiles contribute together with units at or after them.
 
