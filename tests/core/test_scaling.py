@@ -76,6 +76,7 @@ def usable(case):
 CASES = [case for case in zoo() if usable(case)]
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_quantity_is_that_of_the_network_with_the_constants_folded_in(case, backend):

@@ -584,6 +584,7 @@ def test_an_unexpected_error_is_3():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -49,6 +49,7 @@ def classifier(name):
 
 
 @pytest.mark.filterwarnings("ignore:no column:graphbp.DataWarning")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_classifier_of_raw_columns_answers_raw_columns_everywhere(name):
     frame = table(name)

@@ -156,6 +156,7 @@ def calls_of(run: Any, f: dict[str, Any]) -> dict[str, tuple[Callable[[], Any], 
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("budget", [100_000, 400_000])
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_the_plan_is_what_a_call_holds_at_its_peak(monkeypatch: pytest.MonkeyPatch, which: int, budget: int) -> None:
