@@ -1,6 +1,14 @@
 """The Numba backend: fused, vectorised sweeps on the CPU.
 
-Importing this package imports no Numba; `compile` does.
+Importing this package imports no Numba; `compile` does.  Its rooms, each of which knows those below it (docs/architecture.md):
+
+    executable                       what the core calls
+    hessians                         the Numba side of the core's Hessians
+    layers, levels, tiles · states   ways through a network · quantities that keep every row
+    work                             what these share: choice, workspace, tasks
+    first_order · heads              the kernels of units and of outputs
+    plan                             the schedule as flat arrays
+    instructions · machine           operations in LLVM IR · compiler, cache, formulas
 """
 
 from __future__ import annotations

@@ -1,4 +1,16 @@
-"""Sums over a unit's edges, and over the lanes of a tile: what a sweep spends its time in."""
+"""The inner loops of a sweep, as vector instructions: gather along a row's edges, and sum over lanes.
+
+A tile is an array of *rows*, one a unit, each of `lanes` consecutive samples (1, 2 or 4 vectors), aligned to a vector:
+
+    gather        out = init + Σ_e w_e · tile[index_e]                                 (forward: a_j; reverse: Σ_k w_kj δ_k)
+    gather_sums   the same, and for every edge   sums_e += Σ_lanes tile[index_e] z     (the weight gradient Σ_n δ_k z_i)
+
+The accumulators stay in registers over a row's edges.  A sum over lanes costs as much as the edge itself, so products are first
+set aside, one vector an edge, and each full group of 8 (float64) or 16 (float32) edges, across rows, is reduced together: a
+transposition by additions, whose result is one vector of sums.
+
+Every function takes a *tag* first, a tuple of `vectors` zeros of the compiled dtype: its type is the specialisation.
+"""
 
 from __future__ import annotations
 

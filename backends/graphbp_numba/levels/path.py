@@ -35,12 +35,6 @@ Array = npt.NDArray[Any]
 MAX_PARTS = 64
 
 
-# -- kernels ----------------------------------------------------------------------------------------------------------------------
-
-
-# -- the path ---------------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Stage:
     """Runs of one level with the places to cut it, or of several levels that one task takes in turn."""

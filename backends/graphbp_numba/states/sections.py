@@ -1,6 +1,6 @@
 """Sweeps that keep everything: a, z, h'(a) and δ of every row of a tile, for Jacobians, single samples and second order.
 
-The gradient's own sweep (`graphbp_numba.tiles.sweeps`) overwrites z by δ and never forms h'(a) where z will do; here each has rows of its
+The gradient's own sweep (`graphbp_numba.first_order.runs`) overwrites z by δ and never forms h'(a) where z will do; here each has rows of its
 own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is computed by `place`.
 
     forward_state   a, z                              reverse_state   δ from δ at the heads, Σ w δ in β
@@ -20,9 +20,11 @@ from graphbp_numba.instructions.tangent_gathers import gather_both
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import (
+    KIND_ELEMENTWISE,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_INPUTS,
+    PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
@@ -73,7 +75,7 @@ def place(table: Any, row: int, base: int, section: int) -> Any:
     rows = table[PLAN_N_ROWS] + 1
     if section <= STATE_KEPT:
         return base + section * rows * row
-    base += (STATE_KEPT * rows + table[5]) * row
+    base += (STATE_KEPT * rows + table[PLAN_N_KEEP]) * row
     if section <= STATE_SCRATCH:
         return base + (section - STATE_HEADS) * table[PLAN_N_OUTPUTS] * row
     return base + (3 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
@@ -148,7 +150,7 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
         start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         if runs[r, RUN_LEAF]:
             fill_rows(tag, out + start * row, end - start)
-        elif runs[r, RUN_KIND] == 0:
+        elif runs[r, RUN_KIND] == KIND_ELEMENTWISE:
             call_unary(runs[r, RUN_DF if order == 1 else RUN_D2F], a + start * row, out + start * row, (end - start) * lanes)
         else:
             values = carray(reals(tag, out + start * row), (end - start) * lanes)

@@ -1,4 +1,4 @@
-"""The sweeps: one forward and one reverse interpreter of a plan, for a tile of samples at a time.
+"""A tile of samples through all levels, forward and in reverse (`graphbp_numba.first_order.runs` has the two interpreters of a plan).
 
     for each tile:   load X → rows;  forward over the runs;  heads: E, δ at the outputs;  reverse over the runs;  store
 
