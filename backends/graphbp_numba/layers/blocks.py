@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,48 @@ __all__ = [
     "place_of",
 ]
 
-Rows = tuple[Array, Array, Array, Array, Array, Array]
-Dots = tuple[Array, Array, Array, Array]
-Weights = tuple[Array, Array, Array, Array, Array, Array]
-Net = tuple[Array, ...]
+
+class Net(NamedTuple):
+    """What the kernels are told of a network, for tiles of one width: tables, and where the sparse edges stand (`SPARSE_...`)."""
+
+    table: Array
+    levels: Array
+    blocks: Array
+    segments: Array
+    outputs: Array
+    clear: Array
+    edges: Array
+
+
+class Weights(NamedTuple):
+    """θ; the slots' values, where some block or sparse edge cannot be read from θ; sparse weights by source; biases by row; Wᵀ's tiles; zeros."""
+
+    theta: Array
+    slots: Array
+    by_source: Array
+    bias: Array
+    packed: Array
+    zeros: Array
+
+
+class Rows(NamedTuple):
+    """Rows of a batch, tile by tile: z, a (or h') where it is kept, δ, z of sources by sample, δ of the heads, h'' β."""
+
+    Z: Array
+    A: Array
+    D: Array
+    S: Array
+    H: Array
+    C: Array
+
+
+class Dots(NamedTuple):
+    """The same along a direction: ż, ȧ, Rδ, and ż of sources by sample."""
+
+    Z: Array
+    A: Array
+    R: Array
+    S: Array
 
 
 CHUNK_BYTES = 512
@@ -136,5 +174,4 @@ def batches(n_samples: int) -> list[slice]:
 def lay_out(layout: Layout, weights: Weights, panels: list[Part], number: int) -> None:
     """One of the panels of the Wᵀs."""
     block, first, stop = panels[number]
-    theta, slots, _, _, packed, _ = weights
-    lay_out_tiles(layout.tag, layout.blocks[block], theta, slots, packed, first, stop)
+    lay_out_tiles(layout.tag, layout.blocks[block], weights.theta, weights.slots, weights.packed, first, stop)

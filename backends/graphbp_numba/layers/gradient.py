@@ -30,7 +30,6 @@ class Gradient:
         also : rows whose δ zᵀ is added, with z = 0 at the inputs and no gradient of biases.
         """
         work, layout, strips, more = self.work, self.layout, self.layout.strips, self.begun
-        _, _, D, S, _, _ = rows
         self.begun = True
 
         def task(number: int) -> None:
@@ -42,13 +41,17 @@ class Gradient:
                     out, start, stride = self.theta, place.first, place.stride
                 else:
                     out, start, stride = self.slots, place.block.slot, place.block.shape[1]
-                operands = [(D, S, more)] if also is None or place.from_inputs else [(D, S, more), (also[2], also[3], True)]
+                operands = (
+                    [(rows.D, rows.S, more)]
+                    if also is None or place.from_inputs
+                    else [(rows.D, rows.S, more), (also.D, also.S, True)]
+                )
                 for delta, z, on_top in operands:
                     gradient_strip(
                         layout.tag, layout.blocks[block], work.zeros, delta, z, count, out, start, stride, first, stop, on_top
                     )
             elif number == len(strips):
-                bias_sums(layout.tag, D, self.biases, work.schedule.n_inputs)
+                bias_sums(layout.tag, rows.D, self.biases, work.schedule.n_inputs)
             else:
                 start, stop = work.sparse_parts[number - len(strips) - 1]
                 for operand in (rows,) if also is None else (rows, also):

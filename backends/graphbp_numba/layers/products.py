@@ -106,10 +106,10 @@ class _Batch:
         cuts = self.layout.chunks(len(self.X))
         v_laid_out = Group(len(panels), partial(self._lay_out, direction, panels, self.chunks_before))
         chunks = Group(len(cuts), partial(self._chunk, direction, cuts, v_laid_out, self.sums_before))
-        Z, A, D, _, H, C = self.rows
-        ZD, _, RD, SD = self.dots
         if self.exact:
-            sums = gradient.sums(len(self.X), (Z, A, RD, self.rows[3], H, C), chunks, also=(ZD, A, D, SD, H, C))
+            sums = gradient.sums(
+                len(self.X), self.rows._replace(D=self.dots.R), chunks, also=self.rows._replace(Z=self.dots.Z, S=self.dots.S)
+            )
         else:
             sums = gradient.sums(len(self.X), self.rows, chunks)
         self.chunks_before, self.sums_before = chunks, sums

@@ -180,9 +180,9 @@ def block_up(
 @kernel
 def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample: bool, t0: int, t1: int) -> None:
     """a and z of tiles t0..t1, and h''(a) in C where it has rows; by_sample: S and the kept h' too."""
-    table, levels, blocks, segments, _, _, edges = net
-    theta, slots, _, bias, _, _ = weights
-    Z, A, _, S, _, C = rows
+    table, levels, blocks, segments, edges = net.table, net.levels, net.blocks, net.segments, net.edges
+    theta, slots, bias = weights.theta, weights.slots, weights.bias
+    Z, A, S, C = rows.Z, rows.A, rows.S, rows.C
     lanes, row = _lanes(tag), len(tag) * VECTOR_BYTES
     ptr = carray(pointer(edges[SPARSE_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     for depth in range(len(levels)):
@@ -216,8 +216,8 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
 @compiled
 def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
     """Y of the tiles t0..t1."""
-    table, lanes = net[0], _lanes(tag)
-    Z, A = rows[0], rows[1]
+    table, lanes = net.table, _lanes(tag)
+    Z, A = rows.Z, rows.A
     for t in range(t0, t1):
         load_inputs(tag, X, Z[t], t)
     levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
@@ -307,9 +307,10 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
 @kernel
 def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inputs: bool, t0: int, t1: int) -> None:
     """δ of tiles t0..t1, from the heads', and C times β where it has rows; to_inputs: the inputs' δ too."""
-    table, levels, blocks, segments, outputs, clear, edges = net
-    _, _, w_out, _, packed, zeros = weights
-    Z, A, D, _, H, C = rows
+    table, levels, blocks, segments = net.table, net.levels, net.blocks, net.segments
+    outputs, clear, edges = net.outputs, net.clear, net.edges
+    w_out, packed, zeros = weights.by_source, weights.packed, weights.zeros
+    Z, A, D, H, C = rows.Z, rows.A, rows.D, rows.H, rows.C
     clear_rows(tag, clear, D, t0, t1)
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
@@ -336,8 +337,8 @@ def chunk_up(
     tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
 ) -> float:
     """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
-    table, lanes = net[0], _lanes(tag)
-    Z, A, _, _, H, _ = rows
+    table, lanes = net.table, _lanes(tag)
+    Z, A, H = rows.Z, rows.A, rows.H
     memory = aligned(spare)
     for t in range(t0, t1):
         load_inputs(tag, X, Z[t], t)
@@ -362,7 +363,7 @@ def chunk_up(
 @compiled
 def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: Any, mode: int, t0: int, t1: int) -> None:
     """δ of the tiles t0..t1; mode VJP: by_x too."""
-    D, lanes, row = rows[2], _lanes(tag), len(tag) * VECTOR_BYTES
+    D, lanes, row = rows.D, _lanes(tag), len(tag) * VECTOR_BYTES
     levels_down(tag, net, weights, rows, aligned(spare), mode == MODE_VJP, t0, t1)
     if mode == MODE_VJP:
         for t in range(t0, t1):
@@ -422,9 +423,8 @@ def bias_sums(tag: Any, D: Any, sums: Any, start: int) -> None:
 @compiled
 def sparse_sums(tag: Any, net: Any, weights: Any, rows: Any, slot: Any, sums: Any, start: int, stop: int) -> None:
     """sums[slot_e] += Σ_n δ_k z_i along the sparse edges out of the rows start..stop."""
-    table, edges = net[0], net[6]
-    w_out = weights[2]
-    Z, D = rows[0], rows[2]
+    table, edges, w_out = net.table, net.edges, weights.by_source
+    Z, D = rows.Z, rows.D
     row, item = len(tag) * VECTOR_BYTES, item_size(tag)
     ptr = carray(pointer(edges[SPARSE_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     e0 = ptr[start]

@@ -73,11 +73,11 @@ def tangents_up(
     tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: Any, spare: int, by_sample: bool, t0: int, t1: int
 ) -> None:
     """ȧ and ż of tiles t0..t1; by_sample: SD too."""
-    table, levels, blocks, segments, _, _, edges = net
-    theta, slots, _, _, _, _ = weights
-    v, v_slots, _, v_bias, _, _ = along
-    Z, A, _, _, _, _ = rows
-    ZD, AD, _, SD = dots
+    table, levels, blocks, segments, edges = net.table, net.levels, net.blocks, net.segments, net.edges
+    theta, slots = weights.theta, weights.slots
+    v, v_slots, v_bias = along.theta, along.slots, along.bias
+    Z, A = rows.Z, rows.A
+    ZD, AD, SD = dots.Z, dots.A, dots.S
     row = len(tag) * VECTOR_BYTES
     ptr = carray(pointer(edges[SPARSE_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     for t in range(t0, t1):
@@ -115,7 +115,7 @@ def heads_along(
     tag: Any, table: Any, rows: Any, AD: Any, T: Any, sample_weight: Any, spare: int, exact: bool, t0: int, t1: int
 ) -> None:
     """H of tiles t0..t1: s R ȧ, or s Λ ȧ where not `exact`."""
-    Z, A, _, _, H, _ = rows
+    Z, A, H = rows.Z, rows.A, rows.H
     row = len(tag) * VECTOR_BYTES
     n_outputs, lanes = table[PLAN_N_OUTPUTS], row // item_size(tag)
     other = spare + n_outputs * row
@@ -132,11 +132,12 @@ def heads_along(
 @kernel
 def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: Any, spare: int, t0: int, t1: int) -> None:
     """Rδ of tiles t0..t1, from the heads', δ and C = h'' β."""
-    table, levels, blocks, segments, outputs, clear, edges = net
-    _, _, w_out, _, packed, zeros = weights
-    _, _, v_out, _, v_packed, _ = along
-    Z, A, D, _, H, C = rows
-    _, AD, RD, _ = dots
+    table, levels, blocks, segments = net.table, net.levels, net.blocks, net.segments
+    outputs, clear, edges = net.outputs, net.clear, net.edges
+    w_out, packed, zeros = weights.by_source, weights.packed, weights.zeros
+    v_out, v_packed = along.by_source, along.packed
+    Z, A, D, H, C = rows.Z, rows.A, rows.D, rows.H, rows.C
+    AD, RD = dots.A, dots.R
     clear_rows(tag, clear, RD, t0, t1)
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
@@ -179,7 +180,7 @@ def tangent_chunk(
     """ż and Rδ (not `exact`: δ in D, of the outer product) of the tiles t0..t1, for the direction `along`."""
     memory = aligned(spare)
     tangents_up(tag, net, weights, along, rows, dots, memory, exact, t0, t1)
-    heads_along(tag, net[0], rows, dots[1], T, sample_weight, memory, exact, t0, t1)
+    heads_along(tag, net.table, rows, dots.A, T, sample_weight, memory, exact, t0, t1)
     if exact:
         curved_down(tag, net, weights, along, rows, dots, memory, t0, t1)
     else:

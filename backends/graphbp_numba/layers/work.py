@@ -78,7 +78,7 @@ class LayerWork:
         edges = np.array([array.ctypes.data for array in self._edges], np.int64)
         self._layouts = {vectors: self._layout(vectors) for vectors in {1, TILE_VECTORS}}
         clear = self._rows_to_clear()
-        self._nets = {v: (table, levels, layout.blocks, segments, outputs, clear, edges) for v, layout in self._layouts.items()}
+        self._nets = {v: Net(table, levels, layout.blocks, segments, outputs, clear, edges) for v, layout in self._layouts.items()}
         biased = np.flatnonzero(schedule.bias_slot >= 0)
         self.biased, self.bias_slots = biased, schedule.bias_slot[biased]
         self.sparse_parts = self._cut_sparse()
@@ -215,15 +215,13 @@ class LayerWork:
     # -- weights ----------------------------------------------------------------------------------------------------------
 
     def weights(self, theta: Array, packed: Array, tangent: bool = False) -> Weights:
-        """θ, the slots' values (where some block, or a sparse edge, cannot be read from θ), sparse weights by source, biases by row,
-        room for Wᵀ's tiles, and zeros.  `tangent`: of a direction in θ, so that what is frozen is 0.
-        """
+        """As `Weights` says, with room for the tiles of Wᵀ.  `tangent`: of a direction in θ, so that what is frozen is 0."""
         s = self.schedule
         needed = not self.regular or bool(s.n_sparse)
         expand = s.parameters.expand_tangent if tangent else s.parameters.expand
         slots = expand(theta) if needed else self.none
         w_out = slots[s.out_slot] if s.n_sparse else self.none
-        return theta, slots, w_out, self._bias(theta, slots if needed else None, tangent), packed, self.zeros
+        return Weights(theta, slots, w_out, self._bias(theta, slots if needed else None, tangent), packed, self.zeros)
 
     def _bias(self, theta: Array, slots: Array | None, tangent: bool) -> Array:
         parameters = self.schedule.parameters
@@ -250,19 +248,19 @@ class LayerWork:
 
     @contextmanager
     def rows(self, layout: Layout, n_samples: int, reverse: bool, curved: bool = False) -> Iterator[Rows]:
-        """(Z, A, D, S, H, C); D and S are of no size where only a forward sweep is wanted, C is where no h'' is."""
+        """D and S are of no size where only a forward sweep is wanted, C is where no h'' is."""
         n = self.schedule.n_rows
         sizes = (n, self._n_keep, n * reverse, layout.n_panels * layout.lanes * reverse, self.schedule.n_outputs, n * curved)
         with self._borrowed((layout.tiles(n_samples), layout.lanes, *sizes)) as rows:
-            yield rows
+            yield Rows(*rows)
 
     @contextmanager
     def dots(self, layout: Layout, n_samples: int, exact: bool) -> Iterator[Dots]:
-        """(ZD, AD, RD, SD) of a direction; RD and SD are of no size but for the exact Hessian."""
+        """Of a direction; R and S are of no size but for the exact Hessian."""
         n = self.schedule.n_rows
         sizes = (n, n, n * exact, layout.n_panels * layout.lanes * exact)
         with self._borrowed((layout.tiles(n_samples), layout.lanes, *sizes)) as dots:
-            yield dots
+            yield Dots(*dots)
 
     @contextmanager
     def _borrowed(self, sizes: tuple[int, ...]) -> Iterator[Any]:
