@@ -99,6 +99,9 @@ class Network:
     device are given back as such (CuPy in, CuPy out).  X and T may be tables, whose columns are matched by name (`graphbp.tables`), and
     T labels of classes.
 
+    A network is `model`, compiled once (`graphbp.model.Model`, whose methods take θ), and `theta`, θ in the backend's memory (`weights` is
+    how to read and set it).
+
     Shapes: X (N, D), Y and T (N, K), θ (W,).  Errors: `GraphError`, `WeightError`, `DataError`, `UnknownNameError`,
     `BackendNotAvailableError`, all under `GraphbpError`.
 
