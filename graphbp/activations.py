@@ -44,7 +44,7 @@ from graphbp.tails import (
     Derivatives,
     Tails,
     elu_tails,
-    log1p,
+    softplus,
 )
 
 __all__ = [
@@ -147,11 +147,6 @@ def _d2sigmoid(a: Array) -> Array:
 def _dtanh(a: Array) -> Array:
     e = np.exp(-2 * _fold(a)[0])
     return np.asarray(4 * e / (1 + e) ** 2)
-
-
-def _softplus(a: Array) -> Array:
-    s, right = _fold(a)
-    return np.asarray(np.where(right, a, 0) + log1p(np.exp(-s)))
 
 
 def _exp_of_square(scale: float, a: Array) -> Array:
@@ -311,7 +306,7 @@ _ROWS = [
         range=(-0.17, math.inf),
     ),
     _row("silu", "a / (1 + exp(-a))", lambda a: _times(a, _sigmoid(a)), _silu_d, _silu_d2, range=(-0.2785, math.inf)),
-    _row("softplus", "log(1 + exp(a))", _softplus, _sigmoid, _dsigmoid, range=(0, math.inf), tails=SOFTPLUS),
+    _row("softplus", "log(1 + exp(a))", softplus, _sigmoid, _dsigmoid, range=(0, math.inf), tails=SOFTPLUS),
     _row(
         "softsign",
         "a / (1 + |a|)",

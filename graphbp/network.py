@@ -28,7 +28,7 @@ from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of, shown
 from graphbp.graph import HIDDEN, read_graph
-from graphbp.model import Model, compile_model
+from graphbp.model import compile_model
 from graphbp.progress import status
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
@@ -280,12 +280,9 @@ class Network:
         """The same network with its current weights on another backend or in another dtype; the schedule is shared."""
         kind = self.dtype if dtype is None else dtype_of(option("dtype", dtype))
         chosen = self.model.backend if backend is None else _chosen_backend(backend)
-        return self._over(self.model.to(chosen, kind), self.model.backend.to_numpy(self.theta))
-
-    def _over(self, model: Model, theta: Any) -> Network:
-        """Another network of this class: a model of the same graph, and a copy of θ."""
         other = copy.copy(self)
-        other.model, other.theta = model, model.theta(theta)
+        other.model = self.model.to(chosen, kind)
+        other.theta = other.model.theta(self.model.backend.to_numpy(self.theta))
         return other
 
     def __getstate__(self) -> dict[str, Any]:
