@@ -23,6 +23,7 @@ Plugins and backends import only this module: what is here is kept stable, what 
 from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.combinations import COMBINATIONS, Combination, Combinations
 from graphbp.compose import Composed
 from graphbp.config import option
 from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
@@ -57,6 +58,7 @@ from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
+    "COMBINATIONS",
     "HIDDEN",
     "INPUT",
     "OUTPUT",
@@ -66,6 +68,8 @@ __all__ = [
     "BackendError",
     "BackendNotAvailableError",
     "ColumnTile",
+    "Combination",
+    "Combinations",
     "Composed",
     "DataError",
     "DenseBlock",

@@ -4,7 +4,7 @@
 `graphbp.columns`), checks what it says, and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never
 changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
-Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
+Node attributes: `units`, `activation`, `aggregation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
 and outputs what X and Y mean outside: `shift`, `scale`, `columns`, `classes` (`graphbp.scaling`, `graphbp.classes`).
 Edge attributes: `weight` (required), `trainable`, `tie`.  A name that is nearly one of these is refused (`graphbp.attributes`); every
 other one is the user's.  A unit without an activation has the identity's: it is linear.
@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
+from graphbp.aggregation import aggregation_number, check_aggregations, elementwise_weight
 from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, is_near, slip_of
 from graphbp.columns import Columns, columns_of
 from graphbp.data import foreign_array, refuse_masked, summed_csr
@@ -56,7 +57,8 @@ class GraphSpec:
     bias : per node, None or a float64 array of length units.
     edge_src, edge_dst : (E,) node numbers.
     edge_weight : (E,) float64; NaN where the edge carries an array, which then stands in `edge_array`.
-    edge_array : edge number → dense (units_dst, units_src) float64 array or CSR matrix with sorted indices.
+    edge_array : edge number → dense (units_dst, units_src) float64 array or CSR matrix with sorted indices; into a layer that aggregates
+        unit by unit a vector (units,), where its weight is no number for all of them.
     edge_frozen, bias_frozen, edge_tie, bias_tie : trainable=False and tie= of edges and biases.
     node_extra, edge_extra, graph_extra : every attribute as it came, except the weights and biases themselves (only where there
         is anything besides them).
@@ -82,6 +84,8 @@ class GraphSpec:
     graph_extra: dict[str, Any]
     bias_scalar: frozenset[int]
     """nodes whose bias came as a scalar"""
+    aggregation: npt.NDArray[np.int8]
+    """per node, a position in `graphbp.aggregation.AGGREGATIONS`; 0 is the sum"""
 
     @property
     def n_nodes(self) -> int:
@@ -140,6 +144,7 @@ def check_columns(columns: Columns) -> GraphSpec:
     bias_frozen = np.zeros(n, bool)
     bias_tie: dict[int, str] = {}
     declared: list[str | None] = [None] * n
+    aggregation = np.zeros(n, np.int8)
     node_extra = []
     reader = _Attributes(NODE_ATTRIBUTES, "bias", _describe_node)
     for i, (name, data) in enumerate(zip(names, columns.nodes, strict=True)):
@@ -161,9 +166,12 @@ def check_columns(columns: Columns) -> GraphSpec:
             if data.get("tie") is not None:
                 bias_tie[i] = _tie(f"node {name!r}", data["tie"])
         declared[i] = _role(name, data.get("role"))
+        if "aggregation" in data:
+            aggregation[i] = aggregation_number(name, data["aggregation"])
         node_extra.append(reader.read(data, name) if data else {})
-    edges = _check_edges(columns, units)
     role = _assign_roles(names, declared, columns.src, columns.dst, n)
+    check_aggregations(columns, aggregation, units, role == INPUT)
+    edges = _check_edges(columns, units, aggregation)
     _check_inputs(columns, role, bias, activation, activations)
     spec = GraphSpec(
         names,
@@ -185,6 +193,7 @@ def check_columns(columns: Columns) -> GraphSpec:
         edges.extra,
         dict(columns.graph),
         frozenset(bias_scalar),
+        aggregation,
     )
     _check_softmax(spec)
     check_meaning(spec)
@@ -323,7 +332,7 @@ class _Edges:
     extra: dict[int, dict[str, Any]]
 
 
-def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
+def _check_edges(columns: Columns, units: npt.NDArray[np.int64], aggregation: npt.NDArray[np.int8]) -> _Edges:
     """Weights, `trainable` and `tie` of all edges; arrays, sparse matrices and mistakes one by one."""
     names, src, dst = columns.names, columns.src, columns.dst
     weight = columns.weight.copy()
@@ -331,17 +340,18 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     if len(loops):
         raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
     array: dict[int, Any] = {}
+    by_unit = (aggregation[dst] > 0) & (units[dst] > 1)
     reader = _Attributes(EDGE_ATTRIBUTES, "weight", describe_edge)
     for e, value in columns.odd.items():
         shape = (int(units[dst[e]]), int(units[src[e]]))
         if value is None:  # one that is nearly called weight is what was meant
             reader.read(columns.extra.get(e) or {}, names[src[e]], names[dst[e]])
-        read = _odd_weight(names[src[e]], names[dst[e]], value, shape)
+        read = _odd_weight(names[src[e]], names[dst[e]], value, shape, bool(by_unit[e]))
         if isinstance(read, float):
             weight[e] = read
         else:
             weight[e], array[e] = np.nan, read
-    layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
+    layers = np.flatnonzero(((units[src] > 1) | (units[dst] > 1)) & ~by_unit)
     for e in layers.tolist():
         if e not in array:
             u, v = names[src[e]], names[dst[e]]
@@ -367,11 +377,14 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     return _Edges(weight, array, frozen, tie, extra)
 
 
-def _odd_weight(u: Node, v: Node, value: Any, shape: tuple[int, int]) -> Any:
-    """A weight that is not a plain number: as a float, a dense array or a CSR matrix; or a mistake."""
+def _odd_weight(u: Node, v: Node, value: Any, shape: tuple[int, int], by_unit: bool) -> Any:
+    """A weight that is not a plain number: as a float, a dense array or a CSR matrix (`by_unit`: a vector); or a mistake."""
     where = f"{describe_edge(u, v)}: weight"
     if value is None:
         raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
+    if by_unit:
+        dense = value.toarray() if hasattr(value, "tocsr") else value
+        return elementwise_weight(where, _numeric(where, dense), shape[0])
     if hasattr(value, "tocsr"):
         value = summed_csr(value, where, WeightError)
         value.data = _numeric(f"{where} (stored entries)", value.data)

@@ -30,7 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
+from graphbp.combinations import NO_COMBINATIONS, Combinations, combinations_by_level
 from graphbp.exceptions import GraphError, printable
+from graphbp.expansion import Expansion, expand
 from graphbp.graph import INPUT, OUTPUT, GraphSpec, cycle_message
 from graphbp.live import live_part
 from graphbp.parameters import Layout, ParameterMap, lay_out
@@ -94,6 +96,24 @@ class Level:
 
 
 @dataclass(frozen=True)
+class InnerRows:
+    """Runs of rows made for a user's node that aggregates: run k is rows first[k]..first[k] + units[k], for units of node[k], as what[k]."""
+
+    first: Indices
+    units: Indices
+    node: Indices
+    what: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Inner rows."""
+        return int(self.units.sum())
+
+
+NO_INNER = InnerRows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), ())
+
+
+@dataclass(frozen=True)
 class Schedule:
     """The immutable program that every backend compiles.  All index arrays are read-only.
 
@@ -113,6 +133,8 @@ class Schedule:
     output_rows : (K,) the row of each output.
     softmax_groups : positions among the outputs that each softmax normalises together (a layer node, or all unit nodes).
     parameters : θ ↔ slots.
+    combinations : the rows whose pre-activation has a term g(z_u, z_v) besides (`graphbp.combinations`); none in most networks.
+    inner : the rows that are no unit of the user's, but made for one (`graphbp.expansion`).
     part_of : of a live part the schedule that it is part of, and its rows there; None for a whole schedule.
     """
 
@@ -136,6 +158,8 @@ class Schedule:
     output_rows: Indices
     softmax_groups: tuple[Indices, ...]
     parameters: ParameterMap
+    combinations: Combinations = NO_COMBINATIONS
+    inner: InnerRows = NO_INNER
     part_of: tuple[Schedule, Indices] | None = None
 
     @property
@@ -179,6 +203,7 @@ class Schedule:
         feeds = np.diff(self.out_ptr) > 0
         for block in self.dense_blocks:
             feeds[block.src] = True
+        feeds[self.combinations.first] = feeds[self.combinations.second] = True
         feeds.flags.writeable = False
         return feeds
 
@@ -206,20 +231,41 @@ class Schedule:
         """The node (and the unit inside it) that a row belongs to, for messages."""
         node, unit = self.node_of_row(row)
         name = printable(repr(self.names[node]))
-        return name if self.units[node] == 1 else f"{name} unit {unit}"
+        inner = self.inner_of_row(row)
+        name = name if self.whole.units[node] == 1 else f"{name} unit {unit}"
+        return name if inner is None else f"{name} ({inner})"
 
     def node_of_row(self, row: int) -> tuple[int, int]:
         """(node, unit inside it) that a row belongs to."""
-        if self.part_of is not None:
-            whole, rows = self.part_of
-            return whole.node_of_row(int(rows[row]))
-        order = self._nodes_by_row
-        node = int(order[np.searchsorted(self.node_row[order], row, side="right") - 1])
-        return node, row - int(self.node_row[node])
+        whole, row = self._in_whole(row)
+        starts, owners, _ = whole._runs
+        run = int(np.searchsorted(starts, row, side="right")) - 1
+        return int(owners[run]), row - int(starts[run])
+
+    def inner_of_row(self, row: int) -> str | None:
+        """What a row is to its node where it is no unit of it: "its factor from 'x1'"; None for the units."""
+        whole, row = self._in_whole(row)
+        starts, _, number = whole._runs
+        k = int(number[int(np.searchsorted(starts, row, side="right")) - 1])
+        return None if k < 0 else whole.inner.what[k]
+
+    @property
+    def whole(self) -> Schedule:
+        """The schedule that this one is the live part of, or itself."""
+        return self if self.part_of is None else self.part_of[0].whole
+
+    def _in_whole(self, row: int) -> tuple[Schedule, int]:
+        return (self, row) if self.part_of is None else self.part_of[0]._in_whole(int(self.part_of[1][row]))
 
     @cached_property
-    def _nodes_by_row(self) -> Indices:
-        return np.argsort(self.node_row, kind="stable")
+    def _runs(self) -> tuple[Indices, Indices, Indices]:
+        """(first row, node, number among the inner ones or −1) of every run of rows, ascending."""
+        n = len(self.names)
+        starts = np.concatenate([self.node_row, self.inner.first])
+        order = np.argsort(starts, kind="stable")
+        owners = np.concatenate([np.arange(n), self.inner.node])
+        number = np.concatenate([np.full(n, -1), np.arange(len(self.inner.first))])
+        return starts[order], owners[order], number[order]
 
     def flops(self, quantity: str = "gradient", n_samples: int = 1) -> int:
         """Floating-point operations of the edges: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
@@ -264,8 +310,13 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
 
 def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
     """Order a checked graph and lay out its parameters.  Raises `GraphError` for a cycle, which it prints as a path."""
-    layout = lay_out(spec)
+    layout = own = lay_out(spec)
     level = _levels(spec)
+    n, expansion = spec.n_nodes, None
+    if spec.aggregation.any():
+        expansion = expand(spec, layout)
+        spec, layout = expansion.spec, expansion.layout
+        level = _levels(spec, expansion)
     group = _shared_sources(spec, level)
     order = _row_order(spec, level, group)
     node_row = np.empty(spec.n_nodes, np.int64)
@@ -286,14 +337,15 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
     out_ptr = np.concatenate([[0], np.cumsum(np.bincount(edges.src, minlength=n_rows))]).astype(np.int64)
     output_nodes = np.flatnonzero(spec.role == OUTPUT)
     input_nodes = np.flatnonzero(spec.role == INPUT)
+    levels = build_levels(row_level, row_activation, in_ptr, blocks)
     schedule = Schedule(
         n_rows=n_rows,
         n_inputs=int(spec.units[input_nodes].sum()),
-        names=spec.names,
-        node_row=node_row,
-        units=spec.units,
+        names=spec.names[:n],
+        node_row=node_row[:n],
+        units=spec.units[:n],
         row_level=row_level,
-        levels=build_levels(row_level, row_activation, in_ptr, blocks),
+        levels=levels,
         in_ptr=in_ptr,
         in_src=edges.src,
         out_ptr=out_ptr,
@@ -307,20 +359,39 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
         output_rows=np.concatenate([np.arange(node_row[i], node_row[i] + spec.units[i]) for i in output_nodes]),
         softmax_groups=_softmax_groups(spec, output_nodes),
         parameters=ParameterMap(len(layout.theta), slot_parameter, slot_value),
+        combinations=NO_COMBINATIONS if expansion is None else _combinations(expansion, node_row, levels),
+        inner=NO_INNER if expansion is None else _inner(expansion, node_row),
     )
     for value in (*vars(schedule).values(), *vars(schedule.parameters).values(), *schedule.softmax_groups):
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
-    return schedule, layout
+    return schedule, own
 
 
-def _levels(spec: GraphSpec) -> Indices:
+def _combinations(expansion: Expansion, node_row: Indices, levels: tuple[Level, ...]) -> Combinations:
+    """Of nodes, unit by unit, as of rows."""
+    counts = expansion.spec.units[expansion.node]
+    rows, first, second = (_runs(node_row[of], counts) for of in (expansion.node, expansion.first, expansion.second))
+    starts = np.array([*(level.start for level in levels), levels[-1].stop])
+    return combinations_by_level(rows, np.repeat(expansion.kind, counts), first, second, starts)
+
+
+def _inner(expansion: Expansion, node_row: Indices) -> InnerRows:
+    n = expansion.spec.n_nodes - len(expansion.inner)
+    owners = np.array([inner.node for inner in expansion.inner], np.int64)
+    return InnerRows(node_row[n:], expansion.spec.units[n:], owners, tuple(inner.what for inner in expansion.inner))
+
+
+def _levels(spec: GraphSpec, expansion: Expansion | None = None) -> Indices:
     """Level of each node: 0 for inputs, else 1 + the highest level among its sources (Kahn's algorithm, O(nodes + edges))."""
     n = spec.n_nodes
-    by_source = np.argsort(spec.edge_src, kind="stable")
-    successors = spec.edge_dst[by_source].tolist()
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(spec.edge_src, minlength=n))]).tolist()
-    waiting = np.bincount(spec.edge_dst, minlength=n).tolist()
+    src, dst = spec.edge_src, spec.edge_dst
+    if expansion is not None:  # a combination is two edges without weights
+        src, dst = (np.concatenate(e) for e in ([src, expansion.first, expansion.second], [dst, expansion.node, expansion.node]))
+    by_source = np.argsort(src, kind="stable")
+    successors = dst[by_source].tolist()
+    ptr = np.concatenate([[0], np.cumsum(np.bincount(src, minlength=n))]).tolist()
+    waiting = np.bincount(dst, minlength=n).tolist()
     level = np.where(spec.role == INPUT, 0, 1).tolist()
     ready = [i for i in range(n) if waiting[i] == 0]
     done = 0

@@ -74,6 +74,10 @@ def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:
             weight = w[block.slot : block.slot + block.size].reshape(block.shape)
             units = g[block.start : block.stop].reshape(block.stop - block.start, k * n)
             total[block.source] += (weight.T @ units).reshape(-1, k, n)
+        for c in s.combinations.of_rows(level.start, level.stop).tolist():
+            of, row = s.combinations, g[s.combinations.rows[c]]
+            for source, slope in zip((of.first[c], of.second[c]), of.slopes_of(c, tile.z), strict=True):
+                total[source] += slope * row
     weighted = np.empty_like(g)
     weigh_rows(schedule, g, tile, weighted)
     return OutputRows(g, weighted)
