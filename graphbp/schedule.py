@@ -249,6 +249,13 @@ class Schedule:
         k = int(number[int(np.searchsorted(starts, row, side="right")) - 1])
         return None if k < 0 else whole.inner.what[k]
 
+    @cached_property
+    def own_rows(self) -> Indices:
+        """The rows that are inputs or units of the user's nodes, ascending; the others are inner ones."""
+        if not len(self.whole.inner.first):
+            return np.arange(self.n_rows)
+        return np.array([row for row in range(self.n_rows) if self.inner_of_row(row) is None], np.int64)
+
     @property
     def whole(self) -> Schedule:
         """The schedule that this one is the live part of, or itself."""
