@@ -59,16 +59,14 @@ def _choice(name: str, first: Callable[[Array, Array], Array], gap: Callable[[Ar
 
 
 def _distance(u: Array, v: Array) -> Array:
-    return np.abs(u - v)
+    return np.asarray(np.abs(u - v))
 
 
 COMBINATIONS: tuple[Combination, ...] = (
     Combination("product", lambda u, v: u * v, lambda u, v: (v, u), (0.0, 1.0, 0.0)),
     _choice("max", lambda u, v: (u.real >= v.real) | np.isnan(u), _distance),
     _choice("min", lambda u, v: (u.real <= v.real) | np.isnan(u), _distance),
-    _choice(
-        "maxabs", lambda u, v: (np.abs(u.real) >= np.abs(v.real)) | np.isnan(u), lambda u, v: np.abs(np.abs(u) - np.abs(v))
-    ),
+    _choice("maxabs", lambda u, v: (np.abs(u.real) >= np.abs(v.real)) | np.isnan(u), lambda u, v: np.abs(np.abs(u) - np.abs(v))),
 )
 """Every g that there is; `Combinations.kind` holds positions in this table."""
 
@@ -112,7 +110,8 @@ class Combinations:
 
     def slopes_of(self, c: int, z: Array) -> tuple[Array, Array]:
         """(g_u, g_v) of combination c for activations z (rows, N)."""
-        return COMBINATIONS[self.kind[c]].slopes(z[self.first[c]], z[self.second[c]])
+        g_u, g_v = COMBINATIONS[self.kind[c]].slopes(z[self.first[c]], z[self.second[c]])
+        return g_u, g_v
 
     @cached_property
     def choices(self) -> Indices:

@@ -117,7 +117,9 @@ class _Expanding:
     def tree(self, j: int, name: str, terms: list[int]) -> None:
         """Pairs of neighbours, until two are left, which are the node's own."""
         while len(terms) > 2:
-            paired = [self.combine(self.add(j, f"its inner {name}"), name, u, v) for u, v in zip(terms[::2], terms[1::2], strict=False)]
+            paired = [
+                self.combine(self.add(j, f"its inner {name}"), name, u, v) for u, v in zip(terms[::2], terms[1::2], strict=False)
+            ]
             terms = paired + terms[2 * len(paired) :]
         self.combine(j, name, *terms)
 
@@ -187,6 +189,7 @@ class _Expanding:
         array = {k: spec.edge_array[e] for k, e in enumerate(of.tolist()) if e in spec.edge_array}
         for k in np.flatnonzero((of < 0) & np.isnan(weight)).tolist():
             array[k] = _diagonal(value[start[k] : start[k] + count[k]])
+        node, kind, first, second = np.array(self.combined, np.int64).reshape(-1, 4).T
         return Expansion(
             self._larger(units, src[order], dst[order], weight, array),
             Layout(
@@ -197,7 +200,10 @@ class _Expanding:
                 value,
                 layout.theta,
             ),
-            *np.array(self.combined, np.int64).reshape(-1, 4).T,
+            node,
+            kind,
+            first,
+            second,
             tuple(self.inner),
         )
 

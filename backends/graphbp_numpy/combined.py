@@ -46,7 +46,7 @@ class Run:
     def tangent(self, z: Array, z_dot: Array) -> Array:
         """g_u ż_u + g_v ż_v."""
         g_u, g_v = self.slopes(z)
-        return g_u * z_dot[self.first] + g_v * z_dot[self.second]
+        return np.asarray(g_u * z_dot[self.first] + g_v * z_dot[self.second])
 
     def gathered(self, to_first: Array, to_second: Array) -> Array:
         """(fed, ...): what the combinations give to u and to v, by source."""

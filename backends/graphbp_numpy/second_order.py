@@ -1,7 +1,8 @@
 r"""Second-order quantities of the NumPy backend: Hessians through the tiles of the core, products by the R-operator.
 
 R-operator (Pearlmutter 1994), along v:   ȧ, ż by a forward sweep of tangents, then backwards
-Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rβ_u += g_u Rδ_j + (g_uu ż_u + g_uv ż_v) δ_j for a combination of u and v,    Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + Σ_c R_jc ȧ_c,
+Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rβ_u += g_u Rδ_j + (g_uu ż_u + g_uv ż_v) δ_j where j combines u and v,
+Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + Σ_c R_jc ȧ_c,
 (H v)_ji = Σ_n (Rδ_j z_i + δ_j ż_i)
 outer product:   Jᵀ Λ J v: tangents to the outputs, Λ, and a reverse sweep from there.
 """
@@ -143,9 +144,7 @@ def _reverse_tangent(
     (w, w_dot), (z, z_dot) = weights, values
     r_beta = np.zeros_like(r_delta)
     levels = [*zip(reversed(program.schedule.levels), reversed(program.combined), strict=True), (None, ())]
-    for (rows, matrix), (_, direction), (level, combined) in zip(
-        program.outgoing(w), program.outgoing(w_dot), levels, strict=True
-    ):
+    for (rows, matrix), (_, direction), (level, combined) in zip(program.outgoing(w), program.outgoing(w_dot), levels, strict=True):
         if matrix is not None:
             r_beta[rows] += matrix @ r_delta
             r_beta[rows] += direction @ delta

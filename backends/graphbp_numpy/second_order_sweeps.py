@@ -127,7 +127,9 @@ class NumpySecondOrderSweeps:
             g *= g
             g *= diagonal[rows, None]
             out += g.sum(axis=0)
-            for run in combined if tile.delta is not None else ():
+            if tile.delta is None:
+                continue
+            for run in combined:
                 u, v = run.sources(phi, start)
                 to_u, to_v = run.bent(tile.delta[run.rows, None], u, v)
                 out += (to_u * u + to_v * v).sum(axis=0)
@@ -151,9 +153,7 @@ class NumpySecondOrderSweeps:
         end = next(level.stop for level in self.schedule.levels if level.stop > start)
         return end, np.arange(start, min(stop, end))
 
-    def _forward(
-        self, tile: SampleTile, start: int, stop: int, phi: Array
-    ) -> Iterator[tuple[slice, Array, tuple[Run, ...]]]:
+    def _forward(self, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array, tuple[Run, ...]]]:
         """Fill Φ, rows from `start` on; yields the rows of each level after the first, their G, to be used up, and their combinations."""
         s = self.schedule
         alone, own = self._alone(start, stop)

@@ -97,7 +97,7 @@ def _factor(net: Network, graph: Any, theta: Any, source: Any, node: Any) -> Any
 
 def _picked(terms: Array, key: Array) -> Array:
     """Of terms (n, N, units), at every sample and unit that of the largest key, the first of equal ones."""
-    return np.take_along_axis(terms, key.argmax(axis=0)[None], axis=0)[0]
+    return np.asarray(np.take_along_axis(terms, key.argmax(axis=0)[None], axis=0)[0])
 
 
 def _median(terms: Array) -> Array:

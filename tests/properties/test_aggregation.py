@@ -89,7 +89,9 @@ def test_the_outer_product_is_that_of_the_weight_jacobian(seed: int) -> None:
     """Of linear outputs, with E = ½ |y − t|²."""
     _, g, _, X, T = problem(seed, 1 + seed % 2)
     for name in g:
-        g.nodes[name]["activation"] = "identity" if g.nodes[name]["role"] == "output" else g.nodes[name].get("activation", "identity")
+        g.nodes[name]["activation"] = (
+            "identity" if g.nodes[name]["role"] == "output" else g.nodes[name].get("activation", "identity")
+        )
     net = gb.Network(g, backend="numpy")
     J, outer = net.weight_jacobian(X).reshape(-1, net.n_parameters), net.outer_product_hessian(X, T)
     scale = max(1.0, float(np.abs(outer).max(initial=0)))
