@@ -42,7 +42,7 @@ from graphbp.files.reading import Allowance, as_path, parse_json, read_file, rea
 from graphbp.files.store import ArrayReader, ArrayWriter, WeightsFileError, weights_stem
 from graphbp.files.values import Decoder, Encoder
 from graphbp.graph import GraphSpec, check_columns, describe_edge
-from graphbp.schedule import lower
+from graphbp.lowering import lower
 
 __all__ = [
     "FREE_UNITS",
