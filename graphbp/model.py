@@ -23,7 +23,6 @@ from graphbp.columns import Columns
 from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
-from graphbp.graph import GraphSpec
 from graphbp.heads import output_heads
 from graphbp.links import refuse_unfit_outputs
 from graphbp.live import whole_trace
@@ -36,6 +35,7 @@ from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule
+from graphbp.spec import GraphSpec
 from graphbp.tables import refuse_other_order
 from graphbp.trace import Trace, rescaled
 

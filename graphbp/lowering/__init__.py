@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.graph import INPUT, OUTPUT, GraphSpec
 from graphbp.lowering.order import levels_of, row_order, shared_sources
 from graphbp.lowering.slots import biases, dense_blocks, sparse_edges
 from graphbp.parameters import Layout, ParameterMap, lay_out
 from graphbp.schedule import Schedule, build_levels
+from graphbp.spec import INPUT, OUTPUT, GraphSpec
 
 __all__ = ["lower"]
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import GraphError
-from graphbp.graph import INPUT, GraphSpec, cycle_message
 from graphbp.lowering.slots import is_dense
 from graphbp.schedule import MIN_DENSE_ENTRIES
+from graphbp.spec import INPUT, GraphSpec
+from graphbp.structure import cycle_message
 
 __all__ = ["levels_of", "row_order", "shared_sources"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.graph import GraphSpec
 from graphbp.parameters import Layout
 from graphbp.schedule import MIN_DENSE_ENTRIES, DenseBlock
+from graphbp.spec import GraphSpec
 
 __all__ = ["SparseEdges", "biases", "dense_blocks", "is_dense", "sparse_edges"]
 
