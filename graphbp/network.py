@@ -27,13 +27,14 @@ from graphbp.config import dtype_of, option, option_and_source
 from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of, shown
-from graphbp.graph import HIDDEN, read_graph
+from graphbp.graph import read_graph
 from graphbp.model import compile_model
 from graphbp.progress import status
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
 from graphbp.schedule import Schedule
 from graphbp.schedule import describe as describe_schedule
+from graphbp.spec import HIDDEN
 from graphbp.tables import like_frame
 from graphbp.trace import Trace
 

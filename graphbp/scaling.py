@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from graphbp.data import foreign_array
 from graphbp.exceptions import GraphError, NotSupportedError, WeightError
+from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from graphbp.error_functions import ErrorFunction
-    from graphbp.graph import GraphSpec
 
 __all__ = [
     "Affine",
@@ -94,8 +94,6 @@ class Scaling:
 
 def check_meaning(spec: GraphSpec) -> None:
     """Refuse a `shift`, `scale`, `classes` or `columns` that is misplaced, misshapen or has no one meaning, naming its node."""
-    from graphbp.graph import HIDDEN, INPUT, OUTPUT  # that module calls this one
-
     feeds = None
     for i, extra in enumerate(spec.node_extra):
         if not extra or _OURS.isdisjoint(extra):
@@ -252,7 +250,7 @@ def fold_scaling(graph: nx.DiGraph) -> nx.DiGraph:
     NotSupportedError : an output that is scaled behind an activation, a weight that is tied (its uses would need different values),
         or a sum that leaves the range of numbers; each by name.
     """
-    from graphbp.graph import INPUT, read_graph
+    from graphbp.graph import read_graph  # which calls `check_meaning`
 
     spec = read_graph(graph)
     scaled = [i for i, extra in enumerate(spec.node_extra) if any(extra.get(key) is not None for key in ATTRIBUTES)]
