@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.combinations import NO_COMBINATIONS, CombinationRun, Combinations, runs_by_level
+from graphbp.combinations import COMBINATIONS, NO_COMBINATIONS, CombinationRun, Combinations, runs_by_level
 from graphbp.exceptions import printable
 from graphbp.live import live_part
 from graphbp.parameters import ParameterMap
@@ -101,6 +101,11 @@ class InnerRows:
     units: Indices
     node: Indices
     what: tuple[str, ...]
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Inner rows."""
+        return int(self.units.sum())
 
 
 NO_INNER = InnerRows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), ())
@@ -273,8 +278,8 @@ class Schedule:
         return starts[order], owners[order], number[order]
 
     def flops(self, quantity: str = "gradient", n_samples: int = 1) -> int:
-        """Floating-point operations of the edges: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
-        return {"forward": 2, "gradient": 6}[quantity] * self.n_edges * n_samples
+        """Floating-point operations of edges and combinations: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
+        return {"forward": 2, "gradient": 6}[quantity] * (self.n_edges + len(self.combinations)) * n_samples
 
     def bytes(self, n_samples: int = 1, itemsize: int = 8) -> int:
         """Bytes of z and δ for all units and samples at once, plus weights and their gradient."""
@@ -285,8 +290,8 @@ class Schedule:
 
     def __repr__(self) -> str:
         return (
-            f"<Schedule: {self.n_inputs} inputs, {self.n_units} units in {self.depth} levels, {self.n_outputs} outputs, "
-            f"{self.n_edges} edges, {self.n_parameters} parameters>"
+            f"<Schedule: {self.n_inputs} inputs, {self.n_units - self.inner.n_rows} units in {self.depth} levels, "
+            f"{self.n_outputs} outputs, {self.n_edges} edges, {self.n_parameters} parameters>"
         )
 
 
@@ -297,6 +302,7 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
     lines = [
         repr(s)[1:-1],
         f"  sparse edges {s.n_sparse:,}; dense blocks {len(s.dense_blocks):,} with {dense:,} edges",
+        *_combining(s),
         f"  for N = {n_samples:,}: forward {s.flops('forward', n_samples):.3g} flop, gradient {s.flops('gradient', n_samples):.3g} flop, "
         f"z and δ {s.bytes(n_samples, itemsize):.3g} bytes if all samples are held at once",
         "  level      rows    sparse edges  dense blocks                activations",
@@ -311,6 +317,16 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
         kinds = ", ".join(dict.fromkeys(s.activations[g.activation].name for g in level.segments))
         lines.append(f"  {depth:5d} {level.stop - level.start:9,d} {level.n_sparse:15,d}  {blocks or '-':26s}  {kinds}")
     return "\n".join(lines)
+
+
+def _combining(s: Schedule) -> list[str]:
+    """How many rows multiply or choose, where some do, and how many are no unit of the graph's."""
+    c = s.combinations
+    if not s.whole.inner.n_rows and not len(c):
+        return []
+    counts = np.bincount(c.kind, minlength=len(COMBINATIONS))
+    kinds = ", ".join(f"{row.name} {n:,}" for row, n in zip(COMBINATIONS, counts.tolist(), strict=True) if n)
+    return [f"  combinations of two rows {len(c):,} ({kinds or 'none'}); {s.whole.inner.n_rows:,} inner rows beside the units"]
 
 
 def build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:

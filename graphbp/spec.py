@@ -76,6 +76,11 @@ class GraphSpec:
         """The edge by its nodes' names, for messages."""
         return describe_edge(self.names[self.edge_src[e]], self.names[self.edge_dst[e]])
 
+    @property
+    def n_edges(self) -> int:
+        """Weights on edges, frozen ones too."""
+        return int(self.edge_entries().sum())
+
     def edge_entries(self) -> npt.NDArray[np.int64]:
         """(E,) how many weights each edge carries (a sparse one: its stored entries)."""
         counts = np.ones(len(self.edge_src), np.int64)
