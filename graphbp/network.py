@@ -41,10 +41,10 @@ from graphbp.trace import Trace
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
-    from graphbp.check import Report
     from graphbp.second_order.blocks import UnitBlocks
     from graphbp.second_order.estimates import Estimate
     from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
+    from graphbp.verification import Report
 
 __all__ = ["Network", "engine_of", "require_network"]
 
@@ -381,7 +381,7 @@ class Network:
 
     def check(self, X: Any, T: Any, sample_weight: Any = None, **options: Any) -> Report:
         """Compare every derivative with numerical differentiation and with each other; the report names the worst edge."""
-        from graphbp.check import check
+        from graphbp.verification import check
 
         return check(self, X, T, sample_weight, **options)
 
