@@ -14,8 +14,6 @@ from graphbp.activations.formulas import (
     cube,
     d2sigmoid,
     darctan,
-    dsigmoid,
-    dtanh,
     exp_neg,
     expm1_neg,
     finite,
@@ -24,7 +22,6 @@ from graphbp.activations.formulas import (
     normal_pdf,
     not_elementwise,
     select,
-    sigmoid,
     silu_d,
     silu_d2,
     softmax,
@@ -32,7 +29,23 @@ from graphbp.activations.formulas import (
     zero,
 )
 from graphbp.activations.table import TABLE, Activation, Function
-from graphbp.tails import COSINE, EXP, EXPM1, GAUSSIAN, SIGMOID, SINE, SOFTPLUS, SOFTSIGN, SQUARE, TANH, elu_tails, softplus
+from graphbp.tails import (
+    COSINE,
+    EXP,
+    EXPM1,
+    GAUSSIAN,
+    SIGMOID,
+    SINE,
+    SOFTPLUS,
+    SOFTSIGN,
+    SQUARE,
+    TANH,
+    dsigmoid,
+    dtanh,
+    elu_tails,
+    sigmoid,
+    softplus,
+)
 
 __all__ = ["SOFTMAX"]
 

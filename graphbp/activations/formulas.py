@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.tails import dsigmoid, sigmoid
+
 __all__ = [
     "LEAK",
     "SELU_SA",
@@ -19,8 +21,6 @@ __all__ = [
     "cube",
     "d2sigmoid",
     "darctan",
-    "dsigmoid",
-    "dtanh",
     "exp_neg",
     "expm1_neg",
     "finite",
@@ -29,7 +29,6 @@ __all__ = [
     "normal_pdf",
     "not_elementwise",
     "select",
-    "sigmoid",
     "silu_d",
     "silu_d2",
     "softmax",
@@ -46,31 +45,12 @@ def fold(a: Array) -> tuple[Array, Array]:
     return np.where(right, a, -a), right
 
 
-def sigmoid(a: Array) -> Array:
-    """σ(a) = 1 / (1 + exp(−a))."""
-    s, right = fold(a)
-    e = np.exp(-s)
-    return np.asarray(np.where(right, 1, e) / (1 + e))
-
-
-def dsigmoid(a: Array) -> Array:
-    """σ'(a)."""
-    e = np.exp(-fold(a)[0])
-    return np.asarray(e / (1 + e) ** 2)
-
-
 def d2sigmoid(a: Array) -> Array:
     """σ''(a)."""
     s, right = fold(a)
     e = np.exp(-s)
     d2 = e * np.expm1(-s) / (1 + e) ** 3
     return np.asarray(np.where(right, d2, -d2))
-
-
-def dtanh(a: Array) -> Array:
-    """1 − tanh²(a)."""
-    e = np.exp(-2 * fold(a)[0])
-    return np.asarray(4 * e / (1 + e) ** 2)
 
 
 def exp_of_square(scale: float, a: Array) -> Array:
