@@ -119,7 +119,7 @@ def mirrors_of(file: Path) -> list[str]:
         path for name in (parts[-1], *parts[1:-1]) for path in files if path.stem.startswith(f"test_{name.removeprefix('_')}")
     ]
     imported = [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
-    by_import = [path for path in files if any(name in path.read_text(encoding="utf-8") for name in imported)]
+    by_import = [path for path in files if any(f"{name} import" in path.read_text(encoding="utf-8") for name in imported)]
     return [str(path.relative_to(ROOT)) for path in dict.fromkeys(by_name + by_import)]
 
 
