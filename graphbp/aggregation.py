@@ -63,7 +63,7 @@ def check_aggregations(
     if len(odd):
         i, j = int(src[odd[0]]), int(dst[odd[0]])
         raise GraphError(
-            f"{describe_edge(columns.names[i], columns.names[j])}: {columns.names[i]!r} has {int(units[i])} unit{'s' * (units[i] > 1)} and "
+            f"{describe_edge(columns.names[i], columns.names[j])}: {columns.names[i]!r} has {int(units[i])} unit{'s' * int(units[i] > 1)} and "
             f"{columns.names[j]!r} {int(units[j])}; the {NAMES[aggregation[j]]} of layers is taken unit by unit, so they must have equally "
             "many (a layer with aggregation 'sum' between them brings one to the size of the other)"
         )

@@ -194,7 +194,7 @@ def of_nothing() -> nx.DiGraph[Any]:
         (one_node(["max"]), gb.UnknownNameError, "aggregation .of node 'y'."),
         (with_input_attribute(), gb.GraphError, "node 'x1' is an input .* and has aggregation 'max'"),
         (of_nothing(), gb.GraphError, "node 'c' has aggregation 'product', and no edge leads into it"),
-        (layers("product", 1.0), gb.GraphError, "edge 'u' -> 'y': 'u' has 3 units and 'y' 2; the product of layers"),
+        (layers("product", 1.0), gb.GraphError, "edge 'u' -> 'y': 'u' has 3 units and 'y' 2"),
         (layers("max", 1.0, units=1), gb.GraphError, "edge 'u' -> 'y': 'u' has 1 unit and 'y' 2"),
         (
             layers("product", np.eye(2), units=2),
