@@ -9,8 +9,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
 
-import pytest
-
 OPTIONAL = ("numba", "llvmlite", "cupy", "cupyx", "matplotlib", "sklearn", "click", "rich", "safetensors", "scipy.optimize")
 
 
