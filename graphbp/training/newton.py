@@ -73,6 +73,10 @@ class NewtonModel:
         """(W, k): an orthonormal basis, in units of D⁻¹, of the directions in which F is flat."""
         return self.v[:, np.abs(self.s) <= self.floor]
 
+    def suspects(self, gradient: Vector, count: int) -> list[Vector]:
+        """The Newton step and some flat directions, in θ: where F may fall for ever."""
+        return [self.step(gradient)[0], *(self.flat() / self.scale[:, None]).T[:count]]
+
 
 def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonModel | None:
     """The model at a point; None where H is not finite, or too small for its digits."""
