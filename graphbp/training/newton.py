@@ -3,8 +3,9 @@ r"""Newton steps: what the exact Hessian says about the minimum near θ, free of
     A = D⁻¹ H D⁻¹ = V diag(s) Vᵀ,  D = √|diag H|;      p = −D⁻¹ V (|s| + λ)⁻¹ Vᵀ D⁻¹ g,  λ ≥ 0 so that |D p| is within reach
 
 Directions with |s| below W · eps · max|s| are flat as far as rounding shows, and left alone unless g goes down along them.  |s| in place
-of s makes p go down from saddles too.  ½ gᵀ|H|⁻¹g, the *decrement*, is how far the model's minimum lies below F: it is the one measure
-of distance from the minimum that neither units nor ill-conditioned data distort.
+of s makes p go down from saddles too.  (D is more than that where the rows of A would not be of one size.)  ½ gᵀ|H|⁻¹g, the *decrement*,
+is how far the model's minimum lies below F: it is the one measure of distance from the minimum that neither units nor ill-conditioned data
+distort.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ Matrix = npt.NDArray[np.float64]
 REACH = 4.0
 """A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
 SHARES = tuple(10.0**-k for k in range(13))
+BALANCINGS = 20
+"""Rounds that bring the rows of D⁻¹HD⁻¹ to one size (Ruiz 2001); a positive semidefinite H needs none."""
 REPRESENTABLE = 1e-290
 """Second derivatives below this have lost digits to underflow."""
 
@@ -85,9 +88,23 @@ def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonMod
     size = np.abs(h.diagonal())
     if not np.isfinite(h).all() or bool(((size > 0) & (size < REPRESENTABLE)).any()) or not h.any():
         return None
-    scale = np.where(size > 0, np.sqrt(size), 1.0)
+    scale = _scale(h)
     s, v = np.linalg.eigh(h / scale / scale[:, None])
     return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden, unseen)
+
+
+def _scale(h: Matrix) -> Vector:
+    """D: √|h_ii|; more where an indefinite H couples a parameter more strongly than that, so that no |H_ij| is far above D_i D_j."""
+    size = np.abs(h)
+    diagonal = np.sqrt(size.diagonal())
+    idle, scale = diagonal == 0, np.where(diagonal > 0, diagonal, 1.0)
+    for _ in range(BALANCINGS):
+        top = (size / scale / scale[:, None]).max(axis=1)
+        moved = (top > 0) & ((top > 2) | idle)
+        if not moved.any():
+            break
+        scale[moved] *= np.sqrt(top[moved])
+    return scale
 
 
 def lower(objective: Objective, model: NewtonModel, start: Point, *, polish: bool) -> tuple[Point, bool] | None:
