@@ -106,7 +106,7 @@ class _Descent:
             self._pairs = []
         if not g[~self._unseen].any():
             return self._move(self._at_rest())
-        if self._point.error <= self.objective.eps and (found := self._ending.beyond(self._point, [])):
+        if 0 <= self._point.error <= self.objective.eps and (found := self._ending.beyond(self._point, [])):
             return self._end(found)
         asked = self._newton_due(k)
         point = self._newton() if asked else None

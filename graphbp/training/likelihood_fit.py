@@ -26,7 +26,7 @@ from graphbp.training.objective import Objective, Point
 from graphbp.training.options import Newton
 from graphbp.training.parameter_fit import ParameterFit, and_more
 from graphbp.training.problem import Problem
-from graphbp.training.separable import endless, in_words
+from graphbp.training.separable import in_words, separable
 from graphbp.uncertainty.outputs import CurvesDownError, Outputs
 
 __all__ = ["LikelihoodFit"]
@@ -63,6 +63,7 @@ class LikelihoodFit(ParameterFit):
     total_error: float = math.nan
     dispersion: float = math.nan
     rank: int = 0
+    _endless = False
 
     def _describe(self, problem: Problem, options: Newton) -> None:
         objective = Objective(problem, options.l2, exact=options.hessian == "exact")
@@ -82,7 +83,7 @@ class LikelihoodFit(ParameterFit):
         half = model.v[:, sound] / np.sqrt(model.s[sound]) * math.sqrt(self.dispersion / total)
         into = np.diag(1 / model.scale) if slope is None else np.asarray(slope @ np.diag(1 / model.scale))
         self._take_half(into @ half)
-        self._mark_undetermined(into @ null, np.linalg.norm(into, axis=1), null[:, 0] / model.scale if null.shape[1] == 1 else None)
+        self._mark_undetermined(into @ null, np.linalg.norm(into, axis=1), model)
 
     def _model(self, problem: Problem, objective: Objective, point: Point, options: Newton) -> NewtonModel | None:
         """The curvature here with its flat directions, or None, with a note that says why it is of no use."""
@@ -94,23 +95,31 @@ class LikelihoodFit(ParameterFit):
             self.note = "no standard errors: ∂²E/∂θ∂θ is not finite, or 0"
             return None
         if model.is_saddle:
-            along = in_words(self.names, model.v[:, 0] / model.scale)
+            along = in_words(self.names, model.v[:, 0] / model.scale, model.scale)
             self.note = f"no standard errors: E curves downwards along {along}, so this is no minimum"
             return None
         model = _by_rows(problem, objective, point, model) or model
-        forever = None if options.l2 else endless(problem, objective.backend_theta, point.theta, model.suspects(point.gradient, 4))
-        return model if forever is None else _flattened(model, forever)
+        if not options.l2 and (
+            found := separable(problem, objective.backend_theta, point.theta, model.suspects(point.gradient, 4))
+        ):
+            self._endless = True
+            return _flattened(model, found.direction)
+        return model
 
-    def _mark_undetermined(self, null: Matrix, unit: Vector, along: Vector | None) -> None:
+    def _mark_undetermined(self, null: Matrix, unit: Vector, model: NewtonModel) -> None:
         """Infinite standard errors where the flat directions move a parameter."""
         undetermined = np.linalg.norm(null, axis=1) > MOVES * unit
         if not undetermined.any():
             return
         self.standard_errors[undetermined] = math.inf
         self.covariance[undetermined], self.covariance[:, undetermined] = math.nan, math.nan
-        flat = f"along {in_words(self.names, along)}" if along is not None else f"in {null.shape[1]} directions"
-        names = and_more([self.names[i] for i in np.flatnonzero(undetermined)])
-        self.note = f"the data do not determine {names}: E is flat {flat}"
+        names, count = and_more([self.names[i] for i in np.flatnonzero(undetermined)]), null.shape[1] - self._endless
+        flat = f"in {count} directions" if count > 1 else ""
+        if count == 1 and not self._endless:
+            flat = f"along {in_words(self.names, model.flat()[:, 0] / model.scale, model.scale)}"
+        why = [f"is flat {flat or 'in a direction'}"] if count else []
+        why += ["falls for ever along a direction"] if self._endless else []
+        self.note = f"the data do not determine {names}: E {' and '.join(why)}"
 
     def _numbers(self) -> dict[str, Any]:
         return {"total_error": self.total_error, "dispersion": self.dispersion, "rank": self.rank}

@@ -157,7 +157,7 @@ class _Search:
 
     def _may_be_endless(self) -> bool:
         k = self._run.now.epoch
-        return self._point.error <= self.objective.eps or (k >= ENDLESS_AFTER and doubled(k))
+        return 0 <= self._point.error <= self.objective.eps or (k >= ENDLESS_AFTER and doubled(k))
 
     def _without_model(self) -> Point | None:
         """H says nothing: the gradient is 0, or H is not finite, or 0."""

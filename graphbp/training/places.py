@@ -30,7 +30,10 @@ class Ending:
 
     def endless(self, theta: Vector, directions: Sequence[Vector]) -> str:
         """Along which of θ and `directions` E falls for ever; "" where it is not seen to, and with a penalty."""
-        return "" if self._objective.l2 else separable(self._run.problem, self._objective.backend_theta, theta, directions)
+        if self._objective.l2:
+            return ""
+        found = separable(self._run.problem, self._objective.backend_theta, theta, directions)
+        return "" if found is None else found.words
 
     def beyond(self, point: Point, directions: Sequence[Vector]) -> str:
         """The reason of a run that stops since E falls for ever; "" where it is not seen to."""
@@ -63,6 +66,6 @@ def no_minimum(run: Run, objective: Objective, theta: Vector, model: NewtonModel
             "scale the columns of X (standardize=True), or start from smaller weights"
         )
     if model is not None and model.is_saddle:
-        along = in_words(run.net.model.parameter_labels(), model.v[:, 0] / model.scale)
+        along = in_words(run.net.model.parameter_labels(), model.v[:, 0] / model.scale, model.scale)
         return f"at a saddle point: the gradient vanishes, but E curves downwards along {along}; start from other weights"
     return ""

@@ -14,15 +14,17 @@ complete separation where θ itself is such a direction, quasi-complete where an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.heads import Head, output_heads
+from graphbp.lookup import positions
 from graphbp.training.problem import Problem
 
-__all__ = ["in_words", "separable"]
+__all__ = ["Endless", "in_words", "separable"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -30,42 +32,59 @@ ROUNDING = 1e-6
 """A margin may shrink by this share of the largest change."""
 
 
-def in_words(names: Sequence[str], direction: Vector) -> str:
-    """The largest components: "1 × (x -> y) - 2.5 × (bias of y)"."""
-    top = float(np.abs(direction).max())
-    order = [i for i in np.argsort(-np.abs(direction), kind="stable")[:4] if abs(direction[i]) > 1e-6 * top]
-    text = "".join(f" {'-' if direction[i] < 0 else '+'} {abs(direction[i]) / top:.4g} × ({names[i]})" for i in order)
-    more = int(np.count_nonzero(np.abs(direction) > 1e-6 * top)) - len(order)
+def in_words(names: Sequence[str], direction: Vector, size: Vector) -> str:
+    """The components with the largest effects: "1 × (x -> y) - 2.5 × (bias of y)"; `size` (W,) is the effect of a step of 1 in each."""
+    effect = np.abs(direction * size)
+    top = int(effect.argmax())
+    order = [i for i in np.argsort(-effect, kind="stable")[:4] if effect[i] > ROUNDING * effect[top]]
+    parts = [(direction[i] / abs(direction[top]), names[i]) for i in order]
+    text = "".join(f" {'-' if share < 0 else '+'} {abs(share):.4g} × ({name})" for share, name in parts)
+    more = int(np.count_nonzero(effect > ROUNDING * effect[top])) - len(order)
     return text.removeprefix(" + ").strip() + (f" and {more} more" if more else "")
 
 
-def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> str:
-    """What to tell where E falls for ever along θ or one of `directions`; "" where it is not seen to."""
-    d = endless(problem, to_backend, theta, directions)
-    if d is None:
-        return ""
-    counts = problem.net.error_function.name == "poisson"
-    why = "counts of 0 are reached at infinity only" if counts else "the classes are separable"
-    along = in_words(problem.net.model.parameter_labels(), d)
-    return f"{why}, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
+@dataclass(frozen=True)
+class Endless:
+    """A direction in θ along which E falls for ever, and how to say so."""
+
+    direction: Vector
+    words: str
 
 
-def endless(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> Vector | None:
+def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> Endless | None:
     """The first of ±θ and ±`directions`, cut to the last layer, along which E falls for ever; None where none is seen to."""
     net = problem.net
     heads = output_heads(net.schedule, net.error_function)
     if not all(head.canonical and head.activation.name in _MARGINS for head in heads) or "trace" in net.model.run.composed:
         return None
-    t, last = np.asarray(net.model.backend.to_numpy(problem.training.t)), _last_layer(problem)
-    counted = (
-        np.ones(len(t), bool) if problem.training.s is None else np.asarray(net.model.backend.to_numpy(problem.training.s)) > 0
+    t, s = (
+        None if part is None else np.asarray(net.model.backend.to_numpy(part)) for part in (problem.training.t, problem.training.s)
     )
-    here = _logits(problem, to_backend(theta))
+    here, feeding = _logits(problem, to_backend(theta))
+    size = _last_layer(problem, feeding)
+
+    def change(d: Vector) -> Vector:
+        return np.asarray((_logits(problem, to_backend(theta + d))[0] - here)[:, counted])
+
     for candidate in (theta, *directions):
-        for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
-            if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
-                return np.asarray(d)
+        effect = np.abs(candidate * size)
+        d = np.where(effect > ROUNDING * effect.max(initial=0.0), candidate, 0.0)
+        for way in (d, -d):
+            if d.any() and _grows(heads, once := change(way), t[counted].T) and _linear(once, change(2 * way)):
+                return Endless(way, _words(problem, heads, way, size))
     return None
+
+
+def _linear(once: Vector, twice: Vector) -> bool:
+    """The logits go on as they went."""
+    return bool(np.abs(twice - 2 * once).max() <= ROUNDING * np.abs(once).max())
+
+
+def _words(problem: Problem, heads: tuple[Head, ...], direction: Vector, size: Vector) -> str:
+    counts = all(head.activation.name == "exp" for head in heads)
+    why = "counts of 0 are reached at infinity only" if counts else "the classes are separable"
+    along = in_words(problem.net.model.parameter_labels(), direction, size)
+    return f"{why}, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
 
 
 _MARGINS: dict[str, Callable[[Vector, Vector], tuple[Vector, ...]]] = {
@@ -85,34 +104,44 @@ def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())
 
 
-def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
-    """(W,): the parameters of the outputs' own weights and biases, those that nothing else shares."""
+def _last_layer(problem: Problem, feeding: Vector) -> Vector:
+    """(W,): how far the logits move with the outputs' own weights and biases; 0 for those that something else shares, and all others."""
     net = problem.net
-    spec, layout = net.model.spec, net.model.layout
+    spec, layout, live = net.model.spec, net.model.layout, net.schedule.live
     outputs = {spec.index[name] for name in net.outputs}
-    inside, outside = np.zeros(net.n_parameters, bool), np.zeros(net.n_parameters, bool)
+    size, outside = np.zeros(net.n_parameters), np.zeros(net.n_parameters, bool)
 
-    def mark(start: int, count: int, node: int) -> None:
-        owners = layout.entry_parameter[start : start + count]
-        (inside if node in outputs else outside)[owners[owners >= 0]] = True
+    def mark(start: int, effect: Vector, node: int) -> None:
+        owners = layout.entry_parameter[start : start + len(effect)]
+        free = owners >= 0
+        if node in outputs:
+            np.maximum.at(size, owners[free], effect[free])
+        else:
+            outside[owners[free]] = True
 
-    for e, node in enumerate(spec.edge_dst.tolist()):
-        mark(int(layout.edge_start[e]), int(layout.edge_count[e]), node)
+    for e, (source, node) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
+        effect = np.ones(int(layout.edge_count[e]))
+        if node in outputs:
+            effect = feeding[live.rows_of(source)][positions(spec.edge_array.get(e))[1]]
+        mark(int(layout.edge_start[e]), effect, node)
     for node, bias in enumerate(spec.bias):
         if bias is not None:
-            mark(int(layout.bias_start[node]), len(bias), node)
+            mark(int(layout.bias_start[node]), np.ones(len(bias)), node)
     if any(node in outputs for node in spec.edge_src.tolist()):
-        return np.zeros(net.n_parameters, bool)  # an output that feeds others: its logits do not stand alone
-    return inside & ~outside
+        return np.zeros(net.n_parameters)  # an output that feeds others: its logits do not stand alone
+    return np.where(outside, 0.0, size)
 
 
-def _logits(problem: Problem, theta: Any) -> Vector:
-    """a (K, N) of the outputs, by parts of the samples."""
+def _logits(problem: Problem, theta: Any) -> tuple[Vector, Vector]:
+    """(a (K, N) of the outputs, the largest |z| of each row), by parts of the samples."""
     net, part = problem.net, problem.training
     rows = net.schedule.live.output_rows  # a trace has the rows of what is compiled
     size = max(1, (1 << 22) // max(1, net.schedule.n_rows))
-    parts = []
+    parts, largest = [], np.zeros(net.schedule.live.n_rows)
     for start in range(0, len(part), size):
         some = part.take(slice(start, start + size))
-        parts.append(np.asarray(net.model.backend.to_numpy(net.model.run.trace(theta, some.x, some.t, some.s).a), np.float64)[rows])
-    return np.concatenate(parts, axis=1)
+        trace = net.model.run.trace(theta, some.x, some.t, some.s)
+        a, z = (np.asarray(net.model.backend.to_numpy(values), np.float64) for values in (trace.a, trace.z))
+        parts.append(a[rows])
+        largest = np.maximum(largest, np.abs(z).max(axis=1, initial=0.0))
+    return np.concatenate(parts, axis=1), largest
