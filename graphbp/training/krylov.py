@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.training.newton import NewtonModel
+from graphbp.training.newton import REPRESENTABLE, NewtonModel
 from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.tangent import norm
 
@@ -46,7 +46,9 @@ def krylov_model(
     With `along` the space is that of this direction, in units of D⁻¹, in place of ĝ: it shows where F curves downwards.
     """
     units, unseen = objective.units(point), objective.unseen(point)
-    used, scale = ~unseen if along is not None else (units > 0) & ~unseen, np.where(units > 0, units, 1.0)
+    used, scale = (units > 0) & ~unseen, np.where(units > 0, units, 1.0)
+    if along is not None:
+        used, scale = ~unseen, np.where(units > 0, units, np.maximum(objective.sources(point)[0], REPRESENTABLE))
     g = np.where(used, point.gradient / scale if along is None else along, 0.0)
     length, w = norm(g), len(g)
     if not 0 < length < math.inf:

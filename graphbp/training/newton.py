@@ -11,6 +11,7 @@ distort.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ Matrix = npt.NDArray[np.float64]
 REACH = 4.0
 """A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
 SHARES = tuple(10.0**-k for k in range(13))
+COUPLING = 1e-13
+"""Second derivatives by parameters in units of their sources: below this share of the largest they are rounding."""
 BALANCINGS = 20
 """Rounds that bring the rows of D⁻¹HD⁻¹ to one size (Ruiz 2001); a positive semidefinite H needs none."""
 REPRESENTABLE = 1e-290
@@ -88,23 +91,42 @@ def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonMod
     size = np.abs(h.diagonal())
     if not np.isfinite(h).all() or bool(((size > 0) & (size < REPRESENTABLE)).any()) or not h.any():
         return None
-    scale = _scale(h)
+    scale = _scale(h, lambda: objective.sources(point))
     s, v = np.linalg.eigh(h / scale / scale[:, None])
     return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden, unseen)
 
 
-def _scale(h: Matrix) -> Vector:
-    """D: √|h_ii|; more where an indefinite H couples a parameter more strongly than that, so that no |H_ij| is far above D_i D_j."""
+def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]]) -> Vector:
+    """D: √|h_ii|, or where an indefinite H couples a parameter more strongly than that, so much that no |H_ij| is far above D_i D_j.
+
+    Of a parameter without curvature of its own a coupling may be rounding.  So parameters are then taken in units of what they multiply,
+    and all that lead into one unit get the same share of D; `sources` gives both.
+    """
     size = np.abs(h)
     diagonal = np.sqrt(size.diagonal())
+    scale = np.where(diagonal > 0, diagonal, 1.0)
+    if not _strong(size, scale, diagonal == 0).any():
+        return scale
+    unit, leads_to = sources()
+    unit = np.where(unit > 0, unit, 1.0)
+    free = size / unit / unit[:, None]
+    free = np.where(free > COUPLING * free.max(), free, 0.0)
+    diagonal = np.sqrt(free.diagonal())
     idle, scale = diagonal == 0, np.where(diagonal > 0, diagonal, 1.0)
     for _ in range(BALANCINGS):
-        top = (size / scale / scale[:, None]).max(axis=1)
-        moved = (top > 0) & ((top > 2) | idle)
-        if not moved.any():
+        strong = _strong(free, scale, idle)
+        if not strong.any():
             break
-        scale[moved] *= np.sqrt(top[moved])
-    return scale
+        scale[strong] *= np.sqrt((free / scale / scale[:, None]).max(axis=1)[strong])
+    shared = np.zeros(int(leads_to.max()) + 1)
+    np.maximum.at(shared, leads_to, np.where(idle & ~free.any(axis=1), 0.0, scale))
+    return np.asarray(unit * np.where(shared > 0, shared, 1.0)[leads_to])
+
+
+def _strong(size: Matrix, scale: Vector, idle: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The rows to balance: those with an entry far above 1, and those of parameters without curvature of their own."""
+    top = (size / scale / scale[:, None]).max(axis=1)
+    return np.asarray((top > 2) | (idle & (top > 0) & (abs(top - 1) > 0.1)))
 
 
 def lower(objective: Objective, model: NewtonModel, start: Point, *, polish: bool) -> tuple[Point, bool] | None:

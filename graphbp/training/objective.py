@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from graphbp.training.plateau import unseen
 from graphbp.training.problem import Problem
+from graphbp.training.sources import source_sizes, units_led_to
 
 __all__ = ["Objective", "Point", "Vector"]
 
@@ -92,6 +93,10 @@ class Objective:
     def unseen(self, point: Point) -> npt.NDArray[np.bool_]:
         """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
         return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
+
+    def sources(self, point: Point) -> tuple[Vector, npt.NDArray[np.int64]]:
+        """(W,): how far a step of 1 in each parameter moves the pre-activation that it leads into, and the number of that unit."""
+        return source_sizes(self._problem, self.backend_theta(point.theta)), units_led_to(self._problem)
 
     def _output_rows(self, theta: Vector) -> Iterator[Matrix]:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.heads import Head, output_heads
-from graphbp.lookup import positions
 from graphbp.training.problem import Problem
+from graphbp.training.sources import source_sizes
 
 __all__ = ["Endless", "in_words", "separable"]
 
@@ -57,14 +57,13 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     heads = output_heads(net.schedule, net.error_function)
     if not all(head.canonical and head.activation.name in _MARGINS for head in heads) or "trace" in net.model.run.composed:
         return None
-    t, s = (
-        None if part is None else np.asarray(net.model.backend.to_numpy(part)) for part in (problem.training.t, problem.training.s)
-    )
-    here, feeding = _logits(problem, to_backend(theta))
-    size = _last_layer(problem, feeding)
+    to_numpy, part = net.model.backend.to_numpy, problem.training
+    t, counted = np.asarray(to_numpy(part.t)), slice(None) if part.s is None else np.asarray(to_numpy(part.s)) > 0
+    here = _logits(problem, to_backend(theta))
+    size = np.where(_last_layer(problem), source_sizes(problem, to_backend(theta)), 0.0)
 
     def change(d: Vector) -> Vector:
-        return np.asarray((_logits(problem, to_backend(theta + d))[0] - here)[:, counted])
+        return np.asarray((_logits(problem, to_backend(theta + d)) - here)[:, counted])
 
     for candidate in (theta, *directions):
         effect = np.abs(candidate * size)
@@ -104,44 +103,34 @@ def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())
 
 
-def _last_layer(problem: Problem, feeding: Vector) -> Vector:
-    """(W,): how far the logits move with the outputs' own weights and biases; 0 for those that something else shares, and all others."""
+def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
+    """(W,): the parameters of the outputs' own weights and biases, those that nothing else shares."""
     net = problem.net
-    spec, layout, live = net.model.spec, net.model.layout, net.schedule.live
+    spec, layout = net.model.spec, net.model.layout
     outputs = {spec.index[name] for name in net.outputs}
-    size, outside = np.zeros(net.n_parameters), np.zeros(net.n_parameters, bool)
+    inside, outside = np.zeros(net.n_parameters, bool), np.zeros(net.n_parameters, bool)
 
-    def mark(start: int, effect: Vector, node: int) -> None:
-        owners = layout.entry_parameter[start : start + len(effect)]
-        free = owners >= 0
-        if node in outputs:
-            np.maximum.at(size, owners[free], effect[free])
-        else:
-            outside[owners[free]] = True
+    def mark(start: int, count: int, node: int) -> None:
+        owners = layout.entry_parameter[start : start + count]
+        (inside if node in outputs else outside)[owners[owners >= 0]] = True
 
-    for e, (source, node) in enumerate(zip(spec.edge_src.tolist(), spec.edge_dst.tolist(), strict=True)):
-        effect = np.ones(int(layout.edge_count[e]))
-        if node in outputs:
-            effect = feeding[live.rows_of(source)][positions(spec.edge_array.get(e))[1]]
-        mark(int(layout.edge_start[e]), effect, node)
+    for e, node in enumerate(spec.edge_dst.tolist()):
+        mark(int(layout.edge_start[e]), int(layout.edge_count[e]), node)
     for node, bias in enumerate(spec.bias):
         if bias is not None:
-            mark(int(layout.bias_start[node]), np.ones(len(bias)), node)
+            mark(int(layout.bias_start[node]), len(bias), node)
     if any(node in outputs for node in spec.edge_src.tolist()):
-        return np.zeros(net.n_parameters)  # an output that feeds others: its logits do not stand alone
-    return np.where(outside, 0.0, size)
+        return np.zeros(net.n_parameters, bool)  # an output that feeds others: its logits do not stand alone
+    return inside & ~outside
 
 
-def _logits(problem: Problem, theta: Any) -> tuple[Vector, Vector]:
-    """(a (K, N) of the outputs, the largest |z| of each row), by parts of the samples."""
+def _logits(problem: Problem, theta: Any) -> Vector:
+    """a (K, N) of the outputs, by parts of the samples."""
     net, part = problem.net, problem.training
     rows = net.schedule.live.output_rows  # a trace has the rows of what is compiled
     size = max(1, (1 << 22) // max(1, net.schedule.n_rows))
-    parts, largest = [], np.zeros(net.schedule.live.n_rows)
+    parts = []
     for start in range(0, len(part), size):
         some = part.take(slice(start, start + size))
-        trace = net.model.run.trace(theta, some.x, some.t, some.s)
-        a, z = (np.asarray(net.model.backend.to_numpy(values), np.float64) for values in (trace.a, trace.z))
-        parts.append(a[rows])
-        largest = np.maximum(largest, np.abs(z).max(axis=1, initial=0.0))
-    return np.concatenate(parts, axis=1), largest
+        parts.append(np.asarray(net.model.backend.to_numpy(net.model.run.trace(theta, some.x, some.t, some.s).a), np.float64)[rows])
+    return np.concatenate(parts, axis=1)
