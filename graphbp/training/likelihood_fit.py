@@ -27,7 +27,6 @@ from graphbp.training.options import Newton
 from graphbp.training.parameter_fit import ParameterFit, and_more
 from graphbp.training.problem import Problem
 from graphbp.training.separable import in_words, separable
-from graphbp.uncertainty.outputs import CurvesDownError, Outputs
 
 __all__ = ["LikelihoodFit"]
 
@@ -131,6 +130,8 @@ class LikelihoodFit(ParameterFit):
 
 def _by_rows(problem: Problem, objective: Objective, point: Point, model: NewtonModel) -> NewtonModel | None:
     """The same by the singular values of B, where H = BᵀB + l2; None where it is not."""
+    from graphbp.uncertainty.outputs import CurvesDownError, Outputs
+
     part, net = problem.weighed.training, problem.net
     if net.dtype != np.float64:
         return None

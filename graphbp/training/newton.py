@@ -28,7 +28,7 @@ REACH = 4.0
 """A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
 SHARES = tuple(10.0**-k for k in range(13))
 COUPLING = 1e-13
-"""Second derivatives by parameters in units of their sources: below this share of the largest they are rounding."""
+"""A second derivative below this share of another one into the same unit, both in units of their sources, is rounding."""
 BALANCINGS = 20
 """Rounds that bring the rows of D⁻¹HD⁻¹ to one size (Ruiz 2001); a positive semidefinite H needs none."""
 REPRESENTABLE = 1e-290
@@ -109,10 +109,11 @@ def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]
         return scale
     unit, leads_to = sources()
     unit = np.where(unit > 0, unit, 1.0)
-    free = size / unit / unit[:, None]
-    free = np.where(free > COUPLING * free.max(), free, 0.0)
+    free = _coupled(size / unit / unit[:, None], leads_to)
     diagonal = np.sqrt(free.diagonal())
-    idle, scale = diagonal == 0, np.where(diagonal > 0, diagonal, 1.0)
+    idle = diagonal == 0
+    at_once = (free[:, ~idle] / diagonal[~idle]).max(axis=1, initial=0.0)
+    scale = np.where(idle, np.where(at_once > 0, at_once, 1.0), diagonal)
     for _ in range(BALANCINGS):
         strong = _strong(free, scale, idle)
         if not strong.any():
@@ -121,6 +122,14 @@ def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]
     shared = np.zeros(int(leads_to.max()) + 1)
     np.maximum.at(shared, leads_to, np.where(idle & ~free.any(axis=1), 0.0, scale))
     return np.asarray(unit * np.where(shared > 0, shared, 1.0)[leads_to])
+
+
+def _coupled(free: Matrix, leads_to: npt.NDArray[np.int64]) -> Matrix:
+    """|H_ij| in units of the sources, 0 where it is rounding beside that of another parameter into the same unit."""
+    largest = np.zeros((int(leads_to.max()) + 1, len(free)))
+    np.maximum.at(largest, leads_to, free)
+    kept = free > COUPLING * largest[leads_to]
+    return np.where(kept & kept.T, free, 0.0)
 
 
 def _strong(size: Matrix, scale: Vector, idle: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
