@@ -20,8 +20,9 @@ import numpy.typing as npt
 from graphbp.columns import columns_of, to_digraph
 from graphbp.data import as_number, host_array, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError
-from graphbp.graph import INPUT, OUTPUT, GraphSpec, describe_edge, read_graph
+from graphbp.graph import read_graph
 from graphbp.network import Network
+from graphbp.spec import INPUT, OUTPUT, GraphSpec, describe_edge
 
 __all__ = ["merge_parallel_edges", "prune"]
 

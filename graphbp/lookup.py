@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from graphbp.columns import Columns
 from graphbp.exceptions import DataError, UnknownNameError, WeightError, shown, unknown_name
-from graphbp.graph import GraphSpec, describe_edge
 from graphbp.parameters import Layout
+from graphbp.spec import GraphSpec, describe_edge
 
 __all__ = [
     "columns_now",

@@ -24,7 +24,7 @@ from typing import Any
 import networkx as nx
 
 from graphbp.exceptions import DataError, NotSupportedError
-from graphbp.graph import describe_edge
+from graphbp.spec import describe_edge
 
 __all__ = ["Holds", "dropped_names", "without_losses"]
 

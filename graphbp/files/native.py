@@ -41,8 +41,9 @@ from graphbp.files.atomic import Draft, locked
 from graphbp.files.reading import Allowance, as_path, parse_json, read_file, read_head, reading
 from graphbp.files.store import ArrayReader, ArrayWriter, WeightsFileError, weights_stem
 from graphbp.files.values import Decoder, Encoder
-from graphbp.graph import GraphSpec, check_columns, describe_edge
-from graphbp.schedule import lower
+from graphbp.graph import check_columns
+from graphbp.lowering import lower
+from graphbp.spec import GraphSpec, describe_edge
 
 __all__ = [
     "FREE_UNITS",
