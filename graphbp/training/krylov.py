@@ -67,6 +67,8 @@ def krylov_model(
         ended = bool(off[k - 1] <= w * objective.eps * float(np.abs(diagonal[:k]).max()))
         if ended or k == most or k % EVERY == 0:
             s, y = _eigen(diagonal[:k], off[: k - 1])
+            if not s.any():
+                return None
             floor = w * objective.eps * float(np.abs(s).max())
             model = NewtonModel(s, basis[:k].T @ y, scale, floor, hidden, unseen, cost=float(k))
             allowed = max(enough, share * model.decrement(point.gradient)) if along is None else -1.0

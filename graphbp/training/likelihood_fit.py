@@ -91,7 +91,7 @@ class LikelihoodFit(ParameterFit):
             return None
         model = newton_model(objective, point, 0.0)
         if model is None:
-            self.note = "no standard errors: ∂²E/∂θ∂θ is not finite, or 0"
+            self.note = "no standard errors: ∂²E/∂θ∂θ is not finite, or 0, or too small for its digits"
             return None
         if model.is_saddle:
             along = in_words(self.names, model.v[:, 0] / model.scale, model.scale)

@@ -139,8 +139,8 @@ class _Search:
         return None
 
     def _model(self, hidden: float) -> NewtonModel | None:
-        if self._dense:
-            return newton_model(self.objective, self._point, hidden)
+        if self._dense and (model := newton_model(self.objective, self._point, hidden)) is not None:
+            return model  # else H leaves float64's range, where a product with it, in units of D, may not
         enough, share = self._decrement_at(self._o.tolerance), min(FORCING, self._distance)
         return krylov_model(self.objective, self._point, hidden, PRODUCTS, enough, share=share)
 
@@ -164,7 +164,7 @@ class _Search:
         seen = ~self.objective.unseen(self._point)
         if not self._point.gradient[seen].any():
             return self._end(self._ending.place(self._point, None) or "converged: the gradient is zero")
-        what = "∂²E/∂θ∂θ is not finite, or 0, and offers no Newton step"
+        what = "∂²E/∂θ∂θ is not finite, or 0, and gives no Newton step"
         if not self._run.now.epoch:
             at = self._run.now.theta, self._run.problem.training
             raise diverged(self._run, 1, f"{what} from the starting weights", "Start from others, or use optimizer='lbfgs'", at=at)
