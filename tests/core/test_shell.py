@@ -324,8 +324,8 @@ def test_layers_and_random_are_the_builders_own():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.filterwarnings("ignore:levenberg_marquardt in float32")
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.filterwarnings("ignore:levenberg_marquardt in float32", "ignore:newton in float32")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbfgs", "levenberg_marquardt", "newton"])
 def test_every_optimizer_in_both_precisions(optimizer, dtype, capsys):
     assert main(["new", "net.json", "--data", "sklearn:diabetes", "--hidden", "3"]) == 0
     before = gb.load("net.json")
