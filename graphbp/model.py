@@ -279,6 +279,11 @@ def _compiled(schedule: Schedule, error: ErrorFunction, backend: Backend, dtype:
         return backend.compile(of, error, dtype)
 
     live = schedule.live
+    if len(live.combinations) and not getattr(backend, "combinations", False):
+        raise NotSupportedError(
+            f"backend {backend.name!r} computes weighted sums only, and node {live.describe_row(int(live.combinations.rows[0]))} "
+            f"multiplies or chooses; use backend='numpy', which knows every aggregation"
+        )
     return Composed(part(live), live, backend.name, part, output_heads(live, error))
 
 
