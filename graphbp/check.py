@@ -212,9 +212,7 @@ class _Checker:
         host = get_backend("numpy")
         self.net = net
         self.rng = data.generator(seed)
-        x = data.as_inputs(X, net.schedule, host, net.dtype)
-        t = data.as_targets(T, len(x), net.schedule, net.error_function, host, net.dtype)
-        weight = data.as_sample_weight(s, len(x), host, net.dtype)
+        x, t, weight = net.model.batch(X, T, s, host)
         if tolerance is not None and not tolerance > 0:
             raise DataError(f"tolerance={tolerance!r}; it must be a number above 0")
         self.notes: list[str] = []
@@ -613,9 +611,8 @@ class _Checker:
             slope = head.activation.df(a[p])
             if (np.abs(slope) < np.finfo(slope.dtype).tiny).any():
                 raise NotSupportedError("an output is saturated (h' = 0), so Λ cannot be had from y")
-            curvature[p] = head.gauss_newton(a[p], y[p], t[p]) / slope / slope  # h'² may vanish where h' does not
-        if self.s is not None:
-            curvature = curvature * self.s
+            own = head.weigh(head.gauss_newton(a[p], y[p], t[p]), None if self.s is None else self.s.T)
+            curvature[p] = own / slope / slope  # h'² may vanish where h' does not
         return np.asarray(np.einsum("nka,nkb->ab", J * curvature.T[:, :, None], J, optimize=True))
 
 

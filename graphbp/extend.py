@@ -42,6 +42,7 @@ from graphbp.files.contents import Holds
 from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
+from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
@@ -62,6 +63,7 @@ __all__ = [
     "INPUT",
     "OUTPUT",
     "Activation",
+    "AnyError",
     "Availability",
     "Backend",
     "BackendError",
@@ -86,6 +88,7 @@ __all__ = [
     "Importer",
     "Level",
     "MemoryLimitError",
+    "Mixture",
     "NotSupportedError",
     "OutputCurvature",
     "OutputRows",
@@ -105,6 +108,7 @@ __all__ = [
     "assemble_hessian",
     "assemble_unit_blocks",
     "curvature_by_columns",
+    "error_at",
     "error_table",
     "fold_scaling",
     "get_activation",

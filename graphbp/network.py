@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of, shown
 from graphbp.graph import read_graph
+from graphbp.mixture import AnyError, with_heads
 from graphbp.model import compile_model
 from graphbp.progress import status
 from graphbp.protocols import Backend
@@ -50,6 +51,7 @@ __all__ = ["Network", "engine_of", "require_network"]
 
 Array = npt.NDArray[Any]
 Node = Hashable
+MISSING = ("refuse", "skip")
 
 
 def require_network(value: Any) -> None:
@@ -90,8 +92,13 @@ class Network:
         edges `trainable=False` and `tie="name"`; on input and output nodes `shift` and `scale` (`graphbp.scaling`), on inputs
         `columns`, on outputs `classes`.  The graph is read once and never changed.  A hidden unit without an activation is linear
         (`describe` says which are); a name that is nearly one of these is refused, every other attribute is the user's.
-    error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.  An
-        output whose activation takes values that the error is not defined for is refused.
+    error : name of the error function: "sum_of_squares" (the default), "binary_cross_entropy", "cross_entropy", "poisson" or a registered
+        one.  An output whose activation takes values that the error is not defined for is refused.  A mapping gives outputs errors of
+        their own: {"price": "sum_of_squares", "kind": "cross_entropy"}; for the unit nodes of one softmax, any of them stands for all.
+    error_weights : output → w_k ≥ 0, where other than 1: E = Σ_nk s_n w_k e_k.  Both stand on the output nodes then, as `error` and
+        `error_weight`, where they may also be written.
+    missing : "refuse" NaN in T, or "skip": such an entry adds nothing to E and its derivatives (`graphbp.batches`); a softmax lacks its
+        target as a whole.
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
@@ -125,14 +132,19 @@ class Network:
         self,
         graph: nx.DiGraph[Any] | Columns,  # columns come from a file
         *,
-        error: str | ErrorFunction = "sum_of_squares",
+        error: str | ErrorFunction | Mapping[Any, str | ErrorFunction] | None = None,
+        error_weights: Mapping[Any, float] | None = None,
+        missing: str = "refuse",
         backend: str | None = None,
         dtype: str | npt.DTypeLike | None = None,
     ) -> None:
-        function = error if isinstance(error, ErrorFunction) else get_error_function(error)
+        told = error is None or isinstance(error, ErrorFunction | Mapping)
+        function = error if told else get_error_function(error)
+        one_of("missing", missing, MISSING)
         kind = dtype_of(option("dtype", dtype))
         chosen = _chosen_backend(backend)
-        self.model = compile_model(read_graph(graph), function, chosen, kind)
+        spec = with_heads(read_graph(graph), function, error_weights)
+        self.model = compile_model(spec, None if isinstance(function, Mapping) else function, chosen, kind, missing)
         self.theta = self.model.theta(self.model.layout.theta)
 
     # -- what it is ------------------------------------------------------------------------------------------------------
@@ -153,9 +165,19 @@ class Network:
         return self.model.dtype
 
     @property
-    def error_function(self) -> ErrorFunction:
-        """The row of the error table."""
+    def error_function(self) -> AnyError:
+        """The row of the error table; a `Mixture`, which has one for `each` output, where they differ."""
         return self.model.error
+
+    @property
+    def missing(self) -> str:
+        """Targets that are NaN: "refuse", or "skip", which counts them for nothing; it can be set."""
+        return self.model.meaning.missing
+
+    @missing.setter
+    def missing(self, value: str) -> None:
+        one_of("missing", value, MISSING)
+        self.model = self.model.skipping(value)
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -340,7 +362,7 @@ class Network:
         fit_scaling(self, X, T, sample_weight)
 
     def error(self, X: Any, T: Any, sample_weight: Any = None) -> float:
-        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given.
+        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given; (N, K), or a mask, weighs every output: Σ_nk s_nk e_nk.
 
         Of a network with scaled outputs, E is that of the scaled residuals (y − t) / scale and has no unit.
         """
