@@ -72,7 +72,9 @@ def entry_weights(sample_weight: Any, n: int, heads: Heads) -> Array | None:
     if array.shape == (n,):
         array = np.broadcast_to(array[:, None], (n, k))
     if array.shape != (n, k):
-        raise DataError(f"sample_weight has shape {array.shape}; X has {n} rows and the network {k} outputs, so it must be ({n},) or {(n, k)}")
+        raise DataError(
+            f"sample_weight has shape {array.shape}; X has {n} rows and the network {k} outputs, so it must be ({n},) or {(n, k)}"
+        )
     if (bad := ~np.isfinite(array) | (array < 0)).any():
         raise DataError(_where(heads, array, bad, "sample_weight") + "; weights are finite and 0 or more")
     for entry in heads.entries:
@@ -96,7 +98,8 @@ def present_in(t: Array, weight: Array | None, heads: Heads, skip: bool) -> npt.
         return counted
     if not skip and (bad := missing & counted).any():
         raise DataError(
-            _where(heads, t, bad, "T") + "; drop or impute such rows, or build the network with missing=\"skip\" to leave such targets out"
+            _where(heads, t, bad, "T")
+            + '; drop or impute such rows, or build the network with missing="skip" to leave such targets out'
         )
     for entry in heads.entries:
         here = missing[:, entry.positions] & counted[:, entry.positions]
@@ -163,7 +166,9 @@ def warn_of_empty(there: Array, heads: Heads, told: set[Any]) -> None:
     if new and len(empty) < len(heads.entries):
         told.update(("no target", name) for name in new)
         listed = ", ".join(new[:8]) + (f", ... ({len(new)} in all)" if len(new) > 8 else "")
-        warnings.warn(f"T holds no target for {listed}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level())
+        warnings.warn(
+            f"T holds no target for {listed}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level()
+        )
 
 
 def _where(heads: Heads, array: Array, bad: Array, what: str) -> str:

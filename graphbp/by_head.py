@@ -1,8 +1,8 @@
 """Targets of many heads, from tables and labels, and predictions head by head.
 
-    T = {"price": [...], "kind": ["cat", None, "dog"]}   a dict or a frame by output name; the column of a softmax holds labels, or it has a
-                                                          column for each class ("kind_0", ...; in a dict an array (N, classes))
-    ──`read_targets`──► T (N, K), NaN where a target is missing
+T = {"price": [...], "kind": ["cat", None, "dog"]}   a dict or a frame by output name; the column of a softmax holds labels, or it has a
+column for each class ("kind_0", ...; in a dict an array (N, classes))
+──`read_targets`──► T (N, K), NaN where a target is missing
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy.typing as npt
 from graphbp import classes as labels
 from graphbp import data
 from graphbp.batches import one_hot
+from graphbp.config import option
 from graphbp.exceptions import DataError
 from graphbp.mixture import error_at
 from graphbp.tables import Column, Table, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
-from graphbp.config import option
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
@@ -98,7 +98,9 @@ def _spread(T: Mapping[Any, Any]) -> dict[Any, Any]:
     for name, values in T.items():
         if isinstance(values, np.ma.MaskedArray):
             values = np.ma.filled(values.astype(np.float64), np.nan)
-        if getattr(values, "ndim", 1) == 2 or (isinstance(values, list) and values and isinstance(values[0], list | tuple | np.ndarray)):
+        if getattr(values, "ndim", 1) == 2 or (
+            isinstance(values, list) and values and isinstance(values[0], list | tuple | np.ndarray)
+        ):
             array = np.asarray(values)
             found.update({f"{name}_{k}" if array.shape[1] > 1 else name: array[:, k] for k in range(array.shape[1])})
         else:
@@ -114,7 +116,9 @@ def _labelled(m: Meaning, T: Any) -> Any:
         array = data.foreign_array(T, "T")
     if array is None or array.ndim != 1 or len(parts) != 1 or array.dtype.kind not in "biuf" or not parts[0].takes_labels:
         return T
-    return _numbered(array.astype(np.float64), array.tolist(), np.isnan(array.astype(np.float64)), parts[0], lambda n: f"row {n}", "T")
+    return _numbered(
+        array.astype(np.float64), array.tolist(), np.isnan(array.astype(np.float64)), parts[0], lambda n: f"row {n}", "T"
+    )
 
 
 def _places(m: Meaning, table: Table) -> list[list[int]]:
@@ -147,7 +151,7 @@ def _places(m: Meaning, table: Table) -> list[list[int]]:
     if lacking:
         listed = ", ".join(lacking[:8]) + (f", ... ({len(lacking)} in all)" if len(lacking) > 8 else "")
         raise DataError(
-            f"{table.source} has no column for output {listed}; a column of missing values (NaN) with missing=\"skip\" says that there are no "
+            f'{table.source} has no column for output {listed}; a column of missing values (NaN) with missing="skip" says that there are no '
             "targets of it"
         )
     chosen = [found for found in place if found is not None]
@@ -178,7 +182,9 @@ def _values(table: Table, places: Sequence[int], part: Part) -> Array:
     if column.written:
         values = np.array([_cell(v) for v in values.tolist()], object)
     if values.dtype.kind in "fiub":
-        return _numbered(values.astype(np.float64), values.tolist(), missing, part, table.row, f"{table.source}: {table.name(places[0])}")
+        return _numbered(
+            values.astype(np.float64), values.tolist(), missing, part, table.row, f"{table.source}: {table.name(places[0])}"
+        )
     if all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values[~missing].tolist()):
         numbers = np.array([np.nan if gone else float(v) for v, gone in zip(values.tolist(), missing, strict=True)])
         return _numbered(numbers, values.tolist(), missing, part, table.row, f"{table.source}: {table.name(places[0])}")

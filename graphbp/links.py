@@ -37,10 +37,9 @@ def fitting_activation(error: str) -> str:
 
 def refuse_unfit_outputs(schedule: Schedule, error: AnyError) -> None:
     """Raises `GraphError` for an output whose activation takes values that its error is not defined for."""
-    if not isinstance(error, Mixture):
-        return _refuse_unfit(schedule, error, schedule.output_rows)
-    for row in dict.fromkeys(error.each):
-        here = [k for k, other in enumerate(error.each) if other == row]
+    each = error.each if isinstance(error, Mixture) else (error,) * schedule.n_outputs
+    for row in dict.fromkeys(each):
+        here = [k for k, other in enumerate(each) if other == row]
         _refuse_unfit(schedule, row, schedule.output_rows[here])
 
 

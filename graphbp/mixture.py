@@ -180,7 +180,9 @@ def with_heads(spec: GraphSpec, error: Any, weights: Any) -> GraphSpec:
         spec = _without_errors(spec, outputs)
     if weights is not None:
         if not isinstance(weights, Mapping):
-            raise ConfigError(f"error_weights={shown(weights)}; it is a mapping from output node to a weight: {{{outputs[0]!r}: 0.2}}")
+            raise ConfigError(
+                f"error_weights={shown(weights)}; it is a mapping from output node to a weight: {{{outputs[0]!r}: 0.2}}"
+            )
         for name, value in weights.items():
             node = _output(outputs, name, f"error_weights={{{name!r}: ...}}")
             changed.setdefault(node, {})["error_weight"] = _weight(node, value)

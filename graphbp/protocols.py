@@ -174,7 +174,10 @@ class Backend(Protocol):
         ...
 
     def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
-        """Compile; of a backend with `many_heads` the error may be a `Mixture`.  Raises `NotSupportedError` for what it cannot do, by name, here and not later."""
+        """Compile; the error may be a `Mixture` where the backend has `many_heads`.
+
+        Raises `NotSupportedError` for what it cannot do, by name, here and not later.
+        """
         ...
 
     def owns(self, array: Any) -> bool:
