@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
-from graphbp.exceptions import DataError, DataWarning
-from graphbp.tables import callers_level
+from graphbp.exceptions import DataError, DataWarning, callers_level
 
 if TYPE_CHECKING:
     from graphbp.mixture import Entry, Heads

@@ -81,10 +81,10 @@ class Head:
         if self.coupled:
             each = self._whole(a, y, t)
             return each if s is None else self.weigh(each, s)
-        each = self._each(a, y, t)
+        each = self.each(a, y, t)
         return np.asarray((each if s is None else self.weigh(each, s)).sum(axis=0))
 
-    def _each(self, a: Array, y: Array, t: Array) -> Array:
+    def each(self, a: Array, y: Array, t: Array) -> Array:
         """e of every output of an elementwise head, (k, N)."""
         if self.pair is not None:
             return np.asarray(self.pair.value(a, t))

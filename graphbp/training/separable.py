@@ -42,17 +42,17 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     net = problem.net
     heads = output_heads(net.schedule, net.error_function)
     t = np.asarray(net.model.backend.to_numpy(problem.training.t))
-    classifies = net.error_function.name in ("binary_cross_entropy", "cross_entropy") and all(head.canonical for head in heads)
-    if not classifies or not bool(((t == 0) | (t == 1)).all()) or "trace" in net.model.run.composed:
+    classifies = all(head.canonical and head.error.name in ("binary_cross_entropy", "cross_entropy") for head in heads)
+    weights = problem.training.weights
+    there = np.ones(t.shape, bool) if weights is None else np.broadcast_to((weights if weights.ndim == 2 else weights[:, None]) > 0, t.shape)
+    if not classifies or not bool(((t == 0) | (t == 1))[there].all()) or "trace" in net.model.run.composed:
         return ""
     last = _last_layer(problem)
-    counted = (
-        np.ones(len(t), bool) if problem.training.s is None else np.asarray(net.model.backend.to_numpy(problem.training.s)) > 0
-    )
+    counted = there.any(axis=1)
     here = _logits(problem, to_backend(theta))
     for candidate in (theta, *directions):
         for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
-            if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
+            if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T, there[counted].T):
                 along = in_words(net.model.parameter_labels(), d)
                 return (
                     f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
@@ -60,15 +60,15 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     return ""
 
 
-def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
-    """No margin shrinks and one grows; (K, N)."""
+def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
+    """No margin shrinks and one grows; (K, N), of the targets that are there."""
     margins = []
     for head in heads:
         moved, right = change[head.positions], t[head.positions]
         if head.coupled:
-            margins.append(((moved * right).sum(axis=0) - moved)[right == 0])
+            margins.append(((moved * right).sum(axis=0) - moved)[(right == 0) & there[head.positions]])
         else:
-            margins.append(((2 * right - 1) * moved).ravel())
+            margins.append(((2 * right - 1) * moved)[there[head.positions]])
     every = np.concatenate(margins)
     top = float(np.abs(every).max(initial=0.0))
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())
