@@ -20,7 +20,7 @@ from graphbp.batches import one_hot
 from graphbp.config import option
 from graphbp.exceptions import DataError
 from graphbp.mixture import error_at
-from graphbp.tables import Column, Table, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
+from graphbp.tables import Column, Table, by_position, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
@@ -147,6 +147,9 @@ def _places(m: Meaning, table: Table) -> list[list[int]]:
     place = [_columns_of(part, text) for part in parts]
     if len(parts) == 1 and place[0] is None and table.n_columns in (1, parts[0].columns):
         return [list(range(table.n_columns))]
+    if all(found is None for found in place) and table.n_columns == len(m.output_columns):
+        by_position(table, m.output_columns, "output")
+        return [part.positions.tolist() for part in parts]
     lacking = [str(part.node) for part, found in zip(parts, place, strict=True) if found is None]
     if lacking:
         listed = ", ".join(lacking[:8]) + (f", ... ({len(lacking)} in all)" if len(lacking) > 8 else "")
@@ -267,12 +270,12 @@ def _with_gaps(table: Table, i: int) -> Array:
 # -- names that the data bring -------------------------------------------------------------------------------------------------
 
 
-def new_classes(m: Meaning, T: Any) -> dict[Hashable, list[labels.Label]]:
+def new_classes(m: Meaning, T: Any) -> dict[Hashable, Any]:
     """The classes that training on T gives to output nodes that have none: node → its labels, sorted."""
     table = _table(T)
     if table is None:
         return {}
-    found: dict[Hashable, list[labels.Label]] = {}
+    found: dict[Hashable, Any] = {}
     for part, places in zip(_parts(m), _places(m, table), strict=True):
         n = part.takes_labels
         if part.classes is not None or not n or len(places) != 1:
@@ -289,7 +292,10 @@ def new_classes(m: Meaning, T: Any) -> dict[Hashable, list[labels.Label]]:
                 f"{table.source}: {table.name(places[0])} holds {len(told)} classes ({labels.shown(told)}) and output {part.node!r} tells {n} "
                 "apart; build it for the classes there are, or name them all: classes=[...] on the output node"
             )
-        found[part.node] = told
+        if len(part.nodes) == 1:
+            found[part.node] = told
+        else:
+            found.update(dict(zip(part.nodes, told, strict=True)))
     return found
 
 

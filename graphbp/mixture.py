@@ -145,6 +145,11 @@ class Heads:
             share[k] = 1 / (weight[k] * len(counted))
         return share
 
+    @property
+    def told(self) -> str:
+        """What a file's metadata say of the error."""
+        return self.error.name if self.plain else BY_OUTPUT
+
     def __str__(self) -> str:
         """The heads for people: one line for each node."""
         weight = None if self.weight is None else self.weight
@@ -186,6 +191,11 @@ def with_heads(spec: GraphSpec, error: Any, weights: Any) -> GraphSpec:
         for name, value in weights.items():
             node = _output(outputs, name, f"error_weights={{{name!r}: ...}}")
             changed.setdefault(node, {})["error_weight"] = _weight(node, value)
+        if not isinstance(error, Mapping):  # so that a file says them, or nothing
+            usual = "sum_of_squares" if error is None else error.name
+            for name in outputs:
+                own = spec.node_extra[spec.index[name]].get("error")
+                changed.setdefault(name, {}).setdefault("error", usual if own is None else own)
     return with_attributes(spec, changed) if changed else spec
 
 

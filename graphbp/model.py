@@ -144,7 +144,7 @@ class Model:
         if type(X) is not np.ndarray:
             refuse_other_order(X, {"T": T, "sample_weight": sample_weight})
         x = self.inputs(X, backend)
-        if self.many or _by_output(sample_weight):
+        if self.weighs_outputs(sample_weight):
             return x, *self._entries(T, sample_weight, len(x), backend)
         t = self.meaning.read_targets(T)
         t = data.as_targets(t, len(x), self.schedule, self.heads.error, backend, self.dtype, self.meaning.scaling.outputs)
@@ -154,6 +154,10 @@ class Model:
     def many(self) -> bool:
         """Outputs differ in error or weight, or may lack targets."""
         return not self.heads.plain or self.meaning.missing == "skip"
+
+    def weighs_outputs(self, sample_weight: Any) -> bool:
+        """Whether a batch with these weights is one of many heads."""
+        return self.many or _by_output(sample_weight)
 
     def targets(self, T: Any, sample_weight: Any, n: int) -> tuple[Array, Array | None, npt.NDArray[np.bool_]]:
         """(T in float64 and raw units, NaN where missing; the caller's weights (N, K) or None; which entries count), in host memory."""

@@ -318,6 +318,7 @@ class Network(Derivatives):
     def predict(self, X: Any, *, as_frame: bool = False) -> Any:
         """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
 
+        Of heads with errors of their own, output node → either; a softmax of several unit nodes is called like the first of them.
         The largest output under cross-entropy; y > ½ under binary cross-entropy, (N, K) of 0 and 1 where it has several outputs.
         With `as_frame`, a table X (pandas, polars, PyArrow, a structured array, a dict) gives one of its kind: "class" for classes, else
         a column for each output, called like the target that it was trained on; in pandas with X's index.

@@ -107,7 +107,9 @@ class Objective:
         """The same of √s_n ∂E_n/∂θ_i."""
         part, at, run = self._part, self.backend_theta(theta), self._net.model.run
         by_sample = np.sqrt(part.by_sample)
-        root = by_sample if part.s is None or part.s.ndim == 1 else self._host(part.s) / by_sample[:, None]
+        root = by_sample
+        if part.s is not None and part.share is not None:
+            root = self._host(part.s) / (by_sample[:, None] if part.s.ndim == 2 else by_sample)
         if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
             for some in self._chunks(1):
                 yield self._host(run.per_sample_gradient(at, part.x[some], part.t[some], self._array(root[some])))

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from graphbp.data import as_number
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.fit import adopt, scale_to
-from graphbp.mixture import Mixture
 from graphbp.training.head_errors import head_errors
 
 if TYPE_CHECKING:
@@ -117,7 +117,14 @@ class Problem:
     def by_head(self, theta: Array) -> dict[str, float]:
         """The mean error of each head over its targets, its weight not counted, on the validation set where there is one."""
         part = self.training if self.validation is None else self.validation
-        return head_errors(self.net, theta, part) if isinstance(self.net.error_function, Mixture) or part.share is not None else {}
+        return head_errors(self.net, theta, part) if self.head_names else {}
+
+    @cached_property
+    def head_names(self) -> tuple[str, ...]:
+        """The heads whose errors are told apart: those of a network of one head, or of one error and nothing missing, are not."""
+        heads = self.net.model.heads
+        many = self.training.share is not None and len(heads.named) > 1 and "trace" not in self.net.model.run.composed
+        return tuple(heads.named) if many else ()
 
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree on: name → short text or hash."""

@@ -44,7 +44,11 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     t = np.asarray(net.model.backend.to_numpy(problem.training.t))
     classifies = all(head.canonical and head.error.name in ("binary_cross_entropy", "cross_entropy") for head in heads)
     weights = problem.training.weights
-    there = np.ones(t.shape, bool) if weights is None else np.broadcast_to((weights if weights.ndim == 2 else weights[:, None]) > 0, t.shape)
+    there = (
+        np.ones(t.shape, bool)
+        if weights is None
+        else np.broadcast_to((weights if weights.ndim == 2 else weights[:, None]) > 0, t.shape)
+    )
     if not classifies or not bool(((t == 0) | (t == 1))[there].all()) or "trace" in net.model.run.composed:
         return ""
     last = _last_layer(problem)
@@ -52,7 +56,9 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     here = _logits(problem, to_backend(theta))
     for candidate in (theta, *directions):
         for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
-            if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T, there[counted].T):
+            if d.any() and _grows(
+                heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T, there[counted].T
+            ):
                 along = in_words(net.model.parameter_labels(), d)
                 return (
                     f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
