@@ -17,6 +17,7 @@ import numbers
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["BY_OUTPUT", "AnyError", "Entry", "Heads", "Mixture", "by_output", "error_at", "heads_of", "with_heads"]
 
 Array = npt.NDArray[Any]
+_SHOWN = 8
 BY_OUTPUT = "by output"
 """What a file's metadata call the error of a network whose output nodes say their own."""
 
@@ -146,18 +148,21 @@ class Heads:
         return share
 
     @property
-    def told(self) -> str:
-        """What a file's metadata say of the error."""
-        return self.error.name if self.plain else BY_OUTPUT
+    def digest(self) -> str:
+        """All of it as a short text, to tell heads apart."""
+        each = [error_at(self.error, k).name for k in range(self.schedule.n_outputs)]
+        weight = [1.0] * len(each) if self.weight is None else self.weight.tolist()
+        return f"{len(self.named)} heads, " + blake2b(repr((each, weight)).encode(), digest_size=8).hexdigest()
 
     def __str__(self) -> str:
         """The heads for people: one line for each node."""
-        weight = None if self.weight is None else self.weight
-        return "; ".join(
+        weight, named = self.weight, list(self.named.items())
+        said = [
             f"{name}: {error_at(self.error, int(p[0])).name}"
             + (f" × {weight[int(p[0])]:g}" if weight is not None and weight[int(p[0])] != 1 else "")
-            for name, p in self.named.items()
-        )
+            for name, p in named[:_SHOWN]
+        ]
+        return "; ".join(said) + (f"; ... ({len(named)} in all)" if len(named) > _SHOWN else "")
 
 
 def _node_of_output(schedule: Schedule) -> list[Hashable]:

@@ -354,6 +354,7 @@ def load(
     backend: str | None = None,
     dtype: Any = None,
     error: str | ErrorFunction | Mapping[Any, Any] | None = None,
+    error_weights: Mapping[Any, float] | None = None,
     missing: str | None = None,
     format: str | None = None,  # the users' word for it
     **options: Any,
@@ -364,7 +365,7 @@ def load(
     ----------
     path : the file.
     backend : as for `Network`.
-    dtype, error, missing : as for `Network`; by default what the file says, if it does.
+    dtype, error, error_weights, missing : as for `Network`; by default what the file says, if it does.
     format, options : as for `load_graph`, such as `gb.load("swing.out", inputs=5, outputs=1)`.
 
     Raises
@@ -381,7 +382,9 @@ def load(
     ...     bool((gb.load(f"{folder}/model.json", backend="numpy").weights == net.weights).all())
     True
     """
-    return load_with_metadata(path, backend=backend, dtype=dtype, error=error, missing=missing, format=format, **options)[0]
+    return load_with_metadata(
+        path, backend=backend, dtype=dtype, error=error, error_weights=error_weights, missing=missing, format=format, **options
+    )[0]
 
 
 def load_with_metadata(
@@ -390,6 +393,7 @@ def load_with_metadata(
     backend: str | None = None,
     dtype: Any = None,
     error: str | ErrorFunction | Mapping[Any, Any] | None = None,
+    error_weights: Mapping[Any, float] | None = None,
     missing: str | None = None,
     format: str | None = None,  # the users' word for it
     **options: Any,
@@ -420,6 +424,13 @@ def load_with_metadata(
     if missing is None:
         missing = "skip" if said.get("missing") == "skip" else "refuse"
     with naming(file):
-        net = Network(graph, error=error, missing=missing, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))
+        net = Network(
+            graph,
+            error=error,
+            error_weights=error_weights,
+            missing=missing,
+            backend=backend,
+            dtype=dtype if dtype is not None else said.get("dtype"),
+        )
     _came_from[net] = name
     return net, adopt_metadata(net, said)

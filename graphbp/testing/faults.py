@@ -51,6 +51,7 @@ class FaultyBackend:
     def __init__(self, name: str, fault: Fault, inner: str = "numpy") -> None:
         self.name = f"{inner} with {name}"
         self._fault, self._inner = fault, get_backend(inner)
+        self.many_heads = getattr(self._inner, "many_heads", False)
 
     def availability(self) -> Availability:
         """That of the sound backend."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from graphbp.network import Network
     from graphbp.training.problem import Part
 
-__all__ = ["head_errors"]
+__all__ = ["head_errors", "mean_errors"]
 
 CHUNK_VALUES = 1 << 22
 """Of an array of rows × samples."""
@@ -65,3 +65,11 @@ def _mean(total: Any, count: Any) -> float:
     """Of a node's outputs that have targets, their errors added."""
     there = count > 0
     return float((total[there] / count[there]).sum()) if there.any() else math.nan
+
+
+def mean_errors(net: Network, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, dict[str, float]]:
+    """(the mean error that training minimises, that of each head) of a batch."""
+    from graphbp.training.problem import whole
+
+    part = whole(net, X, T, sample_weight, "X")
+    return float(net.model.run.error(net.theta, part.x, part.t, part.s)) / part.total, head_errors(net, net.theta, part)

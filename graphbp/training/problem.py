@@ -20,7 +20,7 @@ from graphbp.training.head_errors import head_errors
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Metric", "Part", "Problem", "pose", "prepare"]
+__all__ = ["Metric", "Part", "Problem", "pose", "prepare", "whole"]
 
 Array = Any
 Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
@@ -143,7 +143,7 @@ class Problem:
         to_numpy = net.model.backend.to_numpy
         return {
             "network": f"{net.n_parameters} parameters, structure {structure}",
-            "error function": net.error_function.name if net.model.heads.plain else str(net.model.heads),
+            "error function": net.error_function.name if net.model.heads.plain else net.model.heads.digest,
             "backend": net.backend,
             "dtype": net.dtype.name,
             **{
@@ -190,7 +190,7 @@ def pose(
     seed: int,
 ) -> Problem:
     """Check and convert the data, and split off the validation set: a seeded draw of `validation_split` of the samples."""
-    training = _whole(net, X, T, sample_weight, "X")
+    training = whole(net, X, T, sample_weight, "X")
     held_out = None
     if validation is not None:
         if validation_split:
@@ -199,7 +199,7 @@ def pose(
             came = f"{type(validation).__name__}" + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
             raise DataError(f"validation is a {came}; it must be (X, T) or (X, T, sample_weight)")
         x, t, s = validation if len(validation) == 3 else (*validation, None)
-        held_out = _whole(net, x, t, s, "validation")
+        held_out = whole(net, x, t, s, "validation")
     elif not isinstance(validation_split, int | float) or validation_split:
         n_held = _n_held_out(len(training), validation_split)
         order = _shuffled(len(training), seed)
@@ -219,7 +219,8 @@ _CLASSIFIES = ("probability", "distribution")
 _TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason", "best_epoch", "restored")
 
 
-def _whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
+def whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
+    """All samples of a batch, checked."""
     x, t, s = net.model.batch(X, T, s)
     heads = net.model.heads
     share = heads.share if not heads.plain or (s is not None and s.ndim == 2) else None

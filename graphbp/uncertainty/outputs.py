@@ -164,6 +164,8 @@ def _with_identity_outputs(net: Network) -> tuple[Network, tuple[Hashable, ...]]
         return net.to(), ()
     graph, live, feeding = net.to_networkx(), schedule.live, []
     for node in net.outputs:
+        for key in ("classes", "error", "error_weight"):
+            graph.nodes[node].pop(key, None)
         if graph.nodes[node].get("activation", "identity") == "identity":
             continue
         if live.feeds[live.rows_of(net.model.spec.index[node])].any():
