@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.mixture import Mixture, by_output
 from graphbp.training.plateau import unseen
 from graphbp.training.problem import Problem
 from graphbp.training.sources import source_sizes, units_led_to
@@ -110,12 +111,16 @@ class Objective:
     def _error_rows(self, theta: Vector) -> Iterator[Matrix]:
         """The same of √s_n ∂E_n/∂θ_i."""
         part, at, run = self._part, self.backend_theta(theta), self._net.model.run
-        root = np.ones(len(part)) if part.s is None else np.sqrt(self._host(part.s))
+        by_sample = np.sqrt(part.by_sample)
+        root = by_sample
+        if part.s is not None and part.share is not None:
+            root = self._host(part.s) / (by_sample[:, None] if part.s.ndim == 2 else by_sample)
         if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
             for some in self._chunks(1):
                 yield self._host(run.per_sample_gradient(at, part.x[some], part.t[some], self._array(root[some])))
         else:
-            yield self._signed(root.shape, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
+            signs = (len(root), *(1,) * (root.ndim - 1))
+            yield self._signed(signs, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
 
     def _chunks(self, rows: int) -> Iterator[slice]:
         """The samples, so many at a time as have CHUNK_ENTRIES numbers in `rows` rows each."""
@@ -136,9 +141,10 @@ class Objective:
     def _root_curvature(self, theta: Vector) -> Vector:
         """√(s_n |∂²e/∂y²|) (N, K), 0 where y is rounded to where that is infinite."""
         y, t = self._host(self._net.model.run.forward(self.backend_theta(theta), self._part.x)), self._host(self._part.t)
-        root = np.sqrt(np.abs(self._net.error_function.d2y(y, t)))
+        root = np.sqrt(np.abs(by_output(self._net.error_function, "d2y", y, t)))
         if self._part.s is not None:
-            root = root * np.sqrt(self._host(self._part.s))[:, None]
+            weight = np.sqrt(self._host(self._part.s))
+            root = root * (weight if weight.ndim == 2 else weight[:, None])
         return np.where(np.isfinite(root), root, 0.0)
 
     def resolution(self, point: Point) -> float:
@@ -153,11 +159,15 @@ class Objective:
 
     def magnitude(self, point: Point) -> float:
         """Σ_nk s_n |e_nk| / Σ_n s_n with the penalty: what "small" is relative to; F itself where no term is negative."""
-        if self._net.error_function.name in _NEVER_NEGATIVE:
+        error = self._net.error_function
+        if all(row.name in _NEVER_NEGATIVE for row in (error.each if isinstance(error, Mixture) else (error,))):
             return point.value
         y, t = self._host(self._net.model.run.forward(self.backend_theta(point.theta), self._part.x)), self._host(self._part.t)
-        terms = np.abs(self._net.error_function.value(y, t)).sum(axis=1)
-        weighted = terms if self._part.s is None else terms * self._host(self._part.s)
+        terms, weight = np.abs(by_output(error, "value", y, t)), self._part.weights
+        if weight is not None and weight.ndim == 2:
+            weighted = np.where(weight == 0, 0.0, terms * weight)
+        else:
+            weighted = terms.sum(axis=1) if weight is None else terms.sum(axis=1) * weight
         size = float(weighted.sum()) / self._part.total + point.value - point.error
         return max(size, abs(point.value)) if math.isfinite(size) else abs(point.value)
 

@@ -58,8 +58,8 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
     heads = output_heads(net.schedule, net.error_function)
     if not all(head.canonical and head.activation.name in _MARGINS for head in heads) or "trace" in net.model.run.composed:
         return None
-    to_numpy, part = net.model.backend.to_numpy, problem.training
-    t, counted = np.asarray(to_numpy(part.t)), slice(None) if part.s is None else np.asarray(to_numpy(part.s)) > 0
+    t, there = np.asarray(net.model.backend.to_numpy(problem.training.t)), _there(problem)
+    counted = there.any(axis=1)
     here = _logits(problem, to_backend(theta))
     size = np.where(_last_layer(problem), source_sizes(problem, to_backend(theta)), 0.0)
 
@@ -70,7 +70,7 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
         effect = np.abs(candidate * size)
         d = np.where(effect > ROUNDING * effect.max(initial=0.0), candidate, 0.0)
         for way in (d, -d):
-            if d.any() and _grows(heads, once := change(way), t[counted].T) and _linear(once, change(2 * way)):
+            if d.any() and _grows(heads, once := change(way), t[counted].T, there[counted].T) and _linear(once, change(2 * way)):
                 return Endless(way, _words(problem, heads, way, size))
     return None
 
@@ -95,10 +95,23 @@ _MARGINS: dict[str, Callable[[Vector, Vector], tuple[Vector, ...]]] = {
 """By activation of the head, of Δ and t, (K, N)."""
 
 
-def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
-    """No margin shrinks and one grows; (K, N)."""
+def _there(problem: Problem) -> npt.NDArray[np.bool_]:
+    """(N, K): which targets count."""
+    weights, shape = problem.training.weights, np.shape(problem.training.t)
+    if weights is None:
+        return np.ones(shape, bool)
+    counts = np.asarray(problem.net.model.backend.to_numpy(weights)) > 0
+    return np.broadcast_to(counts if counts.ndim == 2 else counts[:, None], shape)
+
+
+def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
+    """No margin shrinks and one grows; (K, N), of the targets that are there."""
     every = np.concatenate(
-        [margin.ravel() for h in heads for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])]
+        [
+            margin[there[h.positions]]
+            for h in heads
+            for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])
+        ]
     )
     top = float(np.abs(every).max(initial=0.0))
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())

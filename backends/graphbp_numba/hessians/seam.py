@@ -72,10 +72,11 @@ class NumbaSecondOrderSweeps:
         a, z, slope, delta, bend = self.states.state(self.weights, X, T, s, True, True, True, exact, exact)
         z[n_rows, :n] = 1
         curvature = []
+        own = t[self.schedule.n_outputs :]  # weights of every output, where there are such, beside the targets
         for head in self.work.plan.output_heads:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
-            curvature.append(OutputCurvature(rows, value if s is None else value * s))
+            curvature.append(OutputCurvature(rows, head.weigh(value, own if len(own) else s)))
         heads, R = self._head_lines(curvature, z.shape[1])
         padded = {"z": z, "slope": slope, "delta": delta, "bend": bend, "heads": heads, "R": R}
         of_delta, of_bend = (values[:n_rows, :n] if exact else None for values in (delta, bend))

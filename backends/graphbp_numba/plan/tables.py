@@ -22,7 +22,7 @@ from __future__ import annotations
     PLAN_N_EDGES,
     PLAN_N_KEEP,
     PLAN_N_HEADS,
-    PLAN_ERROR_CODE,
+    PLAN_TARGET_ROWS,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_OUT_PTR,
@@ -34,9 +34,6 @@ from __future__ import annotations
     PLAN_HEADS,
     PLAN_HEAD_POS,
     PLAN_SUMS,
-    PLAN_ERROR_VALUE,
-    PLAN_ERROR_DY,
-    PLAN_ERROR_D2Y,
     PLAN_IN_PARAM,
     PLAN_OUT_PARAM,
     PLAN_BIAS_PARAM,
@@ -50,10 +47,10 @@ from __future__ import annotations
     PLAN_BUNDLE_SRC,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-) = range(35)
+) = range(32)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
-PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(35, 47, 3)
-PLAN_SIZE = 47
+PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(32, 44, 3)
+PLAN_SIZE = 44
 
 (
     RUN_START,
@@ -92,8 +89,12 @@ KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
     HEAD_ADD_VALUE,
     HEAD_MAKE_DELTA,
     HEAD_CURVE,
-) = range(14)
-HEAD_FIELDS = 14
+    HEAD_CODE,
+    HEAD_VALUE,
+    HEAD_DY,
+    HEAD_D2Y,
+) = range(18)
+HEAD_FIELDS = 18
 FORM_CANONICAL, FORM_CHAIN, FORM_LOGS = range(3)
 CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
 CODE_NONE = -1

@@ -343,7 +343,7 @@ def products(
                 z_dot,
                 True,
             )
-            head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, exact)
+            head_curvature(tag, table, z, keep, targets, scratch + 4 * row, a_dot, head, other, scratch, exact)
             inject(tag, table, r_delta, head)
             if exact:
                 fill_rows(tag, a_dot, table[PLAN_N_INPUTS])

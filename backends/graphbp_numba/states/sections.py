@@ -33,6 +33,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_PTR,
     PLAN_OUT_ROW,
     PLAN_RUNS,
+    PLAN_TARGET_ROWS,
     RUN_D2F,
     RUN_DF,
     RUN_F,
@@ -45,6 +46,7 @@ from graphbp_numba.plan.tables import (
     STATE_HEADS,
     STATE_KEPT,
     STATE_SCRATCH,
+    STATE_TARGETS,
 )
 
 __all__ = [
@@ -64,9 +66,9 @@ __all__ = [
 SCRATCH_ROWS = 8
 
 
-def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+def state_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
     """Rows of a buffer with every section."""
-    return 9 * (n_rows + 1) + n_keep + 3 * n_outputs + SCRATCH_ROWS
+    return 9 * (n_rows + 1) + n_keep + 2 * n_outputs + target_rows + SCRATCH_ROWS
 
 
 @kernel
@@ -76,9 +78,12 @@ def place(table: Any, row: int, base: int, section: int) -> Any:
     if section <= STATE_KEPT:
         return base + section * rows * row
     base += (STATE_KEPT * rows + table[PLAN_N_KEEP]) * row
-    if section <= STATE_SCRATCH:
+    if section <= STATE_TARGETS:
         return base + (section - STATE_HEADS) * table[PLAN_N_OUTPUTS] * row
-    return base + (3 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
+    base += table[PLAN_TARGET_ROWS] * row
+    if section <= STATE_SCRATCH:
+        return base + (section - STATE_HEADS - 1) * table[PLAN_N_OUTPUTS] * row
+    return base + (2 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
 
 
 @kernel

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.samples import load_tile, tile_weights
+from graphbp_numba.first_order.samples import load_targets, load_tile
 from graphbp_numba.heads.sweeps import head_deltas, softmax_rows
 from graphbp_numba.instructions.calls import call, item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
-    PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_SIZE,
     PLAN_STATE_DOWN,
@@ -85,8 +84,7 @@ def tile_deltas(tag: Any, table: Any, T: Any, sample_weight: Any, base: int, n0:
     row = len(tag) * VECTOR_BYTES
     z, keep, targets = place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT), place(table, row, base, STATE_TARGETS)
     head, scratch = place(table, row, base, STATE_HEADS), place(table, row, base, STATE_SCRATCH)
-    load_tile(carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes)), T, n0)
-    tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, n0, n_samples)
+    load_targets(tag, table, targets, scratch + row, T, sample_weight, n0, n_samples)
     head_deltas(table, z, keep, targets, head, scratch, lanes, pull)
 
 

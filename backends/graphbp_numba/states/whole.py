@@ -13,7 +13,7 @@ from graphbp.extend import TraceArrays, run_tasks
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.plan.tables import HEAD_MAKE_DELTA
+from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_TARGET_ROWS
 from graphbp_numba.states import quantities
 from graphbp_numba.states.sections import state_rows
 from graphbp_numba.states.tiles import prepare_state
@@ -138,7 +138,7 @@ class WholeStates:
     def _prepare(self, vectors: int) -> None:
         """Have the C functions compiled that a tile's state is swept by."""
         work = self.work
-        prepare_heads(work.plan.heads, work.plan.table, work.dtype.name, HEAD_MAKE_DELTA)
+        prepare_heads(work.plan.heads, work.dtype.name, HEAD_MAKE_DELTA)
         prepare_state(work.plan.table, work.tags[vectors])
 
     @contextmanager
@@ -147,7 +147,9 @@ class WholeStates:
         work = self.work
         buffer = work.pool.take(("state", vectors))
         if buffer is None:
-            rows = state_rows(work.schedule.n_rows, work.plan.n_keep, work.schedule.n_outputs)
+            rows = state_rows(
+                work.schedule.n_rows, work.plan.n_keep, work.schedule.n_outputs, int(work.plan.table[PLAN_TARGET_ROWS])
+            )
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * work.choice.width + 1), np.uint8)
         yield buffer
         work.pool.give(("state", vectors), buffer, buffer.nbytes)
