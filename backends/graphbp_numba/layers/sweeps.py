@@ -22,7 +22,7 @@ from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import finish_sums, gather, gather_sums, row_sums
-from graphbp_numba.instructions.matrix_products import multiply, transpose
+from graphbp_numba.instructions.matrix_products import Matrix, multiply, transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
@@ -173,8 +173,9 @@ def block_up(
     """R = W z + bias (more: R += W z) at the block's rows of tiles t0..t1, with the source rows z where `source_rows` has them."""
     row, item = len(tag) * VECTOR_BYTES, item_size(tag)
     m, k, start = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], bias.ctypes.data + block[BLOCK_START] * item
-    w, target, again = weight_address(tag, block, theta, slots), tile_row(tag, R, t0, block[BLOCK_START]), 1 if more else 0
-    multiply(tag, w, block[BLOCK_STRIDE] * item, row, source, step, k, m, target, row, R.strides[0], t1 - t0, start, again)
+    w = Matrix(weight_address(tag, block, theta, slots), block[BLOCK_STRIDE] * item, row)
+    out = Matrix(tile_row(tag, R, t0, block[BLOCK_START]), row, R.strides[0])
+    multiply(tag, w, source, step, out, k, m, t1 - t0, start, 1 if more else 0)
 
 
 @kernel
@@ -295,7 +296,8 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
     target, step = (tile_row(tag, R, t0, block[BLOCK_SOURCE]), R.strides[0]) if regular else (spare, k * row)
     down, above = packed.ctypes.data + block[BLOCK_DOWN] * item, tile_row(tag, Q, t0, block[BLOCK_START])
     again = 1 if regular and (more or not block[BLOCK_SOLE_FROM]) else 0
-    multiply(tag, down, row, k * row, above, Q.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, again)
+    out = Matrix(target, row, step)
+    multiply(tag, Matrix(down, row, k * row), above, Q.strides[0], out, m, k, t1 - t0, zeros.ctypes.data, again)
     if not regular:
         src = carray(pointer(block[BLOCK_SOURCES]), k, np.int32)
         for t in range(t0, t1):
@@ -393,21 +395,21 @@ def gradient_strip(
     """out[first + j · stride + i] = Σ_n δ_j z_i (more: +=), for the block's rows j and its sources i in the tiles panel..last."""
     lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
     m, k, samples = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], D.shape[0] * lanes
-    delta = D.ctypes.data + block[BLOCK_START] * row
+    delta = Matrix(D.ctypes.data + block[BLOCK_START] * row, row, D.strides[0])
     z = S.ctypes.data + (block[BLOCK_PANEL] + panel) * samples * row
     target = out.ctypes.data + (first + panel * lanes) * item
     whole = min(last, k // lanes) - panel
     again, zero = 1 if more else 0, zeros.ctypes.data
     if whole > 0:
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
+        multiply(tag, delta, z, samples * row, Matrix(target, stride * item, row), count, m, whole, zero, again)
     if panel + whole < last:  # the last tile is not full
         i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
         beside = np.empty((m, lanes), out.dtype)
         for j in range(m if more else 0):
             for c in range(width):
                 beside[j, c] = out[first + j * stride + i + c]
-        z, target = z + whole * samples * row, beside.ctypes.data
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
+        out_tile = Matrix(beside.ctypes.data, row, row)
+        multiply(tag, delta, z + whole * samples * row, samples * row, out_tile, count, m, 1, zero, again)
         for j in range(m):
             for c in range(width):
                 out[first + j * stride + i + c] = beside[j, c]
