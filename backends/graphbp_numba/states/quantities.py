@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas
-from graphbp_numba.heads.tangents import head_curvature, push_outputs
+from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature, push_outputs
 from graphbp_numba.instructions.calls import item_size, pointer, reals
-from graphbp_numba.instructions.gathers import finish_sums, gather_sums, row_sums
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather_sums, row_sums
 from graphbp_numba.instructions.rows import fill_rows, multiply_add_rows, multiply_rows
-from graphbp_numba.instructions.tangent_gathers import gather_both_sums
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -205,8 +205,8 @@ def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, 
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     dst, units = table[PLAN_OUT_DST], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
-    z, z_dot, r_delta, scratch, aside = at.z, at.z_dot, at.r_delta, at.scratch, at.aside
-    apart = at.delta - r_delta
+    z, z_dot, r_delta, scratch = at.z, at.z_dot, at.r_delta, at.scratch
+    both, edges = Both(r_delta, at.delta - r_delta, w, v), EdgeSums(sums, at.aside)
     for r in range(table[PLAN_N_RUNS] - 1, -2, -1):
         start, end, order = 0, table[PLAN_N_INPUTS], units
         if r >= 0:
@@ -214,15 +214,14 @@ def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, 
         for j in range(start, end):
             e, here = order + j - start, j * row
             if exact:
-                first, second = z + here, z_dot + here
-                gather_both_sums(tag, r_delta, apart, dst, w, v, ptr[e], ptr[e + 1], first, second, scratch, sums, aside)
+                gather_both_sums(tag, both, dst, ptr[e], ptr[e + 1], z + here, z_dot + here, scratch, edges)
             else:
-                gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + here, scratch, sums, aside)
+                gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + here, scratch, edges)
             if r >= 0:
                 multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
         if r >= 0:
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
-    finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
+    finish_sums(tag, table[PLAN_N_EDGES], edges)
 
 
 @compiled
@@ -235,7 +234,7 @@ def products(
     n_rows, n_inputs = table[PLAN_N_ROWS], table[PLAN_N_INPUTS]
     at = places(tag, table, aligned(buffer))
     w_in, w_out = weights.w_in.ctypes.data, weights.w_out.ctypes.data
-    lane_weights = carray(reals(tag, at.scratch + 4 * row), lanes)
+    lane_weights = carray(reals(tag, at.scratch + WEIGHT_ROW * row), lanes)
     for number in range(first, stop):
         n0 = number * lanes
         begin_tile(tag, table, weights, samples.X, at, n0)
@@ -248,7 +247,7 @@ def products(
             fill_rows(tag, at.z_dot, n_inputs)
             fill_rows(tag, at.z_dot + n_rows * row, 1)
             tangent_state(tag, table, at, w_in, along.w_in[b].ctypes.data, along.bias[b].ctypes.data, True)
-            head_curvature(tag, table, at.z, at.keep, at.target, lane_weights, at.a_dot, at.head, at.other, at.scratch, exact)
+            head_curvature(tag, table, at.z, at.keep, at.target, at.a_dot, at.head, at.other, at.scratch, exact)
             inject(tag, table, at.r_delta, at.head)
             if exact:
                 fill_rows(tag, at.a_dot, n_inputs)

@@ -16,7 +16,7 @@ import numpy as np
 from graphbp_numba.instructions.calls import call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
-from graphbp_numba.instructions.tangent_gathers import gather_both
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import (
@@ -229,7 +229,8 @@ def tangent_state(tag: Any, table: Any, at: Any, w: int, v: int, v_bias: int, al
             out = a_dot + j * row
             if along:
                 direction = carray(reals(tag, v_bias), table[PLAN_N_ROWS])
-                gather_both(tag, z_dot, z - z_dot, table[PLAN_IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
+                both = Both(z_dot, z - z_dot, w, v)
+                gather_both(tag, both, table[PLAN_IN_SRC], ptr[j], ptr[j + 1], direction[j], out)
             else:
                 gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
         here = start * row
