@@ -117,7 +117,7 @@ class WholeStates:
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
             with self.buffer(vectors) as buffer:
-                given = weights, along, samples, sums[part], buffer
+                given = tuple(weights), tuple(along), tuple(samples), sums[part], buffer
                 quantities.products(work.tags[vectors], plan.table, *given, exact, first, stop)
 
         run_tasks(task, parts, blas=False)
@@ -135,6 +135,7 @@ class WholeStates:
             self._prepare(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
+        arguments = tuple(tuple(given) if isinstance(given, tuple) else given for given in arguments)
 
         def task(part: int) -> None:
             with self.buffer(vectors) as buffer:
