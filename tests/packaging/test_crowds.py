@@ -14,7 +14,7 @@ PUBLIC_FACE = {
     "graphbp/cli/new.py:new": "the shell: one parameter for each option of `graphbp new`",
     "graphbp/cli/training.py:train": "the shell: one parameter for each option of `graphbp train`",
     "graphbp/training/entry.py:train": "gb.train: one keyword for each option of training",
-    "graphbp/uncertainty/posterior.py:__init__": "gb.Posterior: one keyword for each of its attributes",
+    "graphbp/uncertainty/posterior.py:__init__": "what gb.laplace returns: one keyword for each of its attributes",
 }
 
 
