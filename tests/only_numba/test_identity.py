@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_a_closure_counts():
     assert identity_of(scaled(2.0)) == identity_of(scaled(2.0)) != identity_of(scaled(2.5))
     assert identity_of(scaled(0.0)) != identity_of(scaled(-0.0))
     assert identity_of(scaled(scaled(1.0))) != identity_of(scaled(scaled(2.0)))
+
+
+@pytest.mark.parametrize("fields", [["a", "c"], ["b", "a"], ["a", "b", "c"]])
+def test_a_named_tuple_is_its_fields(fields):
+    def makes(cls):
+        return lambda a: cls(*a)
+
+    first = identity_of(makes(namedtuple("Pair", ["a", "b"])))
+    assert first == identity_of(makes(namedtuple("Pair", ["a", "b"])))
+    assert identity_of(makes(namedtuple("Pair", fields))) not in (None, first)
 
 
 def test_recursion_ends():
