@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import networkx as nx
@@ -13,7 +16,7 @@ import graphbp as gb
 from graphbp.combinations import Combinations
 from graphbp.model import _compiled
 from graphbp.registry import get_backend
-from graphbp.testing import relative_difference
+from graphbp.testing import cases, relative_difference
 
 X = np.array([[0.5, -2.0, 3.0], [1.5, 0.25, -1.0]])
 VALUES = {
@@ -329,3 +332,50 @@ def test_names_of_parameters() -> None:
     net = compiled(layers("product", np.array([2.0, 3.0]), units=2))
     assert [net.parameter_name(i) for i in range(3)] == ["edge 'u' -> 'y' unit 0", "edge 'u' -> 'y' unit 1", "edge 'v' -> 'y'"]
     assert net.model.parameter_labels() == ["u -> y[0]", "u -> y[1]", "v -> y"]
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_network_that_has_computed_is_pickled_and_copied(kind: str) -> None:
+    net = compiled(one_node(kind))
+    expected = net.gradient(X, np.ones((2, 1)))
+    for other in (pickle.loads(pickle.dumps(net)), deepcopy(net), net.to()):
+        assert np.array_equal(other.gradient(X, np.ones((2, 1))), expected)
+
+
+class Few:
+    """A backend with the fewest methods, which says that it combines."""
+
+    name, combinations = "few", True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(get_backend("numpy"), name)
+
+    def compile(self, *args: Any) -> Any:
+        run = get_backend("numpy").compile(*args)
+        kept = ("forward", "error_and_gradient", "vjp", "hessian_product", "outer_product_product")
+        return SimpleNamespace(**{name: getattr(run, name) for name in kept})
+
+
+@pytest.mark.filterwarnings("ignore::graphbp.compose.ComposedWarning")
+def test_what_a_backend_leaves_out_is_composed() -> None:
+    (case,) = cases("aggregations")
+    net, few = case.network(), case.network()
+    few.model = net.model.to(Few(), np.dtype(np.float64))  # type: ignore[arg-type]
+    for name in ("per_sample_gradient", "hessian", "outer_product_hessian", "hessian_diagonal"):
+        assert relative_difference(getattr(few, name)(*case.batch), getattr(net, name)(*case.batch)) < 1e-11
+    for name in ("jacobian", "weight_jacobian"):
+        assert relative_difference(getattr(few, name)(case.X), getattr(net, name)(case.X)) < 1e-12
+
+
+def test_a_factor_of_zero_hides_a_pole() -> None:
+    """√x2 · x1: nothing depends on x2 where x1 = 0, also where the slope of √ is infinite."""
+    g: nx.DiGraph[Any] = nx.DiGraph([("x1", "y", {"weight": 2.0}), ("x2", "r", {"weight": 1.0}), ("r", "y", {"weight": 1.0})])
+    g.nodes["y"]["aggregation"] = "product"
+    g.nodes["r"]["activation"] = "sqrt"
+    net = compiled(g)
+    assert net.inputs == ("x1", "x2")
+    assert net.jacobian([[0.0, 0.0], [0.0, 4.0], [3.0, 4.0]])[:, 0].tolist() == [[0, 0], [4, 0], [4, 1.5]]
+    T = np.ones((1, 1))
+    for quantity in (net.gradient, net.hessian, net.hessian_diagonal, net.per_sample_gradient):
+        assert np.isfinite(quantity([[0.0, 0.0]], T)).all()
+    assert np.isfinite(net.jvp([[0.0, 0.0]], [[1.0, 1.0]])).all()
