@@ -245,6 +245,24 @@ def test_a_backend_that_knows_no_combinations_is_given_none() -> None:
     compiled(one_node("mean")).model.to(Sums(), np.dtype(np.float64))  # type: ignore[arg-type]
 
 
+def test_parallel_edges_into_a_product_are_no_sum() -> None:
+    g: nx.MultiDiGraph[Any] = nx.MultiDiGraph([("x", "y", {"weight": 2.0}), ("x", "y", {"weight": 3.0})])
+    assert gb.merge_parallel_edges(g).edges["x", "y"]["weight"] == 5.0
+    g.nodes["y"]["aggregation"] = "product"
+    with pytest.raises(gb.GraphError, match="node 'y' has aggregation 'product', and its 2 parallel edges"):
+        gb.merge_parallel_edges(g)
+
+
+def test_rows_beyond_memory_are_refused_before_they_are_made() -> None:
+    """One number a layer is the weight of thousands of units, so that few edges ask for many rows."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    for j in range(400):
+        g.add_node(j, units=4000, **({"aggregation": "product"} if j else {}))
+        g.add_edges_from((i, j, {"weight": 1.0}) for i in range(j))
+    with pytest.raises(gb.MemoryLimitError, match=r"the rows of node 399 \(product of 399 terms, 4,000 units\)"):
+        compiled(g)
+
+
 # -- through the face ----------------------------------------------------------------------------------------------------------------
 
 
