@@ -18,7 +18,7 @@ from graphbp.columns import Columns
 from graphbp.exceptions import GraphError, unknown_name
 from graphbp.spec import INPUT, describe_edge
 
-__all__ = ["AGGREGATIONS", "NAMES", "aggregation_number", "check_aggregations"]
+__all__ = ["AGGREGATIONS", "NAMES", "aggregation_number", "check_aggregations", "check_sizes"]
 
 AGGREGATIONS: Mapping[str, str] = {
     "sum": "Σ_i s_i",
@@ -43,21 +43,8 @@ def aggregation_number(where: str, value: Any) -> int:
     return NAMES.index(value)
 
 
-def check_aggregations(
-    columns: Columns, aggregation: npt.NDArray[np.int8], units: npt.NDArray[np.int64], role: npt.NDArray[np.int8]
-) -> None:
-    """Refuse an aggregation of nothing, on an input, or of layers of different sizes.  Raises `GraphError`."""
-    if not aggregation.any():
-        return
-    fan_in = np.bincount(columns.dst, minlength=len(units))
-    for i in np.flatnonzero(aggregation).tolist():
-        if role[i] == INPUT:
-            raise GraphError(
-                f"node {columns.names[i]!r} is an input (nothing leads into it) and has aggregation {NAMES[aggregation[i]]!r}; an "
-                "input's value is a column of X: put the aggregation on a unit that the inputs feed"
-            )
-        if not fan_in[i]:
-            raise GraphError(f"node {columns.names[i]!r} has aggregation {NAMES[aggregation[i]]!r}, and no edge leads into it")
+def check_sizes(columns: Columns, aggregation: npt.NDArray[np.int8], units: npt.NDArray[np.int64]) -> None:
+    """Refuse to aggregate layers of different sizes.  Raises `GraphError`."""
     src, dst = columns.src, columns.dst
     odd = np.flatnonzero((aggregation[dst] > 0) & (units[src] != units[dst]))
     if len(odd):
@@ -67,3 +54,18 @@ def check_aggregations(
             f"{columns.names[j]!r} {int(units[j])}; the {NAMES[aggregation[j]]} of layers is taken unit by unit, so they must have equally "
             "many (a layer with aggregation 'sum' between them brings one to the size of the other)"
         )
+
+
+def check_aggregations(columns: Columns, aggregation: npt.NDArray[np.int8], role: npt.NDArray[np.int8]) -> None:
+    """Refuse an aggregation on an input, or of nothing.  Raises `GraphError`."""
+    if not aggregation.any():
+        return
+    fan_in = np.bincount(columns.dst, minlength=len(role))
+    for i in np.flatnonzero(aggregation).tolist():
+        if role[i] == INPUT:
+            raise GraphError(
+                f"node {columns.names[i]!r} is an input (nothing leads into it) and has aggregation {NAMES[aggregation[i]]!r}; an "
+                "input's value is a column of X: put the aggregation on a unit that the inputs feed"
+            )
+        if not fan_in[i]:
+            raise GraphError(f"node {columns.names[i]!r} has aggregation {NAMES[aggregation[i]]!r}, and no edge leads into it")

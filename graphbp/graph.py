@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
-from graphbp.aggregation import aggregation_number, check_aggregations
+from graphbp.aggregation import aggregation_number, check_aggregations, check_sizes
 from graphbp.attribute_values import MAX_UNITS, read_bias, read_role, read_tie, read_trainable, read_units, read_weight
 from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, is_near, slip_of
 from graphbp.columns import Columns, columns_of
@@ -96,9 +96,10 @@ def check_columns(columns: Columns) -> GraphSpec:
         if "aggregation" in data:
             aggregation[i] = aggregation_number(f"of node {name!r}", data["aggregation"])
         node_extra.append(reader.read(data, name) if data else {})
-    role = assign_roles(names, declared, columns.src, columns.dst, n)
-    check_aggregations(columns, aggregation, units, role)
+    check_sizes(columns, aggregation, units)
     edges = _check_edges(columns, units, aggregation)
+    role = assign_roles(names, declared, columns.src, columns.dst, n)
+    check_aggregations(columns, aggregation, role)
     check_inputs(columns, role, bias, activation, activations)
     spec = GraphSpec(
         names,
