@@ -11,9 +11,9 @@ import mpmath
 import networkx as nx
 import numpy as np
 import pytest
-from helpers.tables import ALLIGATORS, BEETLES, D93, INSECTS, SPECTOR, WARPBREAKS, Table, statsmodels_table
 
 import graphbp as gb
+from helpers.tables import ALLIGATORS, BEETLES, D93, INSECTS, SPECTOR, WARPBREAKS, Table, statsmodels_table
 
 TYPED = [SPECTOR, BEETLES, D93, INSECTS, WARPBREAKS, ALLIGATORS]
 HEADS = {"logit": ("sigmoid", "binary_cross_entropy"), "multinomial": ("softmax", "cross_entropy"), "poisson": ("exp", "poisson")}
