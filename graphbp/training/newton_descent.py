@@ -163,7 +163,10 @@ class _Search:
         """H says nothing: the gradient is 0, or H is not finite, or 0."""
         seen = ~self.objective.unseen(self._point)
         if not self._point.gradient[seen].any():
-            return self._end(self._ending.place(self._point, None) or "converged: the gradient is zero")
+            exact = self._second_look(self.objective.resolution(self._point))
+            return self._off_the_saddle(exact) or self._end(
+                self._ending.place(self._point, exact) or "converged: the gradient is zero"
+            )
         what = "∂²E/∂θ∂θ is not finite, or 0, and gives no Newton step"
         if not self._run.now.epoch:
             at = self._run.now.theta, self._run.problem.training
@@ -173,9 +176,8 @@ class _Search:
     def _settle(self, model: NewtonModel, hidden: float) -> Point | None:
         """No step of the model leads on: leave a saddle point that the model does not see, or end the run and say what this place is."""
         exact = self._second_look(hidden)
-        if exact is not None and exact.is_saddle and (found := lower(self.objective, exact, self._point, polish=False)):
-            self._last = False
-            return self._move(found[0])
+        if (point := self._off_the_saddle(exact)) is not None:
+            return point
         if not model.whole:
             return self._end(
                 f"stopped: {PRODUCTS} products with the Hessian did not suffice to tell how far the minimum is; solver='dense' does"
@@ -190,6 +192,13 @@ class _Search:
                 f"{self._distance:.1g} standard errors is left"
             )
         return self._end(self._ending.verdict(self._point, model if exact is None else replace(exact, hidden=hidden), why))
+
+    def _off_the_saddle(self, exact: NewtonModel | None) -> Point | None:
+        found = lower(self.objective, exact, self._point, polish=False) if exact is not None and exact.is_saddle else None
+        if found is None:
+            return None
+        self._last = False
+        return self._move(found[0])
 
     def _second_look(self, hidden: float) -> NewtonModel | None:
         """What may show a saddle point that the steps' own model does not: the exact H, or its products with other directions."""
