@@ -25,6 +25,7 @@ import numpy as np
 
 from graphbp.exceptions import NotSupportedError
 from graphbp.heads import output_heads
+from graphbp.memory import check_memory
 from graphbp.training.krylov import krylov_model
 from graphbp.training.loop import Run, diverged
 from graphbp.training.newton import NewtonModel, lower, newton_model
@@ -88,7 +89,10 @@ def is_dense(options: Newton, objective: Objective) -> bool:
 
 
 def newton(run: Run, options: Newton) -> None:
-    """Take steps until the run is done or converged."""
+    """Take steps until the run is done or converged.  Raises `MemoryLimitError` where a W × W that was asked for would not fit."""
+    if options.solver == "dense":
+        w = run.net.n_parameters
+        check_memory(4 * 8 * w * w, f"newton with solver='dense' and {w} parameters", "solver='krylov'")
     follow(run, lambda: _Search(run, options))
 
 

@@ -340,6 +340,21 @@ def test_the_model_of_an_indefinite_hessian_does_not_notice_units(unit):
     assert values[0][0] < -0.1
 
 
+def test_a_step_of_an_indefinite_model_goes_down_in_every_direction():
+    net, X, T = drawn(3)
+    objective = Objective(pose(net, X, T, None, None, 0.0, None, 0), 0.0)
+    point = objective(-3 * net.weights)
+    model, H = newton_model(objective, point, 0.0), objective.hessian(point)
+    s, v = np.linalg.eigh(H / model.scale / model.scale[:, None])
+    assert s[0] < -0.1
+    p = model.step(point.gradient)[0] * model.scale
+    assert v.T @ p == pytest.approx(-(v.T @ (point.gradient / model.scale)) / np.abs(s), rel=1e-8)
+    held, length, promised = model.step(point.gradient, 0.1)
+    assert np.linalg.norm(model.scale * held) == pytest.approx(length)
+    assert length == pytest.approx(0.1, rel=0.1)
+    assert 0 < promised < 0.5 * float(-point.gradient @ model.step(point.gradient)[0])
+
+
 # -- the face ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +408,12 @@ def test_many_parameters_go_by_products():
     assert "solver='dense'" in fit.note
     assert fit.parameters == pytest.approx(dense.parameters, rel=1e-9, abs=1e-11)
     assert np.isfinite(dense.standard_errors).all()
+
+
+def test_a_hessian_that_does_not_fit_is_refused():
+    net = one_layer(100, "cross_entropy", 6)
+    with gb.config(memory=1_000_000), pytest.raises(gb.MemoryLimitError, match="solver='krylov'"):
+        newton(net, np.ones((2, 100)), [0, 1], solver="dense")
 
 
 def test_patience_and_a_callback_stop_it():
