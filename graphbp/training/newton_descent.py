@@ -47,7 +47,7 @@ PRODUCTS_AROUND = 100
 FORCING = 0.1
 """How much of the decrement a Krylov model may lack at the most; less as the minimum comes near."""
 ENDLESS_AFTER = 8
-"""Steps after which a minimum at infinity is looked for; one that exists is mostly reached before."""
+"""Steps after which a minimum at infinity is looked for; a finite one is mostly reached before."""
 HIDDEN = 1e-6
 """Standard errors that a run may stop short of the minimum, where rounding lets no step be seen, and still be called converged."""
 
@@ -126,7 +126,7 @@ class _Search:
         self._distance = self._standard_errors(model.decrement(point.gradient))
         if self._may_be_endless() and (why := self._ending.beyond(point, model.suspects(point.gradient, 0))):
             return self._end(why)
-        near = self._distance <= self._o.tolerance and not model.is_saddle
+        near = self._distance <= self._o.tolerance and model.whole and not model.is_saddle
         found = None if near and self._last else lower(self.objective, model, point, polish=not model.is_saddle)
         if found is None:
             return self._settle(model, hidden)
@@ -160,8 +160,10 @@ class _Search:
         return max(0.5 * distance**2 * w * variance / problem.training.total, 5e-324)
 
     def _may_be_endless(self) -> bool:
-        k = self._run.now.epoch
-        return 0 <= self._point.error <= self.objective.eps or (k >= ENDLESS_AFTER and doubled(k))
+        """One layer has one basin, so it can be told on the way there; with hidden units a lower E may lie elsewhere."""
+        k, live = self._run.now.epoch, self._run.net.schedule.live
+        one_layer = live.n_rows == live.n_inputs + live.n_outputs
+        return 0 <= self._point.error <= self.objective.eps or (one_layer and k >= ENDLESS_AFTER and doubled(k))
 
     def _without_model(self) -> Point | None:
         """H says nothing: the gradient is 0, or H is not finite, or 0."""

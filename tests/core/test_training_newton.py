@@ -235,6 +235,15 @@ def test_what_has_a_minimum_is_not_called_endless(error):
         assert np.isfinite(fit.standard_errors).all()
 
 
+def test_hidden_units_are_not_given_up_for_a_direction_on_the_way():
+    """A last layer that separates some samples for ever is no reason to stop where hidden units may separate all."""
+    t = (Z[:, 0] * Z[:, 1] > 0).astype(float)
+    net = gb.Network(gb.layered([2, 6, 1], output_activation="sigmoid", seed=3), error="binary_cross_entropy", backend="numpy")
+    fit = newton(net, Z, t, epochs=300)
+    assert "the classes are separable" in fit.reason
+    assert net.error(Z, t) < 1e-10
+
+
 def test_a_penalty_gives_it_a_minimum():
     fit = newton(one_layer(2, "binary_cross_entropy"), Z, (Z[:, 0] > 0.1).astype(float), l2=1e-6)
     assert fit.reason.startswith("converged")
