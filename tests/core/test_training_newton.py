@@ -278,6 +278,17 @@ def test_a_saddle_point_that_cannot_be_left_is_named(monkeypatch, options):
         assert "curves downwards" in fit.note
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e8, 1e-8])
+@pytest.mark.parametrize("options", [{}, {"hessian": "outer_product"}, {"solver": "krylov"}], ids=["exact", "fisher", "krylov"])
+def test_hidden_units_leave_zero_weights(options, unit):
+    """Their biases couple with nothing but rounding there."""
+    t = np.sin(2 * Z[:, 0]) * Z[:, 1]
+    net = gb.Network(gb.layered([2, 3, 1], seed=1), backend="numpy")
+    net.weights = np.zeros(net.n_parameters)
+    fit = newton(net, Z * [unit, 1.0], t, epochs=12, **options)
+    assert fit.error[-1] < 0.9 * fit.error[0]
+
+
 def drawn(seed: int) -> tuple[gb.Network, np.ndarray, np.ndarray]:
     """A network with hidden units, and targets that it cannot meet."""
     rng = np.random.default_rng(seed)
