@@ -57,6 +57,7 @@ def _is_switch(value: Any) -> bool:
 NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "units": _is_count,
     "activation": _is_name,
+    "aggregation": _is_name,
     "bias": _is_numeric,
     "role": lambda value: value in ROLES,
     "trainable": _is_switch,

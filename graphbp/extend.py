@@ -23,6 +23,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.aggregation import AGGREGATIONS
+from graphbp.combinations import COMBINATIONS, Combination, CombinationRun, Combinations
 from graphbp.compose import Composed
 from graphbp.config import option
 from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
@@ -59,6 +61,8 @@ from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
+    "AGGREGATIONS",
+    "COMBINATIONS",
     "HIDDEN",
     "INPUT",
     "OUTPUT",
@@ -69,6 +73,9 @@ __all__ = [
     "BackendError",
     "BackendNotAvailableError",
     "ColumnTile",
+    "Combination",
+    "CombinationRun",
+    "Combinations",
     "Composed",
     "DataError",
     "DenseBlock",

@@ -48,6 +48,8 @@ def reachable_inputs(schedule: Schedule) -> Pattern:
             reach[level.start + fed] |= np.bitwise_or.reduceat(reach[sources], pointers[fed] - pointers[0], axis=0)
         for block in level.dense:
             reach[block.start : block.stop] |= np.bitwise_or.reduce(reach[block.source], axis=0)
+        combined = s.combinations.of_rows(level.start, level.stop)
+        reach[s.combinations.rows[combined]] |= reach[s.combinations.first[combined]] | reach[s.combinations.second[combined]]
     outputs = reach[s.output_rows]
     for group in s.softmax_groups:
         outputs[group] = np.bitwise_or.reduce(outputs[group], axis=0)

@@ -328,6 +328,11 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
         return backend.compile(of, error.of(outputs) if isinstance(error, Mixture) else error, dtype)
 
     live = schedule.live
+    if len(live.combinations) and not getattr(backend, "combinations", False):
+        raise NotSupportedError(
+            f"backend {backend.name!r} computes weighted sums only, and node {live.describe_row(int(live.combinations.rows[0]))} "
+            f"multiplies or chooses; use backend='numpy', which knows every aggregation"
+        )
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
 
 

@@ -217,7 +217,8 @@ class Network(Derivatives):
     def __repr__(self) -> str:
         s = self.model.schedule
         return (
-            f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units} units, {s.n_edges} edges -> {s.n_outputs} outputs; "
+            f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units - s.inner.n_rows} units, {self.model.spec.n_edges} edges -> "
+            f"{s.n_outputs} outputs; "
             f"{s.n_parameters} parameters, error={self.error_function.name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
             + "".join(f"; {said}" for said in [str(self.model.meaning)] if said)
             + ">"

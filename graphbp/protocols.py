@@ -164,7 +164,10 @@ OPTIONAL_METHODS = tuple(
 
 @runtime_checkable
 class Backend(Protocol):
-    """The object behind an entry point of the group `graphbp.backends`.  Importing its module must import no optional library."""
+    """The object behind an entry point of the group `graphbp.backends`.  Importing its module must import no optional library.
+
+    One that computes `Schedule.combinations` too says so with an attribute `combinations = True`; others are given no schedule that has any.
+    """
 
     name: str
     # optional: many_heads, True where outputs may have errors and weights of their own

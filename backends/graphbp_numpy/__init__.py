@@ -19,6 +19,7 @@ class NumpyBackend:
     """Plain NumPy: always there, and readable."""
 
     name = "numpy"
+    combinations = True
     many_heads = True
 
     def availability(self) -> Availability:

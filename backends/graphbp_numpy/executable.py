@@ -227,7 +227,7 @@ class NumpyExecutable(SecondOrder):
     def backpropagate(self, w: Array, a: Array, z: Array, t: Array, s: Array | None) -> tuple[Array, Array]:
         """(δ, β) of every row, started from the error."""
         delta = self.output_delta(a, z, t, s)
-        beta = self.program.reverse(w, self.program.derivative(a), delta)
+        beta = self.program.reverse(w, z, self.program.derivative(a), delta)
         return delta, beta
 
     def reverse_from(self, w: Array, a: Array, z: Array, slope: Array, v: Array) -> Array:
@@ -236,7 +236,7 @@ class NumpyExecutable(SecondOrder):
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
             delta[rows] = head.pullback(a[rows], z[rows], v[head.positions])
-        self.program.reverse(w, slope, delta)
+        self.program.reverse(w, z, slope, delta)
         return delta
 
     def output_tangent(self, a: Array, z: Array, a_dot: Array) -> Array:

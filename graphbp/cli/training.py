@@ -44,7 +44,7 @@ _OWN_METADATA = ("error", "dtype", "missing")
     callback=one_stdout,
     help="The trained network, in the format of its suffix; - writes JSON to stdout.",
 )
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs or levenberg_marquardt.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs, levenberg_marquardt or newton.")
 @click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
 @click.option(
     "--set",
@@ -96,6 +96,7 @@ def train(
       graphbp train net.json iris.csv --target species --error cross_entropy --standardize -o iris.json
       graphbp train net.json sklearn:digits --validation-split 0.2 --set learning_rate=0.003 --plot curves.png -o digits.json
       graphbp train net.json points.csv --target y --optimizer levenberg_marquardt -o fitted.json
+      graphbp train net.json counts.csv --target n --error poisson --optimizer newton -o fitted.json
       graphbp train net.json assays.csv --error price=sum_of_squares --error kind=cross_entropy --missing skip -o heads.json
     """
     import graphbp as gb

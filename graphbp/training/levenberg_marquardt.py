@@ -127,7 +127,7 @@ class _Search:
 
     def _stop(self, reason: str) -> None:
         """Go on by an exact Newton step, which also leaves saddle points, where one lowers E; else end the run and say what this place is."""
-        objective = Objective(self._run, 0.0)
+        objective = Objective(self._run.problem, 0.0)
         here = objective(self._theta)
         newton = newton_model(objective, here, objective.resolution(here)) if objective.has_hessian else None
         found = lower(objective, newton, here, polish=False) if newton is not None else None

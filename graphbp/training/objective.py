@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.mixture import Mixture, by_output
-from graphbp.training.loop import Run
 from graphbp.training.plateau import unseen
+from graphbp.training.problem import Problem
+from graphbp.training.sources import source_sizes, units_led_to
 
 __all__ = ["Objective", "Point", "Vector"]
 
@@ -59,11 +60,11 @@ class Point:
 
 
 class Objective:
-    """F of a run's training set."""
+    """F of a run's training set; with `exact=False` the outer product stands for its Hessian (Fisher scoring)."""
 
-    def __init__(self, run: Run, l2: float) -> None:
-        self._run, self.l2 = run, l2
-        self._net, self._problem = run.net, run.problem.weighed
+    def __init__(self, problem: Problem, l2: float, *, exact: bool = True) -> None:
+        self.l2, self.exact = l2, exact
+        self._net, self._problem = problem.net, problem.weighed
         self._part = self._problem.training
         self.eps = float(np.finfo(self._net.dtype).eps)
 
@@ -93,6 +94,10 @@ class Objective:
     def unseen(self, point: Point) -> npt.NDArray[np.bool_]:
         """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
         return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
+
+    def sources(self, point: Point) -> tuple[Vector, npt.NDArray[np.int64]]:
+        """(W,): how far a step of 1 in each parameter moves the pre-activation that it leads into, and the number of that unit."""
+        return source_sizes(self._problem, self.backend_theta(point.theta)), units_led_to(self._problem)
 
     def _output_rows(self, theta: Vector) -> Iterator[Matrix]:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""
@@ -171,24 +176,27 @@ class Objective:
         """W × W is cheap enough to take Newton steps."""
         w, units = self._net.n_parameters, self._net.schedule.n_units
         cheap = w <= HESSIAN_PARAMETERS and len(self._part) * w * (units + w) <= HESSIAN_WORK
-        return cheap and "hessian" not in self._net.model.run.composed
+        return cheap and ("hessian" if self.exact else "outer_product_hessian") not in self._net.model.run.composed
 
     @property
     def has_product(self) -> bool:
         """H v costs some sweeps."""
-        return "hessian_product" not in self._net.model.run.composed
+        return ("hessian_product" if self.exact else "outer_product_product") not in self._net.model.run.composed
 
     def hessian_product(self, point: Point, v: Vector) -> Vector:
         """∂²F/∂θ∂θ v, (W,)."""
         part, size = self._part, 2.0 ** math.frexp(float(np.abs(v).max(initial=0.0)) or 1.0)[1]  # float32 holds v / size
-        product = self._net.model.run.hessian_product(
-            self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None])
-        )
+        run = self._net.model.run
+        multiply = run.hessian_product if self.exact else run.outer_product_product
+        product = multiply(self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None]))
         return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * v / size) * size)
 
     def hessian(self, point: Point) -> Matrix:
-        """∂²F/∂θ∂θ, exact."""
-        h = self._host(self._net.model.run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
+        """∂²F/∂θ∂θ."""
+        run, part = self._net.model.run, self._part
+        h = self._host(
+            (run.hessian if self.exact else run.outer_product_hessian)(self.backend_theta(point.theta), part.x, part.t, part.s)
+        )
         return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
 
 

@@ -59,7 +59,7 @@ class Checker:
         self.rows: list[Row] = []
         self.method = method or ("central" if not_analytic(net) else "complex_step")
         kept = np.ones(len(x), bool)
-        if self.method != "complex_step":
+        if self.method != "complex_step" or len(net.schedule.live.combinations.choices):
             near, told = near_kinks(net, x)
             kept, self.notes = ~near, told
         self.x, self.t = x[kept], t[kept]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import PLAN_N_OUTPUTS, PLAN_TARGET_ROWS
 
-__all__ = ["aligned", "load_targets", "load_tile", "tile_weights"]
+__all__ = ["Samples", "aligned", "load_targets", "load_tile", "tile_weights"]
+
+Array = npt.NDArray[Any]
+
+
+class Samples(NamedTuple):
+    """X (N, D), T (N, K) or what stands in its place, and the samples' weights (N,), of no size where all are 1."""
+
+    X: Array
+    T: Array
+    weight: Array
 
 
 @kernel

@@ -4,7 +4,6 @@
     RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
-    STATE_    sections of a tile's buffer where every row is kept                               `graphbp_numba.states.sections`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
@@ -104,24 +103,6 @@ MODE_PRODUCT = 3
 """On layers only: the gradient's sweep, but with C in place of E."""
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
-
-(
-    STATE_A,
-    STATE_Z,
-    STATE_SLOPES,
-    STATE_DELTA,
-    STATE_BETA,
-    STATE_BEND,
-    STATE_A_DOT,
-    STATE_Z_DOT,
-    STATE_R_DELTA,
-    STATE_KEPT,
-    STATE_HEADS,
-    STATE_TARGETS,
-    STATE_OTHER,
-    STATE_SCRATCH,
-    STATE_ASIDE,
-) = range(15)
 
 (
     LEVEL_START,
