@@ -165,7 +165,8 @@ class Model:
         t = batches.targets_of(self.meaning.read_targets(T, gaps=True), n, self.heads)
         weight = batches.entry_weights(sample_weight, n, self.heads)
         there = batches.present_in(t, weight, self.heads, self.meaning.missing == "skip")
-        batches.warn_of_empty(there, self.heads, self._told)
+        masked = weight is not None and np.asarray(sample_weight).dtype.kind == "b"
+        batches.warn_of_empty(np.isnan(t) | ~there if masked else np.isnan(t), self.heads, self._told)
         return t, weight, there
 
     def _entries(self, T: Any, sample_weight: Any, n: int, backend: Backend) -> tuple[Any, Any]:

@@ -118,11 +118,7 @@ def _there(problem: Problem) -> npt.NDArray[np.bool_]:
 def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
     """No margin shrinks and one grows; (K, N), of the targets that are there."""
     every = np.concatenate(
-        [
-            margin[there[h.positions]]
-            for h in heads
-            for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])
-        ]
+        [margin[there[h.positions]] for h in heads for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])]
     )
     top = float(np.abs(every).max(initial=0.0))
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())
