@@ -166,6 +166,24 @@ def test_collinear_columns_are_named_and_the_others_keep_their_errors():
     assert np.isnan(fit.covariance[1]).all()
 
 
+def test_a_flat_direction_is_told_in_the_units_of_the_table():
+    """The third column is seven times the second: w₁ + 7 w₂ is all that the data say of them."""
+    X = np.column_stack([Z * [1e5, 1e-3] + [1e6, 0.0], 7e-3 * Z[:, 1]])
+    raw = newton(one_layer(3, "binary_cross_entropy"), X, LABELS)
+    scaled = newton(one_layer(3, "binary_cross_entropy"), X, LABELS, standardize=True)
+    for fit in (raw, scaled):
+        assert np.isinf(fit.standard_errors).tolist() == [False, True, True, False]
+        words = fit.note.split("along ")[1]
+        assert ("7 × (x -> y[0,1])" in words and "1 × (x -> y[0,2])" in words) or "0.1429 × (x -> y[0,2])" in words
+    assert scaled.standard_errors[[0, 3]] == pytest.approx(raw.standard_errors[[0, 3]], rel=1e-9)
+
+
+def test_a_perfect_fit_says_so():
+    fit = newton(one_layer(1, "sum_of_squares"), [[1.0], [2.0], [4.0]], [0.0, 0.0, 0.0])
+    assert not fit.standard_errors.any()
+    assert "nan" not in str(fit).splitlines()[-1]
+
+
 @pytest.mark.parametrize("hessian", ["exact", "outer_product"])
 def test_a_softmax_of_every_class_is_that_with_a_reference(hessian):
     """Moving all classes together changes nothing, so no parameter has a value of its own."""
@@ -304,6 +322,7 @@ def drawn(seed: int) -> tuple[gb.Network, np.ndarray, np.ndarray]:
     return gb.Network(graph, error=error, backend="numpy"), X, T
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("solver", ["dense", "krylov"])
 @pytest.mark.parametrize("seed", range(16))
 def test_drawn_networks_end_at_a_minimum(seed, solver):
