@@ -63,11 +63,14 @@ class LikelihoodFit(ParameterFit):
     dispersion: float = math.nan
     rank: int = 0
     _endless = False
+    _basis = ""
 
     def _describe(self, problem: Problem, options: Newton) -> None:
         objective = Objective(problem, options.l2, exact=options.hessian == "exact")
         point, total = objective(self.parameters), problem.training.total
         self.total_error = point.error * total
+        matrix = "Hessian" if objective.exact else "outer-product Hessian"
+        self._basis = f"standard errors by the inverse {matrix} of E{' with its penalty' if options.l2 else ''}"
         slope = self._in_raw_units(problem.net)
         model = self._model(problem, objective, point, options)
         if model is None:
@@ -125,7 +128,7 @@ class LikelihoodFit(ParameterFit):
 
     def _summary(self) -> str:
         noise = "" if self.dispersion == 1 else f", variance of the noise {self.dispersion:.8g}"
-        return f"E {self.total_error:.10g}{noise}; standard errors by the inverse Hessian of E"
+        return f"E {self.total_error:.10g}{noise}; {self._basis}"
 
 
 def _by_rows(problem: Problem, objective: Objective, point: Point, model: NewtonModel) -> NewtonModel | None:

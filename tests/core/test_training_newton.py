@@ -114,6 +114,7 @@ def test_a_penalty_stands_in_the_hessian():
     net, l2 = one_layer(2, "binary_cross_entropy"), 0.05
     fit = newton(net, Z, LABELS, l2=l2)
     assert curvature(net, Z, LABELS, l2)[0] < 1e-14
+    assert "by the inverse Hessian of E with its penalty" in str(fit)
     expected = np.sqrt(np.diag(np.linalg.inv(net.hessian(Z, LABELS) + 60 * l2 * np.eye(3))))
     assert fit.standard_errors == pytest.approx(expected, rel=1e-12)
 
