@@ -7,6 +7,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
   `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
   and `Composed` fills in what an executable leaves out.
+  One with an attribute `combinations = True` is given nodes that multiply and choose too: `Schedule.combinations`, whose kinds the table
+  `COMBINATIONS` has, and `Schedule.combined`, the same by runs of a level (`CombinationRun`).
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
   `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `OwnCurvature`, one
   with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).

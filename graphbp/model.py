@@ -330,7 +330,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
     live = schedule.live
     if len(live.combinations) and not getattr(backend, "combinations", False):
         raise NotSupportedError(
-            f"backend {backend.name!r} computes weighted sums only, and node {live.describe_row(int(live.combinations.rows[0]))} "
+            f"backend {backend.name!r} computes weighted sums only, and node {live.names[live.node_of_row(int(live.combinations.rows[0]))[0]]!r} "
             f"multiplies or chooses; use backend='numpy', which knows every aggregation"
         )
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
