@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.exceptions import NotSupportedError, NumericalError
+from graphbp.exceptions import DataError, NotSupportedError, NumericalError
 from graphbp.training import head_errors
 from helpers.heads import ERRORS, four_heads, targets
 
@@ -37,6 +37,19 @@ def test_every_optimizer_takes_gaps_and_tells_the_heads(optimizer):
     assert all(len(values) == len(history) for values in history.heads.values())
     assert history.validation_error[-1] < history.validation_error[0]
     assert "error of kind" in history.columns()
+
+
+def test_gaps_can_be_asked_for_where_one_trains():
+    g, x, t = lines()
+    net = gb.Network(g, backend="numpy")
+    with pytest.raises(DataError, match="missing=\"skip\""):
+        gb.train(net, x, t, optimizer="lbfgs", progress=False)
+    with pytest.raises(DataError, match="T has shape"):
+        gb.train(net, x, t[:3], optimizer="lbfgs", missing="skip", progress=False)
+    assert net.missing == "refuse"
+    gb.train(net, x, t, optimizer="lbfgs", missing="skip", progress=False)
+    assert net.missing == "skip"
+    assert list(net.predict(x).shape) == [20, 2]
 
 
 def test_the_mean_is_over_what_is_there():
