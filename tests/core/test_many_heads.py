@@ -229,6 +229,13 @@ def test_what_cannot_be_is_named(options, error, said):
         gb.Network(four_heads(np.random.default_rng(0)), backend="numpy", **options)
 
 
+def test_a_weight_on_a_node_that_is_no_output_is_named():
+    graph = four_heads(np.random.default_rng(0))
+    graph.nodes["a"]["error_weight"] = 2.0
+    with pytest.raises(GraphError, match="'a' has error_weight= and is no output"):
+        gb.Network(graph, error=ERRORS, backend="numpy")
+
+
 def softmax_units():
     g = nx.DiGraph()
     for k in "abc":

@@ -81,6 +81,16 @@ def test_a_resumed_run_has_the_heads_of_one_that_was_not_stopped(tmp_path):
     assert np.array_equal(first.weights, whole.weights)
 
 
+def test_accuracy_counts_the_targets_that_are_there():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    labels = (X[:, 0] > 0).astype(float)
+    labels[::3] = np.nan
+    net = gb.Network(gb.layered([2, 2], error="cross_entropy", seed=0), error="cross_entropy", missing="skip", backend="numpy")
+    history = gb.train(net, X, labels, optimizer="lbfgs", epochs=60, l2=1e-3, validation_split=0.5, progress=False)
+    assert history.metrics["accuracy"][-1] > 0.9
+
+
 def test_classes_are_taken_from_labels_with_gaps():
     net, X, T = problem()
     T = {**T, "kind": [None if np.isnan(k) else ("ant", "bee", "cow")[int(k)] for k in T["kind"]]}
