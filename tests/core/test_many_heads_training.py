@@ -42,7 +42,7 @@ def test_every_optimizer_takes_gaps_and_tells_the_heads(optimizer):
 def test_gaps_can_be_asked_for_where_one_trains():
     g, x, t = lines()
     net = gb.Network(g, backend="numpy")
-    with pytest.raises(DataError, match="missing=\"skip\""):
+    with pytest.raises(DataError, match='missing="skip"'):
         gb.train(net, x, t, optimizer="lbfgs", progress=False)
     with pytest.raises(DataError, match="T has shape"):
         gb.train(net, x, t[:3], optimizer="lbfgs", missing="skip", progress=False)
