@@ -295,7 +295,8 @@ def as_targets(
         )
     array = _converted(T if scaling is None else scaling.inward(np.asarray(T, np.float64)), dtype)
     if not finite(array):
-        raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
+        skip = '; a network with missing="skip" leaves such targets out' if np.isnan(T).any() else ""
+        raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)) + skip)
     return backend.asarray(_in_range(array, schedule, error), dtype)
 
 

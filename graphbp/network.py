@@ -26,7 +26,7 @@ from graphbp.derivatives import Derivatives
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of
 from graphbp.graph import read_graph
-from graphbp.mixture import AnyError, Mixture, with_heads
+from graphbp.mixture import BY_OUTPUT, AnyError, Mixture, with_heads
 from graphbp.model import compile_model
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
@@ -222,10 +222,14 @@ class Network(Derivatives):
         return (
             f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units - s.inner.n_rows} units, {self.model.spec.n_edges} edges -> "
             f"{s.n_outputs} outputs; "
-            f"{s.n_parameters} parameters, error={self.error_function.name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
+            f"{s.n_parameters} parameters, error={self._error_name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
             + "".join(f"; {said}" for said in [str(self.model.meaning)] if said)
             + ">"
         )
+
+    @property
+    def _error_name(self) -> str:
+        return BY_OUTPUT if isinstance(self.error_function, Mixture) else self.error_function.name
 
     # -- parameters ------------------------------------------------------------------------------------------------------
 
