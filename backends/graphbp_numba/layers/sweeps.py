@@ -22,8 +22,9 @@ from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import finish_sums, gather, gather_sums, row_sums
-from graphbp_numba.instructions.matrix_products import multiply, transpose
+from graphbp_numba.instructions.matrix_products import transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
+from graphbp_numba.layers.functions import multiply
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -49,6 +50,7 @@ from graphbp_numba.plan.tables import (
     LEVEL_SPARSE_OUT,
     LEVEL_START,
     LEVEL_STOP,
+    MODE_FORWARD,
     MODE_GRADIENT,
     MODE_VALUE,
     MODE_VJP,
@@ -82,7 +84,6 @@ __all__ = [
     "chunk_down",
     "chunk_up",
     "clear_rows",
-    "forward_chunk",
     "gradient_strip",
     "lay_out_tiles",
     "levels_down",
@@ -174,7 +175,7 @@ def block_up(
     row, item = len(tag) * VECTOR_BYTES, item_size(tag)
     m, k, start = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], bias.ctypes.data + block[BLOCK_START] * item
     w, target, again = weight_address(tag, block, theta, slots), tile_row(tag, R, t0, block[BLOCK_START]), 1 if more else 0
-    multiply(tag, w, block[BLOCK_STRIDE] * item, row, source, step, k, m, target, row, R.strides[0], t1 - t0, start, again)
+    multiply(block, w, block[BLOCK_STRIDE] * item, row, source, step, k, m, target, row, R.strides[0], t1 - t0, start, again)
 
 
 @kernel
@@ -214,19 +215,40 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
 
 
 @compiled
-def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
-    """Y of the tiles t0..t1."""
+def chunk_up(
+    tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, Y: Any, spare: Any, mode: int, t0: int, t1: int
+) -> float:
+    """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E; FORWARD: Y alone.
+
+    One function for all modes, since the levels are compiled into it.
+    """
     table, lanes = net.table, _lanes(tag)
-    Z, A = rows.Z, rows.A
+    Z, A, H = rows.Z, rows.A, rows.H
+    memory = aligned(spare)
     for t in range(t0, t1):
         load_inputs(tag, X, Z[t], t)
-    levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
-    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    levels_up(tag, net, weights, rows, memory, mode not in (MODE_VALUE, MODE_FORWARD), t0, t1)
+    n_outputs = table[PLAN_N_OUTPUTS]
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), n_outputs, np.int64)
+    targets = carray(reals(tag, memory), (n_outputs, lanes))
+    scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
+    given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
+    energy = 0.0
     for t in range(t0, t1):
-        softmax_rows(table, tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), lanes)
-        for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
-            for k in range(table[PLAN_N_OUTPUTS]):
-                Y[n, k] = Z[t, out_row[k], n - t * lanes]
+        z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
+        softmax_rows(table, z, keep, lanes)
+        if mode == MODE_FORWARD:
+            for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
+                for k in range(n_outputs):
+                    Y[n, k] = Z[t, out_row[k], n - t * lanes]
+            continue
+        load_tile(targets, T, t * lanes)
+        tile_weights(given, sample_weight, t * lanes, X.shape[0])
+        if mode in (MODE_VALUE, MODE_GRADIENT):
+            energy += head_values(table, z, keep, memory, scratch, lanes)
+        if mode != MODE_VALUE:
+            head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == MODE_VJP)
+    return energy
 
 
 # -- down ---------------------------------------------------------------------------------------------------------------------------
@@ -295,7 +317,7 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
     target, step = (tile_row(tag, R, t0, block[BLOCK_SOURCE]), R.strides[0]) if regular else (spare, k * row)
     down, above = packed.ctypes.data + block[BLOCK_DOWN] * item, tile_row(tag, Q, t0, block[BLOCK_START])
     again = 1 if regular and (more or not block[BLOCK_SOLE_FROM]) else 0
-    multiply(tag, down, row, k * row, above, Q.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, again)
+    multiply(block, down, row, k * row, above, Q.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, again)
     if not regular:
         src = carray(pointer(block[BLOCK_SOURCES]), k, np.int32)
         for t in range(t0, t1):
@@ -330,34 +352,6 @@ def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inpu
                 block_down(tag, blocks[number], packed, zeros, D, D, False, spare, t0, t1)
     if to_inputs:
         add_sparse(tag, table, edges, w_out, D, D, spare, 0, table[PLAN_N_INPUTS], t0, t1)
-
-
-@compiled
-def chunk_up(
-    tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
-) -> float:
-    """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
-    table, lanes = net.table, _lanes(tag)
-    Z, A, H = rows.Z, rows.A, rows.H
-    memory = aligned(spare)
-    for t in range(t0, t1):
-        load_inputs(tag, X, Z[t], t)
-    levels_up(tag, net, weights, rows, memory, mode != MODE_VALUE, t0, t1)
-    n_outputs = table[PLAN_N_OUTPUTS]
-    targets = carray(reals(tag, memory), (n_outputs, lanes))
-    scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
-    given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
-    energy = 0.0
-    for t in range(t0, t1):
-        load_tile(targets, T, t * lanes)
-        tile_weights(given, sample_weight, t * lanes, X.shape[0])
-        z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
-        softmax_rows(table, z, keep, lanes)
-        if mode in (MODE_VALUE, MODE_GRADIENT):
-            energy += head_values(table, z, keep, memory, scratch, lanes)
-        if mode != MODE_VALUE:
-            head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == MODE_VJP)
-    return energy
 
 
 @compiled
@@ -399,7 +393,7 @@ def gradient_strip(
     whole = min(last, k // lanes) - panel
     again, zero = 1 if more else 0, zeros.ctypes.data
     if whole > 0:
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
+        multiply(block, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
     if panel + whole < last:  # the last tile is not full
         i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
         beside = np.empty((m, lanes), out.dtype)
@@ -407,7 +401,7 @@ def gradient_strip(
             for c in range(width):
                 beside[j, c] = out[first + j * stride + i + c]
         z, target = z + whole * samples * row, beside.ctypes.data
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
+        multiply(block, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
         for j in range(m):
             for c in range(width):
                 out[first + j * stride + i + c] = beside[j, c]
