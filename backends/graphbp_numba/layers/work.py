@@ -194,7 +194,7 @@ class LayerWork:
         """What the sweeps over so many samples are told of the network."""
         vectors = self._vectors(n_samples)
         layout = self._layouts[vectors]
-        if not layout.blocks[0, BLOCK_MULTIPLY]:
+        if 0 in layout.blocks[:1, BLOCK_MULTIPLY]:  # a network forced on this path may have no block
             layout.blocks[:, BLOCK_MULTIPLY] = product_address(self.dtype.name, vectors)
         return layout, self._nets[vectors]
 
