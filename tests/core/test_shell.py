@@ -585,13 +585,13 @@ def test_an_unexpected_error_is_3():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)  # a line at a time, one document, a file's bytes, an error
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         ("check net.json sklearn:iris --rows 5", 0),
-        ("forward net.json sklearn:iris", 0),
         ("forward net.json sklearn:iris --json", 0),
+        ("forward net.json sklearn:iris", 0),
         ("forward net.json sklearn:iris -o -", 0),
         ("--help", 0),
         ("info absent.json", 2),
