@@ -49,6 +49,7 @@ from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
+from graphbp.second_order.by_inputs import add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
@@ -101,6 +102,7 @@ __all__ = [
     "TraceArrays",
     "WeightError",
     "activation_table",
+    "add_heads",
     "assemble_diagonal",
     "assemble_hessian",
     "assemble_unit_blocks",

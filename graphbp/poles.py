@@ -192,6 +192,25 @@ class Poles:
             delta[rows] = value if s is None else value * s
         return delta
 
+    def _pulled(self, state: _State, V: Array) -> tuple[Array, Flags]:
+        """(∂y/∂a)ᵀ V at the outputs, 0 at those whose V is 0, and which may be other than 0."""
+        delta, reached = np.zeros_like(state.a), np.zeros(state.a.shape, bool)
+        for rows, head in self.heads:
+            v = V.T[head.positions]
+            reached[rows] = (v != 0).any(axis=0) if head.coupled else (v != 0) & ~state.still[rows]
+            delta[rows] = np.where(reached[rows], head.pullback(state.a[rows], state.z[rows], v), 0)
+        return delta, reached
+
+    def _pulled_product(self, state: _State, V: Array, a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
+        """How that changes along ȧ."""
+        out, reached = np.zeros_like(a_dot), np.zeros(a_dot.shape, bool)
+        for rows, head in self.heads:
+            v, here = V.T[head.positions], moves[rows]
+            reached[rows] = (v != 0).any(axis=0) & here.any(axis=0) if head.coupled else (v != 0) & here
+            product = head.pulled_product(state.a[rows], state.z[rows], v, a_dot[rows])
+            out[rows] = np.where(reached[rows], product, 0)
+        return out, reached
+
     def _outputs(self, state: _State) -> Flags:
         """Where δ of the outputs stands."""
         rows = np.zeros(state.a.shape, bool)
@@ -237,11 +256,7 @@ class Poles:
         total = np.zeros(self.schedule.parameters.n_slots, by_x.dtype)
         for part in self._chunks(len(X)):
             state = self._state(theta, X[part])
-            delta, reached = np.zeros_like(state.a), np.zeros(state.a.shape, bool)
-            for rows, head in self.heads:
-                v = V[part].T[head.positions]
-                reached[rows] = (v != 0).any(axis=0) if head.coupled else (v != 0) & ~state.still[rows]
-                delta[rows] = np.where(reached[rows], head.pullback(state.a[rows], state.z[rows], v), 0)
+            delta, reached = self._pulled(state, V[part])
             self._reverse(state, delta, reached)
             by_x[part] = delta[: self.schedule.n_inputs].T
             total += self._slots(delta, state.z, state.z != 0)
@@ -286,6 +301,47 @@ class Poles:
                 self._reverse(state, r_delta, reached | bent, direction, delta)
                 total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return np.ascontiguousarray(parameters.reduce(total).T)
+
+    def second(
+        self,
+        theta: Array,
+        X: Array,
+        U: Array | None,
+        v: Array | None,
+        *,
+        V: Array | None = None,
+        batch: tuple[Array, Array | None] | None = None,
+    ) -> tuple[Array, Array]:
+        """((N, D), (W,)): ∂/∂(x, θ) of Σ_n ⟨V_n, ∂y_n/∂x U_n + ∂y_n/∂θ v⟩, or with (T, s) as `batch` of E's derivative along (U, v)."""
+        parameters = self.schedule.parameters
+        by_x, total = np.zeros(X.shape, np.result_type(theta, X)), np.zeros(parameters.n_slots, theta.dtype)
+        direction = self._edges(parameters.expand_tangent(np.zeros_like(theta) if v is None else v))
+        for part in self._chunks(len(X)):
+            state = self._state(theta, X[part])
+            a_dot, z_dot, moves = self._tangent(state, None if U is None else U[part], direction)
+            if V is not None:
+                delta, reached = self._pulled(state, V[part])
+                r_delta, r_reached = self._pulled_product(state, V[part], a_dot, moves)
+            else:
+                assert batch is not None  # for mypy: one of the two
+                t, weight = batch[0][part], None if batch[1] is None else batch[1][part]
+                delta, reached = self._output_delta(state, t, weight), self._outputs(state)
+                values = [head.output_hessian(state.a[rows], state.z[rows], t.T[head.positions]) for rows, head in self.heads]
+                values = values if weight is None else [value * weight for value in values]
+                r_delta, r_reached = self._heads_product(state, values, a_dot, moves)
+            beta = self._reverse(state, delta, reached)
+            bent = moves & self.schedule.feeds[:, None] & reached
+            r_delta += np.where(bent, state.bend * beta * a_dot, 0)
+            self._reverse(state, r_delta, r_reached | bent, direction, delta)
+            by_x[part] = r_delta[: self.schedule.n_inputs].T
+            total += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
+        return by_x, parameters.reduce(total)
+
+    def input_hessian(self, theta: Array, x: Array, v: Array) -> Array:
+        """(D, D) of Σ_k v_k y_k at one sample x (D,)."""
+        d = len(x)
+        found, _ = self.second(theta, np.tile(x, (d, 1)), np.eye(d, dtype=x.dtype), None, V=np.tile(v, (d, 1)))
+        return np.asarray((found + found.T) / 2)
 
 
 def _flat(h: Activation, a: Array, z: Array, slope: Array) -> Flags:
