@@ -42,6 +42,8 @@ from graphbp.files.contents import Holds
 from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
+from graphbp.jacobian import inputs_of_rows, outputs_of_rows
+from graphbp.memory import check_memory
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
@@ -106,16 +108,19 @@ __all__ = [
     "assemble_diagonal",
     "assemble_hessian",
     "assemble_unit_blocks",
+    "check_memory",
     "curvature_by_columns",
     "error_table",
     "fold_scaling",
     "get_activation",
     "get_backend",
     "get_error_function",
+    "inputs_of_rows",
     "n_threads",
     "option",
     "output_heads",
     "output_rows",
+    "outputs_of_rows",
     "pair_of",
     "parse_json",
     "read_file",

@@ -48,11 +48,11 @@ from graphbp_numba.plan.tables import (
 from graphbp_numba.states.sections import inject, place, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
-__all__ = ["jacobian", "products", "sample_gradients", "state", "tangent"]
+__all__ = ["jacobian", "products", "sample_gradients", "state", "tangent", "unit_deltas"]
 
 
 @kernel
-def _unit(tag: Any, table: Any, base: int, k: int) -> None:
+def unit_deltas(tag: Any, table: Any, base: int, k: int) -> None:
     """The heads' δ started from V = e_k."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
@@ -165,7 +165,7 @@ def sample_gradients(
             _expand(tag, table, base, ptr, dst, src, out, n0, 0, spread)
         else:
             for k in range(table[PLAN_N_OUTPUTS]):
-                _unit(tag, table, base, k)
+                unit_deltas(tag, table, base, k)
                 reverse_tile(tag, table, w_out, base, table[PLAN_N_RUNS])
                 _expand(tag, table, base, ptr, dst, src, out, n0, k, spread)
 
@@ -191,7 +191,7 @@ def jacobian(
         begin_tile(tag, table, w_in, bias, X, base, n0)
         if outputs <= inputs:
             for k in range(outputs):
-                _unit(tag, table, base, k)
+                unit_deltas(tag, table, base, k)
                 reverse_tile(tag, table, w_out, base, last_run[k])
                 for lane in range(count):
                     for i in range(inputs):
