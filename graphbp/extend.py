@@ -40,6 +40,7 @@ from graphbp.exceptions import (
 from graphbp.files.atomic import write_atomically
 from graphbp.files.contents import Holds
 from graphbp.files.reading import parse_json, read_file, read_head, read_text
+from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
@@ -48,7 +49,6 @@ from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import get_backend, register_backend, unregister_backend
-from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.by_inputs import add_heads

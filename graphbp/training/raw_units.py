@@ -3,7 +3,7 @@ r"""The parameters of a scaled network in the units of the table: an affine map 
     x ──(x − m)/s──► w, b ──M + S · z──► y         w' = S_j w_ji / s_i,     b'_j = M_j + S_j (b_j − Σ_i w_ji m_i / s_i)
 
 with m, s only where i is an input and M, S only where j is an output.  w' and b' are the weights and biases of the same function of raw x
-(`graphbp.scaling.fold_scaling`); θ' = A θ + c, so that the covariance of θ' is A cov(θ) Aᵀ.
+(`graphbp.folding.fold_scaling`); θ' = A θ + c, so that the covariance of θ' is A cov(θ) Aᵀ.
 """
 
 from __future__ import annotations
