@@ -48,6 +48,7 @@ def test_help_names_every_command(capsys):
         "gradient",
         "jacobian",
         "hessian",
+        "input-hessian",
         "check",
         "train",
         "parity",
@@ -88,8 +89,11 @@ def test_every_command_has_help_with_examples(command, capsys):
         (["hessian"], lambda n: n.hessian(X, T)),
         (["hessian", "--kind", "outer-product"], lambda n: n.outer_product_hessian(X, T)),
         (["hessian", "--kind", "diagonal"], lambda n: n.hessian_diagonal(X, T)),
+        (["input-hessian"], lambda n: n.input_hessian(X)),
+        (["input-hessian", "--kind", "diagonal"], lambda n: n.input_hessian_diagonal(X)),
+        (["input-hessian", "--kind", "laplacian"], lambda n: n.laplacian(X)),
     ],
-    ids=["forward", "gradient", "per-sample", "jacobian", "weights", "hessian", "outer", "diagonal"],
+    ids=["forward", "gradient", "per-sample", "jacobian", "weights", "hessian", "outer", "diagonal", "inputs", "own", "laplacian"],
 )
 def test_quantities_are_the_networks_own(arguments, quantity, dtype, folder):
     command = [arguments[0], "model.json", "data.csv", *arguments[1:], "--backend", "numpy", "--dtype", dtype]
