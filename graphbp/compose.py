@@ -296,18 +296,20 @@ class Composed:
         return [host[group.index[:, :, None], group.index[:, None, :]] for group in self._groups()]
 
     def _error_product(self, theta: Any, X: Any, T: Any, s: Any, U: Any, v: Any) -> tuple[Any, Any]:
+        multiply = self._moving("error_product", None)
         self._tell("error_product", f"{len(X)} products with the Hessian, one a sample")
-        return products_by_moving_inputs(self._moving("error_product", None), theta, X, T, s, U, v)
+        return products_by_moving_inputs(multiply, theta, X, T, s, U, v)
 
     def _second_order_product(self, theta: Any, X: Any, V: Any, U: Any, v: Any) -> tuple[Any, Any]:
+        multiply = self._moving("second_order_product", LINEAR)
         self._tell("second_order_product", f"{len(X)} products with the Hessian, one a sample")
-        return products_by_moving_inputs(self._moving("second_order_product", LINEAR), theta, X, V, None, U, v)
+        return products_by_moving_inputs(multiply, theta, X, V, None, U, v)
 
     def _moving(self, name: str, error: ErrorFunction | None) -> Callable[..., Any]:
         """Products with the Hessian by θ and by what moves the inputs, compiled when first asked for."""
         if name not in self._moved:
             if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
-                return self._refuse(name)
+                self._refuse(name)()
             run: Any = self._part(with_moving_inputs(self._schedule), *([] if error is None else [error]))
             own = getattr(run, "hessian_product", None)
             self._moved[name] = own or (lambda *args: run.hessian(*args[:-1]) @ args[-1])

@@ -87,6 +87,13 @@ class Poles:
         return np.concatenate(dst), np.concatenate(src)
 
     @cached_property
+    def _curved(self) -> Flags:
+        """(n_rows,) rows that feed others through an activation that is no line: h'' of a line is 0, whatever moves."""
+        s = self.schedule
+        linear = np.array([_linear(h) for h in s.activations])
+        return s.feeds & ~linear[s.row_activation]
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The groups of units whose blocks `unit_blocks` lists."""
         from graphbp.second_order.plan import HessianPlan
@@ -205,7 +212,7 @@ class Poles:
         """How that changes along ȧ."""
         out, reached = np.zeros_like(a_dot), np.zeros(a_dot.shape, bool)
         for rows, head in self.heads:
-            v, here = V.T[head.positions], moves[rows]
+            v, here = V.T[head.positions], moves[rows] & (not _linear(head.activation))
             reached[rows] = (v != 0).any(axis=0) & here.any(axis=0) if head.coupled else (v != 0) & here
             product = head.pulled_product(state.a[rows], state.z[rows], v, a_dot[rows])
             out[rows] = np.where(reached[rows], product, 0)
@@ -330,7 +337,7 @@ class Poles:
                 values = values if weight is None else [value * weight for value in values]
                 r_delta, r_reached = self._heads_product(state, values, a_dot, moves)
             beta = self._reverse(state, delta, reached)
-            bent = moves & self.schedule.feeds[:, None] & reached
+            bent = moves & self._curved[:, None] & reached
             r_delta += np.where(bent, state.bend * beta * a_dot, 0)
             self._reverse(state, r_delta, r_reached | bent, direction, delta)
             by_x[part] = r_delta[: self.schedule.n_inputs].T
@@ -342,6 +349,10 @@ class Poles:
         d = len(x)
         found, _ = self.second(theta, np.tile(x, (d, 1)), np.eye(d, dtype=x.dtype), None, V=np.tile(v, (d, 1)))
         return np.asarray((found + found.T) / 2)
+
+
+def _linear(h: Activation) -> bool:
+    return h.builtin and h.name == "identity"
 
 
 def _flat(h: Activation, a: Array, z: Array, slope: Array) -> Flags:

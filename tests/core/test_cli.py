@@ -106,7 +106,7 @@ def test_quantities_are_the_networks_own(arguments, quantity, dtype, folder):
         np.testing.assert_array_equal(found, expected)
     assert main([*command, "-o", "out.csv"]) == 0
     lines = Path("out.csv").read_text(encoding="utf-8").splitlines()
-    skip = {1: 1, 2: 0, 3: 2}[expected.ndim]
+    skip = {1: 1, 2: 0, 3: 2, 4: 3}[expected.ndim]
     numbers = np.array([[float(cell) for cell in line.split(",")[skip:]] for line in lines[1:]])
     np.testing.assert_array_equal(numbers.reshape(expected.shape), expected)
 
