@@ -53,6 +53,7 @@ from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.by_inputs import add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
+from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
 from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
@@ -63,6 +64,7 @@ from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 __all__ = [
     "HIDDEN",
     "INPUT",
+    "LINEAR",
     "OUTPUT",
     "Activation",
     "Availability",

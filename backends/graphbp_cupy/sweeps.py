@@ -123,15 +123,17 @@ class Sweeps:
             self.kernels.over_samples("tangent_level", n, level.stop - level.start, batch, *args)
         return a_dot, z_dot
 
-    def reverse_tangent(self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array) -> Array:
-        """δ̇ (B, rows, n) above the inputs: the R-operator's reverse sweep, from `head` = R ȧ (B, K, n).
+    def reverse_tangent(
+        self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array, *, inputs: bool = False
+    ) -> Array:
+        """δ̇ (B, rows, n): the R-operator's reverse sweep, from `head` = R ȧ (B, K, n); rows of the inputs only where asked for.
 
         β and δ are (rows, n), w_dot (B, S) or None.
         """
         s, (batch, _, n) = self.schedule, head.shape
         beta_dot, delta_dot = self._beta(batch, n), self.empty(batch, s.n_rows, n)
         directed, direction = (0, self.unused) if w_dot is None else (1, w_dot)
-        for start, stop, dense in self._downwards(inputs=False):
+        for start, stop, dense in self._downwards(inputs):
             args = (self.network, w, direction, directed, a, beta, delta, a_dot, head, start, stop, n, beta_dot, delta_dot)
             self.kernels.over_samples("reverse_tangent_level", n, stop - start, batch, *args)
             for block in dense:

@@ -32,14 +32,14 @@ def _value(y: Array, t: Array) -> Any:
 
 
 def _slope(y: Array, t: Array) -> Any:
-    return t + 0 * y
+    return t
 
 
 def _bend(y: Array, t: Array) -> Any:
-    return 0 * y + 0 * t
+    return 0 * t
 
 
-LINEAR = ErrorFunction("linear", _value, _slope, _bend, formula="Σ t y")
+LINEAR = ErrorFunction("linear in y", _value, _slope, _bend, formula="Σ t y")
 
 
 def with_moving_inputs(s: Schedule) -> Schedule:

@@ -28,9 +28,7 @@ def check_by_inputs(checker: Checker) -> None:
         compare_input_hessian(checker, "input_hessian", checker.x)
         _parts(checker)
     else:
-        checker.notes.append(
-            f"∂²y/∂x∂x has more than {WHOLE:,} entries, or {INPUTS} inputs: it was compared along one direction"
-        )
+        checker.notes.append(f"∂²y/∂x∂x has more than {WHOLE:,} entries, or {INPUTS} inputs: it was compared along one direction")
     _along(checker)
 
 
