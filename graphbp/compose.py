@@ -311,8 +311,8 @@ class Composed:
             if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
                 self._refuse(name)()
             run: Any = self._part(with_moving_inputs(self._schedule), *([] if error is None else [error]))
-            own = getattr(run, "hessian_product", None)
-            self._moved[name] = own or (lambda *args: run.hessian(*args[:-1]) @ args[-1])
+            own: Callable[..., Any] | None = getattr(run, "hessian_product", None)
+            self._moved[name] = (lambda *args: run.hessian(*args[:-1]) @ args[-1]) if own is None else own
         return self._moved[name]
 
     def _input_hessian(self, theta: Any, X: Any, V: Any) -> Any:

@@ -91,7 +91,8 @@ class Poles:
         """(n_rows,) rows that feed others through an activation that is no line: h'' of a line is 0, whatever moves."""
         s = self.schedule
         linear = np.array([_linear(h) for h in s.activations])
-        return s.feeds & ~linear[s.row_activation]
+        found: Flags = s.feeds & ~linear[s.row_activation]
+        return found
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:

@@ -49,7 +49,7 @@ def compare_input_hessian(checker: Checker, quantity: str, X: Array) -> None:
 def _size(checker: Checker, H: Array) -> Array:
     """Of ∂²y/∂x∂x, each input in units of its length."""
     pairs = checker.by_input[:, None, :, None] * checker.by_input[:, None, None, :]
-    return largest(np.abs(H) * pairs, (0, 2, 3)) / pairs
+    return np.asarray(largest(np.abs(H) * pairs, (0, 2, 3)) / pairs)
 
 
 def _parts(checker: Checker) -> None:
@@ -120,4 +120,4 @@ def _along(checker: Checker) -> None:
 def _in_lengths(checker: Checker, found: Array, part: int) -> Array:
     """The largest entry, of ∂/∂x (part 0) or ∂/∂θ, each in units of its length."""
     length = (checker.by_input, checker.by_parameter)[part][..., None]
-    return largest(np.abs(found) * length) / length
+    return np.asarray(largest(np.abs(found) * length) / length)

@@ -75,7 +75,11 @@ def test_raw_units(backend: str, dtype: str) -> None:
     H = plain.input_hessian(z) * y.scale[:, None, None] * np.outer(d, d)
     per_entry = H.max(axis=0) + (H.max(axis=0) == 0)
     close(net.input_hessian(X) / per_entry, H / per_entry, DTYPES[dtype] * 100)
-    close(net.laplacian(X) / H[0].trace(axis1=1, axis2=2), np.einsum("nkii->nk", H) / H[0].trace(axis1=1, axis2=2), DTYPES[dtype] * 100)
+    close(
+        net.laplacian(X) / H[0].trace(axis1=1, axis2=2),
+        np.einsum("nkii->nk", H) / H[0].trace(axis1=1, axis2=2),
+        DTYPES[dtype] * 100,
+    )
     rng = np.random.default_rng(1)
     V, U, v = rng.normal(size=(5, 2)), rng.normal(size=X.shape) * x.scale, rng.normal(size=net.n_parameters)
     by_x, by_theta = net.second_order_product(X, V, U, v)
@@ -98,7 +102,12 @@ def test_sizes(backend: str, sizes: list[int], n: int) -> None:
     assert net.input_hessian(X, V).shape == (n, d, d)
     assert net.input_hessian_diagonal(X, V).shape == (n, d)
     assert net.laplacian(X).shape == (n, k)
-    for name, arguments in (("input_hessian", (X,)), ("input_hessian_diagonal", (X,)), ("laplacian", (X,)), ("input_hvp", (X, V, X))):
+    for name, arguments in (
+        ("input_hessian", (X,)),
+        ("input_hessian_diagonal", (X,)),
+        ("laplacian", (X,)),
+        ("input_hvp", (X, V, X)),
+    ):
         close(getattr(net, name)(*arguments), getattr(reference, name)(*arguments))
     order = np.argsort(X[:, 0])
     np.testing.assert_allclose(net.input_hessian(X[order]), net.input_hessian(X)[order], rtol=1e-13)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import add_heads, check_memory, inputs_of_rows, n_threads, outputs_of_rows, run_tasks
+from graphbp_numba.instructions.squares import TALL
 from graphbp_numba.plan.tables import KIND_ELEMENTWISE, RUN_KIND, RUN_LEAF, RUN_START, RUN_STOP
 from graphbp_numba.states.input_sweeps import (
-    TALL,
     Along,
     Ends,
     Net,
@@ -178,7 +178,8 @@ class ByInputs:
         vectors = work.choice.state_vectors(len(X))
         places = plan.in_param, plan.out_param, plan.bias_param
         still = np.zeros_like(theta) if v is None else v
-        direction = Along(*(work.direction(still, param) for param in places), work.no_rows if U is None else U)
+        v_in, v_out, v_bias = (work.direction(still, param) for param in places)
+        direction = Along(v_in, v_out, v_bias, work.no_rows if U is None else U)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(1), MAX_PARTITIONS)
         sums, by_x = np.zeros((parts, plan.sums_size), work.dtype), np.empty((len(X), self.schedule.n_inputs), work.dtype)
