@@ -62,18 +62,26 @@ def read_bias(name: Node, value: Any, units: int) -> tuple[npt.NDArray[np.float6
     return array, False
 
 
-def read_weight(u: Node, v: Node, value: Any, shape: tuple[int, int]) -> Any:
-    """A weight that is not a plain number: as a float, a dense array or a CSR matrix; or a mistake."""
+def read_weight(u: Node, v: Node, value: Any, shape: tuple[int, ...]) -> Any:
+    """A weight that is not a plain number: as a float, a dense array or a CSR matrix; or a mistake.
+
+    `shape` is (units of v, units of u), or (units,) into a layer that aggregates unit by unit.
+    """
     where = f"{describe_edge(u, v)}: weight"
     if value is None:
         raise WeightError(f"{where} is missing; give every edge one: g.add_edge({u!r}, {v!r}, weight=0.1)")
-    if hasattr(value, "tocsr"):
+    if hasattr(value, "tocsr") and len(shape) == 2:
         value = summed_csr(value, where, WeightError)
         value.data = _numeric(f"{where} (stored entries)", value.data)
     else:
-        value = _numeric(where, value)
-        if value.ndim == 0 and shape == (1, 1):
+        value = _numeric(where, value.toarray() if hasattr(value, "tocsr") else value)
+        if value.ndim == 0 and shape in ((1, 1), shape[:1]):
             return float(value)
+    if value.shape != shape and len(shape) == 1:
+        raise WeightError(
+            f"{where} has shape {value.shape}; {v!r} aggregates unit by unit, so it must be a number, or have shape {shape}, one a unit "
+            f"(a matrix belongs on an edge into a layer with aggregation='sum', which can feed {v!r})"
+        )
     if value.shape != shape:
         raise WeightError(f"{where} has shape {value.shape}; it must be {shape}, (units of {v!r}, units of {u!r})")
     return value

@@ -57,6 +57,7 @@ def _is_switch(value: Any) -> bool:
 NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "units": _is_count,
     "activation": _is_name,
+    "aggregation": _is_name,
     "bias": _is_numeric,
     "role": lambda value: value in ROLES,
     "trainable": _is_switch,
@@ -65,6 +66,8 @@ NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "scale": _is_numeric,
     "classes": _is_listed,
     "columns": _is_listed,
+    "error": _is_name,
+    "error_weight": _is_numeric,
 }
 """name → whether a value could be meant for it: nobody's `unit="kg"` is a slip of `units`."""
 

@@ -19,6 +19,7 @@ outer_product_...        likewise
 =======================  =============================================================================
 
 Samples of weight 0 never reach an executable: they add nothing to E and its derivatives, whatever they would have overflowed to.
+Weights of every output (N, K) reach those that say `many_heads`.
 
 What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
 output that overflowed).  So samples whose Jacobian is not finite are swept again, each output in a part of the network of its own.
@@ -85,22 +86,25 @@ class Composed:
         backend: str,
         part: Callable[..., Executable] | None = None,
         heads: tuple[Head, ...] = (),
+        many_heads: bool = True,
     ) -> None:
-        """`part` compiles a schedule made of this one, for the same error or another; `heads` are those of all outputs.
+        """`part` compiles a schedule made of this one, with some of its outputs, under the same error or another; `heads` are all of them.
 
-        Without these nothing is swept again.
+        Without these nothing is swept again, or composed with inputs that move.
+
+        `many_heads` : the executable takes weights of every output, (N, K).
         """
         self._inner: Any = executable
         self._part = part
         self._schedule = schedule
-        self._backend = backend
+        self._backend, self._many_heads = backend, many_heads
         self._told: set[str] = set()
         self._moved: dict[str, Callable[..., Any]] = {}
         self.forward = executable.forward
         self.error_and_gradient = executable.error_and_gradient
         self.vjp = executable.vjp
         for name in OPTIONAL_METHODS:
-            own = None if name in BY_INPUTS and _combines(schedule, executable) else getattr(executable, name, None)
+            own = None if name in BY_INPUTS and not _knows(executable, schedule, name) else getattr(executable, name, None)
             if own is None:
                 own = getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
@@ -141,7 +145,7 @@ class Composed:
 
         @wraps(own)
         def call(theta: Any, X: Any, T: Any, s: Any, *more: Any) -> Any:
-            if s is None or (host := s.get() if hasattr(s, "get") else s).all():
+            if s is None or (host := _on_host(s, self._backend, self._many_heads)).all():
                 return own(theta, X, T, s, *more)
             kept = np.flatnonzero(host)
             if name == "trace":
@@ -175,7 +179,7 @@ class Composed:
             for together in self._schedule.output_groups:
                 samples = np.flatnonzero(odd[:, together].any(axis=1))
                 if len(samples):
-                    run = self._part(self._schedule.of_outputs(together))
+                    run = self._part(self._schedule.of_outputs(together), together)
                     for row, k in enumerate(together.tolist()):
                         found[samples, k] = _swept(run, theta, X[samples], len(together), row, weights)
             return found
@@ -310,7 +314,8 @@ class Composed:
         if name not in self._moved:
             if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
                 self._refuse(name)()
-            run: Any = self._part(with_moving_inputs(self._schedule), *([] if error is None else [error]))
+            outputs = np.arange(self._schedule.n_outputs)
+            run: Any = self._part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
             own: Callable[..., Any] | None = getattr(run, "hessian_product", None)
             self._moved[name] = (lambda *args: run.hessian(*args[:-1]) @ args[-1]) if own is None else own
         return self._moved[name]
@@ -331,11 +336,22 @@ class Composed:
         return diagonal_by_products(self.second_order_product, k, theta, X, None, lengths)
 
 
-def _combines(schedule: Schedule, executable: Any) -> bool:
-    """Some row combines two others, which this executable's own derivatives by the inputs do not know."""
-    combinations = getattr(schedule, "combinations", None)
-    knows = getattr(executable, "combines_by_inputs", False)
-    return combinations is not None and len(combinations.rows) > 0 and not knows
+def _knows(executable: Any, schedule: Schedule, name: str) -> bool:
+    """No row combines two others, or the executable's own method of this name says that it knows such rows."""
+    return not len(schedule.combinations) or name in getattr(executable, "combines_by_inputs", ())
+
+
+def _on_host(s: Any, backend: str, many_heads: bool) -> Any:
+    """(N,) the weights of the samples, or 1 for those of which some output has a weight."""
+    host = s.get() if hasattr(s, "get") else s
+    if host.ndim == 1:
+        return host
+    if not many_heads:
+        raise NotSupportedError(
+            f"backend {backend!r} weighs samples, not the outputs of a sample: error weights, missing targets and sample_weight (N, K) need "
+            "another backend"
+        )
+    return host.any(axis=1)
 
 
 def _empty(like: Any, shape: tuple[int, ...]) -> Any:

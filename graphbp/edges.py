@@ -17,6 +17,7 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES
 from graphbp.columns import columns_of, to_digraph
 from graphbp.data import as_number, host_array, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError
@@ -38,7 +39,7 @@ def merge_parallel_edges(graph: nx.MultiDiGraph[Any]) -> nx.DiGraph[Any]:
     Raises
     ------
     GraphError : not a MultiDiGraph (a DiGraph is returned as a copy), or parallel edges that a `trainable` or `tie` keeps from being one
-        parameter.
+        parameter, or that lead into a node which does not sum.
     WeightError : a parallel edge without a weight, or with one that is no number or array, or shapes that differ.
 
     Examples
@@ -55,6 +56,12 @@ def merge_parallel_edges(graph: nx.MultiDiGraph[Any]) -> nx.DiGraph[Any]:
     parallel: dict[Edge, list[dict[str, Any]]] = {}
     for u, v, attributes in graph.edges(data=True):
         parallel.setdefault((u, v), []).append(attributes)
+    for (u, v), each in parallel.items():
+        if len(each) > 1 and graph.nodes[v].get("aggregation") not in (None, "sum"):
+            raise GraphError(
+                f"{describe_edge(u, v)}: node {v!r} has aggregation {graph.nodes[v]['aggregation']!r}, and its {len(each)} parallel edges are "
+                "terms of their own; lead them through a node each"
+            )
     merged.add_edges_from((u, v, _one_edge(describe_edge(u, v), each)) for (u, v), each in parallel.items())
     return merged
 
@@ -112,7 +119,8 @@ def prune(
     mask : edge (u, v) → True to keep it; for an edge between layers an array (units of v, units of u).  Edges that it does not name stay.
     threshold : 0 (the default where no mask is given) takes out the weights that are exactly 0.
 
-    Of an edge between layers what stays becomes a CSR matrix, and where nothing stays the edge goes.  Inputs and outputs are given their
+    Edges into a node that aggregates otherwise than by a sum stay, since without one of them it would be another function; a mask that
+    names one is refused.  Of an edge between layers what stays becomes a CSR matrix, and where nothing stays the edge goes.  Inputs and outputs are given their
     `role`, so that a unit whose last edge went becomes neither.  Biases stay.
 
     Raises
@@ -148,8 +156,11 @@ def prune(
 def _by_threshold(spec: GraphSpec, threshold: float | None) -> dict[int, Keep]:
     """Edge number → which of its entries stay."""
     least = _threshold(threshold)
-    keeps: dict[int, Keep] = {int(e): np.zeros(1, bool) for e in np.flatnonzero(np.abs(spec.edge_weight) <= least)}  # NaN: an array
-    return keeps | {e: np.abs(array.data if hasattr(array, "nnz") else array) > least for e, array in spec.edge_array.items()}
+    summed = spec.aggregation[spec.edge_dst] == 0
+    small = np.flatnonzero((np.abs(spec.edge_weight) <= least) & summed)  # NaN: an array
+    keeps: dict[int, Keep] = {int(e): np.zeros(1, bool) for e in small}
+    arrays = {e: array for e, array in spec.edge_array.items() if summed[e]}
+    return keeps | {e: np.abs(array.data if hasattr(array, "nnz") else array) > least for e, array in arrays.items()}
 
 
 def _threshold(value: Any) -> float:
@@ -171,6 +182,10 @@ def _by_mask(spec: GraphSpec, mask: Mapping[Edge, Any], threshold: float | None)
         if edge not in number:
             raise DataError(f"mask names {edge!r}, which is no edge of the graph; its keys are pairs (u, v)")
         e = number[edge]
+        if kind := spec.aggregation[spec.edge_dst[e]]:
+            raise DataError(
+                f"mask names {edge!r}, and node {edge[1]!r} has aggregation {NAMES[kind]!r}: without an edge it is another function of the rest"
+            )
         keeps[e] = _entries(spec, e, value)
     return keeps
 

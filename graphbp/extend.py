@@ -23,6 +23,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
+from graphbp.aggregation import AGGREGATIONS
+from graphbp.combinations import COMBINATIONS, Combination, CombinationRun, Combinations
 from graphbp.compose import Composed
 from graphbp.config import option
 from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
@@ -45,13 +47,14 @@ from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
 from graphbp.memory import check_memory
+from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
-from graphbp.second_order.by_inputs import add_heads
+from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
@@ -62,16 +65,23 @@ from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
+    "AGGREGATIONS",
+    "BY_INPUTS",
+    "COMBINATIONS",
     "HIDDEN",
     "INPUT",
     "LINEAR",
     "OUTPUT",
     "Activation",
+    "AnyError",
     "Availability",
     "Backend",
     "BackendError",
     "BackendNotAvailableError",
     "ColumnTile",
+    "Combination",
+    "CombinationRun",
+    "Combinations",
     "Composed",
     "DataError",
     "DenseBlock",
@@ -91,6 +101,7 @@ __all__ = [
     "Importer",
     "Level",
     "MemoryLimitError",
+    "Mixture",
     "NotSupportedError",
     "OutputCurvature",
     "OutputRows",
@@ -112,6 +123,7 @@ __all__ = [
     "assemble_unit_blocks",
     "check_memory",
     "curvature_by_columns",
+    "error_at",
     "error_table",
     "fold_scaling",
     "get_activation",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES
 from graphbp.exceptions import NotSupportedError
 from graphbp.graph import read_graph
 from graphbp.scaling import ATTRIBUTES, constants
@@ -53,6 +54,7 @@ def _fold_input(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
     shift, scale = constants(spec, i)
     name = spec.names[i]
     for _, to, data in out.out_edges(name, data=True):
+        _refuse_aggregation(name, to, spec)
         _refuse_tie(f"the weight of edge {name!r} -> {to!r}", data)
         units, weight = int(spec.units[spec.index[to]]), _divided(data["weight"], scale)
         data["weight"] = weight
@@ -71,6 +73,7 @@ def _fold_output(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
         raise NotSupportedError(
             f"output {name!r} is scaled behind its activation {kind!r}, which no weight can express; add an identity unit as the output"
         )
+    _refuse_aggregation(name, name, spec)
     units, node = int(spec.units[i]), out.nodes[name]
     if (scale != 1).any():
         for u, _, data in out.in_edges(name, data=True):
@@ -81,6 +84,14 @@ def _fold_output(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
         _refuse_tie(f"the bias of node {name!r}", node)
     if bias is not None or shift.any():
         node["bias"] = _like(bias, shift + scale * np.broadcast_to(0.0 if bias is None else bias, (units,)), units)
+
+
+def _refuse_aggregation(scaled: Hashable, node: Hashable, spec: GraphSpec) -> None:
+    if spec.aggregation[spec.index[node]]:
+        raise NotSupportedError(
+            f"{scaled!r} has shift= and scale=, which no weight or bias of {node!r} can take in: its aggregation is "
+            f"{NAMES[spec.aggregation[spec.index[node]]]!r}; save as .json, which keeps them"
+        )
 
 
 def _refuse_tie(what: str, attributes: Mapping[str, Any]) -> None:

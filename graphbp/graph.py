@@ -4,7 +4,7 @@
 `graphbp.columns`), checks what it says, and returns a `GraphSpec`.  Everything after it works on integers.  The user's graph is never
 changed; attributes that graphbp does not know are carried along for `to_networkx`.
 
-Node attributes: `units`, `activation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
+Node attributes: `units`, `activation`, `aggregation`, `bias`, `role` ("input", "output", "hidden"), and for the bias `trainable`, `tie`; on inputs
 and outputs what X and Y mean outside: `shift`, `scale`, `columns`, `classes` (`graphbp.scaling`, `graphbp.classes`).
 Edge attributes: `weight` (required), `trainable`, `tie`.  A name that is nearly one of these is refused (`graphbp.attributes`); every
 other one is the user's.  A unit without an activation has the identity's: it is linear.
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation, get_activation
+from graphbp.aggregation import aggregation_number, check_aggregations
 from graphbp.attribute_values import MAX_UNITS, read_bias, read_role, read_tie, read_trainable, read_units, read_weight
 from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, is_near, slip_of
 from graphbp.columns import Columns, columns_of
@@ -70,6 +71,7 @@ def check_columns(columns: Columns) -> GraphSpec:
     bias_frozen = np.zeros(n, bool)
     bias_tie: dict[int, str] = {}
     declared: list[str | None] = [None] * n
+    aggregation = np.zeros(n, np.int8)
     node_extra = []
     reader = _Attributes(NODE_ATTRIBUTES, "bias", _describe_node)
     for i, (name, data) in enumerate(zip(names, columns.nodes, strict=True)):
@@ -91,9 +93,12 @@ def check_columns(columns: Columns) -> GraphSpec:
             if data.get("tie") is not None:
                 bias_tie[i] = read_tie(f"node {name!r}", data["tie"])
         declared[i] = read_role(name, data.get("role"))
+        if "aggregation" in data:
+            aggregation[i] = aggregation_number(f"of node {name!r}", data["aggregation"])
         node_extra.append(reader.read(data, name) if data else {})
-    edges = _check_edges(columns, units)
     role = assign_roles(names, declared, columns.src, columns.dst, n)
+    check_aggregations(columns, aggregation, units, role)
+    edges = _check_edges(columns, units, aggregation)
     check_inputs(columns, role, bias, activation, activations)
     spec = GraphSpec(
         names,
@@ -115,6 +120,7 @@ def check_columns(columns: Columns) -> GraphSpec:
         edges.extra,
         dict(columns.graph),
         frozenset(bias_scalar),
+        aggregation,
     )
     check_softmax(spec)
     check_meaning(spec)
@@ -189,7 +195,7 @@ class _Edges:
     extra: dict[int, dict[str, Any]]
 
 
-def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
+def _check_edges(columns: Columns, units: npt.NDArray[np.int64], aggregation: npt.NDArray[np.int8]) -> _Edges:
     """Weights, `trainable` and `tie` of all edges; arrays, sparse matrices and mistakes one by one."""
     names, src, dst = columns.names, columns.src, columns.dst
     weight = columns.weight.copy()
@@ -197,17 +203,18 @@ def _check_edges(columns: Columns, units: npt.NDArray[np.int64]) -> _Edges:
     if len(loops):
         raise GraphError(f"node {names[src[loops[0]]]!r} has an edge to itself; a feed-forward network has no self-loop: remove it")
     array: dict[int, Any] = {}
+    by_unit = (aggregation[dst] > 0) & (units[dst] > 1)
     reader = _Attributes(EDGE_ATTRIBUTES, "weight", describe_edge)
     for e, value in columns.odd.items():
         shape = (int(units[dst[e]]), int(units[src[e]]))
         if value is None:  # one that is nearly called weight is what was meant
             reader.read(columns.extra.get(e) or {}, names[src[e]], names[dst[e]])
-        read = read_weight(names[src[e]], names[dst[e]], value, shape)
+        read = read_weight(names[src[e]], names[dst[e]], value, shape[:1] if by_unit[e] else shape)
         if isinstance(read, float):
             weight[e] = read
         else:
             weight[e], array[e] = np.nan, read
-    layers = np.flatnonzero((units[src] > 1) | (units[dst] > 1))
+    layers = np.flatnonzero(((units[src] > 1) | (units[dst] > 1)) & ~by_unit)
     for e in layers.tolist():
         if e not in array:
             u, v = names[src[e]], names[dst[e]]

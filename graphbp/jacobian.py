@@ -57,6 +57,8 @@ def inputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
             reach[level.start + fed] |= np.bitwise_or.reduceat(reach[sources], pointers[fed] - pointers[0], axis=0)
         for block in level.dense:
             reach[block.start : block.stop] |= np.bitwise_or.reduce(reach[block.source], axis=0)
+        combined = s.combinations.of_rows(level.start, level.stop)
+        reach[s.combinations.rows[combined]] |= reach[s.combinations.first[combined]] | reach[s.combinations.second[combined]]
     return reach
 
 
@@ -75,6 +77,9 @@ def outputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
             leads[feeding] |= np.bitwise_or.reduceat(leads[ends], s.out_ptr[feeding] - s.out_ptr[start], axis=0)
         for block in dense:
             leads[block.source] |= np.bitwise_or.reduce(leads[block.start : block.stop], axis=0)
+        combined = s.combinations.of_rows(start, stop)
+        for sources in (s.combinations.first, s.combinations.second):
+            np.bitwise_or.at(leads, sources[combined], leads[s.combinations.rows[combined]])
     return leads
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.combinations import COMBINATIONS
 from graphbp.parameters import ParameterMap
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def live_rows(s: Schedule) -> Flags:
         for block in level.dense:
             if live[block.start : block.stop].any():
                 live[block.src] = True
+        combined = s.combinations.of_rows(level.start, level.stop)
+        combined = combined[live[s.combinations.rows[combined]]]
+        live[s.combinations.first[combined]] = live[s.combinations.second[combined]] = True
     live[: s.n_inputs] = True
     return live
 
@@ -72,19 +76,21 @@ def live_part(s: Schedule) -> Schedule:
     taken = np.concatenate([slot, *block_slots, s.bias_slot[biased]]).astype(np.int64)
     before = np.concatenate([[0], np.cumsum(live)])
     row_level, row_activation = s.row_level[rows], s.row_activation[rows]
+    levels = build_levels(row_level, row_activation, in_ptr, dense)
     made = replace(
         s,
         n_rows=len(rows),
         node_row=before[s.node_row],
         units=before[s.node_row + s.units] - before[s.node_row],
         row_level=row_level,
-        levels=build_levels(row_level, row_activation, in_ptr, dense),
+        levels=levels,
         in_ptr=in_ptr,
         in_src=place[src].astype(np.int32),
         out_ptr=out_ptr,
         out_dst=place[dst[by_source]].astype(np.int32),
         out_slot=by_source.astype(np.int64),
         bias_slot=bias_slot,
+        combinations=s.combinations.among(live, place, [*(level.start for level in levels), len(rows)]),
         row_activation=row_activation,
         output_rows=place[s.output_rows],
         parameters=ParameterMap(s.n_parameters, s.parameters.slot_parameter[taken], s.parameters.slot_value[taken]),
@@ -151,6 +157,9 @@ def whole_trace(s: Schedule, theta: Array, a: Array, z: Array, delta: Array) -> 
             all_a[j] = w[s.bias_slot[j]] if s.bias_slot[j] >= 0 else 0
             for source, slots in _incoming(s, j):
                 all_a[j] += (w[slots, None] * all_z[source]).sum(axis=0)
+            for c in s.combinations.of_rows(j, j + 1).tolist():
+                u, v = all_z[s.combinations.first[c]], all_z[s.combinations.second[c]]
+                all_a[j] += COMBINATIONS[s.combinations.kind[c]].g(u, v)
             all_z[j] = s.activations[s.row_activation[j]].f(all_a[j])
     return all_a, all_z, all_delta
 

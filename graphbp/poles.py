@@ -6,10 +6,11 @@ swept here once more, in plain loops, with the question that a product of number
     along a direction (u in x, v in w), a_j is *constant* unless some edge i → j has   z_i moving and (w_ji ≠ 0 or v_ji ≠ 0),
                                                                                        or  v_ji ≠ 0 and (z_i ≠ 0 or z_i moving)
 
-What is constant has the derivative 0, whatever h' is.  Likewise ∂E/∂w_ji = 0 where z_i = 0 exactly, since a_j does not depend on w_ji
-there, and β_i has no term of an edge of weight 0.  A unit on a flat part of its activation (a relu below 0, a step) stands *still*: its
-z does not move, and δ of whatever leads to it alone is 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²) at 0) keeps its NaN: there is
-no derivative there, or it hangs on how 0 and ∞ came about.
+A combination g(z_u, z_v) is two edges of
+weights g_u and g_v.  What is constant has the derivative 0, whatever h' is.  Likewise ∂E/∂w_ji = 0 where z_i = 0 exactly, since a_j does
+not depend on w_ji there, and β_i has no term of an edge of weight 0.  A unit on a flat part of its activation (a relu below 0, a step)
+stands *still*: its z does not move, and δ of whatever leads to it alone is 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²)
+at 0) keeps its NaN: there is no derivative there, or it hangs on how 0 and ∞ came about.
 
 Nothing is looked for before a result holds NaN, and only its NaN are replaced.  O(edges) a sample, sweep and direction.
 """
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from graphbp.activations import Activation
+    from graphbp.combinations import CombinationRun
     from graphbp.heads import Head
     from graphbp.schedule import Schedule
     from graphbp.second_order.plan import Group
@@ -56,6 +58,29 @@ class _Edges:
 
     levels: tuple[tuple[slice, Any], ...]
     bias: Array
+
+
+@dataclass(frozen=True)
+class _Along:
+    """What Rδ needs besides: the direction in w, ż and whose z moves, and δ as `of`."""
+
+    direction: _Edges
+    z_dot: Array
+    moves: Flags
+    of: Array
+
+    def bent(self, run: CombinationRun) -> list[tuple[Array, Flags]]:
+        """(g_uu ż_u + g_uv ż_v, whether that moves) and the same of v."""
+        uu, uv, vv = run.of.bend
+        u, v, moves_u, moves_v = self.z_dot[run.first], self.z_dot[run.second], self.moves[run.first], self.moves[run.second]
+        return [(one * u + two * v, (one != 0) & moves_u | (two != 0) & moves_v) for one, two in ((uu, uv), (uv, vv))]
+
+
+def _give(run: CombinationRun, factors: list[tuple[Array, Flags]], delta: Array, beta: Array, active: Array) -> None:
+    """β of the sources += factor δ_j, where it is felt."""
+    given = [np.where(felt, factor * delta[run.rows], 0) for factor, felt in factors]
+    beta[run.fed] += run.gathered(given[0], given[1])
+    active[run.fed] += run.gathered(*(felt.astype(delta.dtype) for _, felt in factors))
 
 
 class Poles:
@@ -118,27 +143,35 @@ class Poles:
         a, z = (np.zeros((s.n_rows, len(X)), np.result_type(theta, X)) for _ in range(2))
         slope, bend, still = np.ones_like(a), np.zeros_like(a), np.zeros(a.shape, bool)
         a[: s.n_inputs] = z[: s.n_inputs] = X.T
-        for (rows, matrix), level in zip(edges.levels, s.levels, strict=True):
+        for (rows, matrix), level, combined in zip(edges.levels, s.levels, s.combined, strict=True):
             a[rows] = matrix @ z + edges.bias[rows]
+            for run in combined:
+                a[run.rows] += run.value(z)
             for segment in level.segments:
-                run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
+                units, h = slice(segment.start, segment.stop), s.activations[segment.activation]
                 if h.elementwise:
-                    z[run], slope[run], bend[run] = (h.evaluate(a[run], order) for order in range(3))
+                    z[units], slope[units], bend[units] = (h.evaluate(a[units], order) for order in range(3))
                     if not h.analytic:
-                        still[run] = _flat(h, a[run], z[run], slope[run])
+                        still[units] = _flat(h, a[units], z[units], slope[units])
         for group in s.softmax_groups:
             coupled = s.output_rows[group]
             z[coupled] = s.activations[s.row_activation[coupled[0]]].f(a[coupled])
         return _State(a, z, slope, bend, still, edges)
 
-    def samples(self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False) -> npt.NDArray[np.int64]:
-        """The samples at a pole, of the error too where T is given; with those that overflow to an output only if asked for."""
+    def samples(
+        self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False, s: Array | None = None
+    ) -> npt.NDArray[np.int64]:
+        """The samples at a pole, of the error too where T is given; with those that overflow to an output only if asked for.
+
+        An output of weight 0 in s (N, K) may overflow.
+        """
         found = [np.empty(0, np.int64)]
         for part in self._chunks(len(X)):
             state = self._state(theta, X[part])
             parts = [state.z, state.slope, state.bend, *([] if T is None else [self._output_delta(state, T[part], None)])]
             odd = ~np.all([np.isfinite(value).all(axis=0) for value in parts], axis=0)
-            kept = overflown | np.isfinite(state.z[self.schedule.output_rows]).all(axis=0)
+            fine = np.isfinite(state.z[self.schedule.output_rows])
+            kept = overflown | (fine if s is None or s.ndim == 1 else fine | (s[part].T == 0)).all(axis=0)
             found.append(part.start + np.flatnonzero(odd & kept))
         return np.concatenate(found)
 
@@ -148,25 +181,27 @@ class Poles:
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
-    def _reverse(
-        self, state: _State, delta: Array, reached: Flags, direction: _Edges | None = None, of: Array | None = None
-    ) -> Array:
-        """Complete δ, whose entries may be other than 0 where they are `reached`; returns β.  With a direction: Rδ, `of` being δ."""
+    def _reverse(self, state: _State, delta: Array, reached: Flags, along: _Along | None = None) -> Array:
+        """Complete δ, whose entries may be other than 0 where they are `reached`; returns β.  Along a direction: Rδ."""
         s, beta, active = self.schedule, np.zeros_like(delta), np.zeros_like(delta)
-        more = () if direction is None else direction.levels[::-1]
+        more = () if along is None else along.direction.levels[::-1]
 
         def complete(rows: slice) -> None:
             here = (active[rows] > 0) & s.feeds[rows, None] & ~state.still[rows]
             delta[rows] += np.where(here, state.slope[rows] * beta[rows], 0)
             reached[rows] |= here
 
-        for number, (rows, matrix) in enumerate(reversed(state.edges.levels)):
+        for number, ((rows, matrix), combined) in enumerate(zip(reversed(state.edges.levels), reversed(s.combined), strict=True)):
             complete(rows)
             beta += matrix.T @ delta[rows]
             active += _pattern(matrix).T @ reached[rows].astype(delta.dtype)
-            if more and of is not None:
-                beta += more[number][1].T @ of[rows]
-                active += _pattern(more[number][1]).T @ np.ones_like(of[rows])
+            for run in combined:
+                _give(run, [(g, reached[run.rows] & (g != 0)) for g in run.slopes(state.z)], delta, beta, active)
+            if along is not None:
+                beta += more[number][1].T @ along.of[rows]
+                active += _pattern(more[number][1]).T @ np.ones_like(along.of[rows])
+                for run in combined:
+                    _give(run, along.bent(run), along.of, beta, active)
         complete(slice(0, s.n_inputs))
         return beta
 
@@ -177,14 +212,20 @@ class Poles:
         if u is not None:
             a_dot[:n] = z_dot[:n] = u.T
             moves[:n] = u.T != 0
-        for (rows, matrix), (_, direction) in zip(state.edges.levels, v.levels, strict=True):
+        for (rows, matrix), (_, direction), combined in zip(state.edges.levels, v.levels, self.schedule.combined, strict=True):
             along, given = _pattern(direction), np.maximum(there, moves)
             a_dot[rows] = matrix @ z_dot + direction @ state.z + v.bias[rows]
-            moves[rows] = ((_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)) & ~state.still[rows]
+            moving = (_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)
+            for run in combined:
+                for g, source in zip(run.slopes(state.z), (run.first, run.second), strict=True):
+                    felt = (g != 0) & (moves[source] > 0)
+                    a_dot[run.rows] += np.where(felt, g * z_dot[source], 0)
+                    moving[run.rows - rows.start] |= felt
+            moves[rows] = moving & ~state.still[rows]
             z_dot[rows] = np.where(moves[rows] > 0, state.slope[rows] * a_dot[rows], 0)
         return a_dot, z_dot, moves > 0
 
-    def _heads_product(self, state: _State, values: list[Array], a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
+    def _heads_product(self, values: list[Array], a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
         """R ȧ (or Λ ȧ) at the outputs, 0 at those that nothing moves, and which do."""
         out, reached = np.zeros_like(a_dot), np.zeros(a_dot.shape, bool)
         for (rows, head), value in zip(self.heads, values, strict=True):
@@ -196,8 +237,7 @@ class Poles:
     def _output_delta(self, state: _State, T: Array, s: Array | None) -> Array:
         delta = np.zeros_like(state.a)
         for rows, head in self.heads:
-            value = head.delta(state.a[rows], state.z[rows], T.T[head.positions])
-            delta[rows] = value if s is None else value * s
+            delta[rows] = head.weigh(head.delta(state.a[rows], state.z[rows], T.T[head.positions]), s)
         return delta
 
     def _pulled(self, state: _State, V: Array) -> tuple[Array, Flags]:
@@ -219,10 +259,10 @@ class Poles:
             out[rows] = np.where(reached[rows], product, 0)
         return out, reached
 
-    def _outputs(self, state: _State) -> Flags:
+    def _outputs(self, state: _State, s: Array | None) -> Flags:
         """Where δ of the outputs stands."""
         rows = np.zeros(state.a.shape, bool)
-        rows[self.schedule.output_rows] = True
+        rows[self.schedule.output_rows] = True if s is None or s.ndim == 1 else s != 0
         return rows & ~state.still
 
     def _slots(self, delta: Array, z: Array, counted: Flags, biases: bool = True) -> Array:
@@ -243,18 +283,18 @@ class Poles:
         """δ of every row (n_rows, N)."""
         out = np.empty((self.schedule.n_rows, len(X)), np.result_type(theta, X))
         for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
-            out[:, part] = self._output_delta(state, T[part], None if s is None else s[part])
-            self._reverse(state, out[:, part], self._outputs(state))
+            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+            out[:, part] = self._output_delta(state, T[part], weight)
+            self._reverse(state, out[:, part], self._outputs(state, weight))
         return out
 
     def gradient(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
         """∂E/∂θ (W,)."""
         total = np.zeros(self.schedule.parameters.n_slots, theta.dtype)
         for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
-            delta = self._output_delta(state, T[part], None if s is None else s[part])
-            self._reverse(state, delta, self._outputs(state))
+            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+            delta = self._output_delta(state, T[part], weight)
+            self._reverse(state, delta, self._outputs(state, weight))
             total += self._slots(delta, state.z, state.z != 0)
         return self.schedule.parameters.reduce(total)
 
@@ -288,25 +328,25 @@ class Poles:
         directions = parameters.expand_tangent(v).T
         total = np.zeros((v.shape[1], parameters.n_slots), theta.dtype)
         for part in self._chunks(len(X)):
-            state, t, weight = self._state(theta, X[part]), T[part].T, None if s is None else s[part]
+            state, t, weight = self._state(theta, X[part]), T[part].T, None if s is None else s[part].T
             values = []
             for rows, head in self.heads:
                 of = head.output_hessian if exact else head.gauss_newton
-                value = of(state.a[rows], state.z[rows], t[head.positions])
-                values.append(value if weight is None else value * weight)
+                values.append(head.weigh(of(state.a[rows], state.z[rows], t[head.positions]), weight))
             delta = self._output_delta(state, T[part], weight)
-            beta = self._reverse(state, delta, self._outputs(state)) if exact else delta
+            beta = self._reverse(state, delta, self._outputs(state, weight)) if exact else delta
+            told = self._outputs(state, weight) | state.still
             for b, column in enumerate(directions):
                 direction = self._edges(column)
                 a_dot, z_dot, moves = self._tangent(state, None, direction)
-                r_delta, reached = self._heads_product(state, values, a_dot, moves)
+                r_delta, reached = self._heads_product(values, a_dot, moves if weight is None or weight.ndim == 1 else moves & told)
                 if not exact:
                     self._reverse(state, r_delta, reached)
                     total[b] += self._slots(r_delta, state.z, state.z != 0)
                     continue
                 bent = moves & self.schedule.feeds[:, None]
                 r_delta += np.where(bent, state.bend * beta * a_dot, 0)
-                self._reverse(state, r_delta, reached | bent, direction, delta)
+                self._reverse(state, r_delta, reached | bent, _Along(direction, z_dot, moves, delta))
                 total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return np.ascontiguousarray(parameters.reduce(total).T)
 
@@ -332,15 +372,18 @@ class Poles:
                 r_delta, r_reached = self._pulled_product(state, V[part], a_dot, moves)
             else:
                 assert batch is not None  # for mypy: one of the two
-                t, weight = batch[0][part], None if batch[1] is None else batch[1][part]
-                delta, reached = self._output_delta(state, t, weight), self._outputs(state)
-                values = [head.output_hessian(state.a[rows], state.z[rows], t.T[head.positions]) for rows, head in self.heads]
-                values = values if weight is None else [value * weight for value in values]
-                r_delta, r_reached = self._heads_product(state, values, a_dot, moves)
+                t, weight = batch[0][part], None if batch[1] is None else batch[1][part].T
+                delta, reached = self._output_delta(state, t, weight), self._outputs(state, weight)
+                told = moves if weight is None or weight.ndim == 1 else moves & (reached | state.still)
+                values = [
+                    head.weigh(head.output_hessian(state.a[rows], state.z[rows], t.T[head.positions]), weight)
+                    for rows, head in self.heads
+                ]
+                r_delta, r_reached = self._heads_product(values, a_dot, told)
             beta = self._reverse(state, delta, reached)
             bent = moves & self._curved[:, None] & reached
             r_delta += np.where(bent, state.bend * beta * a_dot, 0)
-            self._reverse(state, r_delta, r_reached | bent, direction, delta)
+            self._reverse(state, r_delta, r_reached | bent, _Along(direction, z_dot, moves, delta))
             by_x[part] = r_delta[: self.schedule.n_inputs].T
             total += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return by_x, parameters.reduce(total)

@@ -4,6 +4,7 @@ Units are *rows*.  Row numbers are topological: the D inputs first (row i is col
 level is one more than the highest level among its sources.  So
 
     forward:  for each level, for each row j:   a_j = Σ_i w_ji z_i + b_j,   z_j = h_j(a_j)
+              (+ g(z_u, z_v) in a_j, where the row combines two others: `graphbp.combinations`)
     reverse:  for each level backwards, row j:  δ_j = h'_j(a_j) Σ_k w_kj δ_k  (+ the error's own term at an output)
 
 Within a level, rows that share one set of sources stand together and form a *dense block*, however the user built them (a layer
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
+from graphbp.combinations import COMBINATIONS, NO_COMBINATIONS, CombinationRun, Combinations, runs_by_level
 from graphbp.exceptions import printable
 from graphbp.live import live_part
 from graphbp.parameters import ParameterMap
@@ -92,6 +94,24 @@ class Level:
 
 
 @dataclass(frozen=True)
+class InnerRows:
+    """Runs of rows made for a user's node that aggregates: run k is rows first[k]..first[k] + units[k], for units of node[k], as what[k]."""
+
+    first: Indices
+    units: Indices
+    node: Indices
+    what: tuple[str, ...]
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Inner rows."""
+        return int(self.units.sum())
+
+
+NO_INNER = InnerRows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), ())
+
+
+@dataclass(frozen=True)
 class Schedule:
     """The immutable program that every backend compiles.  All index arrays are read-only.
 
@@ -111,6 +131,8 @@ class Schedule:
     output_rows : (K,) the row of each output.
     softmax_groups : positions among the outputs that each softmax normalises together (a layer node, or all unit nodes).
     parameters : θ ↔ slots.
+    combinations : the rows whose pre-activation has a term g(z_u, z_v) besides (`graphbp.combinations`); none in most networks.
+    inner : the rows that are no unit of the user's, but made for one (`graphbp.lowering.expansion`).
     part_of : of a live part the schedule that it is part of, and its rows there; None for a whole schedule.
     """
 
@@ -134,6 +156,8 @@ class Schedule:
     output_rows: Indices
     softmax_groups: tuple[Indices, ...]
     parameters: ParameterMap
+    combinations: Combinations = NO_COMBINATIONS
+    inner: InnerRows = NO_INNER
     part_of: tuple[Schedule, Indices] | None = None
 
     @property
@@ -177,6 +201,7 @@ class Schedule:
         feeds = np.diff(self.out_ptr) > 0
         for block in self.dense_blocks:
             feeds[block.src] = True
+        feeds[self.combinations.first] = feeds[self.combinations.second] = True
         feeds.flags.writeable = False
         return feeds
 
@@ -204,24 +229,53 @@ class Schedule:
         """The node (and the unit inside it) that a row belongs to, for messages."""
         node, unit = self.node_of_row(row)
         name = printable(repr(self.names[node]))
-        return name if self.units[node] == 1 else f"{name} unit {unit}"
+        inner = self.inner_of_row(row)
+        name = name if self.whole.units[node] == 1 else f"{name} unit {unit}"
+        return name if inner is None else f"{name} ({inner})"
 
     def node_of_row(self, row: int) -> tuple[int, int]:
         """(node, unit inside it) that a row belongs to."""
-        if self.part_of is not None:
-            whole, rows = self.part_of
-            return whole.node_of_row(int(rows[row]))
-        order = self._nodes_by_row
-        node = int(order[np.searchsorted(self.node_row[order], row, side="right") - 1])
-        return node, row - int(self.node_row[node])
+        node, unit, _ = self.owners
+        return int(node[row]), int(unit[row])
+
+    def inner_of_row(self, row: int) -> str | None:
+        """What a row is to its node where it is no unit of it: "its factor from 'x1'"; None for the units."""
+        inner = int(self.owners[2][row])
+        return None if inner < 0 else self.whole.inner.what[inner]
 
     @cached_property
-    def _nodes_by_row(self) -> Indices:
-        return np.argsort(self.node_row, kind="stable")
+    def combined(self) -> tuple[tuple[CombinationRun, ...], ...]:
+        """The combinations of each level, by kind."""
+        return runs_by_level(self.combinations, len(self.levels))
+
+    @cached_property
+    def own_rows(self) -> Indices:
+        """The rows that are inputs or units of the user's nodes, ascending; the others are inner ones."""
+        return np.flatnonzero(self.owners[2] < 0)
+
+    @property
+    def whole(self) -> Schedule:
+        """The schedule that this one is the live part of, or itself."""
+        return self if self.part_of is None else self.part_of[0].whole
+
+    @cached_property
+    def owners(self) -> tuple[Indices, Indices, Indices]:
+        """Of every row the node, the unit inside it, and its number among the inner runs, −1 where it is in none."""
+        if self.part_of is not None:
+            whole, rows = self.part_of
+            node, unit, inner = whole.owners
+            return node[rows], unit[rows], inner[rows]
+        n, runs = len(self.names), self.inner
+        starts, units = np.concatenate([self.node_row, runs.first]), np.concatenate([self.units, runs.units])
+        order = np.argsort(starts, kind="stable")
+        owner = np.concatenate([np.arange(n), runs.node])[order]
+        number = np.concatenate([np.full(n, -1), np.arange(len(runs.first))])[order]
+        unit = np.arange(self.n_rows) - np.repeat(starts[order], units[order])
+        return np.repeat(owner, units[order]), unit, np.repeat(number, units[order])
 
     def flops(self, quantity: str = "gradient", n_samples: int = 1) -> int:
-        """Floating-point operations of the edges: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
-        return {"forward": 2, "gradient": 6}[quantity] * self.n_edges * n_samples
+        """Floating-point operations of edges and combinations: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
+        return {"forward": 2, "gradient": 6}[quantity] * (self.n_edges + len(self.combinations)) * n_samples
 
     def bytes(self, n_samples: int = 1, itemsize: int = 8) -> int:
         """Bytes of z and δ for all units and samples at once, plus weights and their gradient."""
@@ -232,8 +286,8 @@ class Schedule:
 
     def __repr__(self) -> str:
         return (
-            f"<Schedule: {self.n_inputs} inputs, {self.n_units} units in {self.depth} levels, {self.n_outputs} outputs, "
-            f"{self.n_edges} edges, {self.n_parameters} parameters>"
+            f"<Schedule: {self.n_inputs} inputs, {self.n_units - self.inner.n_rows} units in {self.depth} levels, "
+            f"{self.n_outputs} outputs, {self.n_edges} edges, {self.n_parameters} parameters>"
         )
 
 
@@ -244,6 +298,7 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
     lines = [
         repr(s)[1:-1],
         f"  sparse edges {s.n_sparse:,}; dense blocks {len(s.dense_blocks):,} with {dense:,} edges",
+        *_combining(s),
         f"  for N = {n_samples:,}: forward {s.flops('forward', n_samples):.3g} flop, gradient {s.flops('gradient', n_samples):.3g} flop, "
         f"z and δ {s.bytes(n_samples, itemsize):.3g} bytes if all samples are held at once",
         "  level      rows    sparse edges  dense blocks                activations",
@@ -258,6 +313,16 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
         kinds = ", ".join(dict.fromkeys(s.activations[g.activation].name for g in level.segments))
         lines.append(f"  {depth:5d} {level.stop - level.start:9,d} {level.n_sparse:15,d}  {blocks or '-':26s}  {kinds}")
     return "\n".join(lines)
+
+
+def _combining(s: Schedule) -> list[str]:
+    """How many rows multiply or choose, where some do, and how many are no unit of the graph's."""
+    c = s.combinations
+    if not s.whole.inner.n_rows and not len(c):
+        return []
+    counts = np.bincount(c.kind, minlength=len(COMBINATIONS))
+    kinds = ", ".join(f"{row.name} {n:,}" for row, n in zip(COMBINATIONS, counts.tolist(), strict=True) if n)
+    return [f"  combinations of two rows {len(c):,} ({kinds or 'none'}); {s.whole.inner.n_rows:,} inner rows beside the units"]
 
 
 def build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:

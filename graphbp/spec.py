@@ -31,7 +31,8 @@ class GraphSpec:
     bias : per node, None or a float64 array of length units.
     edge_src, edge_dst : (E,) node numbers.
     edge_weight : (E,) float64; NaN where the edge carries an array, which then stands in `edge_array`.
-    edge_array : edge number → dense (units_dst, units_src) float64 array or CSR matrix with sorted indices.
+    edge_array : edge number → dense (units_dst, units_src) float64 array or CSR matrix with sorted indices; into a layer that aggregates
+        unit by unit a vector (units,), where its weight is no number for all of them.
     edge_frozen, bias_frozen, edge_tie, bias_tie : trainable=False and tie= of edges and biases.
     node_extra, edge_extra, graph_extra : every attribute as it came, except the weights and biases themselves (only where there
         is anything besides them).
@@ -57,6 +58,8 @@ class GraphSpec:
     graph_extra: dict[str, Any]
     bias_scalar: frozenset[int]
     """nodes whose bias came as a scalar"""
+    aggregation: npt.NDArray[np.int8]
+    """per node, a position in `graphbp.aggregation.AGGREGATIONS`; 0 is the sum"""
 
     @property
     def n_nodes(self) -> int:
@@ -72,6 +75,11 @@ class GraphSpec:
     def edge_name(self, e: int) -> str:
         """The edge by its nodes' names, for messages."""
         return describe_edge(self.names[self.edge_src[e]], self.names[self.edge_dst[e]])
+
+    @property
+    def n_edges(self) -> int:
+        """Weights on edges, frozen ones too."""
+        return int(self.edge_entries().sum())
 
     def edge_entries(self) -> npt.NDArray[np.int64]:
         """(E,) how many weights each edge carries (a sparse one: its stored entries)."""

@@ -103,8 +103,9 @@ class Trace:
 
 def _table(spec: GraphSpec, schedule: Schedule, heads: list[str], columns: Any, what: str, last: bool = False) -> str:
     """A line a row of the schedule; `what` stands at the end of the head where it is a remark, else before it."""
-    total = schedule.n_rows
-    rows = range(total) if total <= SHOWN else [*range(SHOWN // 2), *range(total - SHOWN // 2, total)]
+    own = schedule.own_rows
+    total = len(own)
+    rows = own.tolist() if total <= SHOWN else [*own[: SHOWN // 2].tolist(), *own[total - SHOWN // 2 :].tolist()]
     names = [_row_name(spec, schedule, row) for row in rows]
     width = max(16, *(len(name) for name in names))
     head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in heads)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphbp.extend import Schedule
+from graphbp.extend import BY_INPUTS, Schedule
 from graphbp_cupy.curvature import Point
 from graphbp_cupy.memory import Plan, guarded
 from graphbp_cupy.program import Program
@@ -27,6 +27,8 @@ class ByInputs:
     program: Program
     sweeps: Sweeps
     of_outputs: Any
+    combines_by_inputs = BY_INPUTS
+    """What takes rows that combine two others into account: all of it."""
 
     def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
         """Chunks and batches; the executable has it."""
@@ -60,17 +62,17 @@ class ByInputs:
             at = self.point(w, X[part], T[part], weight[part])
             x_dot = None if U is None else U[part].T[None]
             a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, 1, x_dot=x_dot, w_dot=w_dot)
-            delta_dot = self._down(at, a_dot, w_dot)
+            delta_dot = self._down(at, (a_dot, z_dot), w_dot)
             by_x[part] = delta_dot[0, : self.schedule.n_inputs].T
             self.sweeps.add_slot_sums(g, at.z, delta_dot, at.delta, z_dot)
 
         self.plan(len(X), "product", 1).over_parts(chunk)
         return by_x, self.sweeps.reduce(g)[0]
 
-    def _down(self, at: Point, a_dot: Array, w_dot: Array = None) -> Array:
-        """δ̇ (B, rows, n), the inputs' too."""
-        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, a_dot, True)
-        return self.sweeps.reverse_tangent(at.w, w_dot, at.a, at.beta, at.delta, a_dot, head, inputs=True)
+    def _down(self, at: Point, tangents: tuple[Array, Array], w_dot: Array = None) -> Array:
+        """δ̇ (B, rows, n), the inputs' too, for (ȧ, ż)."""
+        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, tangents[0], True)
+        return self.sweeps.reverse_tangent(at.w, w_dot, (at.a, at.z, at.beta, at.delta), tangents, head, inputs=True)
 
     # -- Hessians ----------------------------------------------------------------------------------------------------------------
 
@@ -124,8 +126,8 @@ class ByInputs:
 
                 def batch(lo: int, hi: int, at: Point = at, k: int = k) -> None:
                     which = self.cp.arange(lo, hi, dtype=self.cp.int32)
-                    a_dot, _ = run.sweeps.tangent(w, at.a, at.z, hi - lo, x_dot=run.sweeps.units(which, d, at.a.shape[1]))
-                    put(part, k, lo, hi, run._down(at, a_dot)[:, :d])
+                    moved = run.sweeps.tangent(w, at.a, at.z, hi - lo, x_dot=run.sweeps.units(which, d, at.a.shape[1]))
+                    put(part, k, lo, hi, run._down(at, moved)[:, :d])
 
                 plan.over_batches(batch)
 

@@ -21,10 +21,10 @@ import numpy as np
 from graphbp.extend import BackendError
 from graphbp_cupy.formulas import BUILT_IN, Selection
 
-__all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "module_source", "signatures"]
+__all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "formulas_source", "module_source", "signatures"]
 
 CUDA = Path(__file__).parent / "cuda"
-FILES = ("formulas.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
+FILES = ("formulas.cu", "combinations.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
 """In the order in which they are joined; the generated tables come after the first."""
 
 THREADS = 256
@@ -32,7 +32,7 @@ _MAX_GRID_Y = 65535
 
 FIELDS: dict[str, str] = {
     **dict.fromkeys(["n_rows", "n_inputs", "n_outputs", "n_slots", "n_parameters", "n_levels"], "long long"),
-    **dict.fromkeys(["n_single", "n_items", "n_sparse", "n_biases", "n_edges", "error"], "long long"),
+    **dict.fromkeys(["n_single", "n_items", "n_sparse", "n_biases", "n_edges", "n_combinations", "error"], "long long"),
     "in_ptr": "const long long*",
     "in_src": "const int*",
     "out_ptr": "const long long*",
@@ -63,23 +63,25 @@ FIELDS: dict[str, str] = {
     "rev_ptr": "const int*",
     "rev_dst": "const int*",
     "rev_slot": "const long long*",
+    "combination": "const int*",
+    "combination_first": "const int*",
+    "combination_second": "const int*",
+    "fed_ptr": "const int*",
+    "fed_row": "const int*",
+    "fed_second": "const unsigned char*",
 }
 """The members of the kernels' `Network`: sizes, and tables on the device (`graphbp_cupy.program` says what each holds)."""
 
 
 def module_source(rows: Selection = BUILT_IN) -> str:
     """The whole translation unit: helpers, generated tables, the `Network` struct, kernels."""
-    first, *rest = FILES
     members = "\n".join(f"    {kind} {name};" for name, kind in FIELDS.items())
-    return "\n".join(
-        [
-            _file(first),
-            '#line 1 "generated"',
-            rows.source(),
-            f"struct Network {{\n{members}\n}};",
-            *(_file(name) for name in rest),
-        ]
-    )
+    return "\n".join([formulas_source(rows), f"struct Network {{\n{members}\n}};", *(_file(name) for name in FILES[1:])])
+
+
+def formulas_source(rows: Selection = BUILT_IN) -> str:
+    """What of it depends on the rows: helpers and generated tables, which need nothing of the kernels."""
+    return "\n".join([_file(FILES[0]), '#line 1 "generated"', rows.source()])
 
 
 def _file(name: str) -> str:

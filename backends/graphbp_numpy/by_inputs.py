@@ -45,6 +45,8 @@ class ByInputs:
     program: Program
     heads: tuple[Head, ...]
     map: ParameterMap
+    combines_by_inputs = ("second_order_product", "error_product")
+    """What takes rows that combine two others into account."""
 
     def each(self, n_samples: int, work: Callable[[slice], _R], rows: int = 0) -> list[_R]:
         """work(part) for all chunks; the executable has it."""
@@ -135,7 +137,7 @@ class ByInputs:
         def bends() -> Iterator[Array]:
             for k in range(s.n_outputs if v is None else 1):
                 start = v if v is not None else np.repeat(np.eye(s.n_outputs, dtype=a.dtype)[k][:, None], x.shape[1], axis=1)
-                yield curve * program.reverse(w, slope, self._pulled(a, z, start)[0])
+                yield curve * program.reverse(w, z, slope, self._pulled(a, z, start)[0])
 
         return _Tangents(a[s.output_rows], z[s.output_rows], G, bends())
 
@@ -151,7 +153,7 @@ class ByInputs:
         """((N, D), (W,)): ∂²E/∂(x, θ)² times (U, v)."""
 
         def start(a: Array, z: Array, part: slice) -> Started:
-            t, s = T[part].T, None if sample_weight is None else sample_weight[part]
+            t, s = T[part].T, None if sample_weight is None else sample_weight[part].T
             curvature = list(self.curvature(a, z, t, s, exact=True))
 
             def change(a_dot: Array) -> Array:
@@ -192,10 +194,10 @@ class ByInputs:
             a, z = program.forward(w, X[part].T)
             slope = program.derivative(a)
             delta, change = start(a, z, part)
-            beta = program.reverse(w, slope, delta)
+            beta = program.reverse(w, z, slope, delta)
             a_dot, z_dot = program.tangent(w, z, slope, None if U is None else U[part].T, w_dot)
             r_delta = beta * program.derivative(a, 2) * a_dot + change(a_dot)
-            reverse_tangent(program, w, w_dot, slope, r_delta, delta)
+            reverse_tangent(program, (w, w_dot), (z, z_dot), slope, r_delta, delta)
             by_x[part] = r_delta[: s.n_inputs].T
             through_z = program.slot_gradient(delta, z_dot)
             through_z[biases] = 0  # the unit that biases come from does not move

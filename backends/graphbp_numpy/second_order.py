@@ -1,7 +1,8 @@
 r"""Second-order quantities of the NumPy backend: Hessians through the tiles of the core, products by the R-operator.
 
 R-operator (Pearlmutter 1994), along v:   ȧ, ż by a forward sweep of tangents, then backwards
-Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + Σ_c R_jc ȧ_c,
+Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rβ_u += g_u Rδ_j + (g_uu ż_u + g_uv ż_v) δ_j where j combines u and v,
+Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + Σ_c R_jc ȧ_c,
 (H v)_ji = Σ_n (Rδ_j z_i + δ_j ż_i)
 outer product:   Jᵀ Λ J v: tangents to the outputs, Λ, and a reverse sweep from there.
 """
@@ -76,7 +77,7 @@ class SecondOrder:
 
         def work(part: slice) -> Array:
             total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-            s = None if sample_weight is None else sample_weight[part]
+            s = None if sample_weight is None else sample_weight[part].T
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
             delta, beta = self.backpropagate(w, a, z, t, s)
@@ -88,7 +89,7 @@ class SecondOrder:
                 r_delta = bend * a_dot
                 for at, value in curvature:
                     r_delta[at] += _times(value, a_dot[at])
-                reverse_tangent(program, w, w_dot, slope, r_delta, delta)
+                reverse_tangent(program, (w, w_dot), (z, z_dot), slope, r_delta, delta)
                 total[b] += program.slot_gradient(r_delta, z)
                 through_z = program.slot_gradient(delta, z_dot)
                 through_z[biases] = 0  # the unit that biases come from does not move
@@ -105,7 +106,7 @@ class SecondOrder:
 
         def work(part: slice) -> Array:
             total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-            s = None if sample_weight is None else sample_weight[part]
+            s = None if sample_weight is None else sample_weight[part].T
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
             curvature = list(self.curvature(a, z, t, s, exact=False))
@@ -114,7 +115,7 @@ class SecondOrder:
                 delta = np.zeros_like(a)
                 for at, value in curvature:
                     delta[at] = _times(value, a_dot[at])
-                program.reverse(w, slope, delta)
+                program.reverse(w, z, slope, delta)
                 total[b] += program.slot_gradient(delta, z)
             return total
 
@@ -126,7 +127,7 @@ class SecondOrder:
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows], z[rows], t[head.positions])
-            yield rows, value if s is None else value * s
+            yield rows, head.weigh(value, s)
 
 
 def _times(curvature: Array, a_dot: Array) -> Array:
@@ -136,11 +137,14 @@ def _times(curvature: Array, a_dot: Array) -> Array:
     return np.asarray(np.einsum("jcn,cn->jn", curvature, a_dot))
 
 
-def reverse_tangent(program: Program, w: Array, w_dot: Array, slope: Array, r_delta: Array, delta: Array) -> None:
-    """Complete Rδ, which holds h'' ȧ β + R ȧ: Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k), Rδ_j += h'_j Rβ_j."""
+def reverse_tangent(
+    program: Program, weights: tuple[Array, Array], values: tuple[Array, Array], slope: Array, r_delta: Array, delta: Array
+) -> None:
+    """Complete Rδ, which holds h'' ȧ β + R ȧ, given (w, v), (z, ż): Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k), Rδ_j += h'_j Rβ_j."""
+    (w, w_dot), (z, z_dot) = weights, values
     r_beta = np.zeros_like(r_delta)
-    levels = [*reversed(program.schedule.levels), None]
-    for (rows, matrix), (_, direction), level in zip(program.outgoing(w), program.outgoing(w_dot), levels, strict=True):
+    levels = [*zip(reversed(program.schedule.levels), reversed(program.combined), strict=True), (None, ())]
+    for (rows, matrix), (_, direction), (level, combined) in zip(program.outgoing(w), program.outgoing(w_dot), levels, strict=True):
         if matrix is not None:
             r_beta[rows] += matrix @ r_delta
             r_beta[rows] += direction @ delta
@@ -149,3 +153,7 @@ def reverse_tangent(program: Program, w: Array, w_dot: Array, slope: Array, r_de
             units = slice(block.start, block.stop)
             r_beta[block.source] += program.weight(w, block).T @ r_delta[units]
             r_beta[block.source] += program.weight(w_dot, block).T @ delta[units]
+        for run in combined:
+            run.reverse(z, r_delta, r_beta)
+            if run.bends:
+                r_beta[run.fed] += run.gathered(*run.bent(delta[run.rows], z_dot[run.first], z_dot[run.second]))

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from graphbp.extend import (
     ColumnTile,
+    CombinationRun,
     DenseBlock,
     Head,
     HessianPlan,
@@ -71,16 +72,14 @@ class NumpySecondOrderSweeps:
             delta = np.zeros_like(a)
             for head in self.heads:
                 rows = self.schedule.output_rows[head.positions]
-                value = head.delta(a[rows], z[rows], t[head.positions])
-                delta[rows] = value if s is None else value * s
-            bend = program.reverse(self.w, slope, delta)
+                delta[rows] = head.weigh(head.delta(a[rows], z[rows], t[head.positions]), s)
+            bend = program.reverse(self.w, z, slope, delta)
             bend *= program.derivative(a, 2)
         curvature = []
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
             of = head.output_hessian if exact else head.gauss_newton
-            value = of(a[rows], z[rows], t[head.positions])
-            curvature.append(OutputCurvature(rows, value if s is None else value * s))
+            curvature.append(OutputCurvature(rows, head.weigh(of(a[rows], z[rows], t[head.positions]), s)))
         extended = np.concatenate([z, ones])
         return SampleTile(extended, slope[:n_rows], delta, bend, tuple(curvature), exact)
 
@@ -92,9 +91,9 @@ class NumpySecondOrderSweeps:
         alone, own = self._alone(start, stop)
         b[: alone - start] = 0
         b[own - start, own - start] = diagonal[own]
-        for rows, g in self._forward(tile, start, stop, phi):
+        for rows, g, _ in self._forward(tile, start, stop, phi):
             np.multiply(diagonal[rows, None], g, out=b[rows.start - start : rows.stop - start])
-        self._reverse(tile, start, b)
+        self._reverse(tile, start, b, phi)
         return ColumnTile(start, stop, b, phi if tile.exact else None)
 
     def output_rows(self, tile: SampleTile) -> OutputRows:
@@ -118,7 +117,7 @@ class NumpySecondOrderSweeps:
             here = np.flatnonzero(np.isin(head.rows, own))
             at[here, head.rows[here] - start] = 1
             out[head.rows[here] - start] = 0
-        for rows, g in self._forward(tile, start, stop, phi):
+        for rows, g, combined in self._forward(tile, start, stop, phi):
             for head, at in zip(coupled, reached, strict=True):
                 here = np.flatnonzero((head.rows >= rows.start) & (head.rows < rows.stop))
                 at[here] = g[head.rows[here] - rows.start]
@@ -126,6 +125,12 @@ class NumpySecondOrderSweeps:
             g *= g
             g *= diagonal[rows, None]
             out += g.sum(axis=0)
+            if tile.delta is None:
+                continue
+            for run in combined:
+                u, v = run.sources(phi, start)
+                to_u, to_v = run.bent(tile.delta[run.rows, None], u, v)
+                out += (to_u * u + to_v * v).sum(axis=0)
         for head, at in zip(coupled, reached, strict=True):
             out += (np.einsum("jcn,cln->jln", head.value, at) * at).sum(axis=0)
         return out
@@ -146,22 +151,28 @@ class NumpySecondOrderSweeps:
         end = next(level.stop for level in self.schedule.levels if level.stop > start)
         return end, np.arange(start, min(stop, end))
 
-    def _forward(self, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array]]:
-        """Fill Φ, rows from `start` on; yields the rows of each level after the first and their G, to be used up."""
+    def _forward(
+        self, tile: SampleTile, start: int, stop: int, phi: Array
+    ) -> Iterator[tuple[slice, Array, tuple[CombinationRun, ...]]]:
+        """Fill Φ, rows from `start` on; yields the rows of each level after the first, their G, to be used up, and their combinations."""
         s = self.schedule
         alone, own = self._alone(start, stop)
         phi[: alone - start] = 0
         phi[own - start, own - start] = tile.slope[own]
         incoming, _ = self._matrices(start)
-        for level, matrix in zip(s.levels, incoming, strict=True):
+        for level, matrix, combined in zip(s.levels, incoming, self.program.combined, strict=True):
             if level.start < alone:
                 continue
             rows = slice(level.start, level.stop)
             g = self._sources(level, start, matrix, phi)
+            for run in combined:
+                g_u, g_v = run.slopes(tile.z)
+                u, v = run.sources(phi, start)
+                g[run.rows - level.start] += g_u[:, None] * u + g_v[:, None] * v
             own = np.arange(level.start, min(level.stop, stop))
             g[own - level.start, own - start] = 1
             np.multiply(tile.slope[rows, None], g, out=phi[rows.start - start : rows.stop - start])
-            yield rows, g
+            yield rows, g, combined
 
     def _sources(self, level: Level, start: int, matrix: Any, phi: Array) -> Array:
         """Σ_r w_kr Φ_rl for the rows k of a level."""
@@ -198,8 +209,8 @@ class NumpySecondOrderSweeps:
             tile.cache["diagonal"] = found
         return found
 
-    def _reverse(self, tile: SampleTile, start: int, b: Array) -> None:
-        """Complete B: += h'_j Σ_s w_sj B_sl."""
+    def _reverse(self, tile: SampleTile, start: int, b: Array, phi: Array) -> None:
+        """Complete B: += h'_j (Σ_s w_sj B_sl + Σ_p (g_j B_pl + δ_p (g_ju Φ_ul + g_jv Φ_vl))), p the combinations of row j."""
         s = self.schedule
         for head in tile.curvature:  # coupled outputs feed nothing and bend nothing: B = R G there
             if head.coupled:
@@ -207,9 +218,10 @@ class NumpySecondOrderSweeps:
                 r = head.value[head.rows >= start][:, head.rows >= start]
                 b[rows - start] = np.einsum("jcn,cln->jln", r, b[rows - start])
         _, outgoing = self._matrices(start)
-        total = self._room("total", b.shape) if s.dense_blocks else None  # Σ_s w_sj B_sl over the dense blocks
+        pushed = s.dense_blocks or len(s.combinations)
+        total = self._room("total", b.shape) if pushed else None  # Σ_s w_sj B_sl over dense blocks and combinations
         filled = np.zeros(s.n_rows - start, bool)
-        for level, matrix in zip(reversed(s.levels), reversed(outgoing), strict=True):
+        for level, matrix, combined in zip(reversed(s.levels), reversed(outgoing), reversed(self.program.combined), strict=True):
             if level.stop <= start:
                 break
             first = max(level.start, start)
@@ -233,6 +245,21 @@ class NumpySecondOrderSweeps:
                     added = (weight @ units).reshape(len(weight), *b.shape[1:])
                     total[source] = np.where(filled[source][:, None, None], total[source] + added, added)
                 filled[source] = True
+            for combination in combined if level.start > start else ():
+                source, added = self._given(combination, tile, start, b, phi)
+                assert total is not None  # for mypy
+                total[source] = np.where(filled[source][:, None, None], total[source] + added, added)
+                filled[source] = True
+
+    def _given(self, run: CombinationRun, tile: SampleTile, start: int, b: Array, phi: Array) -> tuple[Indices, Array]:
+        """Sources of combinations, counted from `start`, and what these add to their Σ_s w_sj B_sl."""
+        own = b[run.rows - start]
+        given = [slope[:, None] * own for slope in run.slopes(tile.z)]
+        if tile.delta is not None and run.bends:
+            bent = run.bent(tile.delta[run.rows, None], *run.sources(phi, start))
+            given = [part + more for part, more in zip(given, bent, strict=True)]
+        later = run.fed >= start
+        return run.fed[later] - start, run.gathered(given[0], given[1])[later]
 
     def _matrices(self, start: int) -> tuple[list[Any], list[Any]]:
         """For each level the sparse edges that lead into its rows ≥ start from rows ≥ start, and those that leave them; or None.

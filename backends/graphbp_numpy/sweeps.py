@@ -6,6 +6,8 @@ Arrays are (rows, N): a row of `z` is one unit's activation for all samples of t
     reverse    β_i = Σ_k w_ki δ_k,        δ_i = h'_i(a_i) β_i       levels downwards, plus ∂E/∂a at the outputs
     tangent    ȧ_j = Σ_i w_ji ż_i + ẇ_ji z_i + ḃ_j,  ż_j = h'_j(a_j) ȧ_j
 
+A row that combines two others (`Schedule.combinations`) has the term g(z_u, z_v) in a_j too.
+
 These loops accept complex arrays too, which is what the complex step runs on.
 """
 
@@ -35,6 +37,7 @@ class Program:
         self.schedule = schedule
         self.n_rows = schedule.n_rows
         self.dst_of_edge = np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr))
+        self.combined = schedule.combined
 
     @cached_property
     def softmax_rows(self) -> list[npt.NDArray[np.int64]]:
@@ -74,17 +77,19 @@ class Program:
         a = np.empty((s.n_rows, x.shape[1]), np.result_type(w, x))
         z = np.empty_like(a)  # rows are read only after they are written: every source stands before its destination
         a[: s.n_inputs] = z[: s.n_inputs] = x
-        for level, matrix in zip(s.levels, self.incoming(w), strict=True):
+        for level, matrix, combined in zip(s.levels, self.incoming(w), self.combined, strict=True):
             rows = slice(level.start, level.stop)
             a[rows] = self.bias(w, level)
             if matrix is not None:
                 a[rows] += matrix @ z
             for block in level.dense:
                 a[block.start : block.stop] += self.weight(w, block) @ z[block.source]
+            for run in combined:
+                a[run.rows] += run.value(z)
             for segment in level.segments:
-                run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
+                units, h = slice(segment.start, segment.stop), s.activations[segment.activation]
                 if h.elementwise:
-                    z[run] = h.evaluate(a[run])
+                    z[units] = h.evaluate(a[units])
         for group in self.softmax_rows:
             z[group] = s.activations[s.row_activation[group[0]]].f(a[group])
         return a, z
@@ -109,20 +114,22 @@ class Program:
         out[self.ends] = 0
         return out
 
-    def reverse(self, w: Array, slope: Array, delta: Array) -> Array:
-        """Complete δ, given h' as `slope` and `delta` holding ∂E/∂a at the outputs and 0 elsewhere; returns β.
+    def reverse(self, w: Array, z: Array, slope: Array, delta: Array) -> Array:
+        """Complete δ, given z, h' as `slope`, and `delta` holding ∂E/∂a at the outputs and 0 elsewhere; returns β.
 
         An output unit that also feeds others gets both terms.  β_i = Σ_k w_ki δ_k; for input rows δ_i = β_i = ∂E/∂x_i.
         """
         s = self.schedule
         beta = np.zeros_like(delta)
-        levels = [*reversed(s.levels), None]
-        for (rows, matrix), level in zip(self.outgoing(w), levels, strict=True):
+        levels = [*zip(reversed(s.levels), reversed(self.combined), strict=True), (None, ())]
+        for (rows, matrix), (level, combined) in zip(self.outgoing(w), levels, strict=True):
             if matrix is not None:
                 beta[rows] += matrix @ delta
             delta[rows] += slope[rows] * beta[rows]
             for block in level.dense if level is not None else ():
                 beta[block.source] += self.weight(w, block).T @ delta[block.start : block.stop]
+            for run in combined:
+                run.reverse(z, delta, beta)
         return beta
 
     def tangent(self, w: Array, z: Array, slope: Array, x_dot: Array | None, w_dot: Array | None) -> tuple[Array, Array]:
@@ -133,7 +140,7 @@ class Program:
         if x_dot is not None:
             a_dot[: s.n_inputs] = z_dot[: s.n_inputs] = x_dot
         directions = self.incoming(w_dot) if w_dot is not None else repeat(None)
-        for level, matrix, direction in zip(s.levels, self.incoming(w), directions, strict=False):
+        for level, matrix, direction, combined in zip(s.levels, self.incoming(w), directions, self.combined, strict=False):
             rows = slice(level.start, level.stop)
             if matrix is not None:
                 a_dot[rows] += matrix @ z_dot
@@ -143,6 +150,8 @@ class Program:
                 a_dot[block.start : block.stop] += self.weight(w, block) @ z_dot[block.source]
                 if w_dot is not None:
                     a_dot[block.start : block.stop] += self.weight(w_dot, block) @ z[block.source]
+            for run in combined:
+                a_dot[run.rows] += run.tangent(z, z_dot)
             if w_dot is not None:
                 a_dot[rows] += self.bias(w_dot, level)
             z_dot[rows] = slope[rows] * a_dot[rows]

@@ -2,6 +2,8 @@
 
     GraphSpec ──lowering.order──► level and row of each unit ──lowering.slots──► slot of each weight ──lower──► Schedule, Layout
 
+Nodes that are more than a weighted sum are first expanded into rows that combine two others (`lowering.expansion`).
+
 Nothing recurses: a chain of 100,000 units lowers like any other graph.  Cost: O(nodes + edges) plus two sorts of the edges.
 """
 
@@ -10,10 +12,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.combinations import NO_COMBINATIONS, Combinations, combinations_by_level
+from graphbp.lowering.expansion import Expansion, expand
 from graphbp.lowering.order import levels_of, row_order, shared_sources
-from graphbp.lowering.slots import biases, dense_blocks, sparse_edges
+from graphbp.lowering.slots import biases, dense_blocks, runs, sparse_edges
 from graphbp.parameters import Layout, ParameterMap, lay_out
-from graphbp.schedule import Schedule, build_levels
+from graphbp.schedule import NO_INNER, InnerRows, Level, Schedule, build_levels
 from graphbp.spec import INPUT, OUTPUT, GraphSpec
 
 __all__ = ["lower"]
@@ -23,8 +27,12 @@ Indices = npt.NDArray[np.int64]
 
 def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
     """Order a checked graph and lay out its parameters.  Raises `GraphError` for a cycle, which it prints as a path."""
-    layout = lay_out(spec)
-    level = levels_of(spec)
+    layout = own = lay_out(spec)
+    level, expansion, n_nodes = levels_of(spec), None, spec.n_nodes
+    if spec.aggregation.any():
+        expansion = expand(spec, layout)
+        spec, layout = expansion.spec, expansion.layout
+        level = levels_of(spec, expansion.edges)
     group = shared_sources(spec, level)
     order = row_order(spec, level, group)
     node_row = np.empty(spec.n_nodes, np.int64)
@@ -45,14 +53,15 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
     out_ptr = np.concatenate([[0], np.cumsum(np.bincount(edges.src, minlength=n_rows))]).astype(np.int64)
     output_nodes = np.flatnonzero(spec.role == OUTPUT)
     input_nodes = np.flatnonzero(spec.role == INPUT)
+    levels = build_levels(row_level, row_activation, in_ptr, blocks)
     schedule = Schedule(
         n_rows=n_rows,
         n_inputs=int(spec.units[input_nodes].sum()),
-        names=spec.names,
-        node_row=node_row,
-        units=spec.units,
+        names=spec.names[:n_nodes],
+        node_row=node_row[:n_nodes],
+        units=spec.units[:n_nodes],
         row_level=row_level,
-        levels=build_levels(row_level, row_activation, in_ptr, blocks),
+        levels=levels,
         in_ptr=in_ptr,
         in_src=edges.src,
         out_ptr=out_ptr,
@@ -66,11 +75,27 @@ def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
         output_rows=np.concatenate([np.arange(node_row[i], node_row[i] + spec.units[i]) for i in output_nodes]),
         softmax_groups=_softmax_groups(spec, output_nodes),
         parameters=ParameterMap(len(layout.theta), slot_parameter, slot_value),
+        combinations=NO_COMBINATIONS if expansion is None else _combinations(expansion, node_row, levels),
+        inner=NO_INNER if expansion is None else _inner(expansion, node_row),
     )
     for value in (*vars(schedule).values(), *vars(schedule.parameters).values(), *schedule.softmax_groups):
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
-    return schedule, layout
+    return schedule, own
+
+
+def _combinations(expansion: Expansion, node_row: Indices, levels: tuple[Level, ...]) -> Combinations:
+    """Of nodes, unit by unit, as of rows."""
+    counts = expansion.spec.units[expansion.node]
+    rows, first, second = (runs(node_row[of], counts) for of in (expansion.node, expansion.first, expansion.second))
+    starts = np.array([*(level.start for level in levels), levels[-1].stop])
+    return combinations_by_level(rows, np.repeat(expansion.kind, counts), first, second, starts)
+
+
+def _inner(expansion: Expansion, node_row: Indices) -> InnerRows:
+    n = expansion.spec.n_nodes - len(expansion.inner)
+    owners = np.array([inner.node for inner in expansion.inner], np.int64)
+    return InnerRows(node_row[n:], expansion.spec.units[n:], owners, tuple(inner.what for inner in expansion.inner))
 
 
 def _softmax_groups(spec: GraphSpec, output_nodes: Indices) -> tuple[Indices, ...]:

@@ -19,13 +19,17 @@ __all__ = ["levels_of", "row_order", "shared_sources"]
 Indices = npt.NDArray[np.int64]
 
 
-def levels_of(spec: GraphSpec) -> Indices:
-    """Level of each node: 0 for inputs, else 1 + the highest level among its sources (Kahn's algorithm, O(nodes + edges))."""
+def levels_of(spec: GraphSpec, edges: tuple[Indices, Indices] | None = None) -> Indices:
+    """Level of each node: 0 for inputs, else 1 + the highest level among its sources (Kahn's algorithm, O(nodes + edges)).
+
+    `edges` are (sources, destinations), where they are more than those with weights.
+    """
     n = spec.n_nodes
-    by_source = np.argsort(spec.edge_src, kind="stable")
-    successors = spec.edge_dst[by_source].tolist()
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(spec.edge_src, minlength=n))]).tolist()
-    waiting = np.bincount(spec.edge_dst, minlength=n).tolist()
+    src, dst = edges or (spec.edge_src, spec.edge_dst)
+    by_source = np.argsort(src, kind="stable")
+    successors = dst[by_source].tolist()
+    ptr = np.concatenate([[0], np.cumsum(np.bincount(src, minlength=n))]).tolist()
+    waiting = np.bincount(dst, minlength=n).tolist()
     level = np.where(spec.role == INPUT, 0, 1).tolist()
     ready = [i for i in range(n) if waiting[i] == 0]
     done = 0

@@ -15,7 +15,7 @@ from graphbp.parameters import Layout
 from graphbp.schedule import MIN_DENSE_ENTRIES, DenseBlock
 from graphbp.spec import GraphSpec
 
-__all__ = ["SparseEdges", "biases", "dense_blocks", "is_dense", "sparse_edges"]
+__all__ = ["SparseEdges", "biases", "dense_blocks", "is_dense", "runs", "sparse_edges"]
 
 Indices = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
@@ -82,9 +82,9 @@ def dense_blocks(
             lo, hi = np.searchsorted(spec.edge_dst, [i, i + 1])
             edges = np.arange(lo, hi)[np.argsort(node_row[spec.edge_src[lo:hi]])]
             counts = layout.edge_count[edges]
-            parts.append(_runs(layout.edge_start[edges], counts))
+            parts.append(runs(layout.edge_start[edges], counts))
             if not len(src):
-                src = _runs(node_row[spec.edge_src[edges]], counts).astype(np.int32)
+                src = runs(node_row[spec.edge_src[edges]], counts).astype(np.int32)
         found.append((int(node_row[nodes[0]]), int(node_row[nodes[0]]) + len(nodes), src, np.concatenate(parts)))
     found.sort(key=lambda block: (block[0], int(block[2][0])))
     blocks: list[DenseBlock] = []
@@ -98,7 +98,7 @@ def dense_blocks(
     return blocks, all_entries
 
 
-def _runs(starts: Indices, counts: Indices) -> Indices:
+def runs(starts: Indices, counts: Indices) -> Indices:
     """starts[0], starts[0]+1, ... (counts[0] of them), starts[1], ..."""
     if (counts == 1).all():
         return starts
@@ -117,7 +117,7 @@ def biases(spec: GraphSpec, layout: Layout, node_row: Indices, order: Indices, n
     """bias_slot of each row, and the entries of those slots, in row order."""
     nodes = order[layout.bias_start[order] >= 0]
     counts = spec.units[nodes]
-    rows, entries = _runs(node_row[nodes], counts), _runs(layout.bias_start[nodes], counts)
+    rows, entries = runs(node_row[nodes], counts), runs(layout.bias_start[nodes], counts)
     bias_slot = np.full(n_rows, -1, np.int64)
     bias_slot[rows] = slot + np.arange(len(rows))
     return bias_slot, np.asarray(entries, np.int64)

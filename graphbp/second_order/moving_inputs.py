@@ -101,9 +101,9 @@ def _with_identity(s: Schedule) -> tuple[tuple[Any, ...], int]:
 
 
 def _moved_combinations(s: Schedule, d: int) -> dict[str, Any]:
-    """Rows that combine two others, where schedules have such: every row of theirs moves up, and one level without any stands first."""
-    combinations: Any = getattr(s, "combinations", None)
-    if combinations is None:
+    """Rows that combine two others: every row of theirs moves up, and one level without any stands first."""
+    c = s.combinations
+    if not len(c):
         return {}
-    moved = {name: getattr(combinations, name) + d for name in ("rows", "first", "second")}
-    return {"combinations": replace(combinations, ptr=np.concatenate([[0], combinations.ptr]), **moved)}
+    ptr = np.concatenate([[0], c.ptr])
+    return {"combinations": replace(c, rows=c.rows + d, first=c.first + d, second=c.second + d, ptr=ptr)}

@@ -188,6 +188,10 @@ class HessianPlan:
                 src = s.in_src[s.in_ptr[j] : s.in_ptr[j + 1]]
                 reach[j] |= reach[src].any(axis=0)
                 reach[j, src] = True
+            combined = s.combinations.of_rows(level.start, level.stop)
+            for source in (s.combinations.first[combined], s.combinations.second[combined]):
+                reach[s.combinations.rows[combined]] |= reach[source]
+                reach[s.combinations.rows[combined], source] = True
         return reach
 
     @cached_property
@@ -204,6 +208,9 @@ class HessianPlan:
                 leads[feeding] |= np.logical_or.reduceat(leads[edges], begins, axis=0)
             for block in level.dense:
                 leads[block.src] |= leads[block.start : block.stop].any(axis=0)
+            combined = s.combinations.of_rows(level.start, level.stop)
+            for source in (s.combinations.first[combined], s.combinations.second[combined]):
+                np.logical_or.at(leads, source, leads[s.combinations.rows[combined]])
         return np.ascontiguousarray(leads.T)
 
     @cached_property

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
+from graphbp.mixture import by_output
 from graphbp.network import Network
 
 __all__ = ["evaluate", "oracle_error", "oracle_gradient", "oracle_jacobian", "oracle_weight_jacobian"]
@@ -49,7 +50,7 @@ def activate(name: str, a: Array) -> Array:
 
 
 def evaluate(net: Network, theta: Array, X: Array, h: Callable[[str, Any], Any] = activate, xp: Any = np) -> Any:
-    """Y (N, K) from the graph: a_j = Σ_i w_ji z_i + b_j, z_j = h_j(a_j), node by node in topological order.
+    """Y (N, K) from the graph: a_j = Σ_i w_ji z_i + b_j (or the node's other aggregation), z_j = h_j(a_j), node by node in topological order.
 
     `h` and `xp` replace the activations and NumPy (by those of an automatic differentiation library, say).
     """
@@ -64,9 +65,13 @@ def evaluate(net: Network, theta: Array, X: Array, h: Callable[[str, Any], Any] 
         if node in columns:
             continue
         data = graph.nodes[node]
-        a = xp.zeros((len(X), data.get("units", 1)))
-        for source in graph.pred[node]:
-            a = a + columns[source] @ _edge(net, graph, theta, source, node, xp).T
+        if data.get("aggregation", "sum") == "sum":
+            a = xp.zeros((len(X), data.get("units", 1)))
+            for source in graph.pred[node]:
+                a = a + columns[source] @ _edge(net, graph, theta, source, node, xp).T
+        else:
+            terms = [columns[source] * _factor(net, graph, theta, source, node) for source in graph.pred[node]]
+            a = xp.zeros((len(X), data.get("units", 1))) + _AGGREGATED[data["aggregation"]](np.stack(terms))
         if data.get("bias") is not None:
             free = data.get("trainable", True)
             a = a + (theta[net.parameter_index(node)] if free else xp.asarray(data["bias"]))
@@ -80,6 +85,36 @@ def evaluate(net: Network, theta: Array, X: Array, h: Callable[[str, Any], Any] 
         for k, node in enumerate([node for node in net.outputs if node in softmax_units]):
             columns[node] = together[:, k : k + 1]
     return xp.concatenate([columns[node] for node in net.outputs], axis=1)
+
+
+def _factor(net: Network, graph: Any, theta: Any, source: Any, node: Any) -> Any:
+    """The weight of an edge into a node that aggregates unit by unit: a number, or one a unit."""
+    edge = graph.edges[source, node]
+    if not edge.get("trainable", True):
+        return np.asarray(edge["weight"])
+    w = theta[net.parameter_index(source, node)]
+    return w if np.ndim(edge["weight"]) else w[0]
+
+
+def _picked(terms: Array, key: Array) -> Array:
+    """Of terms (n, N, units), at every sample and unit that of the largest key, the first of equal ones."""
+    return np.asarray(np.take_along_axis(terms, key.argmax(axis=0)[None], axis=0)[0])
+
+
+def _median(terms: Array) -> Array:
+    order = np.argsort(terms.real, axis=0, kind="stable")
+    ranked, n = np.take_along_axis(terms, order, axis=0), len(terms)
+    return np.asarray((ranked[(n - 1) // 2] + ranked[n // 2]) / 2)
+
+
+_AGGREGATED: dict[str, Callable[[Array], Array]] = {
+    "product": lambda terms: np.multiply.reduce(terms, axis=0),
+    "mean": lambda terms: terms.sum(axis=0) / len(terms),
+    "max": lambda terms: _picked(terms, terms.real),
+    "min": lambda terms: _picked(terms, -terms.real),
+    "median": _median,
+    "maxabs": lambda terms: _picked(terms, np.abs(terms.real)),
+}
 
 
 def _edge(net: Network, graph: Any, theta: Any, source: Any, node: Any, xp: Any) -> Any:
@@ -97,9 +132,12 @@ def _edge(net: Network, graph: Any, theta: Any, source: Any, node: Any, xp: Any)
 
 
 def oracle_error(net: Network, theta: Array, X: Array, T: Array, s: Array | None = None) -> Any:
-    """E = Σ_n s_n Σ_k e(y_k, t_k), from y."""
-    each = net.error_function.value(evaluate(net, theta, X), T).sum(axis=1)
-    return each.sum() if s is None else (each * s).sum()
+    """E = Σ_nk s_n w_k e_k(y_k, t_k), from y; s may be (N, K)."""
+    each, weight = by_output(net.error_function, "value", evaluate(net, theta, X), T), net.model.heads.weight
+    each = each if weight is None else each * weight
+    if s is not None and s.ndim == 2:
+        return np.where(s == 0, 0, each * s).sum()
+    return each.sum() if s is None else (each.sum(axis=1) * s).sum()
 
 
 def _complex_step(f: Callable[[Array], Any], at: Array) -> Array:

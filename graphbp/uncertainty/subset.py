@@ -39,7 +39,7 @@ def last_layer(net: Network) -> tuple[Network, npt.NDArray[np.int64]]:
         if node not in outputs:
             attributes["trainable"] = False
     try:
-        part = Network(graph, error=net.error_function, backend=net.backend, dtype=net.dtype)
+        part = Network(graph, error=net.error_function, missing=net.missing, backend=net.backend, dtype=net.dtype)
     except WeightError as problem:
         raise NotSupportedError(
             f"parameters='last_layer': a weight of the last layer is shared with another; {problem}"

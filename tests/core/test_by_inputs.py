@@ -13,7 +13,6 @@ import pytest
 
 import graphbp as gb
 from graphbp import registry
-from graphbp.compose import Composed
 from graphbp.protocols import REQUIRED_METHODS
 from graphbp.second_order.moving_inputs import with_moving_inputs
 from helpers.backends import HostBackend
@@ -69,7 +68,8 @@ def test_raw_units(backend: str, dtype: str) -> None:
     net = gb.Network(g, backend=backend, dtype=dtype)
     x = net.model.meaning.scaling.inputs
     y = net.model.meaning.scaling.outputs
-    assert x is not None and y is not None
+    assert x is not None
+    assert y is not None
     z = samples(plain)
     X, d = x.shift + x.scale * z, 1 / x.scale
     H = plain.input_hessian(z) * y.scale[:, None, None] * np.outer(d, d)
@@ -268,12 +268,33 @@ def test_moving_inputs_compute_the_same_function(graph: Any) -> None:
     np.testing.assert_allclose(by_b, net.vjp(X, V).sum(axis=0), rtol=1e-13)
 
 
-def test_rows_that_combine_others_are_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An executable that does not say that it knows them is not asked for derivatives by the inputs."""
-    net = gb.Network(two_halves(), backend="numpy")
-    live = net.schedule.live
-    own = registry.get_backend("numpy").compile(live, net.error_function, net.dtype)
-    monkeypatch.setattr(type(live), "combinations", type("Some", (), {"rows": np.ones(1)})(), raising=False)
-    run = Composed(own, live, "numpy")
-    with pytest.raises(gb.NotSupportedError, match="second_order_product"):
-        run.second_order_product(net.theta, samples(net), np.ones((5, 2)), None, None)
+def with_a_product() -> nx.DiGraph[Any]:
+    """y = tanh(a) · b + 0.5 x1, a product of two rows, and z = max(a, b)²."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_node("a", activation="tanh", bias=0.2)
+    g.add_node("b", activation="sin", bias=-0.1)
+    g.add_node("p", aggregation="product", activation="softplus")
+    g.add_node("m", aggregation="max", activation="square", role="output")
+    g.add_node("y", bias=0.1, role="output")
+    g.add_weighted_edges_from([("x1", "a", 0.7), ("x2", "a", -0.5), ("x1", "b", 0.4), ("x3", "b", 0.9)])
+    g.add_weighted_edges_from([("a", "p", 1.0), ("b", "p", 0.8), ("x3", "p", 0.6), ("p", "y", 1.2), ("x1", "y", 0.5)])
+    g.add_weighted_edges_from([("a", "m", 1.0), ("b", "m", 1.0)])
+    return g
+
+
+@pytest.mark.filterwarnings("ignore::graphbp.compose.ComposedWarning")
+def test_nodes_that_multiply_and_choose() -> None:
+    """Against the complex step of the Jacobian."""
+    net = gb.Network(with_a_product(), backend="numpy")
+    X = samples(net)
+    run = registry.get_backend("numpy").compile(net.schedule.live, net.error_function, np.dtype(np.complex128))
+    theta, step = net.weights.astype(complex), 1e-100j * np.eye(3)
+    H = np.stack([run.jacobian(theta, X + each).imag for each in step], axis=-1) / 1e-100  # type: ignore[attr-defined]
+    close(net.input_hessian(X), H)
+    close(net.laplacian(X), np.einsum("nkii->nk", H))
+    V, U, v = np.ones((5, 2)), np.cos(X), np.linspace(-1, 1, net.n_parameters)
+    by_x, by_theta = net.second_order_product(X, V, U, v)
+    moved = run.vjp(theta + 1e-100j * v, X + 1e-100j * U, V.astype(complex))
+    close(by_x, moved[0].imag / 1e-100)
+    close(by_theta, moved[1].imag / 1e-100)
+    assert net.check(X, np.ones((5, 2))).ok

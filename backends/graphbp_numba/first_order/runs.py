@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
-from graphbp_numba.instructions.gathers import finish_sums, gather, gather_bundle, gather_sums, row_sums
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_bundle, gather_sums, row_sums
 from graphbp_numba.instructions.rows import BUNDLE, add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
@@ -56,9 +56,9 @@ __all__ = ["SPARE_ROWS", "buffer_rows", "forward_runs", "prepare_runs", "reverse
 SPARE_ROWS = 4
 
 
-def buffer_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+def buffer_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
     """Rows of a tile's buffer, without the vectors set aside for sums."""
-    return n_rows + n_keep + MAX_RUN_ROWS + 2 * n_outputs + SPARE_ROWS
+    return n_rows + n_keep + MAX_RUN_ROWS + n_outputs + target_rows + SPARE_ROWS
 
 
 @kernel
@@ -147,7 +147,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
         ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
         out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
-        dst = table[PLAN_OUT_DST]
+        dst, edges = table[PLAN_OUT_DST], EdgeSums(sums, aside)
         for r in range(table[PLAN_N_RUNS] - 1, -1, -1):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             here, count = z + start * row, end - start
@@ -158,7 +158,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
                 linear = runs[r, RUN_KIND] != KIND_ELEMENTWISE
                 for j in range(count):
                     out = here if linear else beta
-                    gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
+                    gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, edges)
                 if not linear:
                     times_slopes(tag, runs[r], here, keep, beta, here)
             if runs[r, RUN_HAS_OUTPUT]:
@@ -168,7 +168,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
         for i in range(table[PLAN_N_INPUTS]):
             here = z + i * row
-            gather_sums(tag, z, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
-        finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
+            gather_sums(tag, z, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, edges)
+        finish_sums(tag, table[PLAN_N_EDGES], edges)
 
     return compiled_c(integers(8))(reverse_runs)

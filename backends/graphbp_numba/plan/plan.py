@@ -22,20 +22,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
+from graphbp.extend import AnyError, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles
-from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
+from graphbp_numba.plan.heads import head_lines
 from graphbp_numba.plan.tables import (
-    CODE_NONE,
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-    PLAN_ERROR_D2Y,
-    PLAN_ERROR_VALUE,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
     PLAN_N_BUNDLES,
@@ -168,7 +165,7 @@ class Plan:
         return np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(self.runs)]]).astype(np.int64)
 
 
-def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Plan:
+def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan:
     """Flatten a schedule.  Raises `NotSupportedError` for an activation or error that cannot be compiled."""
     s = schedule
     if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
@@ -189,8 +186,6 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     out_keep = _keep_rows(s, runs)
     groups = output_heads(s, error)
     heads, head_pos = head_lines(groups, dtype.name)
-    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
-    pairwise = error_addresses(error, groups, code, dtype.name)
     arrays = (
         in_ptr,
         edges.src,
@@ -208,10 +203,9 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table = np.zeros(PLAN_SIZE, np.int64)
     table[PLAN_N_BUNDLES] = len(bundles.rows)
     table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
-    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
+    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), s.n_outputs)
     table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
     table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
-    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
     in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
     in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
     sums_size = bias_place + -(-s.n_rows // 16) * 16

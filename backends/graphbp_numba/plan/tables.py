@@ -4,7 +4,6 @@
     RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
-    STATE_    sections of a tile's buffer where every row is kept                               `graphbp_numba.states.sections`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
@@ -22,7 +21,7 @@ from __future__ import annotations
     PLAN_N_EDGES,
     PLAN_N_KEEP,
     PLAN_N_HEADS,
-    PLAN_ERROR_CODE,
+    PLAN_TARGET_ROWS,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_OUT_PTR,
@@ -34,9 +33,6 @@ from __future__ import annotations
     PLAN_HEADS,
     PLAN_HEAD_POS,
     PLAN_SUMS,
-    PLAN_ERROR_VALUE,
-    PLAN_ERROR_DY,
-    PLAN_ERROR_D2Y,
     PLAN_IN_PARAM,
     PLAN_OUT_PARAM,
     PLAN_BIAS_PARAM,
@@ -50,10 +46,10 @@ from __future__ import annotations
     PLAN_BUNDLE_SRC,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-) = range(35)
+) = range(32)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
-PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(35, 47, 3)
-PLAN_SIZE = 47
+PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(32, 44, 3)
+PLAN_SIZE = 44
 
 (
     RUN_START,
@@ -92,8 +88,12 @@ KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
     HEAD_ADD_VALUE,
     HEAD_MAKE_DELTA,
     HEAD_CURVE,
-) = range(14)
-HEAD_FIELDS = 14
+    HEAD_CODE,
+    HEAD_VALUE,
+    HEAD_DY,
+    HEAD_D2Y,
+) = range(18)
+HEAD_FIELDS = 18
 FORM_CANONICAL, FORM_CHAIN, FORM_LOGS = range(3)
 CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
 CODE_NONE = -1
@@ -103,24 +103,6 @@ MODE_PRODUCT = 3
 """On layers only: the gradient's sweep, but with C in place of E."""
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
-
-(
-    STATE_A,
-    STATE_Z,
-    STATE_SLOPES,
-    STATE_DELTA,
-    STATE_BETA,
-    STATE_BEND,
-    STATE_A_DOT,
-    STATE_Z_DOT,
-    STATE_R_DELTA,
-    STATE_KEPT,
-    STATE_HEADS,
-    STATE_TARGETS,
-    STATE_OTHER,
-    STATE_SCRATCH,
-    STATE_ASIDE,
-) = range(15)
 
 (
     LEVEL_START,

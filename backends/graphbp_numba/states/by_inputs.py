@@ -12,9 +12,7 @@ from graphbp.extend import add_heads, check_memory, inputs_of_rows, n_threads, o
 from graphbp_numba.instructions.squares import TALL
 from graphbp_numba.plan.tables import KIND_ELEMENTWISE, RUN_KIND, RUN_LEAF, RUN_START, RUN_STOP
 from graphbp_numba.states.input_sweeps import (
-    Along,
     Ends,
-    Net,
     Where,
     hessians,
     panel_bytes,
@@ -110,7 +108,7 @@ class ByInputs:
         out = np.zeros((len(X), len(where.first), s.n_inputs, s.n_inputs), work.dtype)
         ends = self._ends(len(X))
         tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (self._net(theta), X, self._or_none(V), where, ends, out)
+        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
         self._prepare(vectors)
 
         def task(part: int) -> None:
@@ -139,7 +137,7 @@ class ByInputs:
         out = np.zeros((len(X), n_outputs, width), work.dtype)
         ends = self._ends(len(X))
         tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (self._net(theta), X, self._or_none(V), where, ends, out)
+        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
         self._prepare(vectors)
 
         def task(part: int) -> None:
@@ -178,28 +176,23 @@ class ByInputs:
         vectors = work.choice.state_vectors(len(X))
         places = plan.in_param, plan.out_param, plan.bias_param
         still = np.zeros_like(theta) if v is None else v
-        v_in, v_out, v_bias = (work.direction(still, param) for param in places)
-        direction = Along(v_in, v_out, v_bias, work.no_rows if U is None else U)
+        along = tuple(work.direction(still, param) for param in places)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(1), MAX_PARTITIONS)
         sums, by_x = np.zeros((parts, plan.sums_size), work.dtype), np.empty((len(X), self.schedule.n_inputs), work.dtype)
         s = work.none if sample_weight is None else sample_weight
-        given = self._net(theta), X, T, s, direction
+        given = tuple(work.all_weights(theta)), along, (X, T, s), work.no_rows if U is None else U, by_x
         self._prepare(vectors)
 
         def task(part: int) -> None:
             span = tiles * part // parts, tiles * (part + 1) // parts, int(pulled)
             with self.states.buffer(vectors) as buffer:
-                products_along(work.tags[vectors], plan.table, *given, (by_x, sums[part]), buffer, span)
+                products_along(work.tags[vectors], plan.table, *given, sums[part], buffer, span)
 
         run_tasks(task, parts, blas=False)
         return by_x, work.collect(sums)
 
     # -- shared ------------------------------------------------------------------------------------------------------------------------
-
-    def _net(self, theta: Array) -> Net:
-        w_in, w_out, bias = self.work.all_weights(theta)
-        return Net(w_in, w_out, bias)
 
     def _or_none(self, V: Array | None) -> Array:
         return self.work.no_rows if V is None else V

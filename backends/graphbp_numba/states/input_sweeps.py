@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
+from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.sweeps import head_deltas
-from graphbp_numba.heads.tangents import head_bends, head_curvature
+from graphbp_numba.heads.tangents import WEIGHT_ROW, head_bends, head_curvature
 from graphbp_numba.instructions.calls import item_size, pointer, reals
-from graphbp_numba.instructions.gathers import finish_sums, gather, row_sums
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, row_sums
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_add_rows, multiply_rows
 from graphbp_numba.instructions.sample_sums import sum_products
 from graphbp_numba.instructions.squares import TALL, WIDE, add_squares
-from graphbp_numba.instructions.tangent_gathers import gather_both_sums
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -43,38 +44,15 @@ from graphbp_numba.plan.tables import (
     RUN_ORDER,
     RUN_START,
     RUN_STOP,
-    STATE_A,
-    STATE_A_DOT,
-    STATE_ASIDE,
-    STATE_BEND,
-    STATE_BETA,
-    STATE_DELTA,
-    STATE_HEADS,
-    STATE_KEPT,
-    STATE_OTHER,
-    STATE_R_DELTA,
-    STATE_SCRATCH,
-    STATE_SLOPES,
-    STATE_TARGETS,
-    STATE_Z,
-    STATE_Z_DOT,
 )
 from graphbp_numba.states.quantities import unit_deltas
-from graphbp_numba.states.sections import inject, place, slopes, tangent_state
+from graphbp_numba.states.sections import inject, places, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
-__all__ = ["Along", "Ends", "Net", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
+__all__ = ["Ends", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
 
 BLOCK_BYTES = 1 << 18
 """Of the panel's rows that are gone through for all pairs of inputs at a time: they stay in the second-level cache."""
-
-
-class Net(NamedTuple):
-    """Weights of the edges in and out, and biases by row."""
-
-    w_in: Any
-    w_out: Any
-    bias: Any
 
 
 class Where(NamedTuple):
@@ -117,97 +95,84 @@ def squares_bytes(n_bent: int, n_outputs: int, n_rows: int, vectors: int) -> int
 
 
 @kernel
-def _tangent(tag: Any, table: Any, net: Any, where: Any, base: int, direct: Any, i: int, length: Any) -> None:
+def _tangent(tag: Any, table: Any, weights: Any, where: Any, at: Any, direct: Any, i: int, length: Any) -> None:
     """ȧ and ż of the rows that input i reaches, along ẋ_i = length, 0 in all others; `direct` is 0 before and after."""
     row = len(tag) * VECTOR_BYTES
     n_rows, units = table[PLAN_N_ROWS], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
     ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
     out_ptr = carray(pointer(table[PLAN_OUT_PTR]), n_rows + 1, np.int64)
-    dst = carray(pointer(table[PLAN_OUT_DST]), len(net.w_out), np.int32)
-    a_dot, z_dot, slope = (
-        place(table, row, base, STATE_A_DOT),
-        place(table, row, base, STATE_Z_DOT),
-        place(table, row, base, STATE_SLOPES),
-    )
-    w = net.w_in.ctypes.data
+    dst = carray(pointer(table[PLAN_OUT_DST]), len(weights.w_out), np.int32)
+    a_dot, z_dot, w = at.a_dot, at.z_dot, weights.w_in.ctypes.data
     for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
-        direct[dst[e]] = net.w_out[e] * length
+        direct[dst[e]] = weights.w_out[e] * length
     for j in range(table[PLAN_N_INPUTS], n_rows):
-        at = j * row
+        here = j * row
         if where.bits[j, i >> 3] >> (7 - (i & 7)) & 1:
-            gather(tag, z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], direct[j], a_dot + at)
-            multiply_rows(tag, z_dot + at, slope + at, a_dot + at, 1)
+            gather(tag, z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], direct[j], a_dot + here)
+            multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, 1)
         else:
-            fill_rows(tag, a_dot + at, 1)
-            fill_rows(tag, z_dot + at, 1)
+            fill_rows(tag, a_dot + here, 1)
+            fill_rows(tag, z_dot + here, 1)
     for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
         direct[dst[e]] = 0
 
 
 @kernel
-def _begin(tag: Any, table: Any, net: Any, X: Any, base: int, n0: int) -> None:
+def _begin(tag: Any, table: Any, weights: Any, X: Any, at: Any, n0: int) -> None:
     """A tile's rows, and h''."""
-    row = len(tag) * VECTOR_BYTES
-    begin_tile(tag, table, net.w_in, net.bias, X, base, n0)
-    slopes(tag, table, place(table, row, base, STATE_A), place(table, row, base, STATE_BEND), 2)
+    begin_tile(tag, table, weights, X, at, n0)
+    slopes(tag, table, at.a, at.bend, 2)
 
 
 @kernel
-def _put_ends(tag: Any, table: Any, ends: Any, base: int, n0: int) -> None:
+def _put_ends(tag: Any, table: Any, ends: Any, at: Any, n0: int) -> None:
     """a and y of the outputs, where they are asked for."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    row = len(tag) * VECTOR_BYTES
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    a = carray(reals(tag, place(table, row, base, STATE_A)), (table[PLAN_N_ROWS], lanes))
-    z = carray(reals(tag, place(table, row, base, STATE_Z)), (table[PLAN_N_ROWS], lanes))
+    a, z = carray(reals(tag, at.a), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, at.z), (table[PLAN_N_ROWS], lanes))
     for lane in range(min(lanes, ends.a.shape[0] - n0)):
         for k in range(table[PLAN_N_OUTPUTS]):
             ends.a[n0 + lane, k], ends.y[n0 + lane, k] = a[out_row[k], lane], z[out_row[k], lane]
 
 
 @kernel
-def _put_tangents(tag: Any, table: Any, ends: Any, base: int, n0: int, i: int) -> None:
+def _put_tangents(tag: Any, table: Any, ends: Any, at: Any, n0: int, i: int) -> None:
     """G_ki of the outputs, where they are asked for."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    row = len(tag) * VECTOR_BYTES
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    a_dot = carray(reals(tag, place(table, row, base, STATE_A_DOT)), (table[PLAN_N_ROWS], lanes))
+    a_dot = carray(reals(tag, at.a_dot), (table[PLAN_N_ROWS], lanes))
     for lane in range(min(lanes, ends.tangents.shape[0] - n0)):
         for k in range(table[PLAN_N_OUTPUTS]):
             ends.tangents[n0 + lane, k, i] = a_dot[out_row[k], lane]
 
 
 @kernel
-def _pull_tile(tag: Any, table: Any, V: Any, base: int, n0: int) -> None:
+def _pull_tile(tag: Any, table: Any, V: Any, at: Any, n0: int) -> None:
     """The heads' δ of a tile from V, 0 past the last sample: what is summed over the lanes counts each sample once."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    targets = place(table, row, base, STATE_TARGETS)
-    v = carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes))
+    v = carray(reals(tag, at.target), (table[PLAN_N_OUTPUTS], lanes))
     load_tile(v, V, n0)
     for lane in range(min(lanes, V.shape[0] - n0), lanes):
         for k in range(table[PLAN_N_OUTPUTS]):
             v[k, lane] = 0
-    z, keep = place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT)
-    scratch, heads = place(table, row, base, STATE_SCRATCH), place(table, row, base, STATE_HEADS)
-    tile_weights(carray(reals(tag, scratch + row), lanes), V[0, :0], n0, V.shape[0])
-    head_deltas(table, z, keep, targets, heads, scratch, lanes, True)
+    tile_weights(carray(reals(tag, at.scratch + row), lanes), V[0, :0], n0, V.shape[0])
+    head_deltas(table, at.z, at.keep, at.target, at.head, at.scratch, lanes, True)
 
 
 @kernel
-def _bends(tag: Any, table: Any, net: Any, V: Any, where: Any, base: int, n0: int, k: int, kappa: int) -> None:
+def _bends(tag: Any, table: Any, weights: Any, V: Any, where: Any, at: Any, n0: int, k: int, kappa: int) -> None:
     """κ = h'' β of the rows that lead to output k, β from e_k, or from V where there is one."""
     row = len(tag) * VECTOR_BYTES
-    bend, beta = place(table, row, base, STATE_BEND), place(table, row, base, STATE_BETA)
     if V.shape[0]:
-        _pull_tile(tag, table, V, base, n0)
+        _pull_tile(tag, table, V, at, n0)
     else:
-        unit_deltas(tag, table, base, k)
-    reverse_tile(tag, table, net.w_out, base, where.last_run[k])
+        unit_deltas(tag, table, at, k)
+    reverse_tile(tag, table, weights, at, where.last_run[k])
     for e in range(where.first[k], where.stop[k]):
         q = where.rows[e]
-        at = where.bent[q] * row
-        multiply_rows(tag, kappa + q * row, bend + at, beta + at, 1)
+        here = where.bent[q] * row
+        multiply_rows(tag, kappa + q * row, at.bend + here, at.beta + here, 1)
 
 
 @kernel
@@ -243,10 +208,11 @@ def _put_pairs(tag: Any, where: Any, sums: int, wide: int, out: Any, n0: int, k:
 
 
 @compiled
-def hessians(tag: Any, table: Any, net: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
+def hessians(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
     """out (N, K, D, D), the rows' part; given V (N, K), one Hessian a sample.  `memory`: a state's buffer, and `panel_bytes`."""
+    weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
     row = len(tag) * VECTOR_BYTES
-    base, kappa = aligned(memory[0]), aligned(memory[1])
+    at, kappa = places(tag, table, aligned(memory[0])), aligned(memory[1])
     n_bent, wide = len(where.bent), -(-len(where.columns) // TALL) * TALL
     panel = kappa + n_bent * row
     sums = panel + n_bent * wide * row
@@ -257,25 +223,23 @@ def hessians(tag: Any, table: Any, net: Any, X: Any, V: Any, where: Any, ends: A
     one = tag[0] + 1
     for number in range(span[0], span[1]):
         n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
-        _begin(tag, table, net, X, base, n0)
-        _put_ends(tag, table, ends, base, n0)
-        a_dot = place(table, row, base, STATE_A_DOT)
+        _begin(tag, table, weights, X, at, n0)
+        _put_ends(tag, table, ends, at, n0)
         for c in range(len(where.columns)):
-            _tangent(tag, table, net, where, base, direct, where.columns[c], one)
+            _tangent(tag, table, weights, where, at, direct, where.columns[c], one)
             for q in range(n_bent):
-                copy_rows(tag, panel + (q * wide + c) * row, a_dot + where.bent[q] * row, 1)
-            _put_tangents(tag, table, ends, base, n0, where.columns[c])
+                copy_rows(tag, panel + (q * wide + c) * row, at.a_dot + where.bent[q] * row, 1)
+            _put_tangents(tag, table, ends, at, n0, where.columns[c])
         for k in range(out.shape[1]):
-            _bends(tag, table, net, V, where, base, n0, k, kappa)
+            _bends(tag, table, weights, V, where, at, n0, k, kappa)
             _sum_pairs(tag, where, k, wide, kappa, panel, sums)
             _put_pairs(tag, where, sums, wide, out, n0, k)
 
 
 @kernel
-def _add_square(tag: Any, table: Any, where: Any, base: int, to: int, more: bool) -> None:
+def _add_square(tag: Any, where: Any, a_dot: int, to: int, more: bool) -> None:
     """The rows `to` = G², or += G², of the bent rows."""
     row = len(tag) * VECTOR_BYTES
-    a_dot = place(table, row, base, STATE_A_DOT)
     for q in range(len(where.bent)):
         at = a_dot + where.bent[q] * row
         if more:
@@ -304,13 +268,14 @@ def _put_sum(tag: Any, where: Any, k: int, kappa: int, square: int, scratch: int
 
 
 @compiled
-def squares(tag: Any, table: Any, net: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
+def squares(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
     """out (N, K, D), the rows' part of the diagonals; or (N, K, 1), their sum, each of length memory[2][i]² (else of no entries).
 
     Outputs span[2] .. span[3] on the tiles span[0] .. span[1]; given V, one output a sample.
     """
+    weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
     row = len(tag) * VECTOR_BYTES
-    base, kappa = aligned(memory[0]), aligned(memory[1])
+    at, kappa = places(tag, table, aligned(memory[0])), aligned(memory[1])
     n_bent, lengths = len(where.bent), memory[2]
     square = kappa + n_bent * (span[3] - span[2]) * row
     direct = carray(reals(tag, square + n_bent * row), table[PLAN_N_ROWS])
@@ -319,115 +284,92 @@ def squares(tag: Any, table: Any, net: Any, X: Any, V: Any, where: Any, ends: An
     one = tag[0] + 1
     for number in range(span[0], span[1]):
         n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
-        _begin(tag, table, net, X, base, n0)
-        _put_ends(tag, table, ends, base, n0)
-        scratch = place(table, row, base, STATE_SCRATCH)
+        _begin(tag, table, weights, X, at, n0)
+        _put_ends(tag, table, ends, at, n0)
         for k in range(span[2], span[3]):
-            _bends(tag, table, net, V, where, base, n0, k, kappa + (k - span[2]) * n_bent * row)
+            _bends(tag, table, weights, V, where, at, n0, k, kappa + (k - span[2]) * n_bent * row)
         fill_rows(tag, square, n_bent)
         for c in range(len(where.columns)):
             i = where.columns[c]
-            _tangent(tag, table, net, where, base, direct, i, lengths[i] if len(lengths) else one)
-            _put_tangents(tag, table, ends, base, n0, i)
-            _add_square(tag, table, where, base, square, len(lengths) > 0)
+            _tangent(tag, table, weights, where, at, direct, i, lengths[i] if len(lengths) else one)
+            _put_tangents(tag, table, ends, at, n0, i)
+            _add_square(tag, where, at.a_dot, square, len(lengths) > 0)
             for k in range(span[2], span[3] if not len(lengths) else span[2]):
-                _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, scratch, out[:, k, i], n0)
+                _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, at.scratch, out[:, k, i], n0)
         for k in range(span[2], span[3] if len(lengths) else span[2]):
-            _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, scratch, out[:, k, 0], n0)
-
-
-class Along(NamedTuple):
-    """A direction: v by edges in, edges out and rows, and U (N, D); of no samples where the inputs stand still."""
-
-    v_in: Any
-    v_out: Any
-    v_bias: Any
-    U: Any
+            _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, at.scratch, out[:, k, 0], n0)
 
 
 @kernel
-def _reverse_along(tag: Any, table: Any, w: int, v: int, base: int, sums: int) -> None:
+def _reverse_along(tag: Any, table: Any, at: Any, w: int, v: int, sums: int) -> None:
     """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, that of the inputs too, and sums of Rδ_k z_i + δ_k ż_i."""
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     dst, units = table[PLAN_OUT_DST], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
-    z, z_dot, slope = place(table, row, base, STATE_Z), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_SLOPES)
-    delta, r_delta = place(table, row, base, STATE_DELTA), place(table, row, base, STATE_R_DELTA)
-    scratch, aside = place(table, row, base, STATE_SCRATCH), place(table, row, base, STATE_ASIDE)
+    z, z_dot, r_delta, scratch = at.z, at.z_dot, at.r_delta, at.scratch
+    both, edges = Both(r_delta, at.delta - r_delta, w, v), EdgeSums(sums, at.aside)
     for r in range(table[PLAN_N_RUNS] - 1, -2, -1):
         start, end, order = 0, table[PLAN_N_INPUTS], units
         if r >= 0:
             start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
         for j in range(start, end):
-            e, at = order + j - start, j * row
-            first, second, apart = z + at, z_dot + at, delta - r_delta
-            gather_both_sums(tag, r_delta, apart, dst, w, v, ptr[e], ptr[e + 1], first, second, scratch, sums, aside)
+            e, here = order + j - start, j * row
+            gather_both_sums(tag, both, dst, ptr[e], ptr[e + 1], z + here, z_dot + here, scratch, edges)
             if r >= 0:
-                multiply_add_rows(tag, r_delta + at, slope + at, scratch, r_delta + at, 1)
+                multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
             else:
-                copy_rows(tag, r_delta + at, scratch, 1)
+                copy_rows(tag, r_delta + here, scratch, 1)
         if r >= 0:
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
-    finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
+    finish_sums(tag, table[PLAN_N_EDGES], edges)
 
 
 @kernel
-def _change_heads(tag: Any, table: Any, sample_weight: Any, base: int, n0: int, n_samples: int, pulled: bool) -> None:
+def _change_heads(tag: Any, table: Any, samples: Any, at: Any, n0: int, pulled: bool) -> None:
     """Rδ = 0, but for what the heads' δ change by along ȧ, and h'' ȧ β."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    z, keep, targets = place(table, row, base, STATE_Z), place(table, row, base, STATE_KEPT), place(table, row, base, STATE_TARGETS)
-    head, other, scratch = (
-        place(table, row, base, STATE_HEADS),
-        place(table, row, base, STATE_OTHER),
-        place(table, row, base, STATE_SCRATCH),
-    )
-    a_dot, r_delta, bend = (
-        place(table, row, base, STATE_A_DOT),
-        place(table, row, base, STATE_R_DELTA),
-        place(table, row, base, STATE_BEND),
-    )
     if pulled:
-        head_bends(tag, table, z, keep, targets, a_dot, head, scratch)
+        head_bends(tag, table, at.z, at.keep, at.target, at.a_dot, at.head, at.scratch)
     else:
-        weights = carray(reals(tag, scratch + 4 * row), lanes)
-        tile_weights(weights, sample_weight, n0, n_samples)
-        head_curvature(tag, table, z, keep, targets, weights, a_dot, head, other, scratch, True)
-    inject(tag, table, r_delta, head)
-    multiply_rows(tag, bend, bend, place(table, row, base, STATE_BETA), table[PLAN_N_ROWS])
-    first = table[PLAN_N_INPUTS] * row
-    multiply_add_rows(tag, r_delta + first, bend + first, a_dot + first, r_delta + first, table[PLAN_N_ROWS] - table[PLAN_N_INPUTS])
+        tile_weights(carray(reals(tag, at.scratch + WEIGHT_ROW * row), lanes), samples.weight, n0, samples.X.shape[0])
+        head_curvature(tag, table, at.z, at.keep, at.target, at.a_dot, at.head, at.other, at.scratch, True)
+    inject(tag, table, at.r_delta, at.head)
+    multiply_rows(tag, at.bend, at.bend, at.beta, table[PLAN_N_ROWS])
+    first, units = table[PLAN_N_INPUTS] * row, table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    multiply_add_rows(tag, at.r_delta + first, at.bend + first, at.a_dot + first, at.r_delta + first, units)
 
 
 @compiled
 def products_along(
-    tag: Any, table: Any, net: Any, X: Any, T: Any, sample_weight: Any, along: Any, out: Any, buffer: Any, span: Any
+    tag: Any, table: Any, weights: Any, along: Any, samples: Any, U: Any, by_x: Any, sums: Any, buffer: Any, span: Any
 ) -> None:
-    """out[0] (N, D) = ∂/∂x, and out[1] += ∂/∂w by edge and row, of E along (U, v); with span[2] of ⟨V, y⟩, T being V."""
-    row = len(tag) * VECTOR_BYTES
+    """by_x (N, D) = ∂/∂x, and sums += ∂/∂w by edge and row, of E along (U, v); with span[2] of ⟨V, y⟩, T being V.
+
+    U of no samples stands for inputs that stand still.
+    """
+    weights, along, samples = EdgeWeights(*weights), EdgeWeights(*along), Samples(*samples)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    base, inputs = aligned(buffer), table[PLAN_N_INPUTS]
-    z, z_dot = place(table, row, base, STATE_Z), place(table, row, base, STATE_Z_DOT)
-    a_dot, slope = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_SLOPES)
-    found = carray(reals(tag, place(table, row, base, STATE_R_DELTA)), (inputs, lanes))
-    by_x, sums = out
+    row = len(tag) * VECTOR_BYTES
+    at, inputs = places(tag, table, aligned(buffer)), table[PLAN_N_INPUTS]
+    w_in, v_in, v_bias = weights.w_in.ctypes.data, along.w_in.ctypes.data, along.bias.ctypes.data
+    found = carray(reals(tag, at.r_delta), (inputs, lanes))
     for number in range(span[0], span[1]):
         n0 = number * lanes
-        _begin(tag, table, net, X, base, n0)
+        _begin(tag, table, weights, samples.X, at, n0)
         if span[2]:
-            _pull_tile(tag, table, T, base, n0)
+            _pull_tile(tag, table, samples.T, at, n0)
         else:
-            tile_deltas(tag, table, T, sample_weight, base, n0, X.shape[0], False)
-        reverse_tile(tag, table, net.w_out, base, table[PLAN_N_RUNS])
-        fill_rows(tag, z_dot, inputs)
-        fill_rows(tag, z_dot + table[PLAN_N_ROWS] * row, 1)
-        if along.U.shape[0]:
-            load_tile(carray(reals(tag, z_dot), (inputs, lanes)), along.U, n0)
-        v_in, v_bias = along.v_in.ctypes.data, along.v_bias.ctypes.data
-        tangent_state(tag, table, net.w_in.ctypes.data, v_in, v_bias, z, slope, a_dot, z_dot, True)
-        _change_heads(tag, table, sample_weight, base, n0, X.shape[0], span[2] > 0)
-        _reverse_along(tag, table, net.w_out.ctypes.data, along.v_out.ctypes.data, base, sums.ctypes.data)
-        for lane in range(min(lanes, X.shape[0] - n0)):
+            tile_deltas(tag, table, samples, at, n0)
+        reverse_tile(tag, table, weights, at, table[PLAN_N_RUNS])
+        fill_rows(tag, at.z_dot, inputs)
+        fill_rows(tag, at.z_dot + table[PLAN_N_ROWS] * row, 1)
+        if U.shape[0]:
+            load_tile(carray(reals(tag, at.z_dot), (inputs, lanes)), U, n0)
+        tangent_state(tag, table, at, w_in, v_in, v_bias, True)
+        _change_heads(tag, table, samples, at, n0, span[2] > 0)
+        _reverse_along(tag, table, at, weights.w_out.ctypes.data, along.w_out.ctypes.data, sums.ctypes.data)
+        for lane in range(min(lanes, samples.X.shape[0] - n0)):
             for i in range(inputs):
                 by_x[n0 + lane, i] = found[i, lane]

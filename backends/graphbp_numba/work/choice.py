@@ -14,6 +14,7 @@ from functools import cached_property
 from graphbp_numba.first_order.runs import buffer_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.plan import ROW_COST, Plan
+from graphbp_numba.plan.tables import PLAN_TARGET_ROWS
 
 __all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 
@@ -41,7 +42,7 @@ class Choice:
         self._plan = plan
         self._itemsize = plan.dtype.itemsize
         self.width = VECTOR_BYTES // self._itemsize
-        self.rows = buffer_rows(plan.schedule.n_rows, plan.n_keep, plan.schedule.n_outputs)
+        self.rows = buffer_rows(plan.schedule.n_rows, plan.n_keep, plan.schedule.n_outputs, int(plan.table[PLAN_TARGET_ROWS]))
         self.few = self.width if plan.n_edges <= FEW_EDGES else -1
 
     @cached_property
