@@ -246,7 +246,7 @@ def _error_product(
     s: Array | None,
     *along: Any,
 ) -> tuple[Array, Array]:
-    odd, (U, v) = poles.samples(theta, X, T), along
+    odd, (U, v) = poles.samples(theta, X, T, s=s), along
     rest = _others(len(X), odd)
     by_x, total = poles.second(theta, X[odd], _some(U, odd), v, batch=(T[odd], _some(s, odd)))
     if len(rest):

@@ -198,6 +198,17 @@ def test_a_sample_of_weight_0_counts_for_nothing(backend: str) -> None:
     assert not net.mixed_vjp(X, T, X, [0.0, 0.0]).any()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_of_every_output(backend: str) -> None:
+    """E is a sum over outputs: each with its own weight adds its own part."""
+    net = gb.Network(two_halves(), backend=backend)
+    X, T, v = samples(net), np.full((5, 2), 0.4), np.linspace(-1, 1, net.n_parameters)
+    s = np.random.default_rng(0).uniform(0.5, 2, size=(5, 2))
+    reference, one, two = net.to("numpy"), s * [1, 0], s * [0, 1]
+    close(net.mixed_jvp(X, T, v, s), reference.mixed_jvp(X, T, v, one) + reference.mixed_jvp(X, T, v, two))
+    close(net.mixed_vjp(X, T, X, s), reference.mixed_vjp(X, T, X, one) + reference.mixed_vjp(X, T, X, two))
+
+
 # -- composed ----------------------------------------------------------------------------------------------------------------------
 
 
