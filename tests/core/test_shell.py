@@ -444,8 +444,10 @@ def test_what_one_stdin_and_one_stdout_cannot_do_is_refused(arguments, says, mon
         (["jacobian", "--weights"], ["samples", "outputs", "parameters"], lambda net, X, T: net.weight_jacobian(X)),
         (["hessian"], ["parameters", "parameters"], lambda net, X, T: net.hessian(X, T)),
         (["hessian", "--kind", "diagonal"], ["parameters"], lambda net, X, T: net.hessian_diagonal(X, T)),
+        (["input-hessian"], ["samples", "outputs", "inputs", "inputs"], lambda net, X, T: net.input_hessian(X)),
+        (["input-hessian", "--kind", "laplacian"], ["samples", "outputs"], lambda net, X, T: net.laplacian(X)),
     ],
-    ids=["forward", "gradient", "per sample", "jacobian", "weights", "hessian", "diagonal"],
+    ids=["forward", "gradient", "per sample", "jacobian", "weights", "hessian", "diagonal", "by inputs", "laplacian"],
 )
 def test_json_has_every_bit_and_every_name(arguments, axes, quantity, dtype, capsys):
     gb.Network(gb.layered([2, 3, 1], units="units")).save("net.json")
