@@ -223,3 +223,17 @@ def test_pruning_makes_no_inputs_or_outputs(g):
     pruned = gb.Network(g, backend="numpy")
     assert (pruned.inputs, pruned.outputs) == (net.inputs, net.outputs)
     assert pruned.check(np.ones((2, 3)), np.zeros((2, 2)))
+
+
+def test_random_dags_aggregate_as_they_are_told():
+    """Hidden units only; with sums alone, the same graph to the last bit."""
+    g = gb.random_dag(3, 40, 2, aggregation=["sum", "product", "max"], seed=4)
+    ways = {g.nodes[name].get("aggregation") for name in g if name[0] == "h"}
+    assert ways == {"sum", "product", "max"}
+    assert not any("aggregation" in g.nodes[name] for name in g if name[0] != "h")
+    plain = gb.random_dag(3, 40, 2, seed=4)
+    assert dict(plain.edges) == dict(gb.random_dag(3, 40, 2, aggregation="sum", seed=4).edges) == dict(g.edges)
+    with pytest.raises(gb.UnknownNameError, match="aggregation .of gb.random_dag. 'prod'; did you mean 'product'"):
+        gb.random_dag(3, 4, 1, aggregation="prod")
+    with pytest.raises(gb.GraphError, match="at least one aggregation"):
+        gb.random_dag(3, 4, 1, aggregation=[])
