@@ -233,7 +233,7 @@ def test_random_dags_aggregate_as_they_are_told():
     assert not any("aggregation" in g.nodes[name] for name in g if name[0] != "h")
     plain = gb.random_dag(3, 40, 2, seed=4)
     assert dict(plain.edges) == dict(gb.random_dag(3, 40, 2, aggregation="sum", seed=4).edges) == dict(g.edges)
-    with pytest.raises(gb.UnknownNameError, match="aggregation .of gb.random_dag. 'prod'; did you mean 'product'"):
+    with pytest.raises(gb.UnknownNameError, match=r"aggregation .of gb.random_dag. 'prod'; did you mean 'product'"):
         gb.random_dag(3, 4, 1, aggregation="prod")
     with pytest.raises(gb.GraphError, match="at least one aggregation"):
         gb.random_dag(3, 4, 1, aggregation=[])
