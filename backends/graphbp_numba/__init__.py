@@ -31,6 +31,7 @@ class NumbaBackend:
     """Machine code for the CPU, compiled once for all networks."""
 
     name = "numba"
+    combinations = True
 
     def availability(self) -> Availability:
         """Whether Numba is installed; it is not imported to find out."""

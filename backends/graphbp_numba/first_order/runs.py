@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.combining import combine_trees, combine_trees_reverse, prepare_combining
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import finish_sums, gather, gather_bundle, gather_sums, row_sums
 from graphbp_numba.instructions.rows import BUNDLE, add_rows, copy_rows, fill_rows, multiply_rows
@@ -18,12 +19,15 @@ from graphbp_numba.plan.tables import (
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_BUNDLE_SRC,
+    PLAN_COMBINE,
+    PLAN_COMBINE_REVERSE,
     PLAN_FORWARD_RUNS,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_BUNDLES,
     PLAN_N_EDGES,
     PLAN_N_INPUTS,
+    PLAN_N_OUT_EDGES,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
     PLAN_OUT_DST,
@@ -40,6 +44,8 @@ from graphbp_numba.plan.tables import (
     RUN_F_KEEP,
     RUN_FIELDS,
     RUN_FROM_Z,
+    RUN_FUSED,
+    RUN_GIVEN,
     RUN_HAS_OUTPUT,
     RUN_KEEP,
     RUN_KEEP_SLOPE,
@@ -89,6 +95,7 @@ def prepare_runs(table: Any, tag: Any, *places: int) -> None:
         if not table[at]:
             make = _forward_runs if place == PLAN_FORWARD_RUNS else _reverse_runs
             table[at] = make(tag[0].dtype.name, len(tag)).address
+        prepare_combining(table, tag, PLAN_COMBINE if place == PLAN_FORWARD_RUNS else PLAN_COMBINE_REVERSE)
 
 
 @cache
@@ -111,9 +118,12 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
                 for b in range(runs[r, RUN_BUNDLE_FIRST], runs[r, RUN_BUNDLE_STOP]):
                     rows = table[PLAN_BUNDLE_ROWS] + b * (4 * BUNDLE)
                     gather_bundle(tag, z, table[PLAN_BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
+            if runs[r, RUN_FUSED]:  # the tree that they are part of reads their sources
+                continue
             if not (bundles and runs[r, RUN_BUNDLED]):
                 for j in range(start, end):
                     gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
+            combine_trees(tag, table, runs[r], w, z)
             if runs[r, RUN_KEEP] >= 0 and (reverse or runs[r, RUN_HAS_OUTPUT]):
                 copy_rows(tag, keep + runs[r, RUN_KEEP] * row, z + start * row, end - start)
             here = z + start * row
@@ -151,6 +161,9 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         for r in range(table[PLAN_N_RUNS] - 1, -1, -1):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             here, count = z + start * row, end - start
+            if runs[r, RUN_GIVEN]:  # δ stands there since the row was visited that it is combined for
+                combine_trees_reverse(tag, table, runs[r], w, z)
+                continue
             if runs[r, RUN_LEAF]:
                 fill_rows(tag, here, count)
             else:
@@ -164,11 +177,12 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
             if runs[r, RUN_HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
+            combine_trees_reverse(tag, table, runs[r], w, z)
             row_sums(tag, here, count, sums + (table[PLAN_SUMS] + start) * item_size(tag))
         units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
         for i in range(table[PLAN_N_INPUTS]):
             here = z + i * row
             gather_sums(tag, z, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
-        finish_sums(tag, table[PLAN_N_EDGES], sums, aside)
+        finish_sums(tag, table[PLAN_N_OUT_EDGES], sums, aside)
 
     return compiled_c(integers(8))(reverse_runs)

@@ -5,6 +5,7 @@
     bundles       four rows of one level with the same sources                bundle_ptr, bundle_src, bundle_rows
     runs          up to 4 rows of one level and one activation                one line of `runs` each
     heads         groups of outputs that one error formula serves             one line of `heads` each
+    pairs, trees  combinations of two rows, and of more                       `graphbp_numba.plan.combining`
 
 Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
 of the parameter that fills it, so that weights are gathered from θ, and the gradient's sums back into θ, without a detour.
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles
+from graphbp_numba.plan.combining import Combined, combined_rows
 from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
 from graphbp_numba.plan.tables import (
     CODE_NONE,
@@ -36,10 +38,17 @@ from graphbp_numba.plan.tables import (
     PLAN_EACH,
     PLAN_ERROR_D2Y,
     PLAN_ERROR_VALUE,
+    PLAN_HELPER_STOP,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
+    PLAN_LEAVES,
     PLAN_N_BUNDLES,
+    PLAN_N_LEAVES,
+    PLAN_N_OUT_EDGES,
+    PLAN_N_PAIRS,
+    PLAN_PAIRS,
     PLAN_SIZE,
+    PLAN_STATE_ROWS,
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
     RUN_BUNDLE_FIRST,
@@ -49,15 +58,22 @@ from graphbp_numba.plan.tables import (
     RUN_F_KEEP,
     RUN_FIELDS,
     RUN_FROM_Z,
+    RUN_FUSED,
+    RUN_GIVEN,
     RUN_HAS_OUTPUT,
     RUN_KEEP,
     RUN_KEEP_SLOPE,
     RUN_KIND,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_SLOPE,
     RUN_START,
     RUN_STOP,
+    RUN_TREE_FIRST,
+    RUN_TREE_STOP,
+    TREE_ROW,
 )
 
 __all__ = ["MAX_RUN_ROWS", "ROW_COST", "Array", "Plan", "make_plan"]
@@ -88,6 +104,7 @@ class Plan:
         After the edges in, in_param has the bundles' weights once more, source by source.
     grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
     sums_size : the length of such a row: the edges out, then a place for each row's bias.
+    combined : its combinations of rows; their helper rows stand behind the schedule's (in a tile of first order, before the kept area).
     """
 
     schedule: Schedule
@@ -110,6 +127,7 @@ class Plan:
     n_keep: int
     alive: tuple[Any, ...]
     output_heads: tuple[Head, ...]
+    combined: Combined
 
     @property
     def n_edges(self) -> int:
@@ -133,7 +151,8 @@ class Plan:
         n_rows = self.schedule.n_rows
         dst = np.zeros(self.sums_size, np.int32)
         src = np.full(self.sums_size, n_rows, np.int32)
-        dst[: self.n_edges], src[: self.n_edges] = self.out_dst, self.out_source
+        n_out = len(self.out_dst)
+        dst[:n_out], src[:n_out] = self.out_dst, self.out_source
         dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
         return dst[self.grad_pos], src[self.grad_pos]
 
@@ -175,11 +194,14 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         raise NotSupportedError(f"the Numba backend numbers weights in 32 bits; {s.parameters.n_slots:,} weights are too many")
     edges = _edges_by_destination(s)
     in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
-    fan_out = np.bincount(edges.src, minlength=s.n_rows)
+    combined = combined_rows(s, in_ptr, edges.src)
+    fan_out = np.bincount(edges.src, minlength=s.n_rows) + np.bincount(combined.helped, minlength=s.n_rows)
     bundles = find_bundles(in_ptr, edges.src, s.row_level)
-    runs, n_keep = _runs(s, fan_out, bundles, dtype.name)
+    runs, n_keep = _runs(s, fan_out, bundles, combined, dtype.name)
     order = _reverse_order(s, runs)
-    out, out_ptr = _edges_by_source(s, edges, order, fan_out)
+    out, out_ptr = _edges_by_source(s, edges, combined, order, fan_out)
+    if len(combined):
+        combined = combined.with_edges_out(_places_among(out.slot, edges.slot))
     param, frozen = _slot_parameters(s, dtype)
     bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
     bias_place = -(-len(out.dst) // 16) * 16
@@ -212,6 +234,16 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
     table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
     table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
+    of_pairs = (combined.pairs, combined.pair_leaves, combined.of_row, combined.trees, combined.leaves)
+    helper_stop = s.n_rows + combined.helper_rows
+    table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP, PLAN_N_PAIRS]] = (
+        len(out.dst),
+        max(s.n_rows + 1, helper_stop),
+        helper_stop,
+        len(combined),
+    )
+    table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in of_pairs]
+    table[PLAN_N_LEAVES] = combined.leaves.shape[1]
     in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
     in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
     sums_size = bias_place + -(-s.n_rows // 16) * 16
@@ -239,6 +271,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         n_keep=n_keep,
         alive=(arrays, shared, each, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
+        combined=combined,
     )
 
 
@@ -260,10 +293,23 @@ def _edges_by_destination(s: Schedule) -> Edges:
     return Edges(all_dst[order], all_src[order], np.concatenate([slot, *more_slot])[order])
 
 
-def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) -> tuple[Edges, npt.NDArray[np.int64]]:
-    """The edges in the order of the reverse sweep, and where each visited row's edges begin."""
+def _edges_by_source(
+    s: Schedule, edges: Edges, combined: Combined, order: Array, fan_out: Array
+) -> tuple[Edges, npt.NDArray[np.int64]]:
+    """The edges in the order of the reverse sweep, and where each visited row's edges begin.
+
+    Those to helper rows come after a row's others, and have the slot behind all slots.
+    """
     ptr = _pointers(fan_out[order])
-    if s.dense_blocks:
+    if len(combined.helped):
+        helper = np.arange(s.n_rows, s.n_rows + len(combined.helped), dtype=np.int32)
+        beyond = np.full(len(helper), s.parameters.n_slots)
+        edges = Edges(
+            np.concatenate([edges.dst, helper]),
+            np.concatenate([edges.src, combined.helped]),
+            np.concatenate([edges.slot, beyond]),
+        )
+    if s.dense_blocks or len(combined.helped):
         by_source = np.argsort(edges.src, kind="stable")
         start = _pointers(fan_out)[:-1]
         dst, slot = edges.dst[by_source], edges.slot[by_source]
@@ -274,18 +320,30 @@ def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) ->
     return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
 
 
-def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Cut every segment into runs that end where `leaf`, `has_output` or `bundled` changes; those that keep their a get a place for it."""
+def _places_among(slots: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each wanted slot stands among `slots`."""
+    place = np.empty(slots.max(initial=-1) + 1, np.int64)
+    place[slots] = np.arange(len(slots))
+    return np.asarray(place[wanted])
+
+
+def _runs(
+    s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Cut every segment into runs that end where `leaf`, `has_output`, `bundled`, `given` or `fused` changes.
+
+    Those that keep their a get a place for it.
+    """
     is_output = np.zeros(s.n_rows, bool)
     is_output[s.output_rows] = True
-    kind = np.zeros(s.n_rows, np.int64)
     functions = [activation_functions(activation, dtype) for activation in s.activations]
     used = np.unique(s.row_activation[s.n_inputs :]).tolist() if s.n_units else []
     if not s.n_units:
         return np.zeros((0, RUN_FIELDS), np.int64), 0
     bundled = np.zeros(s.n_rows, bool)
     bundled[bundles.rows.ravel()] = True
-    kind = 4 * bundled + 2 * (fan_out == 0) + is_output
+    leaf = (fan_out == 0) & ~combined.given
+    kind = 16 * combined.fused + 8 * combined.given + 4 * bundled + 2 * leaf + is_output
     rows = np.arange(s.n_inputs, s.n_rows)
     cut = np.empty(len(rows), bool)
     cut[0] = True
@@ -300,7 +358,14 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
     runs = np.zeros((len(start), RUN_FIELDS), np.int64)
     runs[:, RUN_START], runs[:, RUN_STOP] = start, np.append(start[1:], s.n_rows)
     activation = s.row_activation[start]
-    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
+    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = leaf[start], is_output[start]
+    runs[:, RUN_FUSED], runs[:, RUN_GIVEN] = combined.fused[start], combined.given[start]
+    ends = runs[:, RUN_STOP]
+    for lines, first, stop in (
+        (combined.trees, RUN_TREE_FIRST, RUN_TREE_STOP),
+        (combined.pairs, RUN_PAIR_FIRST, RUN_PAIR_STOP),
+    ):
+        runs[:, first], runs[:, stop] = (np.searchsorted(lines[:, TREE_ROW], bounds) for bounds in (start, ends))
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
@@ -317,7 +382,7 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
                 runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, RUN_FROM_Z] = table.from_z
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
-    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
     # the first run of a level computes a of all its bundles, the others find it done
     runs[:, RUN_BUNDLED] = bundled[start]
@@ -350,18 +415,23 @@ def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
 
 
 def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.int32], Array]:
-    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0."""
+    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0.
+
+    Where rows are combined, one slot more, of value 1 for good.
+    """
     param = s.parameters.slot_parameter.astype(np.int32)
     fixed = s.parameters.frozen
     frozen = np.zeros(1 + len(fixed), dtype)
     frozen[1:] = s.parameters.slot_value[fixed]
     param[fixed] = -2 - np.arange(len(fixed), dtype=np.int32)
+    if len(s.combinations):
+        param, frozen = np.append(param, np.int32(-1 - len(frozen))), np.append(frozen, dtype.type(1))
     return param, frozen
 
 
 def _gradient_positions(s: Schedule, out_slot: Array, bias_place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """For each parameter the positions among the gradient sums of the slots that it fills, in slot order."""
-    position = np.empty(s.parameters.n_slots, np.int64)
+    position = np.empty(s.parameters.n_slots + 1, np.int64)
     position[out_slot] = np.arange(len(out_slot))
     rows = np.flatnonzero(s.bias_slot >= 0)
     position[s.bias_slot[rows]] = bias_place + rows

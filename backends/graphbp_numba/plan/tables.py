@@ -3,6 +3,7 @@
     PLAN_     places in `Plan.table`: sizes, and addresses of the arrays                        `graphbp_numba.plan.plan`
     RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
+    TREE_, LEAF_    combinations of two rows, trees of them, and what these take from             `graphbp_numba.plan.combining`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     STATE_    sections of a tile's buffer where every row is kept                               `graphbp_numba.states.sections`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
@@ -50,10 +51,29 @@ from __future__ import annotations
     PLAN_BUNDLE_SRC,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-) = range(35)
+    PLAN_N_OUT_EDGES,
+    PLAN_STATE_ROWS,
+    PLAN_HELPER_STOP,
+    PLAN_N_PAIRS,
+    PLAN_PAIRS,
+    PLAN_PAIR_LEAVES,
+    PLAN_PAIR_OF_ROW,
+    PLAN_TREES,
+    PLAN_LEAVES,
+    PLAN_N_LEAVES,
+) = range(45)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
-PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(35, 47, 3)
-PLAN_SIZE = 47
+(
+    PLAN_FORWARD_RUNS,
+    PLAN_REVERSE_RUNS,
+    PLAN_STATE_UP,
+    PLAN_STATE_DOWN,
+    PLAN_COMBINE,
+    PLAN_COMBINE_REVERSE,
+    PLAN_COMBINE_TANGENT,
+    PLAN_COMBINE_BEND,
+) = range(45, 69, 3)
+PLAN_SIZE = 69
 
 (
     RUN_START,
@@ -73,8 +93,14 @@ PLAN_SIZE = 47
     RUN_BUNDLE_STOP,
     RUN_F_KEEP,
     RUN_KEEP_SLOPE,
-) = range(17)
-RUN_FIELDS = 17
+    RUN_FUSED,
+    RUN_GIVEN,
+    RUN_TREE_FIRST,
+    RUN_TREE_STOP,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
+) = range(23)
+RUN_FIELDS = 23
 KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
 
 (
@@ -101,6 +127,15 @@ CODE_NONE = -1
 MODE_VALUE, MODE_GRADIENT, MODE_VJP = range(3)
 MODE_PRODUCT = 3
 """On layers only: the gradient's sweep, but with C in place of E."""
+
+TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
+TREE_FIELDS = 4
+KIND_PRODUCT, KIND_MAX, KIND_MIN, KIND_MAXABS = range(4)
+"""What a pair or tree combines by: positions in the core's table of combinations."""
+LEAF_ROW, LEAF_IN, LEAF_OUT, LEAF_TO = range(4)
+"""Rows of the tables of leaves: the row that z is taken from; its weight's place among the edges in and out, −1 for a weight of 1; the
+row that takes g_u δ."""
+LEAF_FIELDS = 4
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 

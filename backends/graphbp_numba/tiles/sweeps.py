@@ -8,7 +8,7 @@ by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and 
 
 The last tile is filled up with copies of the last sample, whose weight is 0.
 
-Layout of a tile's buffer, in rows: z and δ | a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
+Layout of a tile's buffer, in rows: z and δ | (helper rows of combinations,) a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_BUNDLES,
     PLAN_N_EDGES,
     PLAN_N_KEEP,
+    PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
@@ -167,14 +168,15 @@ def sweep_few(
     tag = (frozen[0],)
     n_edges, n_rows, n_sums = table[PLAN_N_EDGES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
     rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-    memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
-    w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
-    rest = memory[2 * n_edges :]
+    n_out = table[PLAN_N_OUT_EDGES]
+    memory = np.empty(n_edges + n_out + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
+    w, v = memory[:n_edges], memory[n_edges : n_edges + n_out]
+    rest = memory[n_edges + n_out :]
     bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
     gather_weights(tag, table, theta, table[PLAN_IN_PARAM], n_edges, w)
     gather_weights(tag, table, theta, table[PLAN_BIAS_PARAM], n_rows, bias)
     if mode != MODE_VALUE:
-        gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_edges, v)
+        gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_out, v)
         sums[:] = 0
     b, z = bias.ctypes.data, aligned(buffer)
     energy = sweep_tiles(

@@ -50,8 +50,8 @@ class Choice:
         return self.rows - self._plan.n_slopes
 
     def takes_levels(self, n_samples: int) -> bool:
-        """Whether the samples fit one tile, and levels that can be cut hold enough of the work."""
-        if not 0 < n_samples <= self.vectors(n_samples) * self.width:
+        """Whether the samples fit one tile, and levels that can be cut hold enough of the work; not where rows are combined."""
+        if len(self._plan.combined) or not 0 < n_samples <= self.vectors(n_samples) * self.width:
             return False
         cost = self._plan.level_costs * n_samples
         return bool(cost[cost >= 2 * PART_EDGES].sum() >= SHARE * cost.sum() and len(cost))
