@@ -29,14 +29,14 @@ from graphbp_numba.plan.tables import (
     PLAN_N_INPUTS,
     PLAN_N_OUT_EDGES,
     PLAN_N_ROWS,
-    PLAN_N_RUNS,
+    PLAN_N_SWEPT,
     PLAN_OUT_DST,
     PLAN_OUT_POS,
     PLAN_OUT_PTR,
     PLAN_REVERSE_RUNS,
-    PLAN_RUNS,
     PLAN_SIZE,
     PLAN_SUMS,
+    PLAN_SWEPT,
     RUN_BUNDLE_FIRST,
     RUN_BUNDLE_STOP,
     RUN_BUNDLED,
@@ -44,7 +44,6 @@ from graphbp_numba.plan.tables import (
     RUN_F_KEEP,
     RUN_FIELDS,
     RUN_FROM_Z,
-    RUN_FUSED,
     RUN_GIVEN,
     RUN_HAS_OUTPUT,
     RUN_KEEP,
@@ -106,7 +105,7 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
         row = len(tag) * VECTOR_BYTES
-        runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+        runs = carray(pointer(table[PLAN_SWEPT]), (table[PLAN_N_SWEPT], RUN_FIELDS), np.int64)
         ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
         src = table[PLAN_IN_SRC]
         biases = carray(reals(tag, bias), table[PLAN_N_ROWS])
@@ -118,8 +117,6 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
                 for b in range(runs[r, RUN_BUNDLE_FIRST], runs[r, RUN_BUNDLE_STOP]):
                     rows = table[PLAN_BUNDLE_ROWS] + b * (4 * BUNDLE)
                     gather_bundle(tag, z, table[PLAN_BUNDLE_SRC], w_shared, shared[b], shared[b + 1], bias, rows)
-            if runs[r, RUN_FUSED]:  # the tree that they are part of reads their sources
-                continue
             if not (bundles and runs[r, RUN_BUNDLED]):
                 for j in range(start, end):
                     gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
@@ -154,11 +151,11 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
     def reverse_runs(at: int, w: int, z: int, keep: int, beta: int, heads: int, sums: int, aside: int) -> None:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
-        runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+        runs = carray(pointer(table[PLAN_SWEPT]), (table[PLAN_N_SWEPT], RUN_FIELDS), np.int64)
         ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
         out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
         dst = table[PLAN_OUT_DST]
-        for r in range(table[PLAN_N_RUNS] - 1, -1, -1):
+        for r in range(table[PLAN_N_SWEPT] - 1, -1, -1):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             here, count = z + start * row, end - start
             if runs[r, RUN_GIVEN]:  # δ stands there since the row was visited that it is combined for

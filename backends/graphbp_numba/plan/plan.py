@@ -46,11 +46,13 @@ from graphbp_numba.plan.tables import (
     PLAN_N_LEAVES,
     PLAN_N_OUT_EDGES,
     PLAN_N_PAIRS,
+    PLAN_N_SWEPT,
     PLAN_PAIRS,
     PLAN_SIZE,
     PLAN_STATE_ROWS,
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
+    PLAN_SWEPT,
     RUN_BUNDLE_FIRST,
     RUN_BUNDLE_STOP,
     RUN_BUNDLED,
@@ -244,6 +246,8 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     )
     table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in of_pairs]
     table[PLAN_N_LEAVES] = combined.leaves.shape[1]
+    swept = _swept(s, runs, bundles)
+    table[[PLAN_SWEPT, PLAN_N_SWEPT]] = swept.ctypes.data, len(swept)
     in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
     in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
     sums_size = bias_place + -(-s.n_rows // 16) * 16
@@ -269,7 +273,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         bias_place=bias_place,
         sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, shared, each, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(arrays, shared, each, swept, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
         combined=combined,
     )
@@ -384,17 +388,22 @@ def _runs(
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
     runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
-    # the first run of a level computes a of all its bundles, the others find it done
     runs[:, RUN_BUNDLED] = bundled[start]
-    level = s.row_level[start]
-    leads = np.append(True, np.diff(level) != 0)
-    of_bundle = s.row_level[bundles.rows[:, 0]]
-    runs[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
-    runs[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, RUN_STOP] - runs[:, RUN_START]
     runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
     return runs, n_keep
+
+
+def _swept(s: Schedule, runs: npt.NDArray[np.int64], bundles: Bundles) -> npt.NDArray[np.int64]:
+    """The runs that first order visits: those that are not fused.  The first of a level computes a of all its bundles, the others find it done."""
+    swept = runs[runs[:, RUN_FUSED] == 0] if runs[:, RUN_FUSED].any() else runs
+    level = s.row_level[swept[:, RUN_START]]
+    leads = np.flatnonzero(np.diff(level, prepend=-1))
+    of_bundle = s.row_level[bundles.rows[:, 0]]
+    swept[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
+    swept[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
+    return swept
 
 
 def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:

@@ -61,7 +61,9 @@ from __future__ import annotations
     PLAN_TREES,
     PLAN_LEAVES,
     PLAN_N_LEAVES,
-) = range(45)
+    PLAN_SWEPT,
+    PLAN_N_SWEPT,
+) = range(47)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -72,8 +74,8 @@ from __future__ import annotations
     PLAN_COMBINE_REVERSE,
     PLAN_COMBINE_TANGENT,
     PLAN_COMBINE_BEND,
-) = range(45, 69, 3)
-PLAN_SIZE = 69
+) = range(47, 71, 3)
+PLAN_SIZE = 71
 
 (
     RUN_START,

@@ -39,7 +39,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
-    PLAN_N_RUNS,
+    PLAN_N_SWEPT,
     PLAN_OUT_PARAM,
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
@@ -58,7 +58,7 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, False)
+        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, False)
         softmax_rows(table, z, keep, lanes)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
             for k in range(table[PLAN_N_OUTPUTS]):
@@ -102,7 +102,7 @@ def sweep_tiles(
         load_tile(tile, X, n0)
         load_tile(t, T, n0)
         tile_weights(weights, sample_weight, n0, X.shape[0])
-        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, mode != MODE_VALUE)
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
         if mode != MODE_VJP:
             energy += head_values(table, z, keep, targets, spare, lanes)
