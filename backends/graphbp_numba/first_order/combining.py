@@ -23,8 +23,6 @@ from graphbp_numba.plan.tables import (
     KIND_MAXABS,
     KIND_MIN,
     KIND_PRODUCT,
-    LEAF_IN,
-    LEAF_OUT,
     LEAF_ROW,
     LEAF_TO,
     PLAN_COMBINE,
@@ -35,6 +33,7 @@ from graphbp_numba.plan.tables import (
     PLAN_LEAVES,
     PLAN_N_LEAVES,
     PLAN_N_PAIRS,
+    PLAN_ONES,
     PLAN_PAIR_LEAVES,
     PLAN_PAIRS,
     PLAN_SIZE,
@@ -63,7 +62,7 @@ __all__ = [
 
 @kernel
 def combine_trees(tag: Any, table: Any, run: Any, w: int, z: int) -> None:
-    """a_j += g of the trees of a run, a and z in the same rows; w by edges in."""
+    """a_j += g of the trees of a run, a and z in the same rows; w of their leaves."""
     if run[RUN_TREE_FIRST] < run[RUN_TREE_STOP]:
         trees, leaves, n = table[PLAN_TREES], table[PLAN_LEAVES], table[PLAN_N_LEAVES]
         given = table.ctypes.data, trees, leaves, n, w, z, z, run[RUN_TREE_FIRST], run[RUN_TREE_STOP]
@@ -72,7 +71,7 @@ def combine_trees(tag: Any, table: Any, run: Any, w: int, z: int) -> None:
 
 @kernel
 def combine_trees_reverse(tag: Any, table: Any, run: Any, w: int, z: int) -> None:
-    """The leaves' shares of δ_j of the trees of a run, δ and z in the same rows; w by edges out."""
+    """The leaves' shares of δ_j of the trees of a run, δ and z in the same rows; w of their leaves."""
     if run[RUN_TREE_FIRST] < run[RUN_TREE_STOP]:
         trees, leaves, n = table[PLAN_TREES], table[PLAN_LEAVES], table[PLAN_N_LEAVES]
         given = table.ctypes.data, trees, leaves, n, w, z, z, run[RUN_TREE_FIRST], run[RUN_TREE_STOP]
@@ -84,7 +83,7 @@ def combine_pairs(tag: Any, table: Any, run: Any, a: int, z: int) -> None:
     """a_j += g(z_u, z_v) of a run."""
     if run[RUN_PAIR_FIRST] < run[RUN_PAIR_STOP]:
         pairs, leaves, n = table[PLAN_PAIRS], table[PLAN_PAIR_LEAVES], 2 * table[PLAN_N_PAIRS]
-        given = table.ctypes.data, pairs, leaves, n, 0, z, a, run[RUN_PAIR_FIRST], run[RUN_PAIR_STOP]
+        given = table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, a, run[RUN_PAIR_FIRST], run[RUN_PAIR_STOP]
         call(table[PLAN_COMBINE + len(tag) // 2], given)
 
 
@@ -93,7 +92,7 @@ def combine_pairs_reverse(tag: Any, table: Any, z: int, delta: int, first: int, 
     """g_u δ_j and g_v δ_j of the pairs first..stop, in rows of δ."""
     if first < stop:
         pairs, leaves, n = table[PLAN_PAIRS], table[PLAN_PAIR_LEAVES], 2 * table[PLAN_N_PAIRS]
-        call(table[PLAN_COMBINE_REVERSE + len(tag) // 2], (table.ctypes.data, pairs, leaves, n, 0, z, delta, first, stop))
+        call(table[PLAN_COMBINE_REVERSE + len(tag) // 2], (table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, delta, first, stop))
 
 
 @kernel
@@ -126,14 +125,14 @@ def _combine(dtype: str, vectors: int) -> Any:
 
     def combine(at: int, lines: int, leaves: int, n: int, w: int, z: int, a: int, first: int, stop: int) -> None:
         trees = carray(pointer(lines), (stop, TREE_FIELDS), np.int64)
-        rows, numbers = leaves + 8 * n * LEAF_ROW, leaves + 8 * n * LEAF_IN
+        rows = leaves + 8 * n * LEAF_ROW
         for t in range(first, stop):
             kind, begin, end = trees[t, TREE_KIND], trees[t, TREE_FIRST], trees[t, TREE_STOP]
             out = a + trees[t, TREE_ROW] * len(tag) * VECTOR_BYTES
             if kind == KIND_PRODUCT:
-                add_product(tag, z, w, rows, numbers, begin, end, out)
+                add_product(tag, z, w, rows, begin, end, out)
             else:
-                add_choice(tag, z, w, rows, numbers, begin, end, out, kind == KIND_MIN, kind == KIND_MAXABS)
+                add_choice(tag, z, w, rows, begin, end, out, kind == KIND_MIN, kind == KIND_MAXABS)
 
     return compiled_c(integers(9))(combine)
 
@@ -146,16 +145,16 @@ def _combine_reverse(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         row = len(tag) * VECTOR_BYTES
         trees = carray(pointer(lines), (stop, TREE_FIELDS), np.int64)
-        rows, numbers, targets = leaves + 8 * n * LEAF_ROW, leaves + 8 * n * LEAF_OUT, leaves + 8 * n * LEAF_TO
+        rows, targets = leaves + 8 * n * LEAF_ROW, leaves + 8 * n * LEAF_TO
         for t in range(first, stop):
             kind, begin, end = trees[t, TREE_KIND], trees[t, TREE_FIRST], trees[t, TREE_STOP]
             own = delta + trees[t, TREE_ROW] * row
             if kind == KIND_PRODUCT:
                 scratch = delta + (table[PLAN_HELPER_STOP] - (end - begin)) * row
-                spread_product(tag, z, w, rows, numbers, targets, begin, end, own, delta, scratch)
+                spread_product(tag, z, w, rows, targets, begin, end, own, delta, scratch)
             else:
                 smallest, absolute = kind == KIND_MIN, kind == KIND_MAXABS
-                spread_choice(tag, z, w, rows, numbers, targets, begin, end, own, delta, smallest, absolute)
+                spread_choice(tag, z, w, rows, targets, begin, end, own, delta, smallest, absolute)
 
     return compiled_c(integers(9))(combine_reverse)
 

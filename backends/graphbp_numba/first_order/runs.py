@@ -27,6 +27,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_BUNDLES,
     PLAN_N_EDGES,
     PLAN_N_INPUTS,
+    PLAN_N_LEAVES,
     PLAN_N_OUT_EDGES,
     PLAN_N_ROWS,
     PLAN_N_SWEPT,
@@ -110,7 +111,8 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
         src = table[PLAN_IN_SRC]
         biases = carray(reals(tag, bias), table[PLAN_N_ROWS])
         shared = carray(pointer(table[PLAN_BUNDLE_PTR]), table[PLAN_N_BUNDLES] + 1, np.int64)
-        w_shared = w + table[PLAN_N_EDGES] * item_size(tag)
+        w_leaves = w + table[PLAN_N_EDGES] * item_size(tag)
+        w_shared = w_leaves + table[PLAN_N_LEAVES] * item_size(tag)
         for r in range(first, stop):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             if bundles:
@@ -120,7 +122,7 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
             if not (bundles and runs[r, RUN_BUNDLED]):
                 for j in range(start, end):
                     gather(tag, z, src, w, ptr[j], ptr[j + 1], biases[j], z + j * row)
-            combine_trees(tag, table, runs[r], w, z)
+            combine_trees(tag, table, runs[r], w_leaves, z)
             if runs[r, RUN_KEEP] >= 0 and (reverse or runs[r, RUN_HAS_OUTPUT]):
                 copy_rows(tag, keep + runs[r, RUN_KEEP] * row, z + start * row, end - start)
             here = z + start * row
@@ -155,11 +157,12 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
         out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
         dst = table[PLAN_OUT_DST]
+        w_leaves = w + table[PLAN_N_OUT_EDGES] * item_size(tag)
         for r in range(table[PLAN_N_SWEPT] - 1, -1, -1):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             here, count = z + start * row, end - start
             if runs[r, RUN_GIVEN]:  # δ stands there since the row was visited that it is combined for
-                combine_trees_reverse(tag, table, runs[r], w, z)
+                combine_trees_reverse(tag, table, runs[r], w_leaves, z)
                 continue
             if runs[r, RUN_LEAF]:
                 fill_rows(tag, here, count)
@@ -174,7 +177,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
             if runs[r, RUN_HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
-            combine_trees_reverse(tag, table, runs[r], w, z)
+            combine_trees_reverse(tag, table, runs[r], w_leaves, z)
             row_sums(tag, here, count, sums + (table[PLAN_SUMS] + start) * item_size(tag))
         units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
         for i in range(table[PLAN_N_INPUTS]):

@@ -7,8 +7,7 @@
 A product's other factors are those before a leaf times those after it, so that no factor is divided by: zeros are like other values.
 A choice compares keys, s, −s or |s|; the first of equal ones is taken, as NumPy's argmax has it, and NaN before any number.
 
-For leaf l, rows[l] is the row that z is taken from, numbers[l] the place of its weight in w, −1 for a weight of 1, and targets[l] the
-row that takes its share of δ.  A choice is told how it compares by `smallest` (min) and `absolute` (maxabs).  Other conventions are
+For leaf l, rows[l] is the row that z is taken from, w[l] its weight, and targets[l] the row that takes its share of δ.  A choice is told how it compares by `smallest` (min) and `absolute` (maxabs).  Other conventions are
 those of `graphbp_numba.instructions.gathers`.
 """
 
@@ -30,34 +29,20 @@ __all__ = ["add_choice", "add_chosen", "add_product", "spread_choice", "spread_p
 class _Leaves:
     """Where the leaves of one pair or tree are read from."""
 
-    def __init__(self, shape: Shape, builder: Any, z: Any, w: Any, rows: Any, numbers: Any) -> None:
-        self.shape, self.builder, self.z, self.w, self.rows, self.numbers = shape, builder, z, w, rows, numbers
-
-    def _number(self, array: Any, leaf: Any) -> Any:
-        b = self.builder
-        return b.load(self.shape.pointer(b, b.add(array, b.mul(leaf, const(8))), INT64))
+    def __init__(self, shape: Shape, builder: Any, z: Any, w: Any, rows: Any) -> None:
+        self.shape, self.builder, self.z, self.w, self.rows = shape, builder, z, w, rows
 
     def row(self, base: Any, array: Any, leaf: Any) -> list[Any]:
         """The addresses of the vectors of the row array[leaf]."""
         b = self.builder
-        return _row(self.shape, b, b.add(base, b.mul(self._number(array, leaf), const(self.shape.row_bytes))))
+        number = b.load(self.shape.pointer(b, b.add(array, b.mul(leaf, const(8))), INT64))
+        return _row(self.shape, b, b.add(base, b.mul(number, const(self.shape.row_bytes))))
 
     def values(self, leaf: Any) -> list[Any]:
-        """s = w z of a leaf, or z where its weight is 1."""
+        """s = w z of a leaf."""
         b, shape = self.builder, self.shape
-        z = [shape.load(b, place) for place in self.row(self.z, self.rows, leaf)]
-        number = self._number(self.numbers, leaf)
-        with b.if_else(b.icmp_signed(">=", number, const(0))) as (weighted, plain):
-            with weighted:
-                found = b.load(shape.pointer(b, b.add(self.w, b.mul(number, const(shape.item))), shape.real))
-                from_weights = b.basic_block
-            with plain:
-                from_one = b.basic_block
-        weight = b.phi(shape.real)
-        weight.add_incoming(found, from_weights)
-        weight.add_incoming(ir.Constant(shape.real, 1.0), from_one)
-        w = shape.splat(b, weight)
-        return [b.fmul(w, value) for value in z]
+        w = shape.splat(b, b.load(shape.pointer(b, b.add(self.w, b.mul(leaf, const(shape.item))), shape.real)))
+        return [b.fmul(w, shape.load(b, place)) for place in self.row(self.z, self.rows, leaf)]
 
 
 def _ones(shape: Shape) -> list[Any]:
@@ -74,13 +59,13 @@ def _add(shape: Shape, builder: Any, values: list[Any], out: Any) -> None:
 
 
 @instruction
-def add_product(context: Any, tag: Any, z: Any, w: Any, rows: Any, numbers: Any, first: Any, stop: Any, out: Any) -> Any:
+def add_product(context: Any, tag: Any, z: Any, w: Any, rows: Any, first: Any, stop: Any, out: Any) -> Any:
     """out += Π_l w_l z_l, one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, z, w, rows, numbers, first, stop, out = arguments
-        given = _Leaves(shape, builder, z, w, rows, numbers)
+        _, z, w, rows, first, stop, out = arguments
+        given = _Leaves(shape, builder, z, w, rows)
 
         def step(leaf: Any, product: list[Any]) -> list[Any]:
             return [builder.fmul(p, s) for p, s in zip(product, given.values(leaf), strict=True)]
@@ -90,19 +75,19 @@ def add_product(context: Any, tag: Any, z: Any, w: Any, rows: Any, numbers: Any,
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i), generate
+    return types.none(tag, i, i, i, i, i, i), generate
 
 
 @instruction
 def spread_product(
-    context: Any, tag: Any, z: Any, w: Any, rows: Any, numbers: Any, targets: Any, first: Any, stop: Any, delta: Any, to: Any, scratch: Any
+    context: Any, tag: Any, z: Any, w: Any, rows: Any, targets: Any, first: Any, stop: Any, delta: Any, to: Any, scratch: Any
 ) -> Any:
     """to_l = δ Π_{m ≠ l} w_m z_m for every leaf; `scratch` has a row for each, `to` is where rows are counted from."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, z, w, rows, numbers, targets, first, stop, delta, to, scratch = arguments
-        given = _Leaves(shape, builder, z, w, rows, numbers)
+        _, z, w, rows, targets, first, stop, delta, to, scratch = arguments
+        given = _Leaves(shape, builder, z, w, rows)
 
         def aside(leaf: Any) -> list[Any]:
             return _row(shape, builder, builder.add(scratch, builder.mul(builder.sub(leaf, first), const(shape.row_bytes))))
@@ -125,7 +110,7 @@ def spread_product(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, i, i, i, i, i, i, i, i, i), generate
 
 
 class _Keys:
@@ -162,14 +147,14 @@ class _Keys:
 
 @instruction
 def add_choice(
-    context: Any, tag: Any, z: Any, w: Any, rows: Any, numbers: Any, first: Any, stop: Any, out: Any, smallest: Any, absolute: Any
+    context: Any, tag: Any, z: Any, w: Any, rows: Any, first: Any, stop: Any, out: Any, smallest: Any, absolute: Any
 ) -> Any:
     """out += the w_l z_l that is chosen, one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, z, w, rows, numbers, first, stop, out, smallest, absolute = arguments
-        given, keys = _Leaves(shape, builder, z, w, rows, numbers), _Keys(shape, builder, smallest, absolute)
+        _, z, w, rows, first, stop, out, smallest, absolute = arguments
+        given, keys = _Leaves(shape, builder, z, w, rows), _Keys(shape, builder, smallest, absolute)
 
         def step(leaf: Any, best: list[Any]) -> list[Any]:
             pairs = zip(best, given.values(leaf), strict=True)
@@ -180,19 +165,19 @@ def add_choice(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, i, i, i, i, i, i, i, i), generate
 
 
 @instruction
 def spread_choice(
-    context: Any, tag: Any, z: Any, w: Any, rows: Any, numbers: Any, targets: Any, first: Any, stop: Any, delta: Any, to: Any, smallest: Any, absolute: Any
+    context: Any, tag: Any, z: Any, w: Any, rows: Any, targets: Any, first: Any, stop: Any, delta: Any, to: Any, smallest: Any, absolute: Any
 ) -> Any:
     """to_l = δ where leaf l is chosen, else 0, for every leaf."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, z, w, rows, numbers, targets, first, stop, delta, to, smallest, absolute = arguments
-        given, keys = _Leaves(shape, builder, z, w, rows, numbers), _Keys(shape, builder, smallest, absolute)
+        _, z, w, rows, targets, first, stop, delta, to, smallest, absolute = arguments
+        given, keys = _Leaves(shape, builder, z, w, rows), _Keys(shape, builder, smallest, absolute)
 
         def numbered(leaf: Any) -> Any:
             return keys.all_lanes(leaf if shape.item == 8 else builder.trunc(leaf, keys.integer))
@@ -219,7 +204,7 @@ def spread_choice(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, i, i, i, i, i, i, i, i, i, i), generate
 
 
 @instruction

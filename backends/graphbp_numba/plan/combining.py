@@ -15,7 +15,7 @@ their weights, and z of the inner rows is never formed; they are *fused*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,7 @@ import numpy.typing as npt
 from graphbp.extend import Schedule
 from graphbp_numba.plan.tables import (
     LEAF_FIELDS,
-    LEAF_IN,
-    LEAF_OUT,
+    LEAF_EDGE,
     LEAF_ROW,
     LEAF_TO,
     TREE_FIELDS,
@@ -70,12 +69,10 @@ class Combined:
         widest = int((self.trees[:, TREE_STOP] - self.trees[:, TREE_FIRST]).max(initial=0))
         return len(self.helped) + widest
 
-    def with_edges_out(self, place: Indices) -> Combined:
-        """The leaves' weights found among the edges out as well: edge in number e stands at place[e]."""
-        leaves = self.leaves.copy()
-        weighted = leaves[LEAF_IN] >= 0
-        leaves[LEAF_OUT, weighted] = place[leaves[LEAF_IN, weighted]]
-        return replace(self, leaves=leaves)
+    def leaf_slots(self, slot: Indices, one: int) -> Indices:
+        """The slot of each leaf of the trees, given those of the edges in, and that of a weight of 1."""
+        edge = self.leaves[LEAF_EDGE]
+        return np.where(edge < 0, one, np.append(slot, one)[edge])
 
 
 def no_combinations(s: Schedule) -> Combined:
@@ -137,7 +134,7 @@ def _trees(
     joined = inner[sides] & (kind[sides] == c.kind[:, None])
     fused = scaled.copy()
     fused[sides[joined]] = True
-    lines, leaves = list[tuple[int, int, int, int]](), list[tuple[int, int, int, int]]()
+    lines, leaves = list[tuple[int, int, int, int]](), list[tuple[int, int, int]]()
     for top in np.flatnonzero(~fused[c.rows]).tolist():
         first = len(leaves)
         waiting = [(top, 1), (top, 0)]
@@ -148,8 +145,8 @@ def _trees(
                 waiting += [(int(of_row[row]), 1), (int(of_row[row]), 0)]
             elif scaled[row]:
                 edge = int(in_ptr[row])
-                leaves.append((int(in_src[edge]), edge, -1, row))
+                leaves.append((int(in_src[edge]), row, edge))
             else:
-                leaves.append((row, -1, -1, int(to[pair, side])))
+                leaves.append((row, int(to[pair, side]), -1))
         lines.append((int(c.rows[top]), int(c.kind[top]), first, len(leaves)))
     return np.array(lines, np.int64).reshape(-1, TREE_FIELDS), np.ascontiguousarray(np.array(leaves, np.int64).T), fused

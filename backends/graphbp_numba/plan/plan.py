@@ -47,6 +47,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUT_EDGES,
     PLAN_N_PAIRS,
     PLAN_N_SWEPT,
+    PLAN_ONES,
     PLAN_PAIRS,
     PLAN_SIZE,
     PLAN_STATE_ROWS,
@@ -103,7 +104,7 @@ class Plan:
     """The arrays of a schedule in one dtype; see the module's docstring.
 
     in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
-        After the edges in, in_param has the bundles' weights once more, source by source.
+        After the edges, in_param and out_param have those of the trees' leaves, and in_param the bundles' once more, source by source.
     grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
     sums_size : the length of such a row: the edges out, then a place for each row's bias.
     combined : its combinations of rows; their helper rows stand behind the schedule's (in a tile of first order, before the kept area).
@@ -202,8 +203,6 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     runs, n_keep = _runs(s, fan_out, bundles, combined, dtype.name)
     order = _reverse_order(s, runs)
     out, out_ptr = _edges_by_source(s, edges, combined, order, fan_out)
-    if len(combined):
-        combined = combined.with_edges_out(_places_among(out.slot, edges.slot))
     param, frozen = _slot_parameters(s, dtype)
     bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
     bias_place = -(-len(out.dst) // 16) * 16
@@ -237,6 +236,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
     table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
     of_pairs = (combined.pairs, combined.pair_leaves, combined.of_row, combined.trees, combined.leaves)
+    ones = np.ones(combined.pair_leaves.shape[1], dtype)
     helper_stop = s.n_rows + combined.helper_rows
     table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP, PLAN_N_PAIRS]] = (
         len(out.dst),
@@ -247,9 +247,10 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in of_pairs]
     table[PLAN_N_LEAVES] = combined.leaves.shape[1]
     swept = _swept(s, runs, bundles)
-    table[[PLAN_SWEPT, PLAN_N_SWEPT]] = swept.ctypes.data, len(swept)
-    in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
-    in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
+    table[[PLAN_SWEPT, PLAN_N_SWEPT, PLAN_ONES]] = swept.ctypes.data, len(swept), ones.ctypes.data
+    of_leaves = param[combined.leaf_slots(edges.slot, s.parameters.n_slots)] if len(combined) else param[:0]
+    in_param = np.concatenate([param[edges.slot], of_leaves, param[edges.slot[bundles.edges]]])
+    out_param = np.concatenate([param[out.slot], of_leaves])
     sums_size = bias_place + -(-s.n_rows // 16) * 16
     filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
     table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
@@ -273,7 +274,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         bias_place=bias_place,
         sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, shared, each, swept, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(arrays, shared, each, swept, ones, of_pairs, [activation_functions(activation, dtype.name) for activation in s.activations]),
         output_heads=groups,
         combined=combined,
     )
@@ -322,13 +323,6 @@ def _edges_by_source(
     take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
     src = np.repeat(order.astype(np.int32), fan_out[order])
     return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
-
-
-def _places_among(slots: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each wanted slot stands among `slots`."""
-    place = np.empty(slots.max(initial=-1) + 1, np.int64)
-    place[slots] = np.arange(len(slots))
-    return np.asarray(place[wanted])
 
 
 def _runs(

@@ -63,7 +63,8 @@ from __future__ import annotations
     PLAN_N_LEAVES,
     PLAN_SWEPT,
     PLAN_N_SWEPT,
-) = range(47)
+    PLAN_ONES,
+) = range(48)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -74,8 +75,8 @@ from __future__ import annotations
     PLAN_COMBINE_REVERSE,
     PLAN_COMBINE_TANGENT,
     PLAN_COMBINE_BEND,
-) = range(47, 71, 3)
-PLAN_SIZE = 71
+) = range(48, 72, 3)
+PLAN_SIZE = 72
 
 (
     RUN_START,
@@ -134,10 +135,9 @@ TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
 TREE_FIELDS = 4
 KIND_PRODUCT, KIND_MAX, KIND_MIN, KIND_MAXABS = range(4)
 """What a pair or tree combines by: positions in the core's table of combinations."""
-LEAF_ROW, LEAF_IN, LEAF_OUT, LEAF_TO = range(4)
-"""Rows of the tables of leaves: the row that z is taken from; its weight's place among the edges in and out, −1 for a weight of 1; the
-row that takes g_u δ."""
-LEAF_FIELDS = 4
+LEAF_ROW, LEAF_TO, LEAF_EDGE = range(3)
+"""Rows of the tables of leaves: the row that z is taken from; the one that takes g_u δ; the edge in that has the weight, −1 for 1."""
+LEAF_FIELDS = 3
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 

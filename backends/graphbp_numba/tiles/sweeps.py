@@ -36,6 +36,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_BUNDLES,
     PLAN_N_EDGES,
     PLAN_N_KEEP,
+    PLAN_N_LEAVES,
     PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
@@ -151,7 +152,7 @@ def sweep(
 def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
     """Y of one narrow tile, in a single call: weights, buffer and all."""
     tag = (frozen[0],)
-    n_edges, n_rows = table[PLAN_N_EDGES], table[PLAN_N_ROWS]
+    n_edges, n_rows = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS]
     rows = table[PLAN_BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
     memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
     w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
@@ -166,9 +167,9 @@ def sweep_few(
 ) -> float:
     """E, and the gradient, of one narrow tile, in a single call."""
     tag = (frozen[0],)
-    n_edges, n_rows, n_sums = table[PLAN_N_EDGES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
+    n_edges, n_rows, n_sums = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
     rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-    n_out = table[PLAN_N_OUT_EDGES]
+    n_out = table[PLAN_N_OUT_EDGES] + table[PLAN_N_LEAVES]
     memory = np.empty(n_edges + n_out + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
     w, v = memory[:n_edges], memory[n_edges : n_edges + n_out]
     rest = memory[n_edges + n_out :]
