@@ -90,7 +90,7 @@ def million_edges(backend: str, hidden: str, fan_in: str) -> dict[str, Any]:
 
     import graphbp as gb
     from graphbp.graph import read_graph
-    from graphbp.schedule import lower
+    from graphbp.lowering import lower
 
     step("traversal", traverse)
     # the same two steps that Network takes, apart, for the split

@@ -3,23 +3,22 @@ r"""How a node combines what comes in: its attribute `aggregation`, and what of 
     z_j = h_j(b_j + agg_i(w_ji z_i))
 
 "sum" is the default.  Of the others a layer node is elementwise: its sources have as many units as it has itself, and the weight of an
-edge is a number for all units, or a vector with one a unit.  `graphbp.expansion` makes of them what backends compute.
+edge is a number for all units, or a vector with one a unit.  `graphbp.lowering.expansion` makes of them what backends compute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import GraphError, WeightError, unknown_name
+from graphbp.columns import Columns
+from graphbp.exceptions import GraphError, unknown_name
+from graphbp.spec import INPUT, describe_edge
 
-if TYPE_CHECKING:
-    from graphbp.columns import Columns
-
-__all__ = ["AGGREGATIONS", "aggregation_number", "check_aggregations", "elementwise_weight"]
+__all__ = ["AGGREGATIONS", "NAMES", "aggregation_number", "check_aggregations"]
 
 AGGREGATIONS: Mapping[str, str] = {
     "sum": "Σ_i s_i",
@@ -44,13 +43,15 @@ def aggregation_number(node: Hashable, value: Any) -> int:
     return NAMES.index(value)
 
 
-def check_aggregations(columns: Columns, aggregation: npt.NDArray[np.int8], units: npt.NDArray[np.int64], is_input: Any) -> None:
+def check_aggregations(
+    columns: Columns, aggregation: npt.NDArray[np.int8], units: npt.NDArray[np.int64], role: npt.NDArray[np.int8]
+) -> None:
     """Refuse an aggregation of nothing, on an input, or of layers of different sizes.  Raises `GraphError`."""
     if not aggregation.any():
         return
     fan_in = np.bincount(columns.dst, minlength=len(units))
     for i in np.flatnonzero(aggregation).tolist():
-        if is_input[i]:
+        if role[i] == INPUT:
             raise GraphError(
                 f"node {columns.names[i]!r} is an input (nothing leads into it) and has aggregation {NAMES[aggregation[i]]!r}; an "
                 "input's value is a column of X: put the aggregation on a unit that the inputs feed"
@@ -62,19 +63,7 @@ def check_aggregations(columns: Columns, aggregation: npt.NDArray[np.int8], unit
     if len(odd):
         i, j = int(src[odd[0]]), int(dst[odd[0]])
         raise GraphError(
-            f"edge {columns.names[i]!r} -> {columns.names[j]!r}: {columns.names[i]!r} has {int(units[i])} units and "
+            f"{describe_edge(columns.names[i], columns.names[j])}: {columns.names[i]!r} has {int(units[i])} unit{'s' * int(units[i] > 1)} and "
             f"{columns.names[j]!r} {int(units[j])}; the {NAMES[aggregation[j]]} of layers is taken unit by unit, so they must have equally "
             "many (a layer with aggregation 'sum' between them brings one to the size of the other)"
         )
-
-
-def elementwise_weight(where: str, value: npt.NDArray[np.float64], units: int) -> float | npt.NDArray[np.float64]:
-    """The weight of an edge into a layer that is elementwise: a number for all units, or one a unit."""
-    if value.ndim == 0:
-        return float(value)
-    if value.shape != (units,):
-        raise WeightError(
-            f"{where} has shape {value.shape}; into a layer that aggregates unit by unit it is a number, or has shape ({units},), one a "
-            "unit (a matrix belongs on an edge into a layer with aggregation 'sum')"
-        )
-    return value

@@ -17,7 +17,7 @@ from graphbp.exceptions import DataError, GraphError
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
-    from graphbp.graph import GraphSpec
+    from graphbp.spec import GraphSpec
 
 __all__ = ["attributes_for", "classes_of", "found_in", "n_classes", "number"]
 

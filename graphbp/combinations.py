@@ -7,7 +7,8 @@ r"""Combinations of two rows: the term g(z_u, z_v) that a row's pre-activation m
     second    Rβ_u += g_u Rδ_j + (g_uu ż_u + g_uv ż_v) δ_j,      Rβ_v += g_v Rδ_j + (g_uv ż_u + g_vv ż_v) δ_j
 
 A combination owns no weight: to the sweeps it is two edges whose weights g_u, g_v differ from sample to sample.  One table has what is
-computed for each kind; `Schedule.combinations` says which rows have one (see `graphbp.aggregation` for where they come from).
+computed for each kind; `Schedule.combinations` says which rows have one (`graphbp.lowering.expansion` for where they come from), and
+`Schedule.combined` has them by runs of one level and kind, as loops over levels in NumPy take them.
 
 Where two choices are equal the first source is taken, as NumPy's argmax does; NaN is taken before any number.
 """
@@ -22,7 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["COMBINATIONS", "NO_COMBINATIONS", "Combination", "Combinations", "combinations_by_level"]
+__all__ = [
+    "COMBINATIONS",
+    "NO_COMBINATIONS",
+    "Combination",
+    "CombinationRun",
+    "Combinations",
+    "combinations_by_level",
+    "runs_by_level",
+]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -108,11 +117,6 @@ class Combinations:
         rows, first, second = (place[part[here]] for part in (self.rows, self.first, self.second))
         return combinations_by_level(rows, self.kind[here], first, second, np.array(starts))
 
-    def slopes_of(self, c: int, z: Array) -> tuple[Array, Array]:
-        """(g_u, g_v) of combination c for activations z (rows, N)."""
-        g_u, g_v = COMBINATIONS[self.kind[c]].slopes(z[self.first[c]], z[self.second[c]])
-        return g_u, g_v
-
     @cached_property
     def choices(self) -> Indices:
         """Positions of those that have ties."""
@@ -135,3 +139,84 @@ def combinations_by_level(rows: Indices, kind: Indices, first: Indices, second: 
     order = np.argsort(rows)
     rows, kind, first, second = (np.ascontiguousarray(part[order], np.int64) for part in (rows, kind, first, second))
     return Combinations(rows, kind, first, second, np.searchsorted(rows, starts).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class CombinationRun:
+    """Combinations of one level and kind, for sweeps in NumPy: rows j, their sources u and v, and what gathers by source.
+
+    `fed` are the rows among u and v, each once, and `gather` (fed, 2 C) has a 1 for each combination that one is the first of, or the
+    second (those stand behind).
+    """
+
+    of: Combination
+    rows: Indices
+    first: Indices
+    second: Indices
+    fed: Indices
+    gather: Any
+
+    def value(self, z: Array) -> Array:
+        """g(z_u, z_v)."""
+        return self.of.g(z[self.first], z[self.second])
+
+    def slopes(self, z: Array) -> tuple[Array, Array]:
+        """(g_u, g_v)."""
+        return self.of.slopes(z[self.first], z[self.second])
+
+    def tangent(self, z: Array, z_dot: Array) -> Array:
+        """g_u ż_u + g_v ż_v."""
+        g_u, g_v = self.slopes(z)
+        return np.asarray(g_u * z_dot[self.first] + g_v * z_dot[self.second])
+
+    def gathered(self, to_first: Array, to_second: Array) -> Array:
+        """(fed, ...): what the combinations give to u and to v, by source."""
+        given = np.concatenate([to_first, to_second])
+        out: Array = (self.gather @ given.reshape(len(given), -1)).reshape(-1, *given.shape[1:])
+        return out
+
+    def reverse(self, z: Array, delta: Array, beta: Array) -> None:
+        """β_u += g_u δ_j, β_v += g_v δ_j."""
+        g_u, g_v = self.slopes(z)
+        beta[self.fed] += self.gathered(g_u * delta[self.rows], g_v * delta[self.rows])
+
+    @property
+    def bends(self) -> bool:
+        """Some second derivative of g is not 0."""
+        return any(self.of.bend)
+
+    def bent(self, delta: Array, u: Array, v: Array) -> tuple[Array, Array]:
+        """δ_j (g_uu ż_u + g_uv ż_v) and δ_j (g_uv ż_u + g_vv ż_v), for tangents u and v of the sources and δ of the rows."""
+        uu, uv, vv = self.of.bend
+        return delta * (uu * u + uv * v), delta * (uv * u + vv * v)
+
+    def sources(self, phi: Array, start: int) -> tuple[Array, Array]:
+        """Φ_u and Φ_v of Φ (rows from `start` on, columns, N); earlier rows are 0."""
+        return _lifted(phi, self.first - start), _lifted(phi, self.second - start)
+
+
+def _lifted(phi: Array, rows: Indices) -> Array:
+    out = phi[np.maximum(rows, 0)]
+    out[rows < 0] = 0
+    return out
+
+
+def _run(of: Combination, rows: Indices, first: Indices, second: Indices) -> CombinationRun:
+    fed, place = np.unique(np.concatenate([first, second]), return_inverse=True)
+    from scipy import sparse
+
+    ones = np.ones(2 * len(rows), np.float32)
+    gather = sparse.csr_matrix((ones, (place.ravel(), np.arange(2 * len(rows)))), (len(fed), 2 * len(rows)))
+    return CombinationRun(of, rows, first, second, fed, gather)
+
+
+def runs_by_level(c: Combinations, n_levels: int) -> tuple[tuple[CombinationRun, ...], ...]:
+    """The runs of each level."""
+    if not len(c):
+        return ((),) * n_levels
+    found = []
+    for lo, hi in zip(c.ptr[:-1].tolist(), c.ptr[1:].tolist(), strict=True):
+        kinds = np.unique(c.kind[lo:hi]).tolist()
+        at = [lo + np.flatnonzero(c.kind[lo:hi] == kind) for kind in kinds]
+        found.append(tuple(_run(COMBINATIONS[k], c.rows[i], c.first[i], c.second[i]) for k, i in zip(kinds, at, strict=True)))
+    return tuple(found)

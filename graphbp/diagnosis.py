@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
-from graphbp.exceptions import NumericalWarning
+from graphbp.exceptions import NumericalWarning, callers_level
 from graphbp.heads import output_heads
 from graphbp.registry import get_backend
-from graphbp.tables import callers_level
 
 if TYPE_CHECKING:
     from graphbp.model import Model

@@ -17,11 +17,13 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES
 from graphbp.columns import columns_of, to_digraph
 from graphbp.data import as_number, host_array, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError
-from graphbp.graph import INPUT, OUTPUT, GraphSpec, describe_edge, read_graph
+from graphbp.graph import read_graph
 from graphbp.network import Network
+from graphbp.spec import INPUT, OUTPUT, GraphSpec, describe_edge
 
 __all__ = ["merge_parallel_edges", "prune"]
 
@@ -111,7 +113,8 @@ def prune(
     mask : edge (u, v) → True to keep it; for an edge between layers an array (units of v, units of u).  Edges that it does not name stay.
     threshold : 0 (the default where no mask is given) takes out the weights that are exactly 0.
 
-    Of an edge between layers what stays becomes a CSR matrix, and where nothing stays the edge goes.  Inputs and outputs are given their
+    Edges into a node that aggregates otherwise than by a sum stay, since without one of them it would be another function; a mask that
+    names one is refused.  Of an edge between layers what stays becomes a CSR matrix, and where nothing stays the edge goes.  Inputs and outputs are given their
     `role`, so that a unit whose last edge went becomes neither.  Biases stay.
 
     Raises
@@ -147,8 +150,11 @@ def prune(
 def _by_threshold(spec: GraphSpec, threshold: float | None) -> dict[int, Keep]:
     """Edge number → which of its entries stay."""
     least = _threshold(threshold)
-    keeps: dict[int, Keep] = {int(e): np.zeros(1, bool) for e in np.flatnonzero(np.abs(spec.edge_weight) <= least)}  # NaN: an array
-    return keeps | {e: np.abs(array.data if hasattr(array, "nnz") else array) > least for e, array in spec.edge_array.items()}
+    summed = spec.aggregation[spec.edge_dst] == 0
+    small = np.flatnonzero((np.abs(spec.edge_weight) <= least) & summed)  # NaN: an array
+    keeps: dict[int, Keep] = {int(e): np.zeros(1, bool) for e in small}
+    arrays = {e: array for e, array in spec.edge_array.items() if summed[e]}
+    return keeps | {e: np.abs(array.data if hasattr(array, "nnz") else array) > least for e, array in arrays.items()}
 
 
 def _threshold(value: Any) -> float:
@@ -170,6 +176,10 @@ def _by_mask(spec: GraphSpec, mask: Mapping[Edge, Any], threshold: float | None)
         if edge not in number:
             raise DataError(f"mask names {edge!r}, which is no edge of the graph; its keys are pairs (u, v)")
         e = number[edge]
+        if kind := spec.aggregation[spec.edge_dst[e]]:
+            raise DataError(
+                f"mask names {edge!r}, and node {edge[1]!r} has aggregation {NAMES[kind]!r}: without an edge it is another function of the rest"
+            )
         keeps[e] = _entries(spec, e, value)
     return keeps
 

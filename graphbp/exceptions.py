@@ -7,6 +7,7 @@ inherit from the built-in exception a Python user would expect (`ValueError`, `T
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "RegistryError",
     "UnknownNameError",
     "WeightError",
+    "callers_level",
     "one_of",
     "printable",
     "shown",
@@ -92,6 +94,15 @@ class NumericalError(GraphbpError, ArithmeticError):
 
 class NumericalWarning(RuntimeWarning):
     """A result that is infinite or NaN; the message names the unit and the sample that made it so."""
+
+
+def callers_level() -> int:
+    """The `stacklevel` at which a warning names the line of the caller's program, not one of ours."""
+    level, frame = 1, sys._getframe(1)
+    ours = ("graphbp", "scipy")  # SciPy's operators call us back
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def one_of(kind: str, value: object, known: Iterable[str], hint: str = "") -> None:

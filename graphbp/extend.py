@@ -23,7 +23,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
 from __future__ import annotations
 
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
-from graphbp.combinations import COMBINATIONS, Combination, Combinations
+from graphbp.aggregation import AGGREGATIONS
+from graphbp.combinations import COMBINATIONS, Combination, CombinationRun, Combinations
 from graphbp.compose import Composed
 from graphbp.config import option
 from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_function, pair_of, register_error_function
@@ -41,23 +42,25 @@ from graphbp.exceptions import (
 from graphbp.files.atomic import write_atomically
 from graphbp.files.contents import Holds
 from graphbp.files.reading import parse_json, read_file, read_head, read_text
-from graphbp.graph import HIDDEN, INPUT, OUTPUT, GraphSpec, read_graph
+from graphbp.folding import fold_scaling
+from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import get_backend, register_backend, unregister_backend
-from graphbp.scaling import fold_scaling
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
 from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
+from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
+    "AGGREGATIONS",
     "COMBINATIONS",
     "HIDDEN",
     "INPUT",
@@ -69,6 +72,7 @@ __all__ = [
     "BackendNotAvailableError",
     "ColumnTile",
     "Combination",
+    "CombinationRun",
     "Combinations",
     "Composed",
     "DataError",

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from graphbp import classes as labels
 from graphbp import data
-from graphbp.exceptions import DataWarning, NotSupportedError
+from graphbp.exceptions import DataWarning, NotSupportedError, callers_level
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
-from graphbp.tables import callers_level, refuse_other_order, table_of
+from graphbp.tables import refuse_other_order, table_of
 
 if TYPE_CHECKING:
     from graphbp.network import Network

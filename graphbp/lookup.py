@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from graphbp.columns import Columns
 from graphbp.exceptions import DataError, UnknownNameError, WeightError, shown, unknown_name
-from graphbp.graph import GraphSpec, describe_edge
 from graphbp.parameters import Layout
+from graphbp.spec import GraphSpec, describe_edge
 
 __all__ = [
     "columns_now",
@@ -127,6 +127,8 @@ def parameter_name(spec: GraphSpec, layout: Layout, index: Any) -> str:
     array, offset = spec.edge_array.get(e), entry - int(layout.edge_start[e])
     if array is None or layout.edge_count[e] == 1:
         return spec.edge_name(e)
+    if array.ndim == 1:
+        return f"{spec.edge_name(e)} unit {offset}"
     if hasattr(array, "nnz"):
         at = (int(np.searchsorted(array.indptr, offset, side="right")) - 1, int(array.indices[offset]))
     else:
@@ -162,6 +164,8 @@ def _labelled(spec: GraphSpec, layout: Layout, arrow: str) -> Iterator[tuple[int
 def _inside(label: str, array: Any) -> list[str]:
     if array is None:
         return [label]
+    if array.ndim == 1:
+        return [f"{label}[{j}]" for j in range(len(array))]
     return [f"{label}[{j},{i}]" for j, i in zip(*(where.tolist() for where in positions(array)), strict=True)]
 
 
@@ -169,6 +173,8 @@ def positions(array: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     """(unit of the destination, unit of the source) of each stored weight of an edge, in the order of its entries; None is a scalar."""
     if array is None:
         return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    if array.ndim == 1:  # unit by unit
+        return np.arange(len(array)), np.arange(len(array))
     if hasattr(array, "nnz"):
         return np.repeat(np.arange(array.shape[0]), np.diff(array.indptr)), array.indices.astype(np.int64)
     to, source = np.indices(array.shape)

@@ -37,8 +37,8 @@ from graphbp.tables import (
 )
 
 if TYPE_CHECKING:
-    from graphbp.graph import GraphSpec
     from graphbp.protocols import Backend
+    from graphbp.spec import GraphSpec
 
 __all__ = ["Meaning", "meaning_of"]
 

@@ -23,18 +23,19 @@ from graphbp.columns import Columns
 from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
-from graphbp.graph import GraphSpec
 from graphbp.heads import output_heads
 from graphbp.links import refuse_unfit_outputs
 from graphbp.live import whole_trace
 from graphbp.lookup import columns_now, parameter_labels
+from graphbp.lowering import lower
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
 from graphbp.parameters import Layout
 from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
 from graphbp.scaling import unscaled
-from graphbp.schedule import Schedule, lower
+from graphbp.schedule import Schedule
+from graphbp.spec import GraphSpec
 from graphbp.tables import refuse_other_order
 from graphbp.trace import Trace, rescaled
 

@@ -282,6 +282,10 @@ def lengths(net: Network, x: Array) -> tuple[Array, Array]:
             sources = np.arange(s.n_rows)[block.source]
             reach = (rows / w[here].reshape(block.shape)).min(axis=0)
             np.minimum.at(by_input, sources[sources < s.n_inputs], reach[sources < s.n_inputs])
+        for run in (run for level in s.combined for run in level):
+            for slope, source in zip(run.slopes(z), (run.first, run.second), strict=True):
+                inputs = source < s.n_inputs
+                np.minimum.at(by_input, source[inputs], (room[run.rows] / np.abs(slope).max(axis=1))[inputs])
     biased = np.flatnonzero(s.bias_slot >= 0)
     by_slot[s.bias_slot[biased]] = room[biased]
     by_weight = np.full(len(theta), np.inf)

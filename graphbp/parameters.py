@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import WeightError
-from graphbp.graph import GraphSpec
+from graphbp.spec import GraphSpec
 
 __all__ = ["Layout", "ParameterMap", "lay_out"]
 

@@ -6,10 +6,11 @@ swept here once more, in plain loops, with the question that a product of number
     along a direction (u in x, v in w), a_j is *constant* unless some edge i → j has   z_i moving and (w_ji ≠ 0 or v_ji ≠ 0),
                                                                                        or  v_ji ≠ 0 and (z_i ≠ 0 or z_i moving)
 
-What is constant has the derivative 0, whatever h' is.  Likewise ∂E/∂w_ji = 0 where z_i = 0 exactly, since a_j does not depend on w_ji
-there, and β_i has no term of an edge of weight 0.  A unit on a flat part of its activation (a relu below 0, a step) stands *still*: its
-z does not move, and δ of whatever leads to it alone is 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²) at 0) keeps its NaN: there is
-no derivative there, or it hangs on how 0 and ∞ came about.
+A combination g(z_u, z_v) is two edges of
+weights g_u and g_v.  What is constant has the derivative 0, whatever h' is.  Likewise ∂E/∂w_ji = 0 where z_i = 0 exactly, since a_j does
+not depend on w_ji there, and β_i has no term of an edge of weight 0.  A unit on a flat part of its activation (a relu below 0, a step)
+stands *still*: its z does not move, and δ of whatever leads to it alone is 0.  A unit that does move by 0 (ȧ = 0 by cancellation: √(x²)
+at 0) keeps its NaN: there is no derivative there, or it hangs on how 0 and ∞ came about.
 
 Nothing is looked for before a result holds NaN, and only its NaN are replaced.  O(edges) a sample, sweep and direction.
 """
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from graphbp.activations import Activation
+    from graphbp.combinations import CombinationRun
     from graphbp.heads import Head
     from graphbp.schedule import Schedule
     from graphbp.second_order.plan import Group
@@ -56,6 +58,29 @@ class _Edges:
 
     levels: tuple[tuple[slice, Any], ...]
     bias: Array
+
+
+@dataclass(frozen=True)
+class _Along:
+    """What Rδ needs besides: the direction in w, ż and whose z moves, and δ as `of`."""
+
+    direction: _Edges
+    z_dot: Array
+    moves: Flags
+    of: Array
+
+    def bent(self, run: CombinationRun) -> list[tuple[Array, Flags]]:
+        """(g_uu ż_u + g_uv ż_v, whether that moves) and the same of v."""
+        uu, uv, vv = run.of.bend
+        u, v, moves_u, moves_v = self.z_dot[run.first], self.z_dot[run.second], self.moves[run.first], self.moves[run.second]
+        return [(one * u + two * v, (one != 0) & moves_u | (two != 0) & moves_v) for one, two in ((uu, uv), (uv, vv))]
+
+
+def _give(run: CombinationRun, factors: list[tuple[Array, Flags]], delta: Array, beta: Array, active: Array) -> None:
+    """β of the sources += factor δ_j, where it is felt."""
+    given = [np.where(felt, factor * delta[run.rows], 0) for factor, felt in factors]
+    beta[run.fed] += run.gathered(given[0], given[1])
+    active[run.fed] += run.gathered(*(felt.astype(delta.dtype) for _, felt in factors))
 
 
 class Poles:
@@ -110,14 +135,16 @@ class Poles:
         a, z = (np.zeros((s.n_rows, len(X)), np.result_type(theta, X)) for _ in range(2))
         slope, bend, still = np.ones_like(a), np.zeros_like(a), np.zeros(a.shape, bool)
         a[: s.n_inputs] = z[: s.n_inputs] = X.T
-        for (rows, matrix), level in zip(edges.levels, s.levels, strict=True):
+        for (rows, matrix), level, combined in zip(edges.levels, s.levels, s.combined, strict=True):
             a[rows] = matrix @ z + edges.bias[rows]
+            for run in combined:
+                a[run.rows] += run.value(z)
             for segment in level.segments:
-                run, h = slice(segment.start, segment.stop), s.activations[segment.activation]
+                units, h = slice(segment.start, segment.stop), s.activations[segment.activation]
                 if h.elementwise:
-                    z[run], slope[run], bend[run] = (h.evaluate(a[run], order) for order in range(3))
+                    z[units], slope[units], bend[units] = (h.evaluate(a[units], order) for order in range(3))
                     if not h.analytic:
-                        still[run] = _flat(h, a[run], z[run], slope[run])
+                        still[units] = _flat(h, a[units], z[units], slope[units])
         for group in s.softmax_groups:
             coupled = s.output_rows[group]
             z[coupled] = s.activations[s.row_activation[coupled[0]]].f(a[coupled])
@@ -140,25 +167,27 @@ class Poles:
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
-    def _reverse(
-        self, state: _State, delta: Array, reached: Flags, direction: _Edges | None = None, of: Array | None = None
-    ) -> Array:
-        """Complete δ, whose entries may be other than 0 where they are `reached`; returns β.  With a direction: Rδ, `of` being δ."""
+    def _reverse(self, state: _State, delta: Array, reached: Flags, along: _Along | None = None) -> Array:
+        """Complete δ, whose entries may be other than 0 where they are `reached`; returns β.  Along a direction: Rδ."""
         s, beta, active = self.schedule, np.zeros_like(delta), np.zeros_like(delta)
-        more = () if direction is None else direction.levels[::-1]
+        more = () if along is None else along.direction.levels[::-1]
 
         def complete(rows: slice) -> None:
             here = (active[rows] > 0) & s.feeds[rows, None] & ~state.still[rows]
             delta[rows] += np.where(here, state.slope[rows] * beta[rows], 0)
             reached[rows] |= here
 
-        for number, (rows, matrix) in enumerate(reversed(state.edges.levels)):
+        for number, ((rows, matrix), combined) in enumerate(zip(reversed(state.edges.levels), reversed(s.combined), strict=True)):
             complete(rows)
             beta += matrix.T @ delta[rows]
             active += _pattern(matrix).T @ reached[rows].astype(delta.dtype)
-            if more and of is not None:
-                beta += more[number][1].T @ of[rows]
-                active += _pattern(more[number][1]).T @ np.ones_like(of[rows])
+            for run in combined:
+                _give(run, [(g, reached[run.rows] & (g != 0)) for g in run.slopes(state.z)], delta, beta, active)
+            if along is not None:
+                beta += more[number][1].T @ along.of[rows]
+                active += _pattern(more[number][1]).T @ np.ones_like(along.of[rows])
+                for run in combined:
+                    _give(run, along.bent(run), along.of, beta, active)
         complete(slice(0, s.n_inputs))
         return beta
 
@@ -169,10 +198,16 @@ class Poles:
         if u is not None:
             a_dot[:n] = z_dot[:n] = u.T
             moves[:n] = u.T != 0
-        for (rows, matrix), (_, direction) in zip(state.edges.levels, v.levels, strict=True):
+        for (rows, matrix), (_, direction), combined in zip(state.edges.levels, v.levels, self.schedule.combined, strict=True):
             along, given = _pattern(direction), np.maximum(there, moves)
             a_dot[rows] = matrix @ z_dot + direction @ state.z + v.bias[rows]
-            moves[rows] = ((_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)) & ~state.still[rows]
+            moving = (_pattern(matrix) @ moves + along @ given > 0) | (v.bias[rows] != 0)
+            for run in combined:
+                for g, source in zip(run.slopes(state.z), (run.first, run.second), strict=True):
+                    felt = (g != 0) & (moves[source] > 0)
+                    a_dot[run.rows] += np.where(felt, g * z_dot[source], 0)
+                    moving[run.rows - rows.start] |= felt
+            moves[rows] = moving & ~state.still[rows]
             z_dot[rows] = np.where(moves[rows] > 0, state.slope[rows] * a_dot[rows], 0)
         return a_dot, z_dot, moves > 0
 
@@ -283,7 +318,7 @@ class Poles:
                     continue
                 bent = moves & self.schedule.feeds[:, None]
                 r_delta += np.where(bent, state.bend * beta * a_dot, 0)
-                self._reverse(state, r_delta, reached | bent, direction, delta)
+                self._reverse(state, r_delta, reached | bent, _Along(direction, z_dot, moves, delta))
                 total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return np.ascontiguousarray(parameters.reduce(total).T)
 

@@ -9,13 +9,12 @@ The engine, every backend among it, sees scaled numbers only.  Everything by x o
 
 which has no unit; E, its gradient and its Hessians by θ are the engine's own numbers.  A network without these attributes pays nothing.
 
-`fold` is the same function as a graph without them: constants in weights and biases, for formats that have no scaling.
+`graphbp.folding` makes the same function as a graph without them: constants in weights and biases, for formats that have no scaling.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +22,18 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.data import foreign_array
-from graphbp.exceptions import GraphError, NotSupportedError, WeightError
+from graphbp.exceptions import GraphError, WeightError
+from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 
 if TYPE_CHECKING:
-    import networkx as nx
-
     from graphbp.error_functions import ErrorFunction
-    from graphbp.graph import GraphSpec
 
 __all__ = [
     "Affine",
     "Scaling",
     "check_meaning",
+    "constants",
     "fitted",
-    "fold_scaling",
     "scaling_of",
     "told_names",
     "unscaled",
@@ -94,8 +91,6 @@ class Scaling:
 
 def check_meaning(spec: GraphSpec) -> None:
     """Refuse a `shift`, `scale`, `classes` or `columns` that is misplaced, misshapen or has no one meaning, naming its node."""
-    from graphbp.graph import HIDDEN, INPUT, OUTPUT  # that module calls this one
-
     feeds = None
     for i, extra in enumerate(spec.node_extra):
         if not extra or _OURS.isdisjoint(extra):
@@ -114,7 +109,7 @@ def check_meaning(spec: GraphSpec) -> None:
                     f"output {name!r} has {scaled[0]}= and feeds other units, which could mean the scaled value or the raw one: make "
                     "a new identity unit, fed by it alone, the output, and scale that"
                 )
-        _constants(spec, i)
+        constants(spec, i)
         if extra.get("classes") is not None and role != OUTPUT:
             raise GraphError(f"node {name!r} has classes= and is no output; the names of classes stand on the outputs")
         if extra.get("columns") is not None and role == INPUT:
@@ -135,7 +130,7 @@ def told_names(columns: Any) -> list[Hashable]:
     return list(columns) if isinstance(columns, list | tuple | np.ndarray) else [columns]
 
 
-def _constants(spec: GraphSpec, i: int) -> tuple[Array, Array]:
+def constants(spec: GraphSpec, i: int) -> tuple[Array, Array]:
     """(shift, scale) of node i, each (units,)."""
     extra, units = spec.node_extra[i], int(spec.units[i])
     found = []
@@ -170,7 +165,7 @@ def scaling_of(spec: GraphSpec, inputs: tuple[Hashable, ...], outputs: tuple[Has
 def _affine(spec: GraphSpec, nodes: tuple[Hashable, ...]) -> Affine | None:
     if not any(spec.node_extra[spec.index[name]].get(key) is not None for name in nodes for key in ATTRIBUTES):
         return None
-    parts = [_constants(spec, spec.index[name]) for name in nodes]
+    parts = [constants(spec, spec.index[name]) for name in nodes]
     affine = Affine(*(np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)))
     return affine if affine.columns else None
 
@@ -235,107 +230,3 @@ def attributes_of(affine: Affine, spec: GraphSpec, nodes: tuple[Hashable, ...]) 
         found[name] = {key: float(values[0]) if n == 1 else values.copy() for key, values in zip(ATTRIBUTES, part, strict=True)}
         at += n
     return found
-
-
-# -- out of the graph --------------------------------------------------------------------------------------------------------
-
-
-def fold_scaling(graph: nx.DiGraph) -> nx.DiGraph:
-    """The same function of raw x, as a graph without `shift` and `scale`: the constants stand in weights and biases.
-
-        w ← w / scale_x,  b ← b − Σ_i w_i shift_i / scale_i,  and at an output  w ← scale_y w,  b ← shift_y + scale_y b
-
-    A graph without them is returned as it is.
-
-    Raises
-    ------
-    NotSupportedError : an output that is scaled behind an activation, a weight that is tied (its uses would need different values),
-        or a sum that leaves the range of numbers; each by name.
-    """
-    from graphbp.graph import INPUT, read_graph
-
-    spec = read_graph(graph)
-    scaled = [i for i, extra in enumerate(spec.node_extra) if any(extra.get(key) is not None for key in ATTRIBUTES)]
-    if not scaled:
-        return graph
-    out = deepcopy(graph)  # networkx's own copy has the edges in another order
-    for i in (i for i in scaled if spec.role[i] == INPUT):
-        _fold_input(out, spec, i)
-    for i in (i for i in scaled if spec.role[i] != INPUT):
-        _fold_output(out, spec, i)
-    for i in scaled:
-        for key in ATTRIBUTES:
-            out.nodes[spec.names[i]].pop(key, None)
-    return out
-
-
-def _fold_input(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
-    shift, scale = _constants(spec, i)
-    name = spec.names[i]
-    for _, to, data in out.out_edges(name, data=True):
-        _refuse_tie(f"the weight of edge {name!r} -> {to!r}", data)
-        units, weight = int(spec.units[spec.index[to]]), _divided(data["weight"], scale)
-        data["weight"] = weight
-        if (moved := _applied(weight, shift, units)).any():
-            node = out.nodes[to]
-            _refuse_tie(f"the bias of node {to!r}", node if node.get("bias") is not None else {})
-            bias = node.get("bias")
-            node["bias"] = _like(bias, np.broadcast_to(0.0 if bias is None else bias, (units,)) - moved, units)
-
-
-def _fold_output(out: nx.DiGraph, spec: GraphSpec, i: int) -> None:
-    shift, scale = _constants(spec, i)
-    name = spec.names[i]
-    kind = spec.activations[spec.activation[i]].name
-    if kind != "identity":
-        raise NotSupportedError(
-            f"output {name!r} is scaled behind its activation {kind!r}, which no weight can express; add an identity unit as the output"
-        )
-    units, node = int(spec.units[i]), out.nodes[name]
-    if (scale != 1).any():
-        for u, _, data in out.in_edges(name, data=True):
-            _refuse_tie(f"the weight of edge {u!r} -> {name!r}", data)
-            data["weight"] = _multiplied(data["weight"], scale)
-    bias = node.get("bias")
-    if bias is not None:
-        _refuse_tie(f"the bias of node {name!r}", node)
-    if bias is not None or shift.any():
-        node["bias"] = _like(bias, shift + scale * np.broadcast_to(0.0 if bias is None else bias, (units,)), units)
-
-
-def _refuse_tie(what: str, attributes: Mapping[str, Any]) -> None:
-    if attributes.get("tie") is not None:
-        raise NotSupportedError(
-            f"{what} is tied ({attributes['tie']!r}), so that shift= and scale= cannot be folded into it; save as .json, which keeps them"
-        )
-
-
-def _like(bias: Any, values: Array, units: int) -> Any:
-    if not np.isfinite(values).all():
-        raise NotSupportedError("a bias that shift= and scale= are folded into leaves the range of numbers; save as .json")
-    return float(values[0]) if units == 1 and np.ndim(0.0 if bias is None else bias) == 0 else np.array(values)
-
-
-def _divided(weight: Any, scale: Array) -> Any:
-    """w_ji / scale_i, of the kind it came in."""
-    if hasattr(weight, "tocsr"):
-        csr = weight.tocsr().copy()
-        csr.data = csr.data / scale[csr.indices]
-        return csr
-    return weight / float(scale[0]) if np.ndim(weight) == 0 else np.asarray(weight, np.float64) / scale
-
-
-def _multiplied(weight: Any, scale: Array) -> Any:
-    """scale_j w_ji, of the kind it came in."""
-    if hasattr(weight, "tocsr"):
-        csr = weight.tocsr().copy()
-        csr.data = csr.data * np.repeat(scale, np.diff(csr.indptr))
-        return csr
-    return weight * float(scale[0]) if np.ndim(weight) == 0 else np.asarray(weight, np.float64) * scale[:, None]
-
-
-def _applied(weight: Any, values: Array, units: int) -> Array:
-    """Σ_i w_ji values_i, (units,)."""
-    if hasattr(weight, "tocsr"):
-        return np.asarray(weight @ values)
-    return np.asarray(np.asarray(weight, np.float64).reshape(units, -1) @ values)

@@ -4,6 +4,7 @@ Units are *rows*.  Row numbers are topological: the D inputs first (row i is col
 level is one more than the highest level among its sources.  So
 
     forward:  for each level, for each row j:   a_j = Σ_i w_ji z_i + b_j,   z_j = h_j(a_j)
+              (+ g(z_u, z_v) in a_j, where the row combines two others: `graphbp.combinations`)
     reverse:  for each level backwards, row j:  δ_j = h'_j(a_j) Σ_k w_kj δ_k  (+ the error's own term at an output)
 
 Within a level, rows that share one set of sources stand together and form a *dense block*, however the user built them (a layer
@@ -15,7 +16,7 @@ node, or units wired one by one); all other edges are *sparse*, kept by destinat
 Every single weight and bias has a *slot*: first the sparse edges in CSR order, then the dense blocks row by row, then the biases
 in row order.  `Schedule.parameters` maps θ to slots (see `graphbp.parameters`).
 
-Nothing recurses: a chain of 100,000 units lowers like any other graph.  Cost: O(nodes + edges) plus two sorts of the edges.
+`graphbp.lowering` makes it of a checked graph.
 """
 
 from __future__ import annotations
@@ -24,20 +25,17 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.combinations import NO_COMBINATIONS, Combinations, combinations_by_level
-from graphbp.exceptions import GraphError, printable
-from graphbp.expansion import Expansion, expand
-from graphbp.graph import INPUT, OUTPUT, GraphSpec, cycle_message
+from graphbp.combinations import COMBINATIONS, NO_COMBINATIONS, CombinationRun, Combinations, runs_by_level
+from graphbp.exceptions import printable
 from graphbp.live import live_part
-from graphbp.parameters import Layout, ParameterMap, lay_out
+from graphbp.parameters import ParameterMap
 
-__all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "build_levels", "lower"]
+__all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "build_levels", "describe"]
 
 Indices = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
@@ -104,7 +102,7 @@ class InnerRows:
     node: Indices
     what: tuple[str, ...]
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Inner rows."""
         return int(self.units.sum())
@@ -134,7 +132,7 @@ class Schedule:
     softmax_groups : positions among the outputs that each softmax normalises together (a layer node, or all unit nodes).
     parameters : θ ↔ slots.
     combinations : the rows whose pre-activation has a term g(z_u, z_v) besides (`graphbp.combinations`); none in most networks.
-    inner : the rows that are no unit of the user's, but made for one (`graphbp.expansion`).
+    inner : the rows that are no unit of the user's, but made for one (`graphbp.lowering.expansion`).
     part_of : of a live part the schedule that it is part of, and its rows there; None for a whole schedule.
     """
 
@@ -250,6 +248,11 @@ class Schedule:
         return None if k < 0 else whole.inner.what[k]
 
     @cached_property
+    def combined(self) -> tuple[tuple[CombinationRun, ...], ...]:
+        """The combinations of each level, by kind."""
+        return runs_by_level(self.combinations, len(self.levels))
+
+    @cached_property
     def own_rows(self) -> Indices:
         """The rows that are inputs or units of the user's nodes, ascending; the others are inner ones."""
         if not len(self.whole.inner.first):
@@ -275,8 +278,8 @@ class Schedule:
         return starts[order], owners[order], number[order]
 
     def flops(self, quantity: str = "gradient", n_samples: int = 1) -> int:
-        """Floating-point operations of the edges: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
-        return {"forward": 2, "gradient": 6}[quantity] * self.n_edges * n_samples
+        """Floating-point operations of edges and combinations: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""
+        return {"forward": 2, "gradient": 6}[quantity] * (self.n_edges + len(self.combinations)) * n_samples
 
     def bytes(self, n_samples: int = 1, itemsize: int = 8) -> int:
         """Bytes of z and δ for all units and samples at once, plus weights and their gradient."""
@@ -287,8 +290,8 @@ class Schedule:
 
     def __repr__(self) -> str:
         return (
-            f"<Schedule: {self.n_inputs} inputs, {self.n_units} units in {self.depth} levels, {self.n_outputs} outputs, "
-            f"{self.n_edges} edges, {self.n_parameters} parameters>"
+            f"<Schedule: {self.n_inputs} inputs, {self.n_units - self.inner.n_rows} units in {self.depth} levels, "
+            f"{self.n_outputs} outputs, {self.n_edges} edges, {self.n_parameters} parameters>"
         )
 
 
@@ -299,6 +302,7 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
     lines = [
         repr(s)[1:-1],
         f"  sparse edges {s.n_sparse:,}; dense blocks {len(s.dense_blocks):,} with {dense:,} edges",
+        *_combining(s),
         f"  for N = {n_samples:,}: forward {s.flops('forward', n_samples):.3g} flop, gradient {s.flops('gradient', n_samples):.3g} flop, "
         f"z and δ {s.bytes(n_samples, itemsize):.3g} bytes if all samples are held at once",
         "  level      rows    sparse edges  dense blocks                activations",
@@ -315,287 +319,14 @@ def describe(schedule: Schedule, n_samples: int = 1024, itemsize: int = 8, rows:
     return "\n".join(lines)
 
 
-def lower(spec: GraphSpec) -> tuple[Schedule, Layout]:
-    """Order a checked graph and lay out its parameters.  Raises `GraphError` for a cycle, which it prints as a path."""
-    layout = own = lay_out(spec)
-    level = _levels(spec)
-    n, expansion = spec.n_nodes, None
-    if spec.aggregation.any():
-        expansion = expand(spec, layout)
-        spec, layout = expansion.spec, expansion.layout
-        level = _levels(spec, expansion)
-    group = _shared_sources(spec, level)
-    order = _row_order(spec, level, group)
-    node_row = np.empty(spec.n_nodes, np.int64)
-    node_row[order] = np.concatenate([[0], np.cumsum(spec.units[order])[:-1]])
-    n_rows = int(spec.units.sum())
-    row_level = np.repeat(level[order], spec.units[order]).astype(np.int32)
-    row_activation = np.repeat(spec.activation[order], spec.units[order]).astype(np.int32)
-
-    edges = _sparse_edges(spec, layout, node_row, group)
-    blocks, block_entries = _dense_blocks(spec, layout, node_row, group, len(edges.src))
-    bias_slot, bias_entries = _biases(spec, layout, node_row, order, n_rows, len(edges.src) + sum(len(e) for e in block_entries))
-    slot_entry = np.concatenate([edges.entry, *block_entries, bias_entries])
-    slot_parameter = layout.entry_parameter[slot_entry]
-    slot_value = np.where(slot_parameter < 0, layout.entry_value[slot_entry], 0.0)
-
-    in_ptr = np.concatenate([[0], np.cumsum(np.bincount(edges.dst, minlength=n_rows))]).astype(np.int64)
-    by_source = np.argsort(edges.src, kind="stable")
-    out_ptr = np.concatenate([[0], np.cumsum(np.bincount(edges.src, minlength=n_rows))]).astype(np.int64)
-    output_nodes = np.flatnonzero(spec.role == OUTPUT)
-    input_nodes = np.flatnonzero(spec.role == INPUT)
-    levels = build_levels(row_level, row_activation, in_ptr, blocks)
-    schedule = Schedule(
-        n_rows=n_rows,
-        n_inputs=int(spec.units[input_nodes].sum()),
-        names=spec.names[:n],
-        node_row=node_row[:n],
-        units=spec.units[:n],
-        row_level=row_level,
-        levels=levels,
-        in_ptr=in_ptr,
-        in_src=edges.src,
-        out_ptr=out_ptr,
-        out_dst=edges.dst[by_source].astype(np.int32),
-        out_slot=by_source.astype(np.int64),
-        bias_slot=bias_slot,
-        row_activation=row_activation,
-        activations=spec.activations,
-        input_names=tuple(spec.names[i] for i in input_nodes),
-        output_names=tuple(spec.names[i] for i in output_nodes),
-        output_rows=np.concatenate([np.arange(node_row[i], node_row[i] + spec.units[i]) for i in output_nodes]),
-        softmax_groups=_softmax_groups(spec, output_nodes),
-        parameters=ParameterMap(len(layout.theta), slot_parameter, slot_value),
-        combinations=NO_COMBINATIONS if expansion is None else _combinations(expansion, node_row, levels),
-        inner=NO_INNER if expansion is None else _inner(expansion, node_row),
-    )
-    for value in (*vars(schedule).values(), *vars(schedule.parameters).values(), *schedule.softmax_groups):
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
-    return schedule, own
-
-
-def _combinations(expansion: Expansion, node_row: Indices, levels: tuple[Level, ...]) -> Combinations:
-    """Of nodes, unit by unit, as of rows."""
-    counts = expansion.spec.units[expansion.node]
-    rows, first, second = (_runs(node_row[of], counts) for of in (expansion.node, expansion.first, expansion.second))
-    starts = np.array([*(level.start for level in levels), levels[-1].stop])
-    return combinations_by_level(rows, np.repeat(expansion.kind, counts), first, second, starts)
-
-
-def _inner(expansion: Expansion, node_row: Indices) -> InnerRows:
-    n = expansion.spec.n_nodes - len(expansion.inner)
-    owners = np.array([inner.node for inner in expansion.inner], np.int64)
-    return InnerRows(node_row[n:], expansion.spec.units[n:], owners, tuple(inner.what for inner in expansion.inner))
-
-
-def _levels(spec: GraphSpec, expansion: Expansion | None = None) -> Indices:
-    """Level of each node: 0 for inputs, else 1 + the highest level among its sources (Kahn's algorithm, O(nodes + edges))."""
-    n = spec.n_nodes
-    src, dst = spec.edge_src, spec.edge_dst
-    if expansion is not None:  # a combination is two edges without weights
-        src, dst = (np.concatenate(e) for e in ([src, expansion.first, expansion.second], [dst, expansion.node, expansion.node]))
-    by_source = np.argsort(src, kind="stable")
-    successors = dst[by_source].tolist()
-    ptr = np.concatenate([[0], np.cumsum(np.bincount(src, minlength=n))]).tolist()
-    waiting = np.bincount(dst, minlength=n).tolist()
-    level = np.where(spec.role == INPUT, 0, 1).tolist()
-    ready = [i for i in range(n) if waiting[i] == 0]
-    done = 0
-    while ready:
-        i = ready.pop()
-        done += 1
-        above = level[i] + 1
-        for j in successors[ptr[i] : ptr[i + 1]]:
-            if level[j] < above:
-                level[j] = above
-            waiting[j] -= 1
-            if not waiting[j]:
-                ready.append(j)
-    if done < n:
-        raise GraphError(cycle_message(spec.names, spec.edge_src, spec.edge_dst, waiting))
-    result = np.array(level, np.int64)
-    together = [i for i in spec.softmax_nodes if spec.units[i] == 1]
-    if together:  # one group, normalised together: they feed nothing, so they may wait for the last of them
-        result[together] = result[together].max()
-    return result
-
-
-def _softmax_groups(spec: GraphSpec, output_nodes: Indices) -> tuple[Indices, ...]:
-    members = set(spec.softmax_nodes)
-    groups: list[Indices] = []
-    single: list[int] = []
-    position = 0
-    for i in output_nodes.tolist():
-        n = int(spec.units[i])
-        if i in members:
-            if n == 1:
-                single.append(position)
-            else:
-                groups.append(np.arange(position, position + n))
-        position += n
-    if single:
-        groups.append(np.array(single, np.int64))
-    return tuple(groups)
-
-
-def _shared_sources(spec: GraphSpec, level: Indices) -> Indices:
-    """Group number of each unit node that shares its exact set of sources with enough others to form a dense block; −1 otherwise.
-
-    Each node's set of sources is summed into two random 64-bit keys, so that sets are compared by sorting numbers; the members of
-    a candidate group are then compared source by source.
-    """
-    n = spec.n_nodes
-    group = np.full(n, -1, np.int64)
-    fan_in = np.bincount(spec.edge_dst, minlength=n)
-    rows_in = np.bincount(spec.edge_dst, weights=spec.units[spec.edge_src], minlength=n) if len(spec.edge_dst) else np.zeros(n)
-    candidate = (spec.units == 1) & (fan_in > 0)
-    for e, array in spec.edge_array.items():
-        if not _is_dense(array):
-            candidate[spec.edge_dst[e]] = False
-    if candidate.sum() < 2:
-        return group
-    random = np.random.default_rng(0).integers(0, 2**63, size=(2, n), dtype=np.uint64)
-    has = np.flatnonzero(fan_in > 0)
-    starts = np.searchsorted(spec.edge_dst, has)
-    keys = np.zeros((2, n), np.uint64)
-    keys[:, has] = np.add.reduceat(random[:, spec.edge_src], starts, axis=1)
-    members = np.flatnonzero(candidate)
-    order = members[np.lexsort((members, level[members], keys[1, members], keys[0, members]))]
-    same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
-    same &= (fan_in[order[1:]] == fan_in[order[:-1]]) & (level[order[1:]] == level[order[:-1]])
-    bounds = np.concatenate([[0], np.flatnonzero(~same) + 1, [len(order)]])
-    number = 0
-    for k in np.flatnonzero(np.diff(bounds) >= 2):
-        nodes = order[bounds[k] : bounds[k + 1]]
-        if len(nodes) * rows_in[nodes[0]] < MIN_DENSE_ENTRIES:
-            continue
-        sets = [np.sort(_incoming(spec, i)) for i in nodes]
-        nodes = nodes[[np.array_equal(s, sets[0]) for s in sets]]
-        if len(nodes) >= 2:
-            group[nodes] = number
-            number += 1
-    return group
-
-
-def _incoming(spec: GraphSpec, i: int) -> Indices:
-    lo, hi = np.searchsorted(spec.edge_dst, [i, i + 1])
-    return spec.edge_src[lo:hi]
-
-
-def _row_order(spec: GraphSpec, level: Indices, group: Indices) -> Indices:
-    """Nodes in row order: by level; inside one, groups by their first member, then single units by activation."""
-    n = spec.n_nodes
-    first = np.arange(n)
-    grouped = np.flatnonzero(group >= 0)
-    if len(grouped):
-        leader = np.full(int(group.max()) + 1, n)
-        np.minimum.at(leader, group[grouped], grouped)
-        first[grouped] = leader[group[grouped]]
-    single = (group < 0) & (spec.units == 1) & (level > 0)
-    place = np.where(single, n, first)
-    kind = np.where(level > 0, spec.activation, 0)
-    return np.lexsort((np.arange(n), kind, place, level))
-
-
-@dataclass(frozen=True)
-class _SparseEdges:
-    dst: Indices
-    src: Rows
-    entry: Indices
-
-
-def _is_dense(array: Any) -> bool:
-    """Every entry is stored; a SciPy sparse matrix's `size` is its number of stored entries, not rows × columns."""
-    return not hasattr(array, "nnz") or array.nnz == array.shape[0] * array.shape[1]
-
-
-def _sparse_edges(spec: GraphSpec, layout: Layout, node_row: Indices, group: Indices) -> _SparseEdges:
-    """Every edge entry that is in no dense block, sorted by destination row, then source row."""
-    in_group = group[spec.edge_dst] >= 0
-    scalar = np.isfinite(spec.edge_weight) & ~in_group
-    dst = [node_row[spec.edge_dst[scalar]]]
-    src = [node_row[spec.edge_src[scalar]]]
-    entry = [layout.edge_start[scalar]]
-    for e, array in spec.edge_array.items():
-        if in_group[e] or _is_layer_block(spec, e, array):
-            continue
-        if hasattr(array, "nnz"):
-            rows = np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
-            columns = array.indices.astype(np.int64)
-        else:
-            rows, columns = (part.ravel() for part in np.indices(array.shape))
-        dst.append(node_row[spec.edge_dst[e]] + rows)
-        src.append(node_row[spec.edge_src[e]] + columns)
-        entry.append(layout.edge_start[e] + np.arange(len(rows)))
-    all_dst, all_src, all_entry = np.concatenate(dst), np.concatenate(src), np.concatenate(entry)
-    order = np.lexsort((all_src, all_dst))
-    return _SparseEdges(all_dst[order], all_src[order].astype(np.int32), all_entry[order])
-
-
-def _is_layer_block(spec: GraphSpec, e: int, array: Any) -> bool:
-    """An array between nodes that is a dense block of its own: full, two or more rows, and not small."""
-    return _is_dense(array) and array.shape[0] >= 2 and array.size >= MIN_DENSE_ENTRIES
-
-
-def _dense_blocks(
-    spec: GraphSpec, layout: Layout, node_row: Indices, group: Indices, slot: int
-) -> tuple[list[DenseBlock], list[Indices]]:
-    """The dense blocks in row order, and for each the entries that fill its slots, row by row."""
-    found: list[tuple[int, int, Rows, Indices]] = []
-    for e, array in spec.edge_array.items():
-        if group[spec.edge_dst[e]] < 0 and _is_layer_block(spec, e, array):
-            first = int(node_row[spec.edge_src[e]])
-            src = np.arange(first, first + array.shape[1], dtype=np.int32)
-            start = int(node_row[spec.edge_dst[e]])
-            found.append((start, start + array.shape[0], src, layout.edge_start[e] + np.arange(array.size)))
-    for nodes in _group_members(group):
-        nodes = nodes[np.argsort(node_row[nodes])]
-        src = np.empty(0, np.int32)
-        parts = []
-        for i in nodes:
-            lo, hi = np.searchsorted(spec.edge_dst, [i, i + 1])
-            edges = np.arange(lo, hi)[np.argsort(node_row[spec.edge_src[lo:hi]])]
-            counts = layout.edge_count[edges]
-            parts.append(_runs(layout.edge_start[edges], counts))
-            if not len(src):
-                src = _runs(node_row[spec.edge_src[edges]], counts).astype(np.int32)
-        found.append((int(node_row[nodes[0]]), int(node_row[nodes[0]]) + len(nodes), src, np.concatenate(parts)))
-    found.sort(key=lambda block: (block[0], int(block[2][0])))
-    blocks: list[DenseBlock] = []
-    all_entries: list[Indices] = []
-    for start, stop, src, entries in found:
-        contiguous = int(src[-1]) - int(src[0]) + 1 == len(src)
-        src.flags.writeable = False
-        blocks.append(DenseBlock(start, stop, src, int(src[0]) if contiguous else -1, slot))
-        all_entries.append(entries)
-        slot += len(entries)
-    return blocks, all_entries
-
-
-def _runs(starts: Indices, counts: Indices) -> Indices:
-    """starts[0], starts[0]+1, ... (counts[0] of them), starts[1], ..."""
-    if (counts == 1).all():
-        return starts
-    return np.concatenate([np.arange(s, s + c) for s, c in zip(starts, counts, strict=True)])
-
-
-def _group_members(group: Indices) -> list[Indices]:
-    grouped = np.flatnonzero(group >= 0)
-    if not len(grouped):
+def _combining(s: Schedule) -> list[str]:
+    """How many rows multiply or choose, where some do, and how many are no unit of the graph's."""
+    c = s.combinations
+    if not s.whole.inner.n_rows and not len(c):
         return []
-    order = grouped[np.argsort(group[grouped], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-
-
-def _biases(spec: GraphSpec, layout: Layout, node_row: Indices, order: Indices, n_rows: int, slot: int) -> tuple[Indices, Indices]:
-    """bias_slot of each row, and the entries of those slots, in row order."""
-    nodes = order[layout.bias_start[order] >= 0]
-    counts = spec.units[nodes]
-    rows, entries = _runs(node_row[nodes], counts), _runs(layout.bias_start[nodes], counts)
-    bias_slot = np.full(n_rows, -1, np.int64)
-    bias_slot[rows] = slot + np.arange(len(rows))
-    return bias_slot, np.asarray(entries, np.int64)
+    counts = np.bincount(c.kind, minlength=len(COMBINATIONS))
+    kinds = ", ".join(f"{row.name} {n:,}" for row, n in zip(COMBINATIONS, counts.tolist(), strict=True) if n)
+    return [f"  combinations of two rows {len(c):,} ({kinds or 'none'}); {s.whole.inner.n_rows:,} inner rows beside the units"]
 
 
 def build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:

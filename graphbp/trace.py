@@ -9,9 +9,9 @@ from typing import Any
 import numpy.typing as npt
 
 from graphbp.exceptions import DataError, printable, shown, unknown_name
-from graphbp.graph import GraphSpec
 from graphbp.scaling import Scaling
 from graphbp.schedule import Schedule
+from graphbp.spec import GraphSpec
 
 __all__ = ["Trace", "rescaled"]
 

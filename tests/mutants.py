@@ -105,12 +105,21 @@ def _put(parent: ast.AST, field: str, k: int | None, node: ast.AST) -> None:
 
 
 def tests_of(file: Path) -> list[str]:
-    """The test files that mirror a module: named after it, or after its package."""
-    names = [file.stem, *(part for part in file.relative_to(ROOT).parent.parts[1:])]
+    """The test files that mirror a module; where there are none, those that mirror the modules that import it."""
+    importing = f"from {'.'.join(file.relative_to(ROOT).with_suffix('').parts)} import"
+    users = [path for path in (ROOT / "graphbp").rglob("*.py") if importing in path.read_text(encoding="utf-8")]
+    return mirrors_of(file) or list(dict.fromkeys(test for user in users for test in mirrors_of(user)))
+
+
+def mirrors_of(file: Path) -> list[str]:
+    """The test files that are named after a module or its package, or import one of them."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
     files = [path for folder in ("core", "properties") for path in (ROOT / "tests" / folder).glob("test_*.py")]
-    by_name = [path for name in names for path in files if path.stem.startswith(f"test_{name.removeprefix('_')}")]
-    imported = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    by_import = [path for path in files if imported in path.read_text(encoding="utf-8")]
+    by_name = [
+        path for name in (parts[-1], *parts[1:-1]) for path in files if path.stem.startswith(f"test_{name.removeprefix('_')}")
+    ]
+    imported = [".".join(parts[:n]) for n in range(2, len(parts) + 1)]
+    by_import = [path for path in files if any(f"{name} import" in path.read_text(encoding="utf-8") for name in imported)]
     return [str(path.relative_to(ROOT)) for path in dict.fromkeys(by_name + by_import)]
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from graphbp.extend import (
     ColumnTile,
+    CombinationRun,
     DenseBlock,
     Head,
     HessianPlan,
@@ -31,7 +32,6 @@ from graphbp.extend import (
     curvature_by_columns,
     output_rows,
 )
-from graphbp_numpy.combined import Run
 from graphbp_numpy.sweeps import Program, csr
 
 __all__ = ["NumpySecondOrderSweeps"]
@@ -153,7 +153,9 @@ class NumpySecondOrderSweeps:
         end = next(level.stop for level in self.schedule.levels if level.stop > start)
         return end, np.arange(start, min(stop, end))
 
-    def _forward(self, tile: SampleTile, start: int, stop: int, phi: Array) -> Iterator[tuple[slice, Array, tuple[Run, ...]]]:
+    def _forward(
+        self, tile: SampleTile, start: int, stop: int, phi: Array
+    ) -> Iterator[tuple[slice, Array, tuple[CombinationRun, ...]]]:
         """Fill Φ, rows from `start` on; yields the rows of each level after the first, their G, to be used up, and their combinations."""
         s = self.schedule
         alone, own = self._alone(start, stop)
@@ -251,7 +253,7 @@ class NumpySecondOrderSweeps:
                 total[source] = np.where(filled[source][:, None, None], total[source] + added, added)
                 filled[source] = True
 
-    def _given(self, run: Run, tile: SampleTile, start: int, b: Array, phi: Array) -> tuple[Indices, Array]:
+    def _given(self, run: CombinationRun, tile: SampleTile, start: int, b: Array, phi: Array) -> tuple[Indices, Array]:
         """Sources of combinations, counted from `start`, and what these add to their Σ_s w_sj B_sl."""
         own = b[run.rows - start]
         given = [slope[:, None] * own for slope in run.slopes(tile.z)]

@@ -6,7 +6,7 @@ Arrays are (rows, N): a row of `z` is one unit's activation for all samples of t
     reverse    β_i = Σ_k w_ki δ_k,        δ_i = h'_i(a_i) β_i       levels downwards, plus ∂E/∂a at the outputs
     tangent    ȧ_j = Σ_i w_ji ż_i + ẇ_ji z_i + ḃ_j,  ż_j = h'_j(a_j) ȧ_j
 
-A row that combines two others (`graphbp_numpy.combined`) has the term g(z_u, z_v) in a_j too.
+A row that combines two others (`Schedule.combinations`) has the term g(z_u, z_v) in a_j too.
 
 These loops accept complex arrays too, which is what the complex step runs on.
 """
@@ -24,7 +24,6 @@ import numpy.typing as npt
 from scipy import sparse
 
 from graphbp.extend import DenseBlock, Level, Schedule
-from graphbp_numpy.combined import runs_by_level
 
 __all__ = ["Program", "csr"]
 
@@ -38,7 +37,7 @@ class Program:
         self.schedule = schedule
         self.n_rows = schedule.n_rows
         self.dst_of_edge = np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr))
-        self.combined = runs_by_level(schedule)
+        self.combined = schedule.combined
 
     @cached_property
     def softmax_rows(self) -> list[npt.NDArray[np.int64]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES
 from graphbp.exceptions import DataError, NotSupportedError
 from graphbp.files.atomic import write_atomically
 
@@ -42,7 +43,8 @@ def draw_network(net: Network, path: str, title: str, names: bool | None = None)
         raise NotSupportedError('drawing needs Matplotlib, which is not installed: pip install "graphbp[plot]"') from problem
     import io
 
-    s = net.schedule
+    drawn = _of_sums(net)
+    s = drawn.schedule
     small = s.n_rows <= MOST_UNITS and s.n_edges <= MOST_EDGES
     width = min(max(1.3 * (s.depth + 1), 5.0), 16.0)
     tallest = int(np.bincount(s.row_level).max())
@@ -54,13 +56,31 @@ def draw_network(net: Network, path: str, title: str, names: bool | None = None)
     counts = f"{s.n_inputs} inputs, {s.n_units} units, {s.n_outputs} outputs, {s.n_edges:,} edges, depth {s.depth}"
     axes.set_title("\n".join(filter(None, (title, counts, str(net.model.meaning)))), fontsize=9)
     if small:
-        _edge_by_edge(net, axes, names)
+        _edge_by_edge(drawn, axes, names, [NAMES[kind] for kind in net.model.spec.aggregation.tolist()])
     else:
-        _by_level(net, axes)
+        _by_level(drawn, axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix[1:], dpi=160)
     write_atomically(path, buffer.getvalue())
     return "a picture of every edge" if small else "a picture of the levels"
+
+
+def _of_sums(net: Network) -> Network:
+    """A network with the same units and edges whose nodes are all sums, so that every row is a unit of the graph."""
+    if not net.model.spec.aggregation.any():
+        return net
+    from scipy import sparse
+
+    from graphbp.network import Network
+
+    graph = net.to_networkx()
+    for _, node, data in graph.edges(data=True):
+        data.pop("tie", None)
+        if graph.nodes[node].get("aggregation", "sum") != "sum" and (n := graph.nodes[node].get("units", 1)) > 1:
+            data["weight"] = sparse.diags_array(np.broadcast_to(data["weight"], n), dtype=np.float64).tocsr()
+    for _, data in graph.nodes(data=True):
+        data.pop("aggregation", None)
+    return Network(graph, error=net.error_function, backend="numpy")
 
 
 def _edges(net: Network) -> tuple[Array, Array, Array]:
@@ -103,7 +123,7 @@ def _spread(n: int) -> Array:
     return np.array([0.0]) if n == 1 else np.linspace(1, -1, n) * min(1.0, 0.25 * n)
 
 
-def _edge_by_edge(net: Network, axes: Any, names: bool) -> None:
+def _edge_by_edge(net: Network, axes: Any, names: bool, aggregations: list[str]) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     s = net.schedule
@@ -136,7 +156,8 @@ def _edge_by_edge(net: Network, axes: Any, names: bool) -> None:
                 x, y, label if len(label) <= 7 else label[:6] + "…", ha="center", va="center", fontsize=7, color=INK, zorder=3
             )
             if row >= s.n_inputs:
-                kind = s.activations[s.row_activation[row]].name
+                own, how = s.activations[s.row_activation[row]].name, aggregations[s.node_of_row(row)[0]]
+                kind = own if how == "sum" else how if own == "identity" else f"{own} of {how}"
                 axes.annotate(
                     kind, (x, y), (0, -15), textcoords="offset points", ha="center", va="top", fontsize=5.5, color="0.45", zorder=3
                 )

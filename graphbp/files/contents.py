@@ -24,7 +24,7 @@ from typing import Any
 import networkx as nx
 
 from graphbp.exceptions import DataError, NotSupportedError
-from graphbp.graph import describe_edge
+from graphbp.spec import describe_edge
 
 __all__ = ["Holds", "dropped_names", "without_losses"]
 
@@ -66,6 +66,11 @@ def without_losses(
     """
     names = dropped_names(drop)
     found = list(_losses(graph, holds, network))
+    for loss in found:
+        if loss.key == "aggregation":  # without it the nodes would be sums: another function
+            raise NotSupportedError(
+                f"a file of format {format!r} cannot hold this: {loss.where} has aggregation={loss.value!r}; save as .json, which holds it"
+            )
     kept = [loss for loss in found if "all" not in names and str(loss.key) not in names]
     if kept:
         first = list({str(loss.key): loss for loss in reversed(kept)}.values())[::-1]  # one of each attribute
@@ -127,7 +132,11 @@ def _beyond(data: Mapping[Any, Any], every: Collection[str], held: Collection[st
 
 
 def _says_nothing(key: Any, value: Any) -> bool:
-    return (key == "trainable" and value is not None and bool(value)) or (key == "tie" and value is None)
+    return (
+        (key == "trainable" and value is not None and bool(value))
+        or (key == "tie" and value is None)
+        or (key == "aggregation" and (value is None or value == "sum"))
+    )
 
 
 def _without(graph: nx.DiGraph[Any], losses: Collection[_Loss]) -> nx.DiGraph[Any]:

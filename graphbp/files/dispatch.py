@@ -30,10 +30,10 @@ from graphbp.exceptions import DataError, FileFormatError, GraphbpError, NotSupp
 from graphbp.files.contents import Holds, without_losses
 from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_graph_file, read_unchecked, write_columns, write_graph
 from graphbp.files.reading import as_path, read_file, reading
+from graphbp.folding import fold_scaling
 from graphbp.graph import check_columns, read_graph
 from graphbp.plugins import BROKEN, IMPORTERS, advice, describe_failure, plugin_entries
 from graphbp.protocols import Exporter, Importer
-from graphbp.scaling import fold_scaling
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction

@@ -1,4 +1,4 @@
-"""graphbp's own format: a graph with its metadata as JSON, weights inline or beside it.  Version 1.
+"""graphbp's own format: a graph with its metadata as JSON, weights inline or beside it.  Versions 1 and 2.
 
     {
       "format": "graphbp", "version": 1, "sha256": "...",
@@ -16,6 +16,9 @@ a sparse matrix has it among its attributes.  How values are written: `graphbp.f
 `sha256` is of everything else in the JSON, whatever its layout: a changed digit is refused.  Who edits a file by hand takes it out; a
 file without one is read as it is.
 
+A file is of version 2 where some node has an `aggregation` other than the sum, and else of version 1: a reader that knows version 1
+alone would take such a node for a sum.
+
 Reading runs no code and believes nothing: sizes are compared with the bytes that are there before anything is allocated, and the
 graph must be a network (finite weights of the right shape, no cycle) before it is returned.
 """
@@ -27,7 +30,7 @@ import json
 import numbers
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,9 @@ from graphbp.files.atomic import Draft, locked
 from graphbp.files.reading import Allowance, as_path, parse_json, read_file, read_head, reading
 from graphbp.files.store import ArrayReader, ArrayWriter, WeightsFileError, weights_stem
 from graphbp.files.values import Decoder, Encoder
-from graphbp.graph import GraphSpec, check_columns, describe_edge
-from graphbp.schedule import lower
+from graphbp.graph import check_columns
+from graphbp.lowering import lower
+from graphbp.spec import GraphSpec, describe_edge
 
 __all__ = [
     "FREE_UNITS",
@@ -56,7 +60,8 @@ __all__ = [
     "write_graph",
 ]
 
-VERSION = 1
+VERSION = 2
+"""The newest version that is read and, where a network needs it, written."""
 FREE_UNITS = 1_000_000
 """Units that any file may claim; a larger network must come from files with at least one byte a unit."""
 
@@ -113,9 +118,14 @@ def write_columns(
     if not target.parent.is_dir():
         raise DataError(f"{path} cannot be written: the folder {target.parent} does not exist")
     entry, weights_content = arrays.stored(target, weights)
-    content = _json({"format": "graphbp", "version": VERSION, "weights": entry, **body})
+    content = _json({"format": "graphbp", "version": _version(columns.nodes), "weights": entry, **body})
     _check_readable(encode.asked, len(content) + len(weights_content))
     _put(target, content, entry.get("file"), weights_content)
+
+
+def _version(nodes: Iterable[Mapping[str, Any]]) -> int:
+    """The oldest version that says what these nodes say."""
+    return VERSION if any(data.get("aggregation") not in (None, "sum") for data in nodes) else 1
 
 
 def _check_readable(asked: Allowance, size: int) -> None:
@@ -284,6 +294,10 @@ def _parse(content: bytes, file: Path) -> tuple[Columns, dict[str, Any]]:
         metadata = decode.attributes(document["metadata"])
         graph = decode.attributes(document["graph"])
         names, nodes = _nodes(decode, document["nodes"], size)
+        if document["version"] < _version(nodes):
+            raise FileFormatError(
+                'a node has an aggregation, in a file of version 1, which knew none and took it for a sum; "version": 2 says that it is meant'
+            )
         return _columns(decode, names, nodes, document["edges"], graph), metadata
     except FileFormatError as problem:
         raise FileFormatError(f"{file}: {problem}") from problem
@@ -295,8 +309,10 @@ def _document(content: bytes, file: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != "graphbp":
         raise FileFormatError(f'{file} is not a graphbp model: it does not start with {{"format": "graphbp", ...')
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        raise FileFormatError(f"{file} is of version {version!r}; this graphbp reads version {VERSION}: a newer one may read it")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise FileFormatError(
+            f"{file} is of version {version!r}; this graphbp reads versions 1 to {VERSION}: a newer one may read it"
+        )
     for part in ("weights", "metadata", "graph", "nodes", "edges"):
         if part not in document:
             raise FileFormatError(f"{file} has no {part!r}; it is damaged")

@@ -61,7 +61,7 @@ def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:
     total = np.zeros_like(g)
     g[s.output_rows, np.arange(k)] = 1
     by_source = w[s.out_slot]
-    for level in reversed(s.levels):
+    for level, combined in zip(reversed(s.levels), reversed(s.combined), strict=True):
         rows = slice(level.start, level.stop)
         lo, hi = int(s.out_ptr[level.start]), int(s.out_ptr[level.stop])
         if hi > lo:
@@ -74,10 +74,9 @@ def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:
             weight = w[block.slot : block.slot + block.size].reshape(block.shape)
             units = g[block.start : block.stop].reshape(block.stop - block.start, k * n)
             total[block.source] += (weight.T @ units).reshape(-1, k, n)
-        for c in s.combinations.of_rows(level.start, level.stop).tolist():
-            of, row = s.combinations, g[s.combinations.rows[c]]
-            for source, slope in zip((of.first[c], of.second[c]), of.slopes_of(c, tile.z), strict=True):
-                total[source] += slope * row
+        for run in combined:
+            g_u, g_v = run.slopes(tile.z)
+            total[run.fed] += run.gathered(g_u[:, None] * g[run.rows], g_v[:, None] * g[run.rows])
     weighted = np.empty_like(g)
     weigh_rows(schedule, g, tile, weighted)
     return OutputRows(g, weighted)

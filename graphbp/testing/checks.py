@@ -220,7 +220,10 @@ def fresh_weights(net: Network, case: Case) -> Found:
 
 
 def relabelled(net: Network, case: Case) -> Found:
-    """The same graph with other names, nodes and edges in another order, has the same outputs and gradients by edge."""
+    """The same graph with other names, nodes and edges in another order, has the same outputs and gradients by edge.
+
+    Edges into a node that chooses keep their order: it decides ties.
+    """
     g, rng = net.to_networkx(), case.rng("order")
     names = list(g)
     new: dict[Any, tuple[str, int]] = {name: ("node", i) for i, name in enumerate(names)}
@@ -233,7 +236,11 @@ def relabelled(net: Network, case: Case) -> Found:
     edges = list(g.edges(data=True))
     for k in rng.permutation(len(edges)):
         u, v, data = edges[k]
-        shuffled.add_edge(new[u], new[v], **data)
+        if g.nodes[v].get("aggregation", "sum") == "sum":
+            shuffled.add_edge(new[u], new[v], **data)
+    for v in (name for name in order if g.nodes[name].get("aggregation", "sum") != "sum"):
+        for u, data in g.pred[v].items():
+            shuffled.add_edge(new[u], new[v], **data)
     other = Network(shuffled, error=case.error, backend=net.backend, dtype=net.dtype)
     back: dict[Any, Any] = {label: name for name, label in new.items()}
     columns = _columns(net, [back[n] for n in other.inputs], net.inputs)

@@ -103,6 +103,20 @@ def _with_activation(spoil: Callable[[Activation], Activation]) -> Callable[[Sch
     return change
 
 
+def _ties_to_the_second(schedule: Schedule) -> Schedule:
+    """The sources of every combination the other way round."""
+    c = schedule.combinations
+    return replace(schedule, combinations=replace(c, first=c.second, second=c.first))
+
+
+def _no_mixed_derivative(schedule: Schedule) -> Schedule:
+    """g_uv of every product is 0."""
+    spoilt = replace(schedule)
+    flat = (tuple(replace(run, of=replace(run.of, bend=(0.0, 0.0, 0.0))) for run in level) for level in schedule.combined)
+    vars(spoilt)["combined"] = tuple(flat)
+    return spoilt
+
+
 # -- spoilt calls ----------------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +257,12 @@ FAULTS: dict[str, Fault] = {
     "one buffer for all results": Fault("xor", ("inputs_unchanged",), call=_one_buffer),
     "float32 inside float64": Fault("erdos-renyi", ("jacobian",), call=_through_float32),
     "forgotten output": Fault("several-outputs", ("vjp", "adjoint", "weight_vjp"), call=_wrong_adjoint),
+    "ties to the second source": Fault("ties", ("gradient", "jacobian"), schedule=_ties_to_the_second),
+    "products without ∂²/∂u∂v": Fault(
+        "aggregations",
+        ("hessian", "hessian_diagonal", "hessian_product", "hessian_blocks"),
+        schedule=_no_mixed_derivative,
+    ),
     "one bit of asymmetry": Fault("erdos-renyi", ("symmetric",), call=_asymmetric),
 }
 """Every fault, by name."""

@@ -577,9 +577,11 @@ def _structures() -> Iterable[Case]:
 
 @cache
 def zoo() -> tuple[Case, ...]:
-    """Every case: the structures, each activation, each error with canonical and other heads."""
+    """Every case: the structures, nodes that multiply and choose, each activation, each error with canonical and other heads."""
+    from graphbp.testing.aggregating import aggregating_cases
+
     get_error_function("sum_of_squares")
-    return (*_structures(), *_table_cases())
+    return (*_structures(), *aggregating_cases(), *_table_cases())
 
 
 def cases(*names: str) -> tuple[Case, ...]:

@@ -114,7 +114,10 @@ class LeastSquaresFit(History):
             return half
         affine = raw_units(net)
         if affine is None:
-            self.unit = "parameters of the scaled numbers: a tie joins weights that are different numbers of the raw ones"
+            self.unit = (
+                "parameters of the scaled numbers: a tie joins weights that are different numbers of the raw ones, or a node multiplies "
+                "or chooses among them"
+            )
             return half
         self.unit = "parameters of the raw columns: shift and scale stand in them"
         slope, constant = affine

@@ -39,8 +39,10 @@ def unseen(problem: Problem, theta: Any) -> Mask:
         rows, array = flat[schedule.rows_of(node)], spec.edge_array.get(e)
         if array is not None and hasattr(array, "nnz"):
             rows = np.repeat(rows, np.diff(array.tocsr().indptr))
-        elif array is not None:
+        elif array is not None and array.ndim == 2:
             rows = np.repeat(rows, array.shape[1])
+        elif array is None:  # one number, of every unit
+            rows = np.array([rows.all()])
         mark(int(layout.edge_start[e]), rows)
     for node, bias in enumerate(spec.bias):
         if bias is not None:

@@ -97,6 +97,7 @@ class Problem:
             spec.units,
             spec.role,
             np.array([spec.activations[k].name for k in spec.activation], dtype=str),
+            *([spec.aggregation] if spec.aggregation.any() else []),
             spec.edge_src,
             spec.edge_dst,
             layout.entry_parameter,

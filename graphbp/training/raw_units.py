@@ -3,7 +3,7 @@ r"""The parameters of a scaled network in the units of the table: an affine map 
     x ──(x − m)/s──► w, b ──M + S · z──► y         w' = S_j w_ji / s_i,     b'_j = M_j + S_j (b_j − Σ_i w_ji m_i / s_i)
 
 with m, s only where i is an input and M, S only where j is an output.  w' and b' are the weights and biases of the same function of raw x
-(`graphbp.scaling.fold_scaling`); θ' = A θ + c, so that the covariance of θ' is A cov(θ) Aᵀ.
+(`graphbp.folding.fold_scaling`); θ' = A θ + c, so that the covariance of θ' is A cov(θ) Aᵀ.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ Vector = npt.NDArray[np.float64]
 
 
 def raw_units(net: Network) -> tuple[Any, Vector] | None:
-    """(A (W, W) in CSR, c (W,)), or None where a tied parameter would be several numbers."""
+    """(A (W, W) in CSR, c (W,)), or None where a tied parameter would be several numbers, or a scaled input or output feeds, or is, a
+    node that aggregates otherwise than by a sum.
+    """
     from scipy.sparse import coo_array
 
     spec, layout = net.model.spec, net.model.layout
+    scaled = [spec.index[name] for name in net.inputs] if net.model.meaning.scaling.inputs is not None else []
+    ends = [spec.index[name] for name in net.outputs] if net.model.meaning.scaling.outputs is not None else []
+    if spec.aggregation[spec.edge_dst[np.isin(spec.edge_src, scaled)]].any() or spec.aggregation[ends].any():
+        return None
     count = len(layout.entry_value)
     into, outof = (
         _by_node(net, net.model.meaning.scaling.inputs, net.inputs),

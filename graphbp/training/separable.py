@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES
 from graphbp.heads import Head, output_heads
 from graphbp.training.problem import Problem
 
@@ -90,8 +91,9 @@ def _last_layer(problem: Problem) -> npt.NDArray[np.bool_]:
     for node, bias in enumerate(spec.bias):
         if bias is not None:
             mark(int(layout.bias_start[node]), len(bias), node)
-    if any(node in outputs for node in spec.edge_src.tolist()):
-        return np.zeros(net.n_parameters, bool)  # an output that feeds others: its logits do not stand alone
+    feeding = any(node in outputs for node in spec.edge_src.tolist())
+    if feeding or any(NAMES[spec.aggregation[node]] not in ("sum", "mean") for node in outputs):
+        return np.zeros(net.n_parameters, bool)  # logits that do not stand alone, or are not linear in these parameters
     return inside & ~outside
 
 

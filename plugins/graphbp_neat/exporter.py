@@ -8,11 +8,13 @@ from typing import Any
 
 import networkx as nx
 
-from graphbp.extend import INPUT, OUTPUT, NotSupportedError, read_graph, write_atomically
+from graphbp.extend import AGGREGATIONS, INPUT, OUTPUT, Holds, NotSupportedError, read_graph, write_atomically
 from graphbp_neat.activations import ACTIVATIONS
 from graphbp_neat.importer import VERSION
 
-__all__ = ["write"]
+__all__ = ["holds", "write"]
+
+holds = Holds(nodes=("aggregation",))
 
 
 def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
@@ -27,7 +29,7 @@ def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
     """
     spec = read_graph(graph)
     theirs = {name: key for key, name in ACTIVATIONS.items()}
-    keys = _keys(spec)
+    keys, aggregations = _keys(spec), tuple(AGGREGATIONS)  # neat-python's names are ours
     nodes: list[dict[str, Any]] = []
     for i, name in enumerate(spec.names):
         if spec.units[i] != 1:
@@ -42,7 +44,7 @@ def write(graph: nx.DiGraph, path: str | os.PathLike[str]) -> None:
                 "id": keys[i],
                 "type": "input" if is_input else "output" if spec.role[i] == OUTPUT else "hidden",
                 "activation": {"name": theirs[kind], "custom": False},
-                "aggregation": {"name": "none" if is_input else "sum", "custom": False},
+                "aggregation": {"name": "none" if is_input else aggregations[spec.aggregation[i]], "custom": False},
                 "bias": 0.0 if b is None else float(b[0]),
                 "response": 1.0,
             }

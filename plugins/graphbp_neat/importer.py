@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from graphbp.extend import FileFormatError, NotSupportedError, parse_json, read_file, read_head
+from graphbp.extend import AGGREGATIONS, FileFormatError, NotSupportedError, parse_json, read_file, read_head
 from graphbp_neat.activations import ACTIVATIONS
 
 __all__ = ["VERSION", "advice", "description", "read", "sniff", "suffixes"]
@@ -46,7 +46,7 @@ def read(path: str | os.PathLike[str]) -> nx.DiGraph[int]:
     Raises
     ------
     FileFormatError : not such a file, or a damaged one: a missing field, a number that is none, an unknown node.
-    NotSupportedError : a recurrent, CTRNN or spiking network, an aggregation other than the sum, an activation of the user's own.
+    NotSupportedError : a recurrent, CTRNN or spiking network, an aggregation or an activation of the user's own.
     """
     document = parse_json(read_file(path), path)
     try:
@@ -84,6 +84,8 @@ def _graph(document: dict[str, Any]) -> nx.DiGraph[int]:
         if entry["type"] != role:
             raise FileFormatError(f"node {key} is of type {entry['type']!r}, and by input_keys and output_keys it is {role!r}")
         graph.add_node(key, role=role, activation=_activation(key, entry), bias=_number(entry["bias"], f"the bias of node {key}"))
+        if (aggregation := _aggregation(key, entry)) != "sum":
+            graph.nodes[key]["aggregation"] = aggregation
         response[key] = _number(entry["response"], f"the response of node {key}")
     for key in inputs:
         if key in nodes and nodes[key]["type"] != "input":
@@ -99,8 +101,33 @@ def _graph(document: dict[str, Any]) -> nx.DiGraph[int]:
             raise FileFormatError(f"{name} {'leads into an input' if j in inputs else 'joins a node that is not listed'}")
         if graph.has_edge(i, j):
             raise FileFormatError(f"{name} is there twice")
-        graph.add_edge(i, j, weight=_product(response[j], _number(connection["weight"], f"the weight of {name}"), name))
+        weight = _number(connection["weight"], f"the weight of {name}")
+        factor = 1.0 if graph.nodes[j].get("aggregation") == "product" and graph.pred[j] else response[j]
+        graph.add_edge(i, j, weight=_product(factor, weight, name))
+    for key, factor in response.items():
+        _with_response(graph, key, factor)
     return graph
+
+
+def _with_response(graph: nx.DiGraph[int], key: int, response: float) -> None:
+    """What the response does besides: r · max(s) = min(r s) for r < 0; of nothing the product is 1, and all others 0."""
+    data = graph.nodes[key]
+    kind = data.get("aggregation", "sum")
+    if not graph.pred[key]:
+        if data.pop("aggregation", None) == "product":
+            data["bias"] = _sum(data["bias"], response, key)
+    elif response < 0 and kind in _MIRRORED:
+        data["aggregation"] = _MIRRORED[kind]
+
+
+_MIRRORED = {"max": "min", "min": "max"}
+
+
+def _sum(bias: float, response: float, key: int) -> float:
+    total = bias + response
+    if not math.isfinite(total):
+        raise FileFormatError(f"node {key}: the bias {bias!r} and the response {response!r}, its product of nothing, overflow")
+    return total
 
 
 def _keys(topology: dict[str, Any], kind: str) -> list[int]:
@@ -135,12 +162,20 @@ def _product(response: float, weight: float, name: str) -> float:
 
 
 def _activation(key: int, entry: dict[str, Any]) -> str:
-    """graphbp's name of a node's activation, once its aggregation is known to be the sum."""
-    aggregation, activation = entry["aggregation"], entry["activation"]
-    if aggregation["name"] != "sum" or aggregation["custom"]:
-        raise NotSupportedError(f"node {key} has the aggregation {aggregation['name']!r}; graphbp's units compute weighted sums")
+    """graphbp's name of a node's activation."""
+    activation = entry["activation"]
     if activation["custom"] or activation["name"] not in ACTIVATIONS:
         raise NotSupportedError(
             f"node {key} has the activation {activation['name']!r}, which is not one of neat-python's own ({', '.join(ACTIVATIONS)})"
         )
     return ACTIVATIONS[activation["name"]]
+
+
+def _aggregation(key: int, entry: dict[str, Any]) -> str:
+    """The node's aggregation, which has the same name here."""
+    aggregation = entry["aggregation"]
+    if aggregation["custom"] or aggregation["name"] not in AGGREGATIONS:
+        raise NotSupportedError(
+            f"node {key} has the aggregation {aggregation['name']!r}, which is not one of neat-python's own ({', '.join(AGGREGATIONS)})"
+        )
+    return str(aggregation["name"])

@@ -26,7 +26,7 @@ from graphbp.uncertainty.inverse import outer_product_rows
 
 ASKS = re.compile(r"[\w\])] @=? [\w(]|linalg\.|lapack\.|np\.(?:matmul|dot|vdot|inner|tensordot)\(|\.dot\(|optimize=True")
 MODULES = ("graphbp.", "graphbp_numpy.")
-NOT_ASKED = ("graphbp.testing", "graphbp.cli", "graphbp.check", "graphbp.data")
+NOT_ASKED = ("graphbp.testing", "graphbp.cli", "graphbp.verification", "graphbp.data")
 """No result is made of their products: those compare, and `graphbp.data` looks for NaN."""
 
 

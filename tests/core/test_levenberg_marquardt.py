@@ -312,7 +312,7 @@ def test_a_fit_of_scaled_columns_reports_the_raw_one(units, weight):
     ],
 )
 def test_the_raw_parameters_are_those_of_the_folded_network(graph):
-    from graphbp.scaling import fold_scaling
+    from graphbp.extend import fold_scaling
 
     rng = np.random.default_rng(2)
     X, T = rng.normal(size=(40, 3)) * [1, 9, 100] + [5, 0, 300], rng.normal(size=(40, 2)) * [1, 70] + [0, 900]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.activations import _TABLE, Activation, activation_table, sampled_range
+from graphbp.activations import Activation, activation_table, sampled_range
+from graphbp.activations.table import TABLE
 from graphbp.cli import main
 from graphbp.error_functions import error_table
 
@@ -23,10 +24,10 @@ def build(activation: str, error: str, units: int = 2) -> gb.Network:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """Activations of a user's own, forgotten again."""
-    known = dict(_TABLE)
+    known = dict(TABLE)
     yield
-    _TABLE.clear()
-    _TABLE.update(known)
+    TABLE.clear()
+    TABLE.update(known)
 
 
 @pytest.mark.parametrize(

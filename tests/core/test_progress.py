@@ -154,7 +154,7 @@ def said(monkeypatch):
         texts.append(text)
         yield type("Line", (), {"say": staticmethod(texts.append)})
 
-    for module in ("graphbp.check", "graphbp.network", "graphbp.testing.parity", "graphbp.uncertainty.entry"):
+    for module in ("graphbp.verification.run", "graphbp.derivatives", "graphbp.testing.parity", "graphbp.uncertainty.entry"):
         monkeypatch.setattr(importlib.import_module(module), "status", recorder)
     return texts
 

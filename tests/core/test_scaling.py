@@ -11,8 +11,9 @@ import pytest
 
 import graphbp as gb
 from graphbp.extend import fold_scaling
-from graphbp.graph import INPUT, OUTPUT, read_graph
+from graphbp.graph import read_graph
 from graphbp.registry import backend_names
+from graphbp.spec import INPUT, OUTPUT
 from graphbp.testing import relative_difference, zoo
 
 BACKENDS = [name for name in backend_names() if name in ("numpy", "numba")]

@@ -15,7 +15,8 @@ from scipy import sparse
 
 import graphbp as gb
 from graphbp.graph import read_graph
-from graphbp.schedule import MIN_DENSE_ENTRIES, Schedule, lower
+from graphbp.lowering import lower
+from graphbp.schedule import MIN_DENSE_ENTRIES, Schedule
 
 
 @st.composite

@@ -23,14 +23,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from graphbp.activations import get_activation
 from graphbp.aggregation import NAMES
 from graphbp.combinations import COMBINATIONS
 from graphbp.exceptions import printable
-from graphbp.graph import HIDDEN, GraphSpec
 from graphbp.parameters import Layout
+from graphbp.spec import HIDDEN, GraphSpec
 
 __all__ = ["Expansion", "Inner", "expand"]
 
@@ -64,6 +63,14 @@ class Expansion:
     first: Indices
     second: Indices
     inner: tuple[Inner, ...]
+
+    @property
+    def edges(self) -> tuple[Indices, Indices]:
+        """(sources, destinations) of what has to stand before what: edges, and combinations, which are two edges without weights."""
+        return (
+            np.concatenate([self.spec.edge_src, self.first, self.second]),
+            np.concatenate([self.spec.edge_dst, self.node, self.node]),
+        )
 
 
 def expand(spec: GraphSpec, layout: Layout) -> Expansion:
@@ -230,6 +237,8 @@ class _Expanding:
 
 def _diagonal(values: npt.NDArray[np.float64]) -> Any:
     """A CSR matrix that stores its diagonal, zeros too."""
+    from scipy import sparse
+
     n = len(values)
     return sparse.csr_array((values, np.arange(n), np.arange(n + 1)), shape=(n, n))
 

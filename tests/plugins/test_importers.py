@@ -286,7 +286,7 @@ def change(path, value):
         (change(["network_type"], "recurrent"), gb.NotSupportedError, "type 'recurrent'"),
         (change(["network_type"], "ctrnn"), gb.NotSupportedError, "type 'ctrnn'"),
         (change(["format_version"], "2.0"), gb.FileFormatError, "format_version is '2.0'"),
-        (change(["nodes", 2, "aggregation", "name"], "product"), gb.NotSupportedError, "node 5 has the aggregation 'product'"),
+        (change(["nodes", 2, "aggregation", "name"], "norm"), gb.NotSupportedError, "node 5 has the aggregation 'norm'"),
         (change(["nodes", 2, "aggregation", "custom"], True), gb.NotSupportedError, "node 5 has the aggregation"),
         (
             change(["nodes", 2, "activation"], {"name": "mine", "custom": True}),
@@ -326,6 +326,31 @@ def test_neat_refusals(tmp_path, damage, error, message):
     with pytest.raises(error, match=message) as caught:
         gb.load(written(tmp_path, document), backend="numpy")
     assert "m.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("response", [1.0, 2.5, -0.75, 0.0])
+def test_neat_aggregations_are_those_of_neat_python(tmp_path, response):
+    """What neat-python's own evaluation gives, for networks that it exported, nodes without a connection among them."""
+    neat = pytest.importorskip("neat", reason="neat-python is not installed")
+    export = pytest.importorskip("neat.export")
+    rng = np.random.default_rng(5)
+    functions = neat.aggregations.AggregationFunctionSet()
+    kinds, act = list(functions.functions), neat.activations.ActivationFunctionSet().get("tanh")
+    evals = []
+    for node, kind in enumerate([*kinds, *kinds[:-1]], 2):
+        links = [] if node > len(kinds) + 1 else [(i, float(rng.normal())) for i in [-1, -2, -3, *range(2, node)]]
+        evals.append((node, act, functions.get(kind), 0.1 * node, response, links))
+    last = [(node, float(rng.normal() / 4)) for node, *_ in evals]
+    evals += [(k, act, functions.get(kind), 0.2, response, last[:7]) for k, kind in enumerate(["sum", "median"])]
+    network = neat.nn.FeedForwardNetwork([-1, -2, -3], [0, 1], evals)
+    export.export_network_json(network, str(tmp_path / "n.json"))
+    net = gb.load(tmp_path / "n.json", backend="numpy")
+    X = rng.normal(size=(20, 3))
+    expected = np.array([network.activate(x) for x in X.tolist()])
+    assert np.abs(net.forward(X) - expected).max() < 1e-14
+    net.save(tmp_path / "back.json", format="neat", drop="all")
+    again = gb.load(tmp_path / "back.json", backend="numpy")
+    assert np.array_equal(again.forward(X), net.forward(X))
 
 
 def test_a_truncated_genome_and_a_cycle(tmp_path):
