@@ -17,7 +17,7 @@ import numba
 import graphbp as gb
 from graphbp.testing import relative_difference, tolerance, zoo
 from graphbp_numba import executable
-from graphbp_numba.instructions.matrix_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, multiply, transpose
+from graphbp_numba.instructions.matrix_products import DEPTH, REGISTER_ROWS, TILE_VECTORS, Matrix, multiply, transpose
 from graphbp_numba.layers import blocks, path, work
 from graphbp_numba.layers import products as layer_products
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -30,16 +30,12 @@ WIDTHS = sorted({1, TILE_VECTORS})
 def product(tag, left, row_step, tile_step, right, out, start, count, more):
     multiply(
         tag,
-        left.ctypes.data,
-        row_step,
-        tile_step,
+        Matrix(left.ctypes.data, row_step, tile_step),
         right.ctypes.data,
         right.strides[0],
+        Matrix(out.ctypes.data, out.strides[1], out.strides[0]),
         count,
         out.shape[1],
-        out.ctypes.data,
-        out.strides[1],
-        out.strides[0],
         out.shape[0],
         start.ctypes.data,
         more,

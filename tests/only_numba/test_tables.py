@@ -16,7 +16,7 @@ from graphbp_numba.plan import tables
 FOLDER = Path(graphbp_numba.__file__).parent
 NAMES = {name: value for name, value in vars(tables).items() if name.isupper()}
 TABLES = {"PLAN": tables.PLAN_SIZE, "RUN": tables.RUN_FIELDS, "HEAD": tables.HEAD_FIELDS, "LEVEL": tables.LEVEL_FIELDS}
-TABLES |= {"BLOCK": tables.BLOCK_FIELDS, "SEGMENT": tables.SEGMENT_FIELDS, "STATE": 15, "CUT": 4, "SPARSE": 4}
+TABLES |= {"BLOCK": tables.BLOCK_FIELDS, "SEGMENT": tables.SEGMENT_FIELDS, "CUT": 4, "SPARSE": 4}
 SETS = ("KIND", "FORM", "CODE", "MODE")
 
 

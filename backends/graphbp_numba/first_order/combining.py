@@ -38,8 +38,6 @@ from graphbp_numba.plan.tables import (
     PLAN_PAIRS,
     PLAN_SIZE,
     PLAN_TREES,
-    RUN_PAIR_FIRST,
-    RUN_PAIR_STOP,
     RUN_TREE_FIRST,
     RUN_TREE_STOP,
     TREE_FIELDS,
@@ -79,11 +77,11 @@ def combine_trees_reverse(tag: Any, table: Any, run: Any, w: int, z: int) -> Non
 
 
 @kernel
-def combine_pairs(tag: Any, table: Any, run: Any, a: int, z: int) -> None:
-    """a_j += g(z_u, z_v) of a run."""
-    if run[RUN_PAIR_FIRST] < run[RUN_PAIR_STOP]:
+def combine_pairs(tag: Any, table: Any, a: int, z: int, first: int, stop: int) -> None:
+    """a_j += g(z_u, z_v) of the pairs first..stop."""
+    if first < stop:
         pairs, leaves, n = table[PLAN_PAIRS], table[PLAN_PAIR_LEAVES], 2 * table[PLAN_N_PAIRS]
-        given = table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, a, run[RUN_PAIR_FIRST], run[RUN_PAIR_STOP]
+        given = table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, a, first, stop
         call(table[PLAN_COMBINE + len(tag) // 2], given)
 
 
@@ -92,7 +90,10 @@ def combine_pairs_reverse(tag: Any, table: Any, z: int, delta: int, first: int, 
     """g_u δ_j and g_v δ_j of the pairs first..stop, in rows of δ."""
     if first < stop:
         pairs, leaves, n = table[PLAN_PAIRS], table[PLAN_PAIR_LEAVES], 2 * table[PLAN_N_PAIRS]
-        call(table[PLAN_COMBINE_REVERSE + len(tag) // 2], (table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, delta, first, stop))
+        call(
+            table[PLAN_COMBINE_REVERSE + len(tag) // 2],
+            (table.ctypes.data, pairs, leaves, n, table[PLAN_ONES], z, delta, first, stop),
+        )
 
 
 @kernel

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphbp_numba.first_order.combining import combine_trees, combine_trees_reverse, prepare_combining
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
-from graphbp_numba.instructions.gathers import finish_sums, gather, gather_bundle, gather_sums, row_sums
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_bundle, gather_sums, row_sums
 from graphbp_numba.instructions.rows import BUNDLE, add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
@@ -31,13 +31,13 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUT_EDGES,
     PLAN_N_ROWS,
     PLAN_N_SWEPT,
-    PLAN_OUT_DST,
     PLAN_OUT_POS,
     PLAN_OUT_PTR,
     PLAN_REVERSE_RUNS,
     PLAN_SIZE,
     PLAN_SUMS,
     PLAN_SWEPT,
+    PLAN_SWEPT_DST,
     RUN_BUNDLE_FIRST,
     RUN_BUNDLE_STOP,
     RUN_BUNDLED,
@@ -156,7 +156,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         runs = carray(pointer(table[PLAN_SWEPT]), (table[PLAN_N_SWEPT], RUN_FIELDS), np.int64)
         ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
         out_pos = carray(pointer(table[PLAN_OUT_POS]), table[PLAN_N_ROWS], np.int64)
-        dst = table[PLAN_OUT_DST]
+        dst, edges = table[PLAN_SWEPT_DST], EdgeSums(sums, aside)
         w_leaves = w + table[PLAN_N_OUT_EDGES] * item_size(tag)
         for r in range(table[PLAN_N_SWEPT] - 1, -1, -1):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
@@ -171,7 +171,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
                 linear = runs[r, RUN_KIND] != KIND_ELEMENTWISE
                 for j in range(count):
                     out = here if linear else beta
-                    gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, sums, aside)
+                    gather_sums(tag, z, dst, w, ptr[order + j], ptr[order + j + 1], here + j * row, out + j * row, edges)
                 if not linear:
                     times_slopes(tag, runs[r], here, keep, beta, here)
             if runs[r, RUN_HAS_OUTPUT]:
@@ -182,7 +182,7 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
         units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
         for i in range(table[PLAN_N_INPUTS]):
             here = z + i * row
-            gather_sums(tag, z, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, sums, aside)
-        finish_sums(tag, table[PLAN_N_OUT_EDGES], sums, aside)
+            gather_sums(tag, z, table[PLAN_SWEPT_DST], w, ptr[units + i], ptr[units + i + 1], here, here, edges)
+        finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
 
     return compiled_c(integers(8))(reverse_runs)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import kernel
 
-__all__ = ["aligned", "load_tile", "tile_weights"]
+__all__ = ["Samples", "aligned", "load_tile", "tile_weights"]
+
+Array = npt.NDArray[Any]
+
+
+class Samples(NamedTuple):
+    """X (N, D), T (N, K) or what stands in its place, and the samples' weights (N,), of no size where all are 1."""
+
+    X: Array
+    T: Array
+    weight: Array
 
 
 @kernel

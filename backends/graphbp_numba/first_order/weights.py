@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from graphbp_numba.instructions.calls import pointer, reals
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import PLAN_FROZEN
 
-__all__ = ["add_positions", "collect", "fill_weights", "gather_gradient", "gather_weights"]
+__all__ = ["EdgeWeights", "add_positions", "collect", "fill_weights", "gather_gradient", "gather_weights"]
+
+Array = npt.NDArray[Any]
+
+
+class EdgeWeights(NamedTuple):
+    """The weights of edges in the order of the sweeps forward (w_in, those of bundles behind them) and in reverse, and biases by row.
+
+    So too for a direction v in the weights.
+    """
+
+    w_in: Array
+    w_out: Array
+    bias: Array
 
 
 @kernel

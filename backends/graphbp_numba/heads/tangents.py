@@ -37,7 +37,10 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
 )
 
-__all__ = ["head_curvature", "push_outputs"]
+__all__ = ["WEIGHT_ROW", "head_curvature", "push_outputs"]
+
+WEIGHT_ROW = 4
+"""Of scratch memory: where a product's sample weights stand, behind what the heads work in."""
 
 
 @kernel
@@ -66,9 +69,12 @@ def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, 
 
 @kernel
 def head_curvature(
-    tag: Any, table: Any, z: int, keep: int, targets: int, weights: Any, a_dot: int, out: int, other: int, scratch: int, exact: bool
+    tag: Any, table: Any, z: int, keep: int, targets: int, a_dot: int, out: int, other: int, scratch: int, exact: bool
 ) -> None:
-    """out_k = s Σ_c R_kc ȧ_c, or with Λ in place of R where not `exact`: one row an output (`graphbp.heads` has the formulas)."""
+    """out_k = s Σ_c R_kc ȧ_c, or with Λ in place of R where not `exact`: one row an output (`graphbp.heads` has the formulas).
+
+    The samples' weights s are row `WEIGHT_ROW` of scratch.
+    """
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
@@ -80,7 +86,7 @@ def head_curvature(
     made = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
     first_order = carray(reals(tag, other), (table[PLAN_N_OUTPUTS], lanes))
     target = carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes))
-    spare = carray(reals(tag, scratch), (4, lanes))
+    spare, weights = carray(reals(tag, scratch), (4, lanes)), carray(reals(tag, scratch + WEIGHT_ROW * row), lanes)
     for h in range(table[PLAN_N_HEADS]):
         first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
         if heads[h, HEAD_FORM] == FORM_LOGS:

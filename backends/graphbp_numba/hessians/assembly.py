@@ -12,19 +12,20 @@ B comes from a column's sweeps, or is formed here row by row as GᵀΛG, from th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.hessians.column_sweeps import meet
+from graphbp_numba.hessians.operands import Target
 from graphbp_numba.instructions.calls import item_size, reals
-from graphbp_numba.instructions.matrix_products import TILE_VECTORS, add_transposed, multiply, transpose
+from graphbp_numba.instructions.matrix_products import TILE_VECTORS, Matrix, add_transposed, multiply, transpose
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_rows
 from graphbp_numba.instructions.sample_sums import SLOTS, sum_products, tile_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import carray, compiled, kernel
+from graphbp_numba.machine.jit import carray, compiled, kernel, part_of
 from graphbp_numba.states.sections import line_address
 
 __all__ = ["MIRROR", "add_group", "add_singles", "mirror", "scratch_bytes"]
@@ -64,12 +65,13 @@ def _row(values: Any, first: int, second: int, n0: int) -> Any:
 
 
 @kernel
-def _curvature(tag: Any, B: Any, g: Any, weighted: Any, c0: int, j: int, l: int, n0: int, vectors: int, out: int) -> None:  # noqa: E741
-    """out = B_lj of some samples."""
+def _curvature(tag: Any, given: Any, j: int, l: int, n0: int, vectors: int, out: int) -> None:  # noqa: E741
+    """out = B_lj of some samples, of the columns `given`."""
+    g, weighted = given.g, given.weighted
     if g.shape[0]:
         sum_products(tag, out, _row(g, j, 0, n0), _row(weighted, l, 0, n0), g.shape[2] * g.itemsize, g.shape[1], vectors)
     else:
-        copy_rows(tag, out, _row(B, l - c0, j - c0, n0), vectors)
+        copy_rows(tag, out, _row(given.B, l - given.start, j - given.start, n0), vectors)
 
 
 @kernel
@@ -122,108 +124,129 @@ def _tile(tag: Any, sources: int, bent: bool, rows: int, others: int, vectors: i
         tile_sums(tag, (0, 0, 0, 0, 0, 0, 0, 0, 0), (0,), rows, others, vectors, out)
 
 
+class _Room(NamedTuple):
+    """Where single units are summed: a ring of rows B_lj, a row of zeros, the sums, and the addresses of the rows of one tile of sums."""
+
+    ring: int
+    nothing: int
+    sums: int
+    rows: Array
+    others: Array
+
+
+@part_of
+def _later_weights(meets: Any, stack: Any, j: int, slots: Any) -> int:
+    """The stack's weights of units at or after j that meet it, in `slots`.  How many."""
+    count = 0
+    for slot in range(stack.start[_first_from(stack.unit, j)], stack.start[len(stack.unit)]):
+        if meet(meets, j, stack.row[slot]):
+            slots[count] = slot
+            count += 1
+    return count
+
+
+@part_of
+def _sum_over_samples(
+    tag: Any, reach: Any, tile: Any, given: Any, stack: Any, slots: Any, j: int, n0: int, width: int, room: Any
+) -> None:
+    """The sums += z_i (B_lj z_k + δ_l Φ_kj) over the samples of a chunk from n0 on, for all slots and the i of `room.others`."""
+    z, item = tile.z, item_size(tag)
+    lanes, chunk, count = VECTOR_BYTES // item, CHUNK * 8 // item, len(slots)
+    vectors = (min(n0 + chunk, z.shape[1]) - n0) // lanes
+    exact, few, rows = given.phi.shape[0] > 0, given.g.shape[0] > 0, room.rows
+    l, made = -1, -1  # noqa: E741  # the book's name of the second unit
+    for s in range(0, count, SLOTS):
+        bent = False
+        for k in range(SLOTS):
+            slot = slots[min(s + k, count - 1)]
+            source = stack.source[slot]
+            if stack.row[slot] != l:
+                l, made = stack.row[slot], made + 1  # noqa: E741
+                if few:
+                    _curvature(tag, given, j, l, n0, vectors, room.ring + made % RING * chunk * item)
+            if few:
+                rows[k] = room.ring + made % RING * chunk * item
+            else:
+                rows[k] = _row(given.B, l - given.start, j - given.start, n0)
+            rows[SLOTS + k] = line_address(z, source, n0)
+            if exact:
+                reached = _leads(reach.paths, j, source, z.shape[0] - 1)
+                bent = bent or reached
+                rows[2 * SLOTS + k] = line_address(tile.delta, l, n0)
+                rows[3 * SLOTS + k] = _row(given.phi, source - given.start, j - given.start, n0) if reached else room.nothing
+        _tile(tag, width, bent, rows.ctypes.data, room.others.ctypes.data, vectors, room.sums + s * width * item)
+
+
+@part_of
+def _add_singles_sums(tag: Any, stack: Any, slots: Any, j: int, index: Any, width: int, sums: int, half: Any) -> None:
+    """half[index[i], the slots' places] += the sums, those of runs of places together; half of them for two weights of one unit j."""
+    item, count = item_size(tag), len(slots)
+    s = 0
+    while s < count:
+        place, own, run = stack.place[slots[s]], stack.row[slots[s]] == j, 1
+        while s + run < count and stack.place[slots[s + run]] == place + run and (stack.row[slots[s + run]] == j) == own:
+            run += 1
+        share = half.dtype.type(0.5 if own else 1.0)
+        for i in range(len(index)):
+            if index[i] >= 0:
+                into = carray(reals(tag, line_address(half, index[i], 0) + place * item), run)
+                found = carray(reals(tag, sums + (s * width + i) * item), (run - 1) * width + 1)
+                for k in range(run):
+                    into[k] += share * found[k * width]
+        s += run
+
+
 @compiled
 def add_singles(
-    tag: Any,
-    c0: int,
-    z: Any,
-    delta: Any,
-    B: Any,
-    phi: Any,
-    g: Any,
-    weighted: Any,
-    paths: Any,
-    meets: Any,
-    unit_row: Any,
-    unit_start: Any,
-    unit_source: Any,
-    unit_index: Any,
-    first: int,
-    last: int,
-    single_row: Any,
-    stack_start: Any,
-    stack_row: Any,
-    stack_source: Any,
-    stack_index: Any,
-    half: Any,
-    buffer: Any,
+    tag: Any, reach: Any, tile: Any, given: Any, units: Any, stack: Any, first: int, last: int, half: Any, buffer: Any
 ) -> None:
     """half[ji, lk] += Σ_n z_i (B_lj z_k + δ_l Φ_kj), for the units first..last of the list and all single units at or after each.
 
     Units j and l that lead to no common output (`meets`) are left out.  A pair of two weights of one unit stands in both halves,
     and counts half.
     """
-    n, item = z.shape[1], item_size(tag)
+    n, item = tile.z.shape[1], item_size(tag)
     lanes = VECTOR_BYTES // item
     chunk = CHUNK * 8 // item
     ring = aligned(buffer)
     nothing = ring + RING * chunk * item
-    sums_at = nothing + chunk * item
+    room = _Room(ring, nothing, nothing + chunk * item, np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES, np.int64))
     fill_rows(tag, nothing, chunk // lanes)
-    rows, others = np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES, np.int64)
-    exact, few, end = phi.shape[0] > 0, g.shape[0] > 0, stack_start[len(single_row)]
-    slots = np.empty(end, np.int64)
+    slots = np.empty(stack.start[len(stack.unit)], np.int64)
     for u in range(first, last):
-        j, i0, i1 = unit_row[u], unit_start[u], unit_start[u + 1]
-        count = 0
-        for slot in range(stack_start[_first_from(single_row, j)], end):
-            if meet(meets, j, stack_row[slot]):
-                slots[count] = slot
-                count += 1
+        j, i0, i1 = units.row[u], units.start[u], units.start[u + 1]
+        count = _later_weights(reach.meets, stack, j, slots)
         parts = (i1 - i0 + MAX_SOURCES - 1) // MAX_SOURCES if count else 0
         for part in range(parts):
             at, stop = i0 + (i1 - i0) * part // parts, i0 + (i1 - i0) * (part + 1) // parts
             width = (stop - at) | 1
-            sums = carray(reals(tag, sums_at), (count + SLOTS) * width + lanes)
+            sums = carray(reals(tag, room.sums), (count + SLOTS) * width + lanes)
             for s in range(len(sums)):
                 sums[s] = 0
             for n0 in range(0, n, chunk):
-                vectors = (min(n0 + chunk, n) - n0) // lanes
                 for i in range(width):
-                    others[i] = line_address(z, unit_source[min(at + i, stop - 1)], n0)
-                l, made = -1, -1  # noqa: E741  # the book's name of the second unit
-                for s in range(0, count, SLOTS):
-                    bent = False
-                    for k in range(SLOTS):
-                        slot = slots[min(s + k, count - 1)]
-                        source = stack_source[slot]
-                        if stack_row[slot] != l:
-                            l, made = stack_row[slot], made + 1  # noqa: E741
-                            if few:
-                                _curvature(tag, B, g, weighted, c0, j, l, n0, vectors, ring + made % RING * chunk * item)
-                        rows[k] = ring + made % RING * chunk * item if few else _row(B, l - c0, j - c0, n0)
-                        rows[SLOTS + k] = line_address(z, source, n0)
-                        if exact:
-                            reached = _leads(paths, j, source, z.shape[0] - 1)
-                            bent = bent or reached
-                            rows[2 * SLOTS + k] = line_address(delta, l, n0)
-                            rows[3 * SLOTS + k] = _row(phi, source - c0, j - c0, n0) if reached else nothing
-                    _tile(tag, width, bent, rows.ctypes.data, others.ctypes.data, vectors, sums_at + s * width * item)
-            s = 0
-            while s < count:
-                place, own, run = stack_index[slots[s]], stack_row[slots[s]] == j, 1
-                while s + run < count and stack_index[slots[s + run]] == place + run and (stack_row[slots[s + run]] == j) == own:
-                    run += 1
-                share = half.dtype.type(0.5 if own else 1.0)
-                for i in range(at, stop):
-                    if unit_index[i] >= 0:
-                        into = carray(reals(tag, line_address(half, unit_index[i], 0) + place * item), run)
-                        found = carray(reals(tag, sums_at + (s * width + i - at) * item), (run - 1) * width + 1)
-                        for k in range(run):
-                            into[k] += share * found[k * width]
-                s += run
+                    room.others[i] = line_address(tile.z, units.source[min(at + i, stop - 1)], n0)
+                _sum_over_samples(tag, reach, tile, given, stack, slots[:count], j, n0, width, room)
+            _add_singles_sums(tag, stack, slots[:count], j, units.place[at:stop], width, room.sums, half)
 
 
 # -- groups of several units -------------------------------------------------------------------------------------------------
 
 
+class _Pairs(NamedTuple):
+    """Pairs of numbers."""
+
+    first: Array
+    second: Array
+
+
 @kernel
-def _list_pairs(first: Any, second: Any, rows: int, columns: int, lowest: int, triangle: bool) -> int:
+def _list_pairs(pairs: Any, rows: int, columns: int, lowest: int, triangle: bool) -> int:
     """Pairs (r, c), c innermost: all of them; or, `triangle`, those with lowest + c ≤ r.  How many."""
     count = 0
     for r in range(rows):
         for c in range(min(columns, r - lowest + 1) if triangle else columns):
-            first[count], second[count] = r, c
+            pairs.first[count], pairs.second[count] = r, c
             count += 1
     return count
 
@@ -253,134 +276,156 @@ def _add_row(tag: Any, row: int, index: Any, runs: Any, first: int, stop: int, s
         i += count
 
 
+class _Products(NamedTuple):
+    """Where groups are multiplied: rows by sample of pairs of units, tiles of pairs of sources, rows not yet transposed, and the sums.
+
+    zeros : that the sums start from.            units, sources, rows : the pairs of each, and the rows that two sources stand in.
+    """
+
+    left: int
+    right: int
+    spare: int
+    sums: int
+    zeros: Array
+    units: _Pairs
+    sources: _Pairs
+    rows: _Pairs
+
+
+@part_of
+def _room_for_products(tag: Any, buffer: Any, z: Any, most: int) -> Any:
+    """Room for as many pairs."""
+    row, n, item = len(tag) * VECTOR_BYTES, z.shape[1], item_size(tag)
+    left = aligned(buffer)
+    right = left + UNIT_PAIRS * n * item
+    spare = right + SOURCE_TILES * row * n
+    pairs = np.empty((6, most), np.int64)
+    units, sources, rows = _Pairs(pairs[0], pairs[1]), _Pairs(pairs[2], pairs[3]), _Pairs(pairs[4], pairs[5])
+    return _Products(left, right, spare, spare + row * n, np.zeros(UNIT_PAIRS, z.dtype), units, sources, rows)
+
+
 @kernel
-def _multiply_pairs(tag: Any, x: Any, x_row: Any, y: Any, y_row: Any, first: int, stop: int, spare: int, out: int) -> None:
-    """The products x_row · y_row of the pairs first..stop, by sample: tiles of as many pairs as a row has lanes, zeros after the last."""
-    row, item, n = len(tag) * VECTOR_BYTES, item_size(tag), y.shape[1]
+def _multiply_pairs(tag: Any, x: Any, y: Any, first: int, stop: int, room: Any) -> None:
+    """The products x_r · y_s of the pairs of rows (r, s) first..stop, by sample: tiles of as many pairs as a row has lanes, zeros after the last."""
+    row, item, n, spare = len(tag) * VECTOR_BYTES, item_size(tag), y.shape[1], room.spare
+    rows = room.rows
     lanes, vectors, one = row // item, n * item // VECTOR_BYTES, (tag[0],)
     for pair in range(first, stop, lanes):
         for c in range(lanes):
             if pair + c < stop:
-                multiply_rows(
-                    one, spare + c * n * item, line_address(x, x_row[pair + c], 0), line_address(y, y_row[pair + c], 0), vectors
-                )
+                factors = line_address(x, rows.first[pair + c], 0), line_address(y, rows.second[pair + c], 0)
+                multiply_rows(one, spare + c * n * item, factors[0], factors[1], vectors)
             else:
                 fill_rows(one, spare + c * n * item, vectors)
-        transpose(tag, spare, n * item, lanes, n, out + (pair - first) // lanes * n * row, row)
+        transpose(tag, spare, n * item, lanes, n, room.right + (pair - first) // lanes * n * row, row)
+
+
+@kernel
+def _sum_pairs(tag: Any, room: Any, n: int, units: int, sources: int) -> None:
+    """The sums over samples of so many rows by so many pairs of sources."""
+    row, item = len(tag) * VECTOR_BYTES, item_size(tag)
+    tiles = (sources + row // item - 1) // (row // item)
+    out = Matrix(room.sums, SOURCE_TILES * row, row)
+    multiply(tag, Matrix(room.left, n * item, row), room.right, n * row, out, n, units, tiles, room.zeros.ctypes.data, 0)
+
+
+@part_of
+def _add_bracket(tag: Any, target: Any, l: int, js: Any, sources: Any, same: bool, lowest: int, sums: int) -> None:  # noqa: E741
+    """half += the sums of a unit l with the tile's units `js` and the pairs (k, i) of `sources`; `same`: of one group, l counted from
+    its start, j from `lowest` there.
+    """
+    half, item, count = target.half, item_size(tag), len(sources.first)
+    at = 0
+    while at < count:  # the pairs (k, i) of one k, a run of i: for all j, which stand side by side in L
+        k, i = sources.first[at], sources.second[at]
+        stop = min(i + count - at, k + 1 if same else target.to_j.shape[1])
+        for v in range(len(js)):
+            j, values = js[v], sums + v * SOURCE_TILES * len(tag) * VECTOR_BYTES + at * item
+            share = half.dtype.type(0.5 if same and l == lowest + j else 1.0)
+            if target.to_l[l, k] >= 0:
+                row_at = line_address(half, target.to_l[l, k], 0)
+                _add_row(tag, row_at, target.to_j[j], target.j_runs[j], i, stop, share, values)
+            if same and target.to_j[j, k] >= 0:  # i and k exchanged, but for i = k
+                row_at = line_address(half, target.to_j[j, k], 0)
+                _add_row(tag, row_at, target.to_l[l], target.l_runs[l], i, min(stop, k), share, values)
+        at += stop - i
+
+
+@part_of
+def _add_paths(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: int, b: int, target: Any, room: Any) -> None:
+    """half += Σ_n z_i δ_l Φ_kj: pairs (k, j) that a path joins, by pairs (l, i)."""
+    half, n, item, start = target.half, tile.z.shape[1], item_size(tag), given.start
+    lanes, one = len(tag) * VECTOR_BYTES // item, (tag[0],)
+    joined, others, rows = room.units, room.sources, room.rows
+    n_joined = 0
+    for k in range(len(q.sources)):
+        for j in range(a, b):
+            if _leads(reach.paths, j, q.sources[k], tile.z.shape[0] - 1):
+                joined.first[n_joined], joined.second[n_joined] = k, j - a
+                n_joined += 1
+    n_others = _list_pairs(others, len(q.place), len(p.sources), 0, False) if n_joined else 0
+    for pair in range(n_others):
+        rows.first[pair], rows.second[pair] = q.start + others.first[pair], p.sources[others.second[pair]]
+    for s0 in range(0, n_others, SOURCE_TILES * lanes):
+        s1 = min(s0 + SOURCE_TILES * lanes, n_others)
+        _multiply_pairs(tag, tile.delta, tile.z, s0, s1, room)
+        for u0 in range(0, n_joined, UNIT_PAIRS):
+            u1 = min(u0 + UNIT_PAIRS, n_joined)
+            for u in range(u0, u1):
+                source = _row(given.phi, q.sources[joined.first[u]] - start, a + joined.second[u] - start, 0)
+                copy_rows(one, room.left + (u - u0) * n * item, source, n * item // VECTOR_BYTES)
+            _sum_pairs(tag, room, n, u1 - u0, s1 - s0)
+            at = 0
+            while at < s1 - s0:  # the pairs (l, i) of one l, a run of i
+                l, i = others.first[s0 + at], others.second[s0 + at]  # noqa: E741  # the book's name of the second unit
+                stop = min(i + s1 - s0 - at, len(p.sources))
+                for u in range(u0, u1):
+                    k, j = joined.first[u], joined.second[u]
+                    values = room.sums + (u - u0) * SOURCE_TILES * len(tag) * VECTOR_BYTES + at * item
+                    if q.place[l, k] >= 0:
+                        row_at = line_address(half, q.place[l, k], 0)
+                        _add_row(tag, row_at, target.to_j[j], target.j_runs[j], i, stop, half.dtype.type(1), values)
+                at += stop - i
 
 
 @compiled
-def add_group(
-    tag: Any,
-    c0: int,
-    z: Any,
-    delta: Any,
-    B: Any,
-    phi: Any,
-    g: Any,
-    weighted: Any,
-    paths: Any,
-    meets: Any,
-    p_start: int,
-    p_sources: Any,
-    p_index: Any,
-    a: int,
-    b: int,
-    q_start: int,
-    q_sources: Any,
-    q_index: Any,
-    half: Any,
-    buffer: Any,
-) -> None:
+def add_group(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: int, b: int, half: Any, buffer: Any) -> None:
     """half += the pairs of a unit j = a..b of group p and a unit l of q, p itself or a later group."""
-    same = p_start == q_start
-    n, row, item = z.shape[1], len(tag) * VECTOR_BYTES, item_size(tag)
-    lanes, vectors, one = row // item, n * item // VECTOR_BYTES, (tag[0],)
-    left = aligned(buffer)
-    right = left + UNIT_PAIRS * n * item
-    spare = right + SOURCE_TILES * row * n
-    sums_at = spare + lanes * n * item
-    zeros, width = np.zeros(UNIT_PAIRS, z.dtype), SOURCE_TILES * row
-    units, sources = len(q_index), len(q_sources)
-    to_j, j_runs = p_index[a - p_start : b - p_start], _count_runs(p_index[a - p_start : b - p_start])
-    l_runs = _count_runs(q_index if same else q_index[:0])
-    # within a group j ≥ l, i ≥ k; `l` counts the group's units from its start, `j` those of the tile from a
-    most = max(units, sources) * max(b - a, len(p_sources))
-    l_of, j_of, k_of, i_of = (
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )
-    unit_pairs = _list_pairs(l_of, j_of, units, b - a, a - p_start, same)
-    source_pairs = _list_pairs(k_of, i_of, sources, len(p_sources), 0, same)
-    k_row, i_row = np.empty(most, np.int64), np.empty(most, np.int64)
+    same = p.start == q.start
+    n, item = tile.z.shape[1], item_size(tag)
+    lanes, vectors, one = len(tag) * VECTOR_BYTES // item, n * item // VECTOR_BYTES, (tag[0],)
+    to_j = p.place[a - p.start : b - p.start]
+    target = Target(half, to_j, _count_runs(to_j), q.place, _count_runs(q.place if same else q.place[:0]))
+    # within a group j ≥ l, i ≥ k; l counts the group's units from its start, j those of the tile from a
+    room = _room_for_products(tag, buffer, tile.z, max(len(q.place), len(q.sources)) * max(b - a, len(p.sources)))
+    units, sources, rows = room.units, room.sources, room.rows
+    unit_pairs = _list_pairs(units, len(q.place), b - a, a - p.start, same)
+    source_pairs = _list_pairs(sources, len(q.sources), len(p.sources), 0, same)
     for pair in range(source_pairs):
-        k_row[pair], i_row[pair] = q_sources[k_of[pair]], p_sources[i_of[pair]]
+        rows.first[pair], rows.second[pair] = q.sources[sources.first[pair]], p.sources[sources.second[pair]]
     for s0 in range(0, source_pairs, SOURCE_TILES * lanes):
         s1 = min(s0 + SOURCE_TILES * lanes, source_pairs)
-        _multiply_pairs(tag, z, k_row, z, i_row, s0, s1, spare, right)
-        tiles = (s1 - s0 + lanes - 1) // lanes
+        some = _Pairs(sources.first[s0:s1], sources.second[s0:s1])
+        _multiply_pairs(tag, tile.z, tile.z, s0, s1, room)
         for u0 in range(0, unit_pairs, UNIT_PAIRS):
             u1 = min(u0 + UNIT_PAIRS, unit_pairs)
             for u in range(u0, u1):
-                place = left + (u - u0) * n * item
-                if meet(meets, a + j_of[u], q_start + l_of[u]):
-                    _curvature(one, B, g, weighted, c0, a + j_of[u], q_start + l_of[u], 0, vectors, place)
+                j, l, place = a + units.second[u], q.start + units.first[u], room.left + (u - u0) * n * item  # noqa: E741
+                if meet(reach.meets, j, l):
+                    _curvature(one, given, j, l, 0, vectors, place)
                 else:
                     fill_rows(one, place, vectors)
-            multiply(tag, left, n * item, row, right, n * row, n, u1 - u0, sums_at, width, row, tiles, zeros.ctypes.data, 0)
+            _sum_pairs(tag, room, n, u1 - u0, s1 - s0)
             u = u0
             while u < u1:
-                l, last = l_of[u], u  # noqa: E741  # the book's name of the second unit
-                while last < u1 and l_of[last] == l:
+                l, last = units.first[u], u  # noqa: E741  # the book's name of the second unit
+                while last < u1 and units.first[last] == l:
                     last += 1
-                at = 0
-                while at < s1 - s0:  # the pairs (k, i) of one k, a run of i: for all j, which stand side by side in L
-                    k, i = k_of[s0 + at], i_of[s0 + at]
-                    stop = min(i + s1 - s0 - at, k + 1 if same else len(p_sources))
-                    for v in range(u, last):
-                        j, values = j_of[v], sums_at + (v - u0) * width + at * item
-                        share = half.dtype.type(0.5 if same and q_start + l == a + j else 1.0)
-                        if q_index[l, k] >= 0:
-                            row_at = line_address(half, q_index[l, k], 0)
-                            _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, share, values)
-                        if same and to_j[j, k] >= 0:  # i and k exchanged, but for i = k
-                            row_at = line_address(half, to_j[j, k], 0)
-                            _add_row(tag, row_at, q_index[l], l_runs[l], i, min(stop, k), share, values)
-                    at += stop - i
+                sums = room.sums + (u - u0) * SOURCE_TILES * len(tag) * VECTOR_BYTES
+                _add_bracket(tag, target, l, units.second[u:last], some, same, a - p.start, sums)
                 u = last
-    if same or not phi.shape[0]:
-        return
-    # the path term: pairs (k, j) that a path joins, by pairs (l, i)
-    joined = 0
-    for k in range(sources):
-        for j in range(a, b):
-            if _leads(paths, j, q_sources[k], z.shape[0] - 1):
-                k_of[joined], j_of[joined] = k, j - a
-                joined += 1
-    others = _list_pairs(l_of, i_of, units, len(p_sources), 0, False)
-    for pair in range(others):
-        k_row[pair], i_row[pair] = q_start + l_of[pair], p_sources[i_of[pair]]
-    for s0 in range(0, others if joined else 0, SOURCE_TILES * lanes):
-        s1 = min(s0 + SOURCE_TILES * lanes, others)
-        _multiply_pairs(tag, delta, k_row, z, i_row, s0, s1, spare, right)
-        tiles = (s1 - s0 + lanes - 1) // lanes
-        for u0 in range(0, joined, UNIT_PAIRS):
-            u1 = min(u0 + UNIT_PAIRS, joined)
-            for u in range(u0, u1):
-                copy_rows(one, left + (u - u0) * n * item, _row(phi, q_sources[k_of[u]] - c0, a + j_of[u] - c0, 0), vectors)
-            multiply(tag, left, n * item, row, right, n * row, n, u1 - u0, sums_at, width, row, tiles, zeros.ctypes.data, 0)
-            at = 0
-            while at < s1 - s0:  # the pairs (l, i) of one l, a run of i
-                l, i = l_of[s0 + at], i_of[s0 + at]  # noqa: E741  # the book's name of the second unit
-                stop = min(i + s1 - s0 - at, len(p_sources))
-                for u in range(u0, u1):
-                    j, k, values = j_of[u], k_of[u], sums_at + (u - u0) * width + at * item
-                    if q_index[l, k] >= 0:
-                        row_at = line_address(half, q_index[l, k], 0)
-                        _add_row(tag, row_at, to_j[j], j_runs[j], i, stop, half.dtype.type(1), values)
-                at += stop - i
+    if not same and given.phi.shape[0]:
+        _add_paths(tag, reach, tile, given, p, q, a, b, target, room)
 
 
 # -- H = L + Lᵀ --------------------------------------------------------------------------------------------------------------

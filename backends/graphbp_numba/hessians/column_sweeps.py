@@ -6,6 +6,9 @@ r"""The compiled sweeps behind the Hessians that the core assembles: Φ and B of
 A column's two sweeps run on rows of one tile of samples, in the caches; of B only the rows from the column's own on are then copied to
 the arrays of `graphbp.extend.ColumnTile`, and of Φ those that a path leads to.  h', h''β and R are taken from the sample tile, R as a
 list of its entries that may not be zero.
+
+The sweeps go over the rows of a mask: for columns of B those that an output follows from, for one unit's B_jj its descendants.  G, Φ
+and B stand where a tile that keeps every row has ȧ, ż and Rδ.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from graphbp_numba.first_order.combining import combine_pairs_bend, combine_pairs_reverse, combine_pairs_tangent
 from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
@@ -21,31 +25,28 @@ from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_r
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
+    PLAN_HELPER_STOP,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_INPUTS,
     PLAN_N_OUTPUTS,
+    PLAN_N_PAIRS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
     PLAN_OUT_DST,
     PLAN_OUT_PTR,
+    PLAN_PAIR_LEAVES,
+    PLAN_PAIR_OF_ROW,
     PLAN_RUNS,
     RUN_FIELDS,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
-    STATE_A_DOT,
-    STATE_BEND,
-    STATE_BETA,
-    STATE_DELTA,
-    STATE_HEADS,
-    STATE_R_DELTA,
-    STATE_SCRATCH,
-    STATE_SLOPES,
-    STATE_Z_DOT,
 )
-from graphbp_numba.states.sections import inject, line_address, place, put_row, reverse_state, take_rows
+from graphbp_numba.states.sections import inject, line_address, places, put_row, reverse_state, take_rows
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
 
@@ -57,250 +58,187 @@ def meet(meets: Any, j: int, l: int) -> bool:  # noqa: E741  # the book's name o
 
 
 @kernel
-def _sweep_forward(tag: Any, table: Any, w: int, meets: Any, g: int, phi: int, slope: int, row_l: int, run_l: int) -> None:
-    """G and Φ of one column, given zeros up to the end of its run, and in all rows that lead to no output: they stay."""
+def _begin(tag: Any, net: Any, tile: Any, at: Any, start: int, n0: int) -> None:
+    """h' and h''β of some samples, of the rows from `start` on, and G = Φ = 0; z and δ where rows are combined."""
+    row, n_rows = len(tag) * VECTOR_BYTES, net.table[PLAN_N_ROWS]
+    take_rows(tag, tile.slope, start, n0, at.slope + start * row, n_rows - start)
+    if tile.bend.shape[0]:
+        take_rows(tag, tile.bend, start, n0, at.bend + start * row, n_rows - start)
+    if net.table[PLAN_N_PAIRS]:
+        take_rows(tag, tile.z, 0, n0, at.z, n_rows)
+        if tile.delta.shape[0]:
+            take_rows(tag, tile.delta, start, n0, at.delta + start * row, n_rows - start)
+    fill_rows(tag, at.a_dot, n_rows)
+    fill_rows(tag, at.z_dot, n_rows)
+
+
+@kernel
+def _pair_of(table: Any, row: int) -> int:
+    """The number of a row's combination of two others, −1 where it has none."""
+    return carray(pointer(table[PLAN_PAIR_OF_ROW]), row + 1, np.int64)[row] if table[PLAN_N_PAIRS] else -1
+
+
+@kernel
+def _sweep_forward(tag: Any, net: Any, at: Any, mask: Any, l: int) -> None:  # noqa: E741
+    """G and Φ of column l in the rows of `mask` after its run, given zeros in all other rows."""
+    table, w = net.table, net.w_in.ctypes.data
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
-    own, own_slope = carray(reals(tag, g + row_l * row), lanes), carray(reals(tag, slope + row_l * row), lanes)
-    own_phi = carray(reals(tag, phi + row_l * row), lanes)
+    g, phi, slope = at.a_dot, at.z_dot, at.slope
+    own = carray(reals(tag, g + l * row), lanes)
     for lane in range(lanes):
         own[lane] = 1
-        own_phi[lane] = own_slope[lane]
-    for r in range(run_l + 1, table[PLAN_N_RUNS]):
-        start, end = runs[r, RUN_START], runs[r, RUN_STOP]
-        for j in range(start, end):
-            if meet(meets, j, j):
-                gather(tag, phi, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], g + j * row)
-        multiply_rows(tag, phi + start * row, slope + start * row, g + start * row, end - start)
+    copy_rows(tag, phi + l * row, slope + l * row, 1)
+    for k in range(runs[net.run_of[l], RUN_STOP], table[PLAN_N_ROWS]):
+        if mask[k]:
+            gather(tag, phi, table[PLAN_IN_SRC], w, ptr[k], ptr[k + 1], tag[0], g + k * row)
+            pair = _pair_of(table, k)
+            if pair >= 0:
+                combine_pairs_tangent(tag, table, at.z, phi, g, pair, pair + 1)
+            multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
 
 
 @kernel
-def _sweep_reverse(
-    tag: Any,
-    table: Any,
-    w: int,
-    meets: Any,
-    g: int,
-    b: int,
-    slope: int,
-    bend: int,
-    scratch: int,
-    row_l: int,
-    run_l: int,
-    exact: bool,
-) -> None:
-    """B of one column, rows from its own on; b holds the heads' terms, 0 elsewhere."""
+def _add_heads(tag: Any, tile: Any, at: Any, mask: Any, n0: int) -> None:
+    """B += Σ_c R_jc G_c at the outputs of `mask`."""
+    row, g, b = len(tag) * VECTOR_BYTES, at.a_dot, at.r_delta
+    for e in range(len(tile.heads)):
+        j, c = tile.heads[e]
+        if mask[j] and mask[c]:
+            multiply_add_rows(tag, b + j * row, line_address(tile.R, e, n0), g + c * row, b + j * row, 1)
+
+
+@kernel
+def _sweep_reverse(tag: Any, net: Any, at: Any, mask: Any, l: int, exact: bool) -> None:  # noqa: E741
+    """B of column l in the rows of `mask` from l on; it holds the heads' terms, 0 elsewhere."""
+    table, w = net.table, net.w_out.ctypes.data
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
-    for r in range(table[PLAN_N_RUNS] - 1, run_l - 1, -1):
-        if runs[r, RUN_LEAF]:
+    g, b, slope, bend = at.a_dot, at.r_delta, at.slope, at.bend
+    for r in range(table[PLAN_N_RUNS] - 1, net.run_of[l] - 1, -1):
+        if runs[r, RUN_LEAF] and runs[r, RUN_PAIR_FIRST] == runs[r, RUN_PAIR_STOP]:
             continue
-        start, end, order = max(runs[r, RUN_START], row_l), runs[r, RUN_STOP], runs[r, RUN_ORDER] - runs[r, RUN_START]
-        at = start * row
-        for j in range(start, end):
-            if meet(meets, j, j):
-                e = order + j
-                gather(tag, b, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], scratch)
-                multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
-        if exact:
-            multiply_add_rows(tag, b + at, bend + at, g + at, b + at, end - start)
-
-
-@kernel
-def _inject(tag: Any, table: Any, R: Any, heads: Any, n0: int, g: int, b: int, start: int) -> None:
-    """b = 0 from row `start` on, but for Σ_c R_jc G_c at the outputs: `heads` has the rows (j, c) of each line of R."""
-    row = len(tag) * VECTOR_BYTES
-    fill_rows(tag, b + start * row, table[PLAN_N_ROWS] - start)
-    for e in range(len(heads)):
-        at = b + heads[e, 0] * row
-        multiply_add_rows(tag, at, line_address(R, e, n0), g + heads[e, 1] * row, at, 1)
+        order = runs[r, RUN_ORDER] - runs[r, RUN_START]
+        for j in range(max(runs[r, RUN_START], l), runs[r, RUN_STOP]):
+            if not mask[j]:
+                continue
+            if not runs[r, RUN_LEAF]:
+                e, here = order + j, b + j * row
+                gather(tag, b, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], at.scratch)
+                multiply_add_rows(tag, here, slope + j * row, at.scratch, here, 1)
+                if exact:
+                    multiply_add_rows(tag, here, bend + j * row, g + j * row, here, 1)
+            pair = _pair_of(table, j)
+            if pair >= 0:
+                combine_pairs_reverse(tag, table, at.z, b, pair, pair + 1)
+                if exact:
+                    combine_pairs_bend(tag, table, at.z_dot, at.delta, b, pair, pair + 1)
 
 
 @compiled
 def columns(
-    tag: Any,
-    table: Any,
-    w_in: Any,
-    w_out: Any,
-    slopes: Any,
-    bends: Any,
-    R: Any,
-    heads: Any,
-    n_samples: int,
-    run_of: Any,
-    paths: Any,
-    meets: Any,
-    B: Any,
-    phi_out: Any,
-    buffer: Any,
-    start: int,
-    first_column: int,
-    stop_column: int,
-    first: int,
-    stop: int,
+    tag: Any, net: Any, reach: Any, tile: Any, out: Any, buffer: Any, first_column: int, stop_column: int, first: int, stop: int
 ) -> None:
-    """B[j − start, l − start, n] for j ≥ l that meet l, for columns l, and the tiles first..stop; Φ likewise, where paths[j, l].
-
-    Both may be unknown, arrays of no rows: then B and Φ are there for all j ≥ l.
-
-    For the outer product, arrays of no lines stand in place of h''β and Φ.
-    """
+    """B and Φ of `out` for columns l, rows j ≥ l that meet l (Φ: where paths[j, l]), and the tiles first..stop."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    base = aligned(buffer)
-    n_rows, width, exact = table[PLAN_N_ROWS], B.shape[1], phi_out.shape[0] > 0
+    table, start, width, exact = net.table, out.start, out.B.shape[1], tile.bend.shape[0] > 0
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
-    slope, bend, scratch = (
-        place(table, row, base, STATE_SLOPES),
-        place(table, row, base, STATE_BEND),
-        place(table, row, base, STATE_SCRATCH),
-    )
-    g, phi, b = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_R_DELTA)
+    at = places(tag, table, aligned(buffer))
+    g, phi, b = at.a_dot, at.z_dot, at.r_delta
     for number in range(first, stop):
         n0 = number * lanes
-        take_rows(tag, slopes, start, n0, slope + start * row, n_rows - start)
-        if exact:
-            take_rows(tag, bends, start, n0, bend + start * row, n_rows - start)
-        fill_rows(tag, g, n_rows)
-        fill_rows(tag, phi, n_rows)
+        _begin(tag, net, tile, at, start, n0)
         for c in range(first_column, stop_column):
-            r = run_of[c]
-            if not meet(meets, c, c):  # it leads to no output
+            if not reach.live[c]:
                 continue
-            fill_rows(tag, g + start * row, runs[r, RUN_STOP] - start)
-            fill_rows(tag, phi + start * row, runs[r, RUN_STOP] - start)
-            _sweep_forward(tag, table, w_in.ctypes.data, meets, g, phi, slope, c, r)
-            _inject(tag, table, R, heads, n0, g, b, c)
-            _sweep_reverse(tag, table, w_out.ctypes.data, meets, g, b, slope, bend, scratch, c, r, exact)
-            for j in range(c, n_rows):
+            cleared = runs[net.run_of[c], RUN_STOP] - start  # what the forward sweep does not write
+            fill_rows(tag, g + start * row, cleared)
+            fill_rows(tag, phi + start * row, cleared)
+            _sweep_forward(tag, net, at, reach.live, c)
+            fill_rows(tag, b + c * row, table[PLAN_HELPER_STOP] - c)
+            _add_heads(tag, tile, at, reach.live, n0)
+            _sweep_reverse(tag, net, at, reach.live, c, exact)
+            for j in range(c, table[PLAN_N_ROWS]):
                 line = (j - start) * width + c - start
-                if meet(meets, j, c):
-                    put_row(tag, b + j * row, B, line, n0, n_samples)
-                if exact and (len(paths) == 0 or paths[j, c]):
-                    put_row(tag, phi + j * row, phi_out, line, n0, n_samples)
+                if meet(reach.meets, j, c):
+                    put_row(tag, b + j * row, out.B, line, n0, tile.n)
+                if exact and (len(reach.paths) == 0 or reach.paths[j, c]):
+                    put_row(tag, phi + j * row, out.phi, line, n0, tile.n)
 
 
 @compiled
-def output_rows(
-    tag: Any, table: Any, w_out: Any, slopes: Any, n_samples: int, last_run: Any, g: Any, buffer: Any, first: int, stop: int
-) -> None:
+def output_rows(tag: Any, table: Any, w_out: Any, tile: Any, last_run: Any, g: Any, buffer: Any, first: int, stop: int) -> None:
     """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    base = aligned(buffer)
-    delta, slope = place(table, row, base, STATE_DELTA), place(table, row, base, STATE_SLOPES)
-    head, beta = place(table, row, base, STATE_HEADS), place(table, row, base, STATE_BETA)
-    heads = carray(reals(tag, head), (table[PLAN_N_OUTPUTS], lanes))
+    at = places(tag, table, aligned(buffer))
+    heads = carray(reals(tag, at.head), (table[PLAN_N_OUTPUTS], lanes))
     for number in range(first, stop):
         n0 = number * lanes
-        take_rows(tag, slopes, 0, n0, slope, table[PLAN_N_ROWS])
+        take_rows(tag, tile.slope, 0, n0, at.slope, table[PLAN_N_ROWS])
+        if table[PLAN_N_PAIRS]:
+            take_rows(tag, tile.z, 0, n0, at.z, table[PLAN_N_ROWS])
         for c in range(table[PLAN_N_OUTPUTS]):
-            fill_rows(tag, head, table[PLAN_N_OUTPUTS])
+            fill_rows(tag, at.head, table[PLAN_N_OUTPUTS])
             for lane in range(lanes):
                 heads[c, lane] = 1
-            inject(tag, table, delta, head)
-            reverse_state(tag, table, w_out.ctypes.data, slope, delta, beta, last_run[c])
+            inject(tag, table, at.delta, at.head)
+            reverse_state(tag, table, w_out.ctypes.data, at, last_run[c])
             for j in range(table[PLAN_N_INPUTS], table[PLAN_N_ROWS]):
-                put_row(tag, delta + j * row, g, j * table[PLAN_N_OUTPUTS] + c, n0, n_samples)
+                put_row(tag, at.delta + j * row, g, j * table[PLAN_N_OUTPUTS] + c, n0, tile.n)
+
+
+@kernel
+def _clear(tag: Any, rows: int, mask: Any, first: int) -> None:
+    """0 in the rows of `mask` from the first on."""
+    for k in range(first, len(mask)):
+        if mask[k]:
+            fill_rows(tag, rows + k * len(tag) * VECTOR_BYTES, 1)
 
 
 @compiled
 def own_curvature(
-    tag: Any,
-    table: Any,
-    w_in: Any,
-    w_out: Any,
-    slopes: Any,
-    bends: Any,
-    R: Any,
-    heads: Any,
-    n_samples: int,
-    run_of: Any,
-    wanted: Any,
-    reached: Any,
-    own: Any,
-    buffer: Any,
-    exact: bool,
-    first_column: int,
-    first: int,
-    stop: int,
+    tag: Any, net: Any, tile: Any, wanted: Any, reached: Any, own: Any, buffer: Any, first_column: int, first: int, stop: int
 ) -> None:
     """own[l, n] = B_ll for the units l = first_column + c, c = 0..len(reached), that are wanted: sweeps of l's descendants alone."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
-    row = len(tag) * VECTOR_BYTES
-    base = aligned(buffer)
-    n_rows = table[PLAN_N_ROWS]
-    w, v = w_in.ctypes.data, w_out.ctypes.data
-    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
-    in_ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
-    out_ptr = carray(pointer(table[PLAN_OUT_PTR]), n_rows + 1, np.int64)
-    slope, bend, scratch = (
-        place(table, row, base, STATE_SLOPES),
-        place(table, row, base, STATE_BEND),
-        place(table, row, base, STATE_SCRATCH),
-    )
-    g, phi, b = place(table, row, base, STATE_A_DOT), place(table, row, base, STATE_Z_DOT), place(table, row, base, STATE_R_DELTA)
-    g_rows = carray(reals(tag, g), (n_rows, lanes))
+    at = places(tag, net.table, aligned(buffer))
     for number in range(first, stop):
         n0 = number * lanes
-        take_rows(tag, slopes, first_column, n0, slope + first_column * row, n_rows - first_column)
-        if exact:
-            take_rows(tag, bends, first_column, n0, bend + first_column * row, n_rows - first_column)
-        fill_rows(tag, phi, n_rows)
-        fill_rows(tag, g, n_rows)
+        _begin(tag, net, tile, at, first_column, n0)
         for c in range(len(reached)):
-            l = first_column + c  # noqa: E741  # the book's name of the second unit
+            l, mask = first_column + c, reached[c]  # noqa: E741  # the book's name of the second unit
             if not wanted[l]:
                 continue
-            below = reached[c]
-            for lane in range(lanes):
-                g_rows[l, lane] = 1
-            copy_rows(tag, phi + l * row, slope + l * row, 1)
-            for k in range(runs[run_of[l], RUN_STOP], n_rows):
-                if below[k]:
-                    gather(tag, phi, table[PLAN_IN_SRC], w, in_ptr[k], in_ptr[k + 1], tag[0], g + k * row)
-                    multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
-            for k in range(l, n_rows):
-                if below[k] or k == l:
-                    fill_rows(tag, b + k * row, 1)
-            for e in range(len(heads)):
-                one, two = heads[e]
-                if (below[one] or one == l) and (below[two] or two == l):
-                    multiply_add_rows(tag, b + one * row, line_address(R, e, n0), g + two * row, b + one * row, 1)
-            for r in range(table[PLAN_N_RUNS] - 1, run_of[l] - 1, -1):
-                if runs[r, RUN_LEAF]:
-                    continue
-                for j in range(max(runs[r, RUN_START], l), runs[r, RUN_STOP]):
-                    if below[j] or j == l:
-                        e = runs[r, RUN_ORDER] - runs[r, RUN_START] + j
-                        gather(tag, b, table[PLAN_OUT_DST], v, out_ptr[e], out_ptr[e + 1], tag[0], scratch)
-                        multiply_add_rows(tag, b + j * row, slope + j * row, scratch, b + j * row, 1)
-                        if exact:
-                            multiply_add_rows(tag, b + j * row, bend + j * row, g + j * row, b + j * row, 1)
-            put_row(tag, b + l * row, own, l, n0, n_samples)
-            for k in range(l, n_rows):  # zeros for the next unit
-                if below[k] or k == l:
-                    fill_rows(tag, phi + k * row, 1)
-                    fill_rows(tag, g + k * row, 1)
+            _sweep_forward(tag, net, at, mask, l)
+            _clear(tag, at.r_delta, mask, l)
+            _add_heads(tag, tile, at, mask, n0)
+            _sweep_reverse(tag, net, at, mask, l, tile.bend.shape[0] > 0)
+            put_row(tag, at.r_delta + l * len(tag) * VECTOR_BYTES, own, l, n0, tile.n)
+            _clear(tag, at.a_dot, mask, l)  # for the next unit
+            _clear(tag, at.z_dot, mask, l)
 
 
 @compiled
 def descendants(table: Any, first_column: int, reached: Any) -> None:
-    """reached[c, k] = 1 where a path leads from row first_column + c to row k, else 0."""
+    """reached[c, k] = whether k is the row first_column + c, or a path leads there from it."""
     n_rows = table[PLAN_N_ROWS]
     ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
     src = carray(pointer(table[PLAN_IN_SRC]), ptr[n_rows], np.int32)
+    sides = carray(pointer(table[PLAN_PAIR_LEAVES]), 2 * table[PLAN_N_PAIRS], np.int64)  # `LEAF_ROW`, the first of its rows
     for c in range(len(reached)):
         below = reached[c]
         for k in range(n_rows):
-            below[k] = 0
-        below[first_column + c] = 1
+            below[k] = k == first_column + c
         for k in range(first_column + c + 1, n_rows):
             for e in range(ptr[k], ptr[k + 1]):
                 if below[src[e]]:
-                    below[k] = 1
+                    below[k] = True
                     break
-        below[first_column + c] = 0
+            pair = _pair_of(table, k)
+            if pair >= 0 and (below[sides[2 * pair]] or below[sides[2 * pair + 1]]):
+                below[k] = True

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
 from graphbp_numba.hessians.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
 from graphbp_numba.hessians.column_sweeps import columns, descendants, output_rows, own_curvature
+from graphbp_numba.hessians.operands import Columns, Factors, Net, Reach, Several, Slopes, Stack, Units
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS
 from graphbp_numba.instructions.sample_sums import aligned_array
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -63,13 +64,25 @@ class NumbaSecondOrderSweeps:
         reach = self.plan.reach
         return (reach | np.eye(len(reach), dtype=bool)) & self.meets.diagonal()[:, None]
 
+    @cached_property
+    def net(self) -> Net:
+        """What the kernels are told of the network."""
+        return Net(self.work.plan.table, self.weights.w_in, self.weights.w_out, self.run_of)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Which rows have to do with which."""
+        live = np.ascontiguousarray(self.meets.diagonal()) if len(self.meets) else np.ones(self.schedule.n_rows, np.bool_)
+        return Reach(live, self.meets, self.paths)
+
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
     def sample_tile(self, x: Array, t: Array, s: Array | None, exact: bool) -> SampleTile:
         """z, h', and for the exact Hessian δ and h''β, of some samples."""
         n_rows, n = self.schedule.n_rows, x.shape[1]
         X, T = np.ascontiguousarray(x.T), np.ascontiguousarray(t.T)
-        a, z, slope, delta, bend = self.states.state(self.weights, X, T, s, True, True, True, exact, exact)
+        wanted = {"a", "z", "slope", "delta", "bend"} if exact else {"a", "z", "slope"}
+        a, z, slope, delta, bend = self.states.state(self.weights, X, T, s, wanted)
         z[n_rows, :n] = 1
         curvature = []
         for head in self.work.plan.output_heads:
@@ -77,7 +90,7 @@ class NumbaSecondOrderSweeps:
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
             curvature.append(OutputCurvature(rows, value if s is None else value * s))
         heads, R = self._head_lines(curvature, z.shape[1])
-        padded = {"z": z, "slope": slope, "delta": delta, "bend": bend, "heads": heads, "R": R}
+        padded = {"z": z, "delta": delta, "slopes": Slopes(z, slope, delta, bend, R, heads, n)}
         of_delta, of_bend = (values[:n_rows, :n] if exact else None for values in (delta, bend))
         return SampleTile(z[:, :n], slope[:n_rows, :n], of_delta, of_bend, tuple(curvature), exact, padded)
 
@@ -100,7 +113,8 @@ class NumbaSecondOrderSweeps:
 
     def column_tile(self, tile: SampleTile, start: int, stop: int) -> ColumnTile:
         """Perturb the rows start..stop."""
-        B, phi = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
+        made = self._columns(tile, start, stop, np.empty(self._column_bytes(tile, start, stop), np.uint8))
+        B, phi = made.B, made.phi
         if len(self.meets):
             B[~self.meets[start:, start:stop]] = 0
             phi[~self.paths[start : start + len(phi), start:stop]] = 0
@@ -111,14 +125,17 @@ class NumbaSecondOrderSweeps:
         values = (self.schedule.n_rows - start) * (stop - start) * int(tile.cache["z"].shape[1])
         return (2 if tile.exact else 1) * values * self.dtype.itemsize + VECTOR_BYTES
 
-    def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> tuple[Array, Array]:
+    def _columns(self, tile: SampleTile, start: int, stop: int, memory: Array) -> Columns:
         """B and Φ of a column tile, zeros past the last sample; they live in `memory`."""
-        work = self.work
+        work, net, reach, slopes = self.work, self.net, self.reach, tile.cache["slopes"]
         width = stop - start
         lines = (self.schedule.n_rows - start) * width
         both = aligned_array((2 * lines if tile.exact else lines, tile.cache["z"].shape[1]), self.dtype, memory)
         B, phi = (part.reshape(-1, width, both.shape[1]) for part in (both[:lines], both[lines:]))
+        none = np.empty((0, 0, both.shape[1]), self.dtype)
+        made = Columns(start, B, phi, none, none)
         vectors = work.choice.column_vectors(tile.n_samples)
+        self.states.prepare_pairs(vectors)
         tiles = work.choice.tiles(tile.n_samples, vectors)
         groups = min(width, max(1, 16 // tiles))  # few samples: the columns too are shared out
 
@@ -126,16 +143,10 @@ class NumbaSecondOrderSweeps:
             part, group = divmod(number, groups)
             first, last = start + width * group // groups, start + width * (group + 1) // groups
             with self.states.buffer(vectors) as buffer:
-                tag, table = work.tags[vectors], work.plan.table
-                given = (*self._state(tile), self.run_of, self.paths, self.meets, B, phi, buffer)
-                columns(tag, table, *self.weights[:2], *given, start, first, last, part, part + 1)
+                columns(work.tags[vectors], net, reach, slopes, made, buffer, first, last, part, part + 1)
 
         run_tasks(task, tiles * groups, blas=False)
-        return B, phi
-
-    def _state(self, tile: SampleTile) -> tuple[Any, ...]:
-        """What the sweeps of a sample tile start from: h', h''β, R, its rows, and n."""
-        return (*(tile.cache[name] for name in ("slope", "bend", "R", "heads")), tile.n_samples)
+        return made
 
     def output_rows(self, tile: SampleTile) -> OutputRows:
         """G of the outputs, zeros past the last sample, and ΛG."""
@@ -143,7 +154,7 @@ class NumbaSecondOrderSweeps:
         n = tile.n_samples
         g = aligned_array((self.schedule.n_rows, self.schedule.n_outputs, tile.cache["z"].shape[1]), self.dtype)
         g[: self.schedule.n_inputs] = 0
-        given = self.weights[1], tile.cache["slope"], n, plan.output_stop, g
+        given = self.weights.w_out, tile.cache["slopes"], plan.output_stop, g
         self.states.on_tiles(n, output_rows, *given, vectors=choice.column_vectors(n))
         g[:, :, n:] = 0
         weighted = aligned_array(g.shape, self.dtype)
@@ -156,25 +167,26 @@ class NumbaSecondOrderSweeps:
         return [self._own_curvature(tile, wanted) for tile in tiles]
 
     def _own_curvature(self, tile: SampleTile, wanted: Array) -> Array:
-        work, n_rows = self.work, self.schedule.n_rows
+        work, n_rows, net, slopes = self.work, self.schedule.n_rows, self.net, tile.cache["slopes"]
         own = aligned_array((n_rows, tile.cache["z"].shape[1]), self.dtype)
         own[:] = 0
         vectors = work.choice.column_vectors(tile.n_samples)
+        self.states.prepare_pairs(vectors)
         tiles = work.choice.tiles(tile.n_samples, vectors)
         step = max(1, REACH_BYTES // n_rows)
         parts = min(tiles, 64)
         for start in range(self.schedule.n_inputs, n_rows, step):
             stop = min(start + step, n_rows)
-            reached = np.empty((stop - start, n_rows), np.uint8)
+            reached = np.empty((stop - start, n_rows), np.bool_)
             groups = min(stop - start, max(1, 16 // parts))
 
             def task(number: int, start: int = start, reached: Array = reached, groups: int = groups) -> None:
                 part, group = divmod(number, groups)
                 first, last = len(reached) * group // groups, len(reached) * (group + 1) // groups
                 with self.states.buffer(vectors) as buffer:
-                    tag, table = work.tags[vectors], work.plan.table
-                    given = (*self._state(tile), self.run_of, wanted, reached[first:last], own, buffer, tile.exact, start + first)
-                    own_curvature(tag, table, *self.weights[:2], *given, tiles * part // parts, tiles * (part + 1) // parts)
+                    given = wanted, reached[first:last], own, buffer, start + first
+                    span = tiles * part // parts, tiles * (part + 1) // parts
+                    own_curvature(work.tags[vectors], net, slopes, *given, *span)
 
             descendants(work.plan.table, start, reached)
             run_tasks(task, parts * groups, blas=False)
@@ -193,11 +205,9 @@ class NumbaSecondOrderSweeps:
         if rows is not None:
             parts = [[product] for products in parts for product in products]
         parts.sort(key=lambda products: -sum(product.cost for product in products))
-        n_padded = tile.cache["z"].shape[1]
-        size = scratch_bytes(n_padded, len(plan.stack_row), self.dtype.itemsize)
-        none = np.empty((0, 0, n_padded), self.dtype)
-        z, delta = tile.cache["z"], tile.cache["delta"]
-        g, weighted = (none, none) if rows is None else (rows.g, rows.weighted)
+        reach, factors = self.reach, Factors(tile.cache["z"], tile.cache["delta"])
+        size = scratch_bytes(tile.cache["z"].shape[1], len(plan.stack_row), self.dtype.itemsize)
+        none = np.empty((0, 0, tile.cache["z"].shape[1]), self.dtype)
 
         def task(number: int) -> None:
             start, stop = parts[number][0].columns
@@ -206,10 +216,11 @@ class NumbaSecondOrderSweeps:
                 self.work.scratch("columns", bytes_of_columns) as memory,
                 self.work.scratch("assembly", size) as buffer,
             ):
-                B, phi = (none, none) if rows is not None else self._columns(tile, start, stop, memory)
+                given = (
+                    self._columns(tile, start, stop, memory) if rows is None else Columns(start, none, none, rows.g, rows.weighted)
+                )
                 for product in parts[number]:
-                    given = (start, z, delta, B, phi, g, weighted, self.paths, self.meets)
-                    product.entry((self.dtype.type(0),) * product.vectors, *given, *product.arguments, half, buffer)
+                    product.entry((self.dtype.type(0),) * product.vectors, reach, factors, given, *product.arguments, half, buffer)
 
         if plan.tied:  # entries of L may then be shared
             for number in range(len(parts)):
@@ -227,16 +238,16 @@ class NumbaSecondOrderSweeps:
                     continue
                 pairs = p.n_sources * q.n_sources * (b - a)
                 cost = pairs * (2 * p.stop - a - b + 1) // 4 if p is q else pairs * q.n_units
-                arguments = (p.start, p.sources, p.index, a, b, q.start, q.sources, q.index)
+                arguments = (*(Several(group.start, group.sources, group.index) for group in (p, q)), a, b)
                 found.append(_Product((start, stop), add_group, arguments, TILE_VECTORS, cost))
         if len(plan.single_rows) and plan.single_rows[-1] >= start:
             units = plan.units
             first, last = (int(u) for u in np.searchsorted(units.row, [start, stop]))
             later = len(plan.stack_row) - int(plan.stack_start[np.searchsorted(plan.single_rows, start)])
-            listed = (units.row, units.start, units.source, units.index, first, last)
-            stack = (plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
+            listed = Units(units.row, units.start, units.source, units.index)
+            stack = Stack(plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
             cost = int(units.start[last] - units.start[first]) * later
-            found.append(_Product((start, stop), add_singles, (*listed, *stack), 1, cost))
+            found.append(_Product((start, stop), add_singles, (listed, stack, first, last), 1, cost))
         return found
 
     def finish(self, half: Array) -> Array:

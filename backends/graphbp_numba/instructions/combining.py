@@ -7,8 +7,8 @@
 A product's other factors are those before a leaf times those after it, so that no factor is divided by: zeros are like other values.
 A choice compares keys, s, −s or |s|; the first of equal ones is taken, as NumPy's argmax has it, and NaN before any number.
 
-For leaf l, rows[l] is the row that z is taken from, w[l] its weight, and targets[l] the row that takes its share of δ.  A choice is told how it compares by `smallest` (min) and `absolute` (maxabs).  Other conventions are
-those of `graphbp_numba.instructions.gathers`.
+For leaf l, rows[l] is the row that z is taken from, w[l] its weight, and targets[l] the row that takes its share of δ.  A choice is told
+how it compares by `smallest` (min) and `absolute` (maxabs).  Other conventions are those of `graphbp_numba.instructions.gathers`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ class _Keys:
         """An integer of the lanes' width in all lanes."""
         undefined, number = ir.Constant(self.bits, ir.Undefined), ir.IntType(32)
         first = self.builder.insert_element(undefined, value, number(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(number, self.shape.width), [0] * self.shape.width))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(number, self.shape.width), [0] * self.shape.width)
+        )
 
     def of(self, value: Any) -> Any:
         """The key of a vector."""
@@ -170,7 +172,18 @@ def add_choice(
 
 @instruction
 def spread_choice(
-    context: Any, tag: Any, z: Any, w: Any, rows: Any, targets: Any, first: Any, stop: Any, delta: Any, to: Any, smallest: Any, absolute: Any
+    context: Any,
+    tag: Any,
+    z: Any,
+    w: Any,
+    rows: Any,
+    targets: Any,
+    first: Any,
+    stop: Any,
+    delta: Any,
+    to: Any,
+    smallest: Any,
+    absolute: Any,
 ) -> Any:
     """to_l = δ where leaf l is chosen, else 0, for every leaf."""
 
@@ -208,9 +221,7 @@ def spread_choice(
 
 
 @instruction
-def add_chosen(
-    context: Any, tag: Any, u: Any, v: Any, u_dot: Any, v_dot: Any, out: Any, smallest: Any, absolute: Any
-) -> Any:
+def add_chosen(context: Any, tag: Any, u: Any, v: Any, u_dot: Any, v_dot: Any, out: Any, smallest: Any, absolute: Any) -> Any:
     """out += u̇ where u is chosen, else v̇, one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:

@@ -14,10 +14,11 @@ Every function takes a *tag* first, a tuple of `vectors` zeros of the compiled d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from graphbp_numba.instructions.rows import BUNDLE
 from graphbp_numba.instructions.shapes import Shape, const, edge_operands, flush_sums, loop, reduce_group
@@ -25,7 +26,14 @@ from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 from graphbp_numba.machine.lanes import INT32, INT64, declared
 
-__all__ = ["edge_sums", "finish_sums", "gather", "gather_bundle", "gather_sums", "row_sums"]
+__all__ = ["EdgeSums", "edge_sums", "finish_sums", "gather", "gather_bundle", "gather_sums", "row_sums"]
+
+
+class EdgeSums(NamedTuple):
+    """Addresses: of the sums of all edges, which have room for a whole last group, and of a group's products that wait for theirs."""
+
+    sums: int
+    aside: int
 
 
 @instruction
@@ -100,16 +108,17 @@ def gather_bundle(context: Any, tag: Any, base: Any, index: Any, weight: Any, fi
 
 @instruction
 def gather_sums(
-    context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, row: Any, out: Any, sums: Any, aside: Any
+    context: Any, tag: Any, base: Any, index: Any, weight: Any, first: Any, stop: Any, row: Any, out: Any, edges: Any
 ) -> Any:
-    """out = Σ_e weight[e] · base[index[e]], and sums[e] += Σ_lanes base[index[e]] · row, groups of edges at a time.
+    """out = Σ_e weight[e] · base[index[e]], and edges.sums[e] += Σ_lanes base[index[e]] · row, groups of edges at a time.
 
     The products wait in `aside` until a group is full (`e` counts on over the rows of a sweep); `finish_sums` adds the last one.
     """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, base, index, weight, first, stop, row, out, sums, aside = arguments
+        _, base, index, weight, first, stop, row, out, edges = arguments
+        sums, aside = cgutils.unpack_tuple(builder, edges)  # type: ignore[no-untyped-call]
         z = [shape.load(builder, builder.add(row, const(VECTOR_BYTES * v))) for v in range(shape.count)]
         last = shape.width - 1
 
@@ -132,7 +141,7 @@ def gather_sums(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, i, i, i, i, i, i, i, edges), generate
 
 
 @instruction
@@ -175,19 +184,19 @@ def edge_sums(context: Any, tag: Any, deltas: Any, dst: Any, rows: Any, src: Any
 
 
 @instruction
-def finish_sums(context: Any, tag: Any, n_edges: Any, sums: Any, aside: Any) -> Any:
+def finish_sums(context: Any, tag: Any, n_edges: Any, edges: Any) -> Any:
     """Add the last, partial group of `gather_sums`; sums has room for whole groups."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, n_edges, sums, aside = arguments
+        _, n_edges, edges = arguments
+        sums, aside = cgutils.unpack_tuple(builder, edges)  # type: ignore[no-untyped-call]
         rest = builder.and_(n_edges, const(shape.width - 1))
         with builder.if_then(builder.icmp_signed("!=", rest, const(0))):
             flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(n_edges, rest), const(shape.item))))
         return ctx.get_dummy_value()
 
-    i = types.intp
-    return types.none(tag, i, i, i), generate
+    return types.none(tag, types.intp, edges), generate
 
 
 @instruction

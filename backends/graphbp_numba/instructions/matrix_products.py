@@ -22,19 +22,20 @@ OpenBLAS 0.3.31 reaches 90–104.  No result depends on an address's alignment; 
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.instructions.shapes import Shape, const, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, instruction, kernel, literal_instruction
 
-__all__ = ["DEPTH", "REGISTER_ROWS", "TILE_VECTORS", "add_transposed", "multiply", "transpose"]
+__all__ = ["DEPTH", "REGISTER_ROWS", "TILE_VECTORS", "Matrix", "add_transposed", "multiply", "transpose"]
 
 
 def _block() -> tuple[int, int]:
@@ -57,26 +58,24 @@ DEPTH = 16
 """Tiles of `left` gone through at a time: with REGISTER_ROWS = 8, 16 KiB of it, half a first-level cache."""
 
 
+class Matrix(NamedTuple):
+    """A matrix in memory: its address, the bytes from row to row, and those from a tile of columns to the next."""
+
+    at: int
+    row_step: int
+    tile_step: int
+
+
 @literal_instruction
 def _block_product(
-    context: Any,
-    tag: Any,
-    rows: Any,
-    left: Any,
-    row_step: Any,
-    left_step: Any,
-    right: Any,
-    count: Any,
-    out: Any,
-    out_step: Any,
-    start: Any,
-    more: Any,
+    context: Any, tag: Any, rows: Any, left: Any, right: Any, count: Any, out: Any, out_step: Any, start: Any, more: Any
 ) -> Any:
     """out[j] = (out[j] if more else start[j]) + Σ_{i < count} left[j, i] · right[i], for j < rows, one tile of `right`; see `multiply`."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        left, row_step, left_step, right, count, out, out_step, start, more = arguments[2:]
+        left, right, count, out, out_step, start, more = arguments[2:]
+        left, row_step, left_step = cgutils.unpack_tuple(builder, left)  # type: ignore[no-untyped-call]
         lanes = shape.count * shape.width
         places = [builder.add(out, builder.mul(out_step, const(j))) for j in range(rows.literal_value)]
 
@@ -113,51 +112,37 @@ def _block_product(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, rows, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, rows, left, i, i, i, i, i, i), generate
 
 
 @kernel
 def multiply(
-    tag: Any,
-    left: int,
-    row_step: int,
-    left_step: int,
-    right: int,
-    right_step: int,
-    count: int,
-    rows: int,
-    out: int,
-    out_step: int,
-    tile_step: int,
-    tiles: int,
-    start: int,
-    more: int,
+    tag: Any, left: Any, right: int, right_step: int, out: Any, count: int, rows: int, tiles: int, start: int, more: int
 ) -> None:
-    """The product for `rows` rows and `tiles` tiles of `right` and `out`, which stand right_step and tile_step bytes apart.
+    """The product for `rows` rows and `tiles` tiles of `right` and of the matrix `out`; right_step: bytes between tiles of `right`.
 
-    row_step, left_step: bytes between rows of `left`, and between its tiles of columns; out_step: bytes between rows of `out`; start:
-    the address of `rows` numbers, whose values do not matter where `more` is not 0.
+    start: the address of `rows` numbers, whose values do not matter where `more` is not 0.
     """
     row, item = len(tag) * VECTOR_BYTES, item_size(tag)
     depth = DEPTH * (row // item)
     for i in range(0, count, depth):
         n = min(depth, count - i)
-        a, b = left + i * item // row * left_step, right + i * row
+        a, b = left.at + i * item // row * left.tile_step, right + i * row
         again = 1 if more or i > 0 else 0
         j = 0
         while j < rows:
-            here, block, bias = a + j * row_step, out + j * out_step, start + j * item
+            here, bias = Matrix(a + j * left.row_step, left.row_step, left.tile_step), start + j * item
             rest = rows - j
             for t in range(tiles):
-                z, place = b + t * right_step, block + t * tile_step
+                z, place = b + t * right_step, out.at + j * out.row_step + t * out.tile_step
                 if rest >= REGISTER_ROWS:
-                    _block_product(tag, REGISTER_ROWS, here, row_step, left_step, z, n, place, out_step, bias, again)
+                    _block_product(tag, REGISTER_ROWS, here, z, n, place, out.row_step, bias, again)
                 elif rest >= 4:
-                    _block_product(tag, 4, here, row_step, left_step, z, n, place, out_step, bias, again)
+                    _block_product(tag, 4, here, z, n, place, out.row_step, bias, again)
                 elif rest >= 2:
-                    _block_product(tag, 2, here, row_step, left_step, z, n, place, out_step, bias, again)
+                    _block_product(tag, 2, here, z, n, place, out.row_step, bias, again)
                 else:
-                    _block_product(tag, 1, here, row_step, left_step, z, n, place, out_step, bias, again)
+                    _block_product(tag, 1, here, z, n, place, out.row_step, bias, again)
             j += REGISTER_ROWS if rest >= REGISTER_ROWS else (4 if rest >= 4 else (2 if rest >= 2 else 1))
 
 

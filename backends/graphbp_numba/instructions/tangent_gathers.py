@@ -4,21 +4,22 @@
     gather_both_sums   the same backwards, and for every edge                      Rβ_i = Σ_k (w_ki Rδ_k + v_ki δ_k)
                        sums_e += Σ_lanes (x_e z + y_e ż)                           (H v)_ki = Σ_n (Rδ_k z_i + δ_k ż_i)
 
-x and y are two arrays of rows in one layout, `apart` bytes from each other.  An edge's two products are added before the sum over
-lanes, which costs as much as the edge.  Conventions are those of `graphbp_numba.instructions.rows`.
+x and y are two arrays of rows in one layout, `apart` bytes from each other; `Both` names them, with w and v.  An edge's two products are
+added before the sum over lanes, which costs as much as the edge.  Conventions are those of `graphbp_numba.instructions.rows`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import types
+from numba.core import cgutils
 
 from graphbp_numba.instructions.shapes import Shape, const, edge_operands, flush_sums, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 
-__all__ = ["gather_both", "gather_both_sums"]
+__all__ = ["Both", "gather_both", "gather_both_sums"]
 
 
 def _both(
@@ -38,15 +39,23 @@ def _store(shape: Any, builder: Any, sums: list[Any], out: Any) -> None:
         shape.store(builder, value, builder.add(out, const(VECTOR_BYTES * k)))
 
 
+class Both(NamedTuple):
+    """Addresses of rows x and of weights w and v, and the bytes from x to y."""
+
+    x: int
+    apart: int
+    w: int
+    v: int
+
+
 @instruction
-def gather_both(
-    context: Any, tag: Any, x: Any, apart: Any, index: Any, w: Any, v: Any, first: Any, stop: Any, init: Any, out: Any
-) -> Any:
+def gather_both(context: Any, tag: Any, both: Any, index: Any, first: Any, stop: Any, init: Any, out: Any) -> Any:
     """out = init + Σ_{first ≤ e < stop} (w[e] · x[index[e]] + v[e] · y[index[e]]), one row."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, x, apart, index, w, v, first, stop, init, out = arguments
+        _, both, index, first, stop, init, out = arguments
+        x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
         count = shape.count
 
         def step(e: Any, sums: list[Any]) -> list[Any]:
@@ -61,31 +70,20 @@ def gather_both(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, tag.dtype, i), generate
+    return types.none(tag, both, i, i, i, tag.dtype, i), generate
 
 
 @instruction
 def gather_both_sums(
-    context: Any,
-    tag: Any,
-    x: Any,
-    apart: Any,
-    index: Any,
-    w: Any,
-    v: Any,
-    first: Any,
-    stop: Any,
-    row: Any,
-    row_dot: Any,
-    out: Any,
-    sums: Any,
-    aside: Any,
+    context: Any, tag: Any, both: Any, index: Any, first: Any, stop: Any, row: Any, row_dot: Any, out: Any, edges: Any
 ) -> Any:
-    """out = Σ_e (w[e] · x_e + v[e] · y_e), and sums[e] += Σ_lanes (x_e · row + y_e · row_dot); `finish_sums` adds the last group."""
+    """out = Σ_e (w[e] · x_e + v[e] · y_e), and edges.sums[e] += Σ_lanes (x_e · row + y_e · row_dot); `finish_sums` adds the last group."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, x, apart, index, w, v, first, stop, row, row_dot, out, sums, aside = arguments
+        _, both, index, first, stop, row, row_dot, out, edges = arguments
+        x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
+        sums, aside = cgutils.unpack_tuple(builder, edges)  # type: ignore[no-untyped-call]
         count, last = shape.count, shape.width - 1
         offsets = [const(VECTOR_BYTES * k) for k in range(count)]
         z = [[shape.load(builder, builder.add(base, offset)) for offset in offsets] for base in (row, row_dot)]
@@ -108,4 +106,4 @@ def gather_both_sums(
         return ctx.get_dummy_value()
 
     i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i, i, i, i, i), generate
+    return types.none(tag, both, i, i, i, i, i, i, edges), generate

@@ -24,6 +24,7 @@ __all__ = [
     "Dots",
     "Layout",
     "Net",
+    "Onto",
     "Part",
     "Rows",
     "Weights",
@@ -66,6 +67,14 @@ class Rows(NamedTuple):
     S: Array
     H: Array
     C: Array
+
+
+class Onto(NamedTuple):
+    """Where a block's gradient goes: row j of it to out[first + j · stride], and the places after that."""
+
+    out: Array
+    first: int
+    stride: int
 
 
 class Dots(NamedTuple):

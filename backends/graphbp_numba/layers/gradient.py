@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphbp_numba.layers.blocks import Array, Layout, Net, Rows, Weights
+from graphbp_numba.layers.blocks import Array, Layout, Net, Onto, Rows, Weights
 from graphbp_numba.layers.sweeps import bias_sums, gradient_strip, sparse_sums
 from graphbp_numba.layers.work import LayerWork
 from graphbp_numba.work.tasks import Group
@@ -37,19 +37,18 @@ class Gradient:
             if number < len(strips):
                 block, first, stop = strips[number]
                 place = work.places[block]
-                if self.direct:
-                    out, start, stride = self.theta, place.first, place.stride
-                else:
-                    out, start, stride = self.slots, place.block.slot, place.block.shape[1]
+                onto = (
+                    Onto(self.theta, place.first, place.stride)
+                    if self.direct
+                    else Onto(self.slots, place.block.slot, place.block.shape[1])
+                )
                 operands = (
                     [(rows.D, rows.S, more)]
                     if also is None or place.from_inputs
                     else [(rows.D, rows.S, more), (also.D, also.S, True)]
                 )
                 for delta, z, on_top in operands:
-                    gradient_strip(
-                        layout.tag, layout.blocks[block], work.zeros, delta, z, count, out, start, stride, first, stop, on_top
-                    )
+                    gradient_strip(layout.tag, layout.blocks[block], work.zeros, delta, z, count, onto, first, stop, on_top)
             elif number == len(strips):
                 bias_sums(layout.tag, rows.D, self.biases, work.schedule.n_inputs)
             else:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from graphbp.extend import Schedule, n_threads
+from graphbp_numba.first_order.samples import Samples
 from graphbp_numba.instructions.matrix_products import REGISTER_ROWS
 from graphbp_numba.layers import sweeps
 from graphbp_numba.layers.blocks import BATCH, Array, Cut, Net, Rows, Weights, batches, lay_out
@@ -102,9 +103,7 @@ class LayerPath:
                         net,
                         weights,
                         rows,
-                        X[batch],
-                        T[batch],
-                        s[batch],
+                        Samples(X[batch], T[batch], s[batch]),
                         by_x[batch],
                         mode,
                         laid_out,
@@ -134,9 +133,7 @@ class _Chunks:
     net: Net
     weights: Weights
     rows: Rows
-    X: Array
-    T: Array
-    sample_weight: Array
+    samples: Samples
     by_x: Array
     mode: int
     laid_out: Group
@@ -145,7 +142,7 @@ class _Chunks:
 
     def __call__(self, number: int) -> None:
         memory, cut = self.work.spare(), self.cuts[number]
-        up = self.X, self.T, self.sample_weight, memory, self.mode
+        up = self.samples, memory, self.mode
         self.values[number] = sweeps.chunk_up(self.tag, self.net, self.weights, self.rows, *up, *cut)
         if self.mode != MODE_VALUE:
             self.laid_out.wait()

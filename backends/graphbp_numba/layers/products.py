@@ -17,6 +17,7 @@ from functools import partial
 
 import numpy as np
 
+from graphbp_numba.first_order.samples import Samples
 from graphbp_numba.layers import sweeps, tangents
 from graphbp_numba.layers.blocks import Array, Dots, Layout, Net, Rows, Weights, batches, lay_out
 from graphbp_numba.layers.gradient import Gradient
@@ -47,7 +48,7 @@ def layer_products(work: LayerWork, theta: Array, X: Array, T: Array, sample_wei
         for part in batches(len(X)) if directions else ():
             x, t, sw = X[part], T[part], s[part]
             with work.rows(layout, len(x), True, curved=exact) as rows, work.dots(layout, len(x), exact) as dots:
-                batch = _Batch(work, layout, net, weights, rows, dots, x, t, sw, laid_out, exact)
+                batch = _Batch(work, layout, net, weights, rows, dots, Samples(x, t, sw), laid_out, exact)
                 groups = [] if part.start else [laid_out]
                 for direction, gradient in zip(directions, sums, strict=True):
                     groups += batch.along(direction, gradient)
@@ -92,9 +93,7 @@ class _Batch:
     weights: Weights
     rows: Rows
     dots: Dots
-    X: Array
-    T: Array
-    sample_weight: Array
+    samples: Samples
     laid_out: Group
     exact: bool
     chunks_before: Group | None = None
@@ -103,15 +102,18 @@ class _Batch:
     def along(self, direction: Weights, gradient: Gradient) -> list[Group]:
         """The tasks of one direction."""
         panels = self.layout.panels[: self.layout.n_below] if self.exact else []
-        cuts = self.layout.chunks(len(self.X))
+        cuts = self.layout.chunks(len(self.samples.X))
         v_laid_out = Group(len(panels), partial(self._lay_out, direction, panels, self.chunks_before))
         chunks = Group(len(cuts), partial(self._chunk, direction, cuts, v_laid_out, self.sums_before))
         if self.exact:
             sums = gradient.sums(
-                len(self.X), self.rows._replace(D=self.dots.R), chunks, also=self.rows._replace(Z=self.dots.Z, S=self.dots.S)
+                len(self.samples.X),
+                self.rows._replace(D=self.dots.R),
+                chunks,
+                also=self.rows._replace(Z=self.dots.Z, S=self.dots.S),
             )
         else:
-            sums = gradient.sums(len(self.X), self.rows, chunks)
+            sums = gradient.sums(len(self.samples.X), self.rows, chunks)
         self.chunks_before, self.sums_before = chunks, sums
         return [v_laid_out, chunks, sums]
 
@@ -123,13 +125,11 @@ class _Batch:
     def _chunk(self, direction: Weights, cuts: list[tuple[int, int]], v_laid_out: Group, before: Group | None, number: int) -> None:
         tag, memory, cut = self.layout.tag, self.work.spare(), cuts[number]
         if before is None:
-            sweeps.chunk_up(tag, self.net, self.weights, self.rows, self.X, self.T, self.sample_weight, memory, MODE_PRODUCT, *cut)
+            sweeps.chunk_up(tag, self.net, self.weights, self.rows, self.samples, memory, MODE_PRODUCT, *cut)
         else:
             before.wait()
         self.laid_out.wait()
         if before is None and self.exact:
             sweeps.chunk_down(tag, self.net, self.weights, self.rows, self.work.no_rows, memory, MODE_PRODUCT, *cut)
         v_laid_out.wait()
-        tangents.tangent_chunk(
-            tag, self.net, self.weights, direction, self.rows, self.dots, self.T, self.sample_weight, memory, self.exact, *cut
-        )
+        tangents.tangent_chunk(tag, self.net, self.weights, direction, self.rows, self.dots, self.samples, memory, *cut)

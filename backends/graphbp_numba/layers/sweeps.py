@@ -21,8 +21,8 @@ import numpy as np
 from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
-from graphbp_numba.instructions.gathers import finish_sums, gather, gather_sums, row_sums
-from graphbp_numba.instructions.matrix_products import multiply, transpose
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_sums, row_sums
+from graphbp_numba.instructions.matrix_products import Matrix, multiply, transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
@@ -167,21 +167,24 @@ def block_by_sample(tag: Any, block: Any, source: int, step: int, S: Any, t0: in
 
 
 @kernel
-def block_up(
-    tag: Any, block: Any, theta: Any, slots: Any, source: int, step: int, R: Any, bias: Any, more: bool, t0: int, t1: int
-) -> None:
+def block_up(tag: Any, block: Any, weights: Any, source: int, step: int, R: Any, more: bool, t0: int, t1: int) -> None:
     """R = W z + bias (more: R += W z) at the block's rows of tiles t0..t1, with the source rows z where `source_rows` has them."""
     row, item = len(tag) * VECTOR_BYTES, item_size(tag)
-    m, k, start = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], bias.ctypes.data + block[BLOCK_START] * item
-    w, target, again = weight_address(tag, block, theta, slots), tile_row(tag, R, t0, block[BLOCK_START]), 1 if more else 0
-    multiply(tag, w, block[BLOCK_STRIDE] * item, row, source, step, k, m, target, row, R.strides[0], t1 - t0, start, again)
+    m, k, start = (
+        block[BLOCK_STOP] - block[BLOCK_START],
+        block[BLOCK_N_SOURCES],
+        weights.bias.ctypes.data + block[BLOCK_START] * item,
+    )
+    w = Matrix(weight_address(tag, block, weights.theta, weights.slots), block[BLOCK_STRIDE] * item, row)
+    out = Matrix(tile_row(tag, R, t0, block[BLOCK_START]), row, R.strides[0])
+    multiply(tag, w, source, step, out, k, m, t1 - t0, start, 1 if more else 0)
 
 
 @kernel
 def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample: bool, t0: int, t1: int) -> None:
     """a and z of tiles t0..t1, and h''(a) in C where it has rows; by_sample: S and the kept h' too."""
     table, levels, blocks, segments, edges = net.table, net.levels, net.blocks, net.segments, net.edges
-    theta, slots, bias = weights.theta, weights.slots, weights.bias
+    slots, bias = weights.slots, weights.bias
     Z, A, S, C = rows.Z, rows.A, rows.S, rows.C
     lanes, row = _lanes(tag), len(tag) * VECTOR_BYTES
     ptr = carray(pointer(edges[SPARSE_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
@@ -197,7 +200,7 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
             source, step = source_rows(tag, block, Z, spare, t0, t1)
             if by_sample:
                 block_by_sample(tag, block, source, step, S, t0, t1)
-            block_up(tag, block, theta, slots, source, step, Z, bias, level[LEVEL_PLAIN] == 0, t0, t1)
+            block_up(tag, block, weights, source, step, Z, level[LEVEL_PLAIN] == 0, t0, t1)
         for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
             start, count = segment[SEGMENT_START], segment[SEGMENT_STOP] - segment[SEGMENT_START]
@@ -241,11 +244,10 @@ def clear_rows(tag: Any, clear: Any, R: Any, t0: int, t1: int) -> None:
 
 
 @kernel
-def add_sparse(
-    tag: Any, table: Any, edges: Any, w_out: Any, Q: Any, R: Any, spare: int, start: int, stop: int, t0: int, t1: int
-) -> None:
+def add_sparse(tag: Any, net: Any, w_out: Any, Q: Any, R: Any, spare: int, start: int, stop: int, t0: int, t1: int) -> None:
     """R_i += Σ_k w_ki Q_k along the sparse edges out of the rows start..stop."""
-    ptr = carray(pointer(edges[SPARSE_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    edges = net.edges
+    ptr = carray(pointer(edges[SPARSE_OUT_PTR]), net.table[PLAN_N_ROWS] + 1, np.int64)
     for t in range(t0, t1):
         q = tile_row(tag, Q, t, 0)
         for i in range(start, stop):
@@ -295,7 +297,8 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
     target, step = (tile_row(tag, R, t0, block[BLOCK_SOURCE]), R.strides[0]) if regular else (spare, k * row)
     down, above = packed.ctypes.data + block[BLOCK_DOWN] * item, tile_row(tag, Q, t0, block[BLOCK_START])
     again = 1 if regular and (more or not block[BLOCK_SOLE_FROM]) else 0
-    multiply(tag, down, row, k * row, above, Q.strides[0], m, k, target, row, step, t1 - t0, zeros.ctypes.data, again)
+    out = Matrix(target, row, step)
+    multiply(tag, Matrix(down, row, k * row), above, Q.strides[0], out, m, k, t1 - t0, zeros.ctypes.data, again)
     if not regular:
         src = carray(pointer(block[BLOCK_SOURCES]), k, np.int32)
         for t in range(t0, t1):
@@ -307,15 +310,15 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
 @kernel
 def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inputs: bool, t0: int, t1: int) -> None:
     """δ of tiles t0..t1, from the heads', and C times β where it has rows; to_inputs: the inputs' δ too."""
-    table, levels, blocks, segments = net.table, net.levels, net.blocks, net.segments
-    outputs, clear, edges = net.outputs, net.clear, net.edges
+    levels, blocks, segments = net.levels, net.blocks, net.segments
+    outputs, clear = net.outputs, net.clear
     w_out, packed, zeros = weights.by_source, weights.packed, weights.zeros
     Z, A, D, H, C = rows.Z, rows.A, rows.D, rows.H, rows.C
     clear_rows(tag, clear, D, t0, t1)
     for depth in range(len(levels) - 1, -1, -1):
         level = levels[depth]
         if level[LEVEL_SPARSE_OUT]:
-            add_sparse(tag, table, edges, w_out, D, D, spare, level[LEVEL_START], level[LEVEL_STOP], t0, t1)
+            add_sparse(tag, net, w_out, D, D, spare, level[LEVEL_START], level[LEVEL_STOP], t0, t1)
         for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
             if C.shape[1] > 0 and segment[SEGMENT_BEND] != 0:
@@ -329,19 +332,17 @@ def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inpu
             if to_inputs or not blocks[number, BLOCK_FROM_INPUTS]:
                 block_down(tag, blocks[number], packed, zeros, D, D, False, spare, t0, t1)
     if to_inputs:
-        add_sparse(tag, table, edges, w_out, D, D, spare, 0, table[PLAN_N_INPUTS], t0, t1)
+        add_sparse(tag, net, w_out, D, D, spare, 0, net.table[PLAN_N_INPUTS], t0, t1)
 
 
 @compiled
-def chunk_up(
-    tag: Any, net: Any, weights: Any, rows: Any, X: Any, T: Any, sample_weight: Any, spare: Any, mode: int, t0: int, t1: int
-) -> float:
+def chunk_up(tag: Any, net: Any, weights: Any, rows: Any, samples: Any, spare: Any, mode: int, t0: int, t1: int) -> float:
     """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
     table, lanes = net.table, _lanes(tag)
     Z, A, H = rows.Z, rows.A, rows.H
     memory = aligned(spare)
     for t in range(t0, t1):
-        load_inputs(tag, X, Z[t], t)
+        load_inputs(tag, samples.X, Z[t], t)
     levels_up(tag, net, weights, rows, memory, mode != MODE_VALUE, t0, t1)
     n_outputs = table[PLAN_N_OUTPUTS]
     targets = carray(reals(tag, memory), (n_outputs, lanes))
@@ -349,8 +350,8 @@ def chunk_up(
     given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
     energy = 0.0
     for t in range(t0, t1):
-        load_tile(targets, T, t * lanes)
-        tile_weights(given, sample_weight, t * lanes, X.shape[0])
+        load_tile(targets, samples.T, t * lanes)
+        tile_weights(given, samples.weight, t * lanes, samples.X.shape[0])
         z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
         softmax_rows(table, z, keep, lanes)
         if mode in (MODE_VALUE, MODE_GRADIENT):
@@ -377,37 +378,27 @@ def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: An
 
 @compiled
 def gradient_strip(
-    tag: Any,
-    block: Any,
-    zeros: Any,
-    D: Any,
-    S: Any,
-    count: int,
-    out: Any,
-    first: int,
-    stride: int,
-    panel: int,
-    last: int,
-    more: bool,
+    tag: Any, block: Any, zeros: Any, D: Any, S: Any, count: int, onto: Any, panel: int, last: int, more: bool
 ) -> None:
     """out[first + j · stride + i] = Σ_n δ_j z_i (more: +=), for the block's rows j and its sources i in the tiles panel..last."""
+    out, first, stride = onto.out, onto.first, onto.stride
     lanes, row, item = _lanes(tag), len(tag) * VECTOR_BYTES, item_size(tag)
     m, k, samples = block[BLOCK_STOP] - block[BLOCK_START], block[BLOCK_N_SOURCES], D.shape[0] * lanes
-    delta = D.ctypes.data + block[BLOCK_START] * row
+    delta = Matrix(D.ctypes.data + block[BLOCK_START] * row, row, D.strides[0])
     z = S.ctypes.data + (block[BLOCK_PANEL] + panel) * samples * row
     target = out.ctypes.data + (first + panel * lanes) * item
     whole = min(last, k // lanes) - panel
     again, zero = 1 if more else 0, zeros.ctypes.data
     if whole > 0:
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, stride * item, row, whole, zero, again)
+        multiply(tag, delta, z, samples * row, Matrix(target, stride * item, row), count, m, whole, zero, again)
     if panel + whole < last:  # the last tile is not full
         i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
         beside = np.empty((m, lanes), out.dtype)
         for j in range(m if more else 0):
             for c in range(width):
                 beside[j, c] = out[first + j * stride + i + c]
-        z, target = z + whole * samples * row, beside.ctypes.data
-        multiply(tag, delta, row, D.strides[0], z, samples * row, count, m, target, row, row, 1, zero, again)
+        out_tile = Matrix(beside.ctypes.data, row, row)
+        multiply(tag, delta, z + whole * samples * row, samples * row, out_tile, count, m, 1, zero, again)
         for j in range(m):
             for c in range(width):
                 out[first + j * stride + i + c] = beside[j, c]
@@ -432,12 +423,12 @@ def sparse_sums(tag: Any, net: Any, weights: Any, rows: Any, slot: Any, sums: An
     groups = VECTOR_BYTES // item
     found = np.zeros(n_edges + groups + (groups + len(tag) + 1) * groups, sums.dtype)
     aside = (found.ctypes.data + (n_edges + groups) * item + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
-    unused = aside + groups * VECTOR_BYTES
+    waiting, unused = EdgeSums(found.ctypes.data, aside), aside + groups * VECTOR_BYTES
     dst, w = edges[SPARSE_OUT_DST] + 4 * e0, w_out[e0:].ctypes.data
     for t in range(D.shape[0]):
         z, d = Z.ctypes.data + t * Z.strides[0], D.ctypes.data + t * D.strides[0]
         for i in range(start, stop):
-            gather_sums(tag, d, dst, w, ptr[i] - e0, ptr[i + 1] - e0, z + i * row, unused, found.ctypes.data, aside)
-        finish_sums(tag, n_edges, found.ctypes.data, aside)
+            gather_sums(tag, d, dst, w, ptr[i] - e0, ptr[i + 1] - e0, z + i * row, unused, waiting)
+        finish_sums(tag, n_edges, waiting)
     for e in range(n_edges):
         sums[slot[e0 + e]] += found[e]

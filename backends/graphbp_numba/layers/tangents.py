@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
-from graphbp_numba.heads.tangents import head_curvature
+from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows
-from graphbp_numba.instructions.tangent_gathers import gather_both
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both
 from graphbp_numba.layers.sweeps import (
     add_heads,
     add_sparse,
@@ -60,12 +60,10 @@ from graphbp_numba.plan.tables import (
 
 __all__ = ["tangent_chunk", "tangent_spare_rows"]
 
-TANGENT_ROWS = 4
-
 
 def tangent_spare_rows(n_outputs: int) -> int:
     """Rows of spare memory that the heads take: targets, e', four more and the samples' weights."""
-    return 2 * n_outputs + TANGENT_ROWS + 1
+    return 2 * n_outputs + WEIGHT_ROW + 1
 
 
 @kernel
@@ -74,8 +72,6 @@ def tangents_up(
 ) -> None:
     """ȧ and ż of tiles t0..t1; by_sample: SD too."""
     table, levels, blocks, segments, edges = net.table, net.levels, net.blocks, net.segments, net.edges
-    theta, slots = weights.theta, weights.slots
-    v, v_slots, v_bias = along.theta, along.slots, along.bias
     Z, A = rows.Z, rows.A
     ZD, AD, SD = dots.Z, dots.A, dots.S
     row = len(tag) * VECTOR_BYTES
@@ -87,19 +83,18 @@ def tangents_up(
         if not level[LEVEL_PLAIN]:
             for t in range(t0, t1):
                 z, z_dot, a_dot = tile_row(tag, Z, t, 0), tile_row(tag, ZD, t, 0), tile_row(tag, AD, t, 0)
-                w, direction = slots.ctypes.data, v_slots.ctypes.data
+                both = Both(z_dot, z - z_dot, weights.slots.ctypes.data, along.slots.ctypes.data)
                 for j in range(level[LEVEL_START], level[LEVEL_STOP]):
-                    out = a_dot + j * row
-                    gather_both(tag, z_dot, z - z_dot, edges[SPARSE_IN_SRC], w, direction, ptr[j], ptr[j + 1], v_bias[j], out)
+                    gather_both(tag, both, edges[SPARSE_IN_SRC], ptr[j], ptr[j + 1], along.bias[j], a_dot + j * row)
         for number in range(level[LEVEL_FIRST_BLOCK], level[LEVEL_LAST_BLOCK]):
             block = blocks[number]
             source, step = source_rows(tag, block, Z, spare, t0, t1)
-            block_up(tag, block, v, v_slots, source, step, AD, v_bias, level[LEVEL_PLAIN] == 0, t0, t1)
+            block_up(tag, block, along, source, step, AD, level[LEVEL_PLAIN] == 0, t0, t1)
             if not block[BLOCK_FROM_INPUTS]:
                 source, step = source_rows(tag, block, ZD, spare, t0, t1)
                 if by_sample:
                     block_by_sample(tag, block, source, step, SD, t0, t1)
-                block_up(tag, block, theta, slots, source, step, AD, v_bias, True, t0, t1)
+                block_up(tag, block, weights, source, step, AD, True, t0, t1)
         for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
             if segment[SEGMENT_SLOPE] != 0:
@@ -111,9 +106,7 @@ def tangents_up(
 
 
 @kernel
-def heads_along(
-    tag: Any, table: Any, rows: Any, AD: Any, T: Any, sample_weight: Any, spare: int, exact: bool, t0: int, t1: int
-) -> None:
+def heads_along(tag: Any, table: Any, rows: Any, AD: Any, samples: Any, spare: int, exact: bool, t0: int, t1: int) -> None:
     """H of tiles t0..t1: s R ȧ, or s Λ ȧ where not `exact`."""
     Z, A, H = rows.Z, rows.A, rows.H
     row = len(tag) * VECTOR_BYTES
@@ -121,19 +114,19 @@ def heads_along(
     other = spare + n_outputs * row
     scratch = other + n_outputs * row
     targets = carray(reals(tag, spare), (n_outputs, lanes))
-    weights = carray(reals(tag, scratch + TANGENT_ROWS * row), lanes)
+    weights = carray(reals(tag, scratch + WEIGHT_ROW * row), lanes)
     for t in range(t0, t1):
-        load_tile(targets, T, t * lanes)
-        tile_weights(weights, sample_weight, t * lanes, T.shape[0])
+        load_tile(targets, samples.T, t * lanes)
+        tile_weights(weights, samples.weight, t * lanes, samples.T.shape[0])
         z, keep, a_dot = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), tile_row(tag, AD, t, 0)
-        head_curvature(tag, table, z, keep, spare, weights, a_dot, tile_row(tag, H, t, 0), other, scratch, exact)
+        head_curvature(tag, table, z, keep, spare, a_dot, tile_row(tag, H, t, 0), other, scratch, exact)
 
 
 @kernel
 def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: Any, spare: int, t0: int, t1: int) -> None:
     """Rδ of tiles t0..t1, from the heads', δ and C = h'' β."""
-    table, levels, blocks, segments = net.table, net.levels, net.blocks, net.segments
-    outputs, clear, edges = net.outputs, net.clear, net.edges
+    levels, blocks, segments = net.levels, net.blocks, net.segments
+    outputs, clear = net.outputs, net.clear
     w_out, packed, zeros = weights.by_source, weights.packed, weights.zeros
     v_out, v_packed = along.by_source, along.packed
     Z, A, D, H, C = rows.Z, rows.A, rows.D, rows.H, rows.C
@@ -143,8 +136,8 @@ def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: A
         level = levels[depth]
         if level[LEVEL_SPARSE_OUT]:
             start, stop = level[LEVEL_START], level[LEVEL_STOP]
-            add_sparse(tag, table, edges, w_out, RD, RD, spare, start, stop, t0, t1)
-            add_sparse(tag, table, edges, v_out, D, RD, spare, start, stop, t0, t1)
+            add_sparse(tag, net, w_out, RD, RD, spare, start, stop, t0, t1)
+            add_sparse(tag, net, v_out, D, RD, spare, start, stop, t0, t1)
         for number in range(level[LEVEL_FIRST_SEGMENT], level[LEVEL_LAST_SEGMENT]):
             segment = segments[number]
             if segment[SEGMENT_SLOPE] != 0:
@@ -164,23 +157,12 @@ def curved_down(tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: A
 
 @compiled
 def tangent_chunk(
-    tag: Any,
-    net: Any,
-    weights: Any,
-    along: Any,
-    rows: Any,
-    dots: Any,
-    T: Any,
-    sample_weight: Any,
-    spare: Any,
-    exact: bool,
-    t0: int,
-    t1: int,
+    tag: Any, net: Any, weights: Any, along: Any, rows: Any, dots: Any, samples: Any, spare: Any, t0: int, t1: int
 ) -> None:
-    """ż and Rδ (not `exact`: δ in D, of the outer product) of the tiles t0..t1, for the direction `along`."""
-    memory = aligned(spare)
+    """ż and Rδ of the tiles t0..t1, for the direction `along`; where `dots` has no rows for Rδ: δ in D, of the outer product."""
+    memory, exact = aligned(spare), dots.R.shape[1] > 0
     tangents_up(tag, net, weights, along, rows, dots, memory, exact, t0, t1)
-    heads_along(tag, net.table, rows, dots.A, T, sample_weight, memory, exact, t0, t1)
+    heads_along(tag, net.table, rows, dots.A, samples, memory, exact, t0, t1)
     if exact:
         curved_down(tag, net, weights, along, rows, dots, memory, t0, t1)
     else:

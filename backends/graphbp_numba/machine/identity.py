@@ -71,6 +71,8 @@ def _parts(value: Any, path: list[Any]) -> Iterator[str]:
         yield from _parts(value.py_func, path)
     elif isinstance(value, types.FunctionType):
         yield from _parts_of_function(value, path)
+    elif isinstance(value, type) and value.__bases__ == (tuple,) and hasattr(value, "_fields"):  # a named tuple, made in a kernel
+        yield from _parts((value.__qualname__, value._fields), path)
     else:
         raise _NoIdentityError
 

@@ -40,7 +40,17 @@ from numba.extending import intrinsic
 from graphbp_numba.machine.identity import identity_of, source_digest
 from graphbp_numba.machine.telling import compiling
 
-__all__ = ["carray", "compile_events", "compiled", "compiled_c", "instruction", "integers", "kernel", "literal_instruction"]
+__all__ = [
+    "carray",
+    "compile_events",
+    "compiled",
+    "compiled_c",
+    "instruction",
+    "integers",
+    "kernel",
+    "literal_instruction",
+    "part_of",
+]
 
 _settings: Any = numba.config
 carray: Any = numba.carray  # type: ignore[attr-defined]  # public, but not listed as exported
@@ -66,6 +76,14 @@ def kernel(function: _F) -> _F:
 
     made.get_call_template = by_type
     return cast("_F", made)
+
+
+def part_of(function: _F) -> _F:
+    """A piece of one kernel under a name of its own: Numba writes it into its caller before it looks at types.
+
+    A `kernel` is compiled by itself too, which costs time where it is long and has one caller.
+    """
+    return cast("_F", njit(inline="always", **_SETTINGS)(function))
 
 
 def compiled(function: Callable[..., Any]) -> Any:

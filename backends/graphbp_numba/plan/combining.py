@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from graphbp.extend import Schedule
 from graphbp_numba.plan.tables import (
-    LEAF_FIELDS,
     LEAF_EDGE,
+    LEAF_FIELDS,
     LEAF_ROW,
     LEAF_TO,
     TREE_FIELDS,
@@ -68,6 +68,22 @@ class Combined:
         """Rows behind the schedule's: those that helped rows pull from, and room for the leaves of one tree."""
         widest = int((self.trees[:, TREE_STOP] - self.trees[:, TREE_FIRST]).max(initial=0))
         return len(self.helped) + widest
+
+    @property
+    def swept_rows(self) -> int:
+        """The same in first order, with a row for each leaf behind."""
+        return self.helper_rows + int(self.leaves.shape[1])
+
+    def swept_targets(self, n_rows: int, dst: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """The edges out as first order takes them: from a scaled row's leaf, not from the row, and the leaves told so.
+
+        Leaves of one tree stand side by side: they are written together, and rows far apart are slow to come by.
+        """
+        scaled = np.flatnonzero(self.leaves[LEAF_EDGE] >= 0)
+        row = np.arange(n_rows + len(self.helped), dtype=np.int32)
+        row[self.leaves[LEAF_TO, scaled]] = n_rows + self.helper_rows + scaled
+        self.leaves[LEAF_TO, scaled] = row[self.leaves[LEAF_TO, scaled]]
+        return row[dst]
 
     def leaf_slots(self, slot: Indices, one: int) -> Indices:
         """The slot of each leaf of the trees, given those of the edges in, and that of a weight of 1."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.machine.functions import activation_functions
-from graphbp_numba.plan.bundles import Bundles, find_bundles
+from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
 from graphbp_numba.plan.combining import Combined, combined_rows
 from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
 from graphbp_numba.plan.tables import (
@@ -54,8 +54,7 @@ from graphbp_numba.plan.tables import (
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
     PLAN_SWEPT,
-    RUN_BUNDLE_FIRST,
-    RUN_BUNDLE_STOP,
+    PLAN_SWEPT_DST,
     RUN_BUNDLED,
     RUN_F,
     RUN_F_KEEP,
@@ -246,8 +245,14 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     )
     table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in of_pairs]
     table[PLAN_N_LEAVES] = combined.leaves.shape[1]
-    swept = _swept(s, runs, bundles)
-    table[[PLAN_SWEPT, PLAN_N_SWEPT, PLAN_ONES]] = swept.ctypes.data, len(swept), ones.ctypes.data
+    swept = swept_runs(s, runs, bundles)
+    swept_dst = combined.swept_targets(s.n_rows, out.dst) if len(combined) else out.dst
+    table[[PLAN_SWEPT, PLAN_N_SWEPT, PLAN_SWEPT_DST, PLAN_ONES]] = (
+        swept.ctypes.data,
+        len(swept),
+        swept_dst.ctypes.data,
+        ones.ctypes.data,
+    )
     of_leaves = param[combined.leaf_slots(edges.slot, s.parameters.n_slots)] if len(combined) else param[:0]
     in_param = np.concatenate([param[edges.slot], of_leaves, param[edges.slot[bundles.edges]]])
     out_param = np.concatenate([param[out.slot], of_leaves])
@@ -274,7 +279,16 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
         bias_place=bias_place,
         sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, shared, each, swept, ones, of_pairs, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(
+            arrays,
+            shared,
+            each,
+            swept,
+            swept_dst,
+            ones,
+            of_pairs,
+            [activation_functions(activation, dtype.name) for activation in s.activations],
+        ),
         output_heads=groups,
         combined=combined,
     )
@@ -325,9 +339,7 @@ def _edges_by_source(
     return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
 
 
-def _runs(
-    s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str
-) -> tuple[npt.NDArray[np.int64], int]:
+def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
     """Cut every segment into runs that end where `leaf`, `has_output`, `bundled`, `given` or `fused` changes.
 
     Those that keep their a get a place for it.
@@ -359,11 +371,8 @@ def _runs(
     runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = leaf[start], is_output[start]
     runs[:, RUN_FUSED], runs[:, RUN_GIVEN] = combined.fused[start], combined.given[start]
     ends = runs[:, RUN_STOP]
-    for lines, first, stop in (
-        (combined.trees, RUN_TREE_FIRST, RUN_TREE_STOP),
-        (combined.pairs, RUN_PAIR_FIRST, RUN_PAIR_STOP),
-    ):
-        runs[:, first], runs[:, stop] = (np.searchsorted(lines[:, TREE_ROW], bounds) for bounds in (start, ends))
+    for lines, columns in ((combined.trees, [RUN_TREE_FIRST, RUN_TREE_STOP]), (combined.pairs, [RUN_PAIR_FIRST, RUN_PAIR_STOP])):
+        runs[:, columns] = np.stack([np.searchsorted(lines[:, TREE_ROW], bounds) for bounds in (start, ends)], axis=1)
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
@@ -380,24 +389,13 @@ def _runs(
                 runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, RUN_FROM_Z] = table.from_z
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
-    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.swept_rows)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
     runs[:, RUN_BUNDLED] = bundled[start]
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, RUN_STOP] - runs[:, RUN_START]
     runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
     return runs, n_keep
-
-
-def _swept(s: Schedule, runs: npt.NDArray[np.int64], bundles: Bundles) -> npt.NDArray[np.int64]:
-    """The runs that first order visits: those that are not fused.  The first of a level computes a of all its bundles, the others find it done."""
-    swept = runs[runs[:, RUN_FUSED] == 0] if runs[:, RUN_FUSED].any() else runs
-    level = s.row_level[swept[:, RUN_START]]
-    leads = np.flatnonzero(np.diff(level, prepend=-1))
-    of_bundle = s.row_level[bundles.rows[:, 0]]
-    swept[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
-    swept[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
-    return swept
 
 
 def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64], int]:

@@ -5,7 +5,6 @@
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
     TREE_, LEAF_    combinations of two rows, trees of them, and what these take from             `graphbp_numba.plan.combining`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
-    STATE_    sections of a tile's buffer where every row is kept                               `graphbp_numba.states.sections`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
@@ -64,7 +63,8 @@ from __future__ import annotations
     PLAN_SWEPT,
     PLAN_N_SWEPT,
     PLAN_ONES,
-) = range(48)
+    PLAN_SWEPT_DST,
+) = range(49)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -75,8 +75,8 @@ from __future__ import annotations
     PLAN_COMBINE_REVERSE,
     PLAN_COMBINE_TANGENT,
     PLAN_COMBINE_BEND,
-) = range(48, 72, 3)
-PLAN_SIZE = 72
+) = range(49, 73, 3)
+PLAN_SIZE = 73
 
 (
     RUN_START,
@@ -140,24 +140,6 @@ LEAF_ROW, LEAF_TO, LEAF_EDGE = range(3)
 LEAF_FIELDS = 3
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
-
-(
-    STATE_A,
-    STATE_Z,
-    STATE_SLOPES,
-    STATE_DELTA,
-    STATE_BETA,
-    STATE_BEND,
-    STATE_A_DOT,
-    STATE_Z_DOT,
-    STATE_R_DELTA,
-    STATE_KEPT,
-    STATE_HEADS,
-    STATE_TARGETS,
-    STATE_OTHER,
-    STATE_SCRATCH,
-    STATE_ASIDE,
-) = range(15)
 
 (
     LEVEL_START,

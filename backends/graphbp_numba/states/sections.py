@@ -1,7 +1,7 @@
 """Sweeps that keep everything: a, z, h'(a) and δ of every row of a tile, for Jacobians, single samples and second order.
 
 The gradient's own sweep (`graphbp_numba.first_order.runs`) overwrites z by δ and never forms h'(a) where z will do; here each has rows of its
-own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is computed by `place`.
+own, and h' and h'' are those of a.  Where these rows stand in a tile's buffer is said once, by `places`.
 
     forward_state   a, z                              reverse_state   δ from δ at the heads, Σ w δ in β
     slopes          h'(a) or h''(a)                   tangent_state   ȧ, ż along a direction in the inputs or the weights
@@ -9,18 +9,20 @@ own, and h' and h'' are those of a.  Where rows lie in a tile's buffer is comput
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphbp_numba.first_order.combining import combine_pairs, combine_pairs_reverse, combine_pairs_tangent
 from graphbp_numba.instructions.calls import call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
-from graphbp_numba.instructions.tangent_gathers import gather_both
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import (
     KIND_ELEMENTWISE,
+    PLAN_HELPER_STOP,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_INPUTS,
@@ -33,6 +35,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_PTR,
     PLAN_OUT_ROW,
     PLAN_RUNS,
+    PLAN_STATE_ROWS,
     RUN_D2F,
     RUN_DF,
     RUN_F,
@@ -40,19 +43,19 @@ from graphbp_numba.plan.tables import (
     RUN_KIND,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
-    STATE_HEADS,
-    STATE_KEPT,
-    STATE_SCRATCH,
 )
 
 __all__ = [
+    "Places",
     "forward_state",
     "inject",
     "keep_outputs",
     "line_address",
-    "place",
+    "places",
     "put_row",
     "reverse_state",
     "slopes",
@@ -64,21 +67,61 @@ __all__ = [
 SCRATCH_ROWS = 8
 
 
-def state_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
-    """Rows of a buffer with every section."""
-    return 9 * (n_rows + 1) + n_keep + 3 * n_outputs + SCRATCH_ROWS
+def state_rows(rows: int, n_keep: int, n_outputs: int) -> int:
+    """Rows of a buffer with every section, of so many rows for units."""
+    return 9 * rows + n_keep + 3 * n_outputs + SCRATCH_ROWS
+
+
+class Places(NamedTuple):
+    """Addresses of a tile's sections: first those with a row for each unit, then kept a, outputs, scratch.
+
+    Behind the units' rows stands that of the bias unit (z, ż), or stand the helper rows of combinations (δ, Rδ).
+
+    aside : where products wait for their sum over lanes.
+    """
+
+    a: int
+    z: int
+    slope: int
+    delta: int
+    beta: int
+    bend: int
+    a_dot: int
+    z_dot: int
+    r_delta: int
+    keep: int
+    head: int
+    target: int
+    other: int
+    scratch: int
+    aside: int
 
 
 @kernel
-def place(table: Any, row: int, base: int, section: int) -> Any:
-    """The address of a section: A ... R_DELTA have n_rows + 1 rows each (the last for the bias unit), then the others."""
-    rows = table[PLAN_N_ROWS] + 1
-    if section <= STATE_KEPT:
-        return base + section * rows * row
-    base += (STATE_KEPT * rows + table[PLAN_N_KEEP]) * row
-    if section <= STATE_SCRATCH:
-        return base + (section - STATE_HEADS) * table[PLAN_N_OUTPUTS] * row
-    return base + (3 * table[PLAN_N_OUTPUTS] + SCRATCH_ROWS) * row
+def places(tag: Any, table: Any, base: int) -> Any:
+    """The `Places` of a buffer that begins at `base`."""
+    row = len(tag) * VECTOR_BYTES
+    units, outputs = table[PLAN_STATE_ROWS] * row, table[PLAN_N_OUTPUTS] * row
+    keep = base + 9 * units
+    head = keep + table[PLAN_N_KEEP] * row
+    scratch = head + 3 * outputs
+    return Places(
+        a=base,
+        z=base + units,
+        slope=base + 2 * units,
+        delta=base + 3 * units,
+        beta=base + 4 * units,
+        bend=base + 5 * units,
+        a_dot=base + 6 * units,
+        z_dot=base + 7 * units,
+        r_delta=base + 8 * units,
+        keep=keep,
+        head=head,
+        target=head + outputs,
+        other=head + 2 * outputs,
+        scratch=scratch,
+        aside=scratch + SCRATCH_ROWS * row,
+    )
 
 
 @kernel
@@ -121,6 +164,7 @@ def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> No
         start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
             gather(tag, z, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
+        combine_pairs(tag, table, a, z, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
         if runs[r, RUN_F] != 0:
             call_unary(runs[r, RUN_F], a + start * row, z + start * row, (end - start) * lanes)
         else:
@@ -159,32 +203,34 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
 
 
 @kernel
-def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: int, stop: int) -> None:
+def reverse_state(tag: Any, table: Any, w: int, at: Any, stop: int) -> None:
     """β = Σ w δ and δ += h' β for the runs before `stop` and the inputs; δ holds the heads' terms, 0 elsewhere."""
+    slope, delta, beta = at.slope, at.delta, at.beta
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
     for r in range(stop - 1, -1, -1):
         start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
-        if runs[r, RUN_LEAF]:
+        if runs[r, RUN_LEAF]:  # δ is the heads' alone, also where h' is no number
             fill_rows(tag, beta + start * row, end - start)
-            continue  # δ is the heads' alone, also where h' is no number
+            combine_pairs_reverse(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            continue
         for j in range(start, end):
             e = order + j - start
             gather(tag, delta, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
-        at = start * row
-        multiply_add_rows(tag, delta + at, slope + at, beta + at, delta + at, end - start)
+        here = start * row
+        multiply_add_rows(tag, delta + here, slope + here, beta + here, delta + here, end - start)
+        combine_pairs_reverse(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
     for i in range(table[PLAN_N_INPUTS]):
         gather(tag, delta, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
     copy_rows(tag, delta, beta, table[PLAN_N_INPUTS])
 
 
 @kernel
-def tangent_state(
-    tag: Any, table: Any, w: int, v: int, v_bias: int, z: int, slope: int, a_dot: int, z_dot: int, along: bool
-) -> None:
-    """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż stands in z_dot already."""
+def tangent_state(tag: Any, table: Any, at: Any, w: int, v: int, v_bias: int, along: bool) -> None:
+    """ȧ_j = Σ_i w_ji ż_i (+ v_ji z_i + v_j, where `along` weights v), ż = h' ȧ; the inputs' ż is there already."""
+    z, a_dot, z_dot = at.z, at.a_dot, at.z_dot
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
@@ -194,11 +240,13 @@ def tangent_state(
             out = a_dot + j * row
             if along:
                 direction = carray(reals(tag, v_bias), table[PLAN_N_ROWS])
-                gather_both(tag, z_dot, z - z_dot, table[PLAN_IN_SRC], w, v, ptr[j], ptr[j + 1], direction[j], out)
+                both = Both(z_dot, z - z_dot, w, v)
+                gather_both(tag, both, table[PLAN_IN_SRC], ptr[j], ptr[j + 1], direction[j], out)
             else:
                 gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
-        at = start * row
-        multiply_rows(tag, z_dot + at, slope + at, a_dot + at, end - start)
+        here = start * row
+        combine_pairs_tangent(tag, table, z, z_dot, a_dot, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+        multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, end - start)
 
 
 @kernel
@@ -206,6 +254,6 @@ def inject(tag: Any, table: Any, rows: int, heads: int) -> None:
     """rows = 0, but for the heads' values at the output rows."""
     row = len(tag) * VECTOR_BYTES
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    fill_rows(tag, rows, table[PLAN_N_ROWS])
+    fill_rows(tag, rows, table[PLAN_HELPER_STOP])
     for k in range(table[PLAN_N_OUTPUTS]):
         copy_rows(tag, rows + out_row[k] * row, heads + k * row, 1)

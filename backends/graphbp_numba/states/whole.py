@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import TraceArrays, run_tasks
+from graphbp_numba.first_order.samples import Samples
+from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.plan.tables import HEAD_MAKE_DELTA
+from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_STATE_ROWS
 from graphbp_numba.states import quantities
+from graphbp_numba.states.quantities import State
 from graphbp_numba.states.sections import state_rows
-from graphbp_numba.states.tiles import prepare_state
+from graphbp_numba.states.tiles import prepare_pairs, prepare_state
 from graphbp_numba.work.choice import MAX_PARTITIONS
 from graphbp_numba.work.workspace import Workspace
 
@@ -45,7 +48,7 @@ class WholeStates:
         dst, src = work.plan.edge_rows
         out = np.empty((len(X), schedule.n_outputs if each_output else 1, schedule.n_parameters), work.dtype)
         s = work.none if sample_weight is None else sample_weight
-        given = *work.all_weights(theta), X, T, s, work.plan.grad_ptr, dst, src, out
+        given = work.all_weights(theta), Samples(X, T, s), quantities.Slots(work.plan.grad_ptr, dst, src), out
         self.on_tiles(len(X), quantities.sample_gradients, *given, after=(each_output,))
         return out
 
@@ -53,7 +56,7 @@ class WholeStates:
         """(N, K, D) = ∂y_k/∂x_i: K reverse sweeps or D forward sweeps, whichever is fewer."""
         work = self.work
         out = np.empty((len(X), work.schedule.n_outputs, work.schedule.n_inputs), work.dtype)
-        self.on_tiles(len(X), quantities.jacobian, *work.all_weights(theta), X, out, work.plan.output_stop)
+        self.on_tiles(len(X), quantities.jacobian, work.all_weights(theta), X, out, work.plan.output_stop)
         return out
 
     def jvp(self, theta: Array, X: Array, U: Array | None, v: Array | None) -> Array:
@@ -63,53 +66,58 @@ class WholeStates:
         places = plan.in_param, plan.bias_param
         w, bias = (work.weights_at(theta, param) for param in places)
         v_in, v_bias = (work.none if v is None else work.direction(v, param) for param in places)
-        self.on_tiles(len(X), quantities.tangent, w, bias, v_in, v_bias, X, work.no_rows if U is None else U, out)
+        both = EdgeWeights(w, work.none, bias), EdgeWeights(v_in, work.none, v_bias)
+        self.on_tiles(len(X), quantities.tangent, *both, X, work.no_rows if U is None else U, out)
         return out
 
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
         """a, z, δ of every row and sample."""
         n_rows, n = self.work.schedule.n_rows, len(X)
-        a, z, _, delta, _ = self.state(self.work.all_weights(theta), X, T, sample_weight, True, True, False, True, False)
-        return TraceArrays(*(values[:n_rows, :n] for values in (a, z, delta)))
+        state = self.state(self.work.all_weights(theta), X, T, sample_weight, {"a", "z", "delta"})
+        return TraceArrays(*(values[:n_rows, :n] for values in (state.a, state.z, state.delta)))
 
-    def state(self, w: tuple[Array, ...], X: Array, T: Array, sample_weight: Array | None, *wanted: bool) -> list[Array]:
-        """Those wanted of a, z, h', δ and h''β, each (n_rows + 1, padded N), the others (0, padded N); zeros past the last sample.
+    def state(self, weights: EdgeWeights, X: Array, T: Array, sample_weight: Array | None, wanted: set[str]) -> State:
+        """The fields that are `wanted`, each (n_rows + 1, padded N), the others (0, padded N); zeros past the last sample.
 
         The last row is left to the caller, and there is room for one more behind it (see `states.take_rows`).
         """
         work = self.work
         s = work.none if sample_weight is None else np.ascontiguousarray(sample_weight)
-        if wanted[4]:
+        if "bend" in wanted:
             work.prepare_slopes("d2f")
         n_rows, padded = work.schedule.n_rows, padded_samples(len(X), work.dtype.itemsize)
-        arrays = [aligned_array((n_rows + 2 if want else 0, padded), work.dtype)[: n_rows + 1] for want in wanted]
-        self.on_tiles(len(X), quantities.state, *w, X, T, s, *arrays)
-        for array in arrays:
+        lines = (n_rows + 2 if field in wanted else 0 for field in State._fields)
+        state = State(*(aligned_array((count, padded), work.dtype)[: n_rows + 1] for count in lines))
+        self.on_tiles(len(X), quantities.state, weights, Samples(X, T, s), state)
+        for array in state:
             array[:, len(X) :] = 0
-        return arrays
+        return state
 
     def products(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array, exact: bool) -> Array:
         """H v, or the outer-product Hessian times v, for v (W, B)."""
         work, plan, n_directions = self.work, self.work.plan, v.shape[1]
         work.prepare_slopes("df", "d2f")
-        w = work.all_weights(theta)
-        directions = [
-            np.stack([work.direction(np.ascontiguousarray(v[:, b]), param) for b in range(n_directions)])
-            if n_directions
-            else np.empty((0, len(param)), work.dtype)
-            for param in (plan.in_param, plan.out_param, plan.bias_param)
-        ]
+        weights = work.all_weights(theta)
+        along = EdgeWeights(
+            *(
+                np.stack([work.direction(np.ascontiguousarray(v[:, b]), param) for b in range(n_directions)])
+                if n_directions
+                else np.empty((0, len(param)), work.dtype)
+                for param in (plan.in_param, plan.out_param, plan.bias_param)
+            )
+        )
         s = work.none if sample_weight is None else sample_weight
         vectors = work.choice.state_vectors(len(X))
         self._prepare(vectors)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(n_directions), MAX_PARTITIONS)
         sums = np.zeros((parts, n_directions, plan.sums_size), work.dtype)
+        samples = Samples(X, T, s)
 
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
             with self.buffer(vectors) as buffer:
-                given = *w, *directions, X, T, s, sums[part], buffer
+                given = weights, along, samples, sums[part], buffer
                 quantities.products(work.tags[vectors], plan.table, *given, exact, first, stop)
 
         run_tasks(task, parts, blas=False)
@@ -125,6 +133,7 @@ class WholeStates:
         if not vectors:
             vectors = work.choice.state_vectors(n_samples)
             self._prepare(vectors)
+        self.prepare_pairs(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
 
@@ -141,13 +150,17 @@ class WholeStates:
         prepare_heads(work.plan.heads, work.plan.table, work.dtype.name, HEAD_MAKE_DELTA)
         prepare_state(work.plan.table, work.tags[vectors])
 
+    def prepare_pairs(self, vectors: int) -> None:
+        """The same of what sweeps call for combinations of rows, where there are some."""
+        prepare_pairs(self.work.plan.table, self.work.tags[vectors])
+
     @contextmanager
     def buffer(self, vectors: int) -> Iterator[Array]:
         """A tile with every section of a state, used before or new."""
         work = self.work
         buffer = work.pool.take(("state", vectors))
         if buffer is None:
-            rows = state_rows(work.schedule.n_rows, work.plan.n_keep, work.schedule.n_outputs)
+            rows = state_rows(int(work.plan.table[PLAN_STATE_ROWS]), work.plan.n_keep, work.schedule.n_outputs)
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * work.choice.width + 1), np.uint8)
         yield buffer
         work.pool.give(("state", vectors), buffer, buffer.nbytes)

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import n_threads, run_tasks
+from graphbp_numba.first_order.samples import Samples
+from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.tables import MODE_VALUE, MODE_VJP
 from graphbp_numba.tiles import sweeps as kernels
@@ -110,7 +112,7 @@ class TilePath:
         work, plan, width = self.work, self.work.plan, self.work.choice.width
         vectors = STAGE_VECTORS if len(X) > 2 * width else 2
         work.prepare_forward(vectors)
-        w, bias = work.weights_at(theta, plan.in_param), work.weights_at(theta, plan.bias_param)
+        weights = EdgeWeights(work.weights_at(theta, plan.in_param), work.none, work.weights_at(theta, plan.bias_param))
         lanes = vectors * width
         rows = max(stages.packed, Y.shape[1])
         tiles = work.choice.tiles(len(X), vectors)
@@ -123,9 +125,8 @@ class TilePath:
             memory = np.empty(bytes_of_tile, np.uint8)
             # a row more than whole tiles: rows that lie a power of two apart would share a few sets of the cache
             packed = np.empty((2, rows, -(-(n1 - n0) // lanes) * lanes + width), work.dtype)
-            forward_stages(
-                work.tags[vectors], plan.table, stages.cuts, w, bias, X, Y, memory, stages.rows, packed[0], packed[1], n0, n1
-            )
+            given = stages.cuts, stages.rows, weights, X[n0:n1], Y[n0:n1], memory, packed
+            forward_stages(work.tags[vectors], plan.table, *given)
 
         run_tasks(task, -(-len(X) // size), blas=False)
         return Y
@@ -146,13 +147,14 @@ class TilePath:
             w_out = work.borrowed_weights(theta, plan.out_param)
             sums = work.borrow(parts, plan.sums_size)
         values = [0.0] * parts
+        weights, samples = EdgeWeights(w, w_out, bias), Samples(X, T, s)
 
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
             own = sums[part] if len(sums) else work.none
             own[:] = 0
             with work.tile_buffer(vectors) as buffer:
-                given = w, w_out, bias, X, T, s, by_x, own, buffer
+                given = weights, samples, by_x, own, buffer
                 values[part] = kernels.sweep(work.tags[vectors], plan.table, *given, mode, first, stop)
 
         run_tasks(task, parts, blas=False)

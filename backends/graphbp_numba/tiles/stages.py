@@ -143,22 +143,9 @@ def _copy_lanes(tile: Any, first: int, stop: int, lanes: Any, packed: Any, at: i
 
 
 @compiled
-def forward_stages(
-    tag: Any,
-    table: Any,
-    cuts: Any,
-    w: Any,
-    bias: Any,
-    X: Any,
-    Y: Any,
-    memory: Any,
-    held: int,
-    one: Any,
-    two: Any,
-    n0: int,
-    n1: int,
-) -> None:
-    """Y of the samples n0..n1; `one` and `two` hold a packed waist each, (rows, samples rounded up to tiles)."""
+def forward_stages(tag: Any, table: Any, cuts: Any, held: int, weights: Any, X: Any, Y: Any, memory: Any, packed: Any) -> None:
+    """Y of some samples; `held` is the most rows of a stage, and `packed` (2, rows, samples rounded up to tiles) holds two waists."""
+    w, bias, n = weights.w_in.ctypes.data, weights.bias.ctypes.data, X.shape[0]
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     here = aligned(memory)
@@ -168,11 +155,11 @@ def forward_stages(
     bits = carray(reals(tag, seen), (1, lanes))
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
     bundles = table[PLAN_N_BUNDLES] > 0
-    lane_of = np.arange(n1 - n0)
-    left = n1 - n0
+    lane_of = np.arange(n)
+    left = n
     chosen = np.empty(lanes, np.int64)
     first_cut, first_run, low, high = 0, 0, 0, table[PLAN_N_INPUTS]
-    source, target = one, two
+    source, target = packed[0], packed[1]
     while True:
         last_cut = first_cut
         while last_cut < len(cuts) - 1 and cuts[last_cut, CUT_PACK] == 0:
@@ -183,7 +170,7 @@ def forward_stages(
         for start in range(0, left, lanes):
             base, other, begin = here, there, low
             if first_cut == 0:
-                load_tile(carray(reals(tag, base), (high, lanes)), X, n0 + start)
+                load_tile(carray(reals(tag, base), (high, lanes)), X, start)
             else:
                 tile = carray(reals(tag, base), (high - low, lanes))
                 for j in range(high - low):
@@ -192,7 +179,7 @@ def forward_stages(
             run = first_run
             for c in range(first_cut, last_cut + 1):
                 z = base - begin * row
-                forward_runs(tag, table, w.ctypes.data, bias.ctypes.data, z, keep, run, cuts[c, CUT_RUN_STOP], bundles, False)
+                forward_runs(tag, table, w, bias, z, keep, run, cuts[c, CUT_RUN_STOP], bundles, False)
                 run = cuts[c, CUT_RUN_STOP]
                 if c < last_cut:
                     begin = cuts[c, CUT_ROW_START]
@@ -223,8 +210,8 @@ def forward_stages(
                 number += 1
             _copy_lanes(tile, a, b, chosen[:number], target, after)
             after += number
-        for n in range(n1 - n0):
-            lane_of[n] = place[lane_of[n]]
+        for i in range(n):
+            lane_of[i] = place[lane_of[i]]
         if done:
             break
         low, high = cuts[last_cut, CUT_ROW_START], cuts[last_cut, CUT_ROW_STOP]
@@ -233,6 +220,6 @@ def forward_stages(
             for j in range(high - low):
                 target[j, lane] = target[j, left - 1]
         source, target = target, source
-    for n in range(n1 - n0):
+    for i in range(n):
         for k in range(table[PLAN_N_OUTPUTS]):
-            Y[n0 + n, k] = target[k, lane_of[n]]
+            Y[i, k] = target[k, lane_of[i]]

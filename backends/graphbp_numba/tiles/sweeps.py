@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.first_order.runs import SPARE_ROWS, forward_runs, reverse_runs
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
-from graphbp_numba.first_order.weights import add_positions, gather_weights
+from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
+from graphbp_numba.first_order.weights import EdgeWeights, add_positions, gather_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -68,23 +68,11 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
 
 @kernel
 def sweep_tiles(
-    tag: Any,
-    table: Any,
-    w_in: int,
-    w_out: int,
-    bias: int,
-    X: Any,
-    T: Any,
-    sample_weight: Any,
-    by_x: Any,
-    sums: int,
-    z: int,
-    mode: int,
-    first: int,
-    stop: int,
-    bundles: bool,
+    tag: Any, table: Any, weights: Any, samples: Any, by_x: Any, sums: int, z: int, mode: int, first: int, stop: int
 ) -> float:
     """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
+    X, w_in, w_out, bias = samples.X, weights.w_in.ctypes.data, weights.w_out.ctypes.data, weights.bias.ctypes.data
+    bundles = len(weights.w_in) > table[PLAN_N_EDGES]
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     n_rows, n_outputs = table[PLAN_N_ROWS], table[PLAN_N_OUTPUTS]
@@ -96,13 +84,13 @@ def sweep_tiles(
     aside = spare + SPARE_ROWS * row
     tile = carray(reals(tag, z), (n_rows, lanes))
     t = carray(reals(tag, targets), (n_outputs, lanes))
-    weights = carray(reals(tag, spare + row), lanes)
+    lane_weights = carray(reals(tag, spare + row), lanes)
     energy = 0.0
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        load_tile(t, T, n0)
-        tile_weights(weights, sample_weight, n0, X.shape[0])
+        load_tile(t, samples.T, n0)
+        tile_weights(lane_weights, samples.weight, n0, X.shape[0])
         forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
         if mode != MODE_VJP:
@@ -126,26 +114,10 @@ def forward(tag: Any, table: Any, w: Any, bias: Any, X: Any, Y: Any, buffer: Any
 
 @compiled
 def sweep(
-    tag: Any,
-    table: Any,
-    w_in: Any,
-    w_out: Any,
-    bias: Any,
-    X: Any,
-    T: Any,
-    sample_weight: Any,
-    by_x: Any,
-    sums: Any,
-    buffer: Any,
-    mode: int,
-    first: int,
-    stop: int,
+    tag: Any, table: Any, weights: Any, samples: Any, by_x: Any, sums: Any, buffer: Any, mode: int, first: int, stop: int
 ) -> float:
     """`sweep_tiles` on arrays."""
-    w, v, b = w_in.ctypes.data, w_out.ctypes.data, bias.ctypes.data
-    z = aligned(buffer)
-    shared = table[PLAN_N_BUNDLES] > 0
-    return sweep_tiles(tag, table, w, v, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, first, stop, shared)
+    return sweep_tiles(tag, table, weights, samples, by_x, sums.ctypes.data, aligned(buffer), mode, first, stop)
 
 
 @compiled
@@ -179,10 +151,8 @@ def sweep_few(
     if mode != MODE_VALUE:
         gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_out, v)
         sums[:] = 0
-    b, z = bias.ctypes.data, aligned(buffer)
-    energy = sweep_tiles(
-        tag, table, w.ctypes.data, v.ctypes.data, b, X, T, sample_weight, by_x, sums.ctypes.data, z, mode, 0, 1, False
-    )
+    weights, samples = EdgeWeights(w, v, bias), Samples(X, T, sample_weight)
+    energy = sweep_tiles(tag, table, weights, samples, by_x, sums.ctypes.data, aligned(buffer), mode, 0, 1)
     if mode != MODE_VALUE:
         ptr = carray(pointer(table[PLAN_GRAD_PTR]), len(gradient) + 1, np.int64)
         pos = carray(pointer(table[PLAN_GRAD_POS]), ptr[len(gradient)], np.int64)

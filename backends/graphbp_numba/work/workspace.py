@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from graphbp.extend import ErrorFunction, Schedule
 from graphbp_numba.first_order.runs import prepare_runs
-from graphbp_numba.first_order.weights import collect, fill_weights, gather_gradient
+from graphbp_numba.first_order.weights import EdgeWeights, collect, fill_weights, gather_gradient
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.plan import make_plan
@@ -107,10 +107,10 @@ class Workspace:
         """θ at the places of a plan's edges or biases."""
         return self._filled(theta, self.plan.frozen, param, np.empty(len(param), self.dtype))
 
-    def all_weights(self, theta: Array) -> tuple[Array, Array, Array]:
-        """The weights of edges in and out, and the biases by row."""
+    def all_weights(self, theta: Array) -> EdgeWeights:
+        """θ in the orders of the sweeps."""
         plan = self.plan
-        return tuple(self.weights_at(theta, param) for param in (plan.in_param, plan.out_param, plan.bias_param))  # type: ignore[return-value]
+        return EdgeWeights(*(self.weights_at(theta, param) for param in (plan.in_param, plan.out_param, plan.bias_param)))
 
     def direction(self, v: Array, param: Array) -> Array:
         """v at the places of a plan's edges or biases: 0 where a weight is frozen."""
