@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.combining import combine_pairs_bend, combine_pairs_reverse, combine_pairs_tangent
 from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
@@ -25,6 +24,9 @@ from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_r
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
+    PAIR_FIELDS,
+    PAIR_FIRST,
+    PAIR_SECOND,
     PLAN_HELPER_STOP,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
@@ -35,8 +37,8 @@ from graphbp_numba.plan.tables import (
     PLAN_N_RUNS,
     PLAN_OUT_DST,
     PLAN_OUT_PTR,
-    PLAN_PAIR_LEAVES,
     PLAN_PAIR_OF_ROW,
+    PLAN_PAIRS,
     PLAN_RUNS,
     RUN_FIELDS,
     RUN_LEAF,
@@ -46,6 +48,7 @@ from graphbp_numba.plan.tables import (
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs, tangent_pairs
 from graphbp_numba.states.sections import inject, line_address, places, put_row, reverse_state, take_rows
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
@@ -96,7 +99,7 @@ def _sweep_forward(tag: Any, net: Any, at: Any, mask: Any, l: int) -> None:  # n
             gather(tag, phi, table[PLAN_IN_SRC], w, ptr[k], ptr[k + 1], tag[0], g + k * row)
             pair = _pair_of(table, k)
             if pair >= 0:
-                combine_pairs_tangent(tag, table, at.z, phi, g, pair, pair + 1)
+                tangent_pairs(tag, table, at.z, phi, g, pair, pair + 1)
             multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
 
 
@@ -133,9 +136,9 @@ def _sweep_reverse(tag: Any, net: Any, at: Any, mask: Any, l: int, exact: bool) 
                     multiply_add_rows(tag, here, bend + j * row, g + j * row, here, 1)
             pair = _pair_of(table, j)
             if pair >= 0:
-                combine_pairs_reverse(tag, table, at.z, b, pair, pair + 1)
+                spread_pairs(tag, table, at.z, b, pair, pair + 1)
                 if exact:
-                    combine_pairs_bend(tag, table, at.z_dot, at.delta, b, pair, pair + 1)
+                    bend_pairs(tag, table, at.z_dot, at.delta, b, pair, pair + 1)
 
 
 @compiled
@@ -229,7 +232,7 @@ def descendants(table: Any, first_column: int, reached: Any) -> None:
     n_rows = table[PLAN_N_ROWS]
     ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
     src = carray(pointer(table[PLAN_IN_SRC]), ptr[n_rows], np.int32)
-    sides = carray(pointer(table[PLAN_PAIR_LEAVES]), 2 * table[PLAN_N_PAIRS], np.int64)  # `LEAF_ROW`, the first of its rows
+    pairs = carray(pointer(table[PLAN_PAIRS]), (table[PLAN_N_PAIRS], PAIR_FIELDS), np.int64)
     for c in range(len(reached)):
         below = reached[c]
         for k in range(n_rows):
@@ -240,5 +243,5 @@ def descendants(table: Any, first_column: int, reached: Any) -> None:
                     below[k] = True
                     break
             pair = _pair_of(table, k)
-            if pair >= 0 and (below[sides[2 * pair]] or below[sides[2 * pair + 1]]):
+            if pair >= 0 and (below[pairs[pair, PAIR_FIRST]] or below[pairs[pair, PAIR_SECOND]]):
                 below[k] = True

@@ -1,4 +1,4 @@
-"""Combinations of two rows in the plan: who gives what to whom in the reverse sweep, and trees of them that first order takes at once.
+"""Combinations of two rows in the plan: who gives what to whom in a reverse sweep, and trees of them that first order takes at once.
 
 A row j with a_j = b_j + Σ w z + g(z_u, z_v) gives g_u δ_j to u and g_v δ_j to v.  Where it goes:
 
@@ -7,10 +7,13 @@ A row j with a_j = b_j + Σ w z + g(z_u, z_v) gives g_u δ_j to u and g_v δ_j t
                                                                                 one more edge out, of weight 1 for good
 
 Products and choices of many terms are trees of such pairs over *scaled rows* s_i = w_ji z_i, all of whose inner rows are given their
-δ.  The sweeps that keep every row take them pair by pair.  First order takes a tree at once: its *leaves* are the sources with
-their weights, and z of the inner rows is never formed; they are *fused*.
+δ.  The sweeps that keep every row take them pair by pair, with a helper row for each side of a pair that is not given.  First order takes
+a tree at once: its *leaves* are the sources with their weights, the inner rows are *fused*, and nothing is computed for them.  All leaves
+of one source add what they give it in one helper row, already times w, and have sums of their own for the gradient, so that the edges to
+scaled rows are none of first order's.
 
-    tables     pairs, trees : one line each (`TREE_...`), ascending by row       leaves : a column for each, rows `LEAF_...`
+    tables     pairs : a line each (`PAIR_...`)      trees : a line each (`TREE_...`)      leaves : a column each, rows `LEAF_...`
+               all ascending by row
 """
 
 from __future__ import annotations
@@ -22,23 +25,28 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import Schedule
+from graphbp_numba.plan.edges_out import Edges
 from graphbp_numba.plan.tables import (
+    LEAF_ADDS,
     LEAF_EDGE,
     LEAF_FIELDS,
     LEAF_ROW,
     LEAF_TO,
+    PAIR_FIELDS,
     TREE_FIELDS,
     TREE_FIRST,
-    TREE_KIND,
-    TREE_ROW,
     TREE_STOP,
 )
 
-__all__ = ["Combined", "combined_rows", "no_combinations"]
+__all__ = ["Combined", "combined_rows"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
+
+WAITING_ROWS = 16
+"""Room for the products of a group of leaves, in the narrowest rows."""
 
 
 @dataclass(frozen=True)
@@ -46,63 +54,46 @@ class Combined:
     """What the plan holds of a schedule's combinations.
 
     given, fused : (n_rows,) see above; those that are fused are given as well.
-    helped : the row that each helper row is an edge out of, in the order of the helper rows.
-    pairs, pair_leaves : every combination, with two leaves.           of_row : (n_rows,) the number of a row's pair, −1 without.
-    trees, leaves : the same for first order, trees at once.           scratch_rows : leaves of the largest.
+    pairs : every combination.        of_row : (n_rows,) the number of a row's pair, −1 without.
+    trees, leaves : the same for first order, trees at once.
+    helped, pulling : the rows that have an edge to each helper row, of pairs and of leaves.
     """
 
     given: Flags
     fused: Flags
-    helped: npt.NDArray[np.int32]
     pairs: Indices
-    pair_leaves: Indices
     of_row: Indices
     trees: Indices
     leaves: Indices
+    helped: Rows
+    pulling: Rows
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     @property
     def helper_rows(self) -> int:
-        """Rows behind the schedule's: those that helped rows pull from, and room for the leaves of one tree."""
+        """Rows behind the schedule's in first order: those that sources pull from, products that wait, and the leaves of one tree."""
         widest = int((self.trees[:, TREE_STOP] - self.trees[:, TREE_FIRST]).max(initial=0))
-        return len(self.helped) + widest
-
-    @property
-    def swept_rows(self) -> int:
-        """The same in first order, with a row for each leaf behind."""
-        return self.helper_rows + int(self.leaves.shape[1])
-
-    def swept_targets(self, n_rows: int, dst: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """The edges out as first order takes them: from a scaled row's leaf, not from the row, and the leaves told so.
-
-        Leaves of one tree stand side by side: they are written together, and rows far apart are slow to come by.
-        """
-        scaled = np.flatnonzero(self.leaves[LEAF_EDGE] >= 0)
-        row = np.arange(n_rows + len(self.helped), dtype=np.int32)
-        row[self.leaves[LEAF_TO, scaled]] = n_rows + self.helper_rows + scaled
-        self.leaves[LEAF_TO, scaled] = row[self.leaves[LEAF_TO, scaled]]
-        return row[dst]
+        return len(self.pulling) + WAITING_ROWS + widest if len(self) else 0
 
     def leaf_slots(self, slot: Indices, one: int) -> Indices:
-        """The slot of each leaf of the trees, given those of the edges in, and that of a weight of 1."""
-        edge = self.leaves[LEAF_EDGE]
-        return np.where(edge < 0, one, np.append(slot, one)[edge])
+        """The slot of each leaf, given those of the edges in, and that of a weight of 1."""
+        slots: Indices = np.append(slot, one)[self.leaves[LEAF_EDGE]] if len(self) else slot[:0]
+        return slots
+
+    def swept_edges(self, edges: Edges) -> Edges:
+        """Those that do not lead to fused rows."""
+        kept = ~self.fused[edges.dst]
+        return Edges(edges.dst[kept], edges.src[kept], edges.slot[kept])
 
 
-def no_combinations(s: Schedule) -> Combined:
-    """Of a schedule of weighted sums."""
-    flags = np.zeros(s.n_rows, bool)
-    lines, leaves = np.empty((0, TREE_FIELDS), np.int64), np.empty((LEAF_FIELDS, 0), np.int64)
-    return Combined(flags, flags, np.empty(0, np.int32), lines, leaves, np.empty(0, np.int64), lines, leaves)
-
-
-def combined_rows(s: Schedule, in_ptr: Indices, in_src: npt.NDArray[np.int32]) -> Combined:
+def combined_rows(s: Schedule, in_ptr: Indices, in_src: Rows) -> Combined:
     """The combinations of a schedule whose edges (dense blocks expanded) are in_ptr, in_src."""
-    c = s.combinations
+    c, no_rows = s.combinations, np.empty(0, np.int32)
     if not len(c):
-        return no_combinations(s)
+        flags, lines, leaves = np.zeros(s.n_rows, bool), np.empty((0, PAIR_FIELDS), np.int64), np.empty((LEAF_FIELDS, 0), np.int64)
+        return Combined(flags, flags, lines, np.empty(0, np.int64), lines[:, :TREE_FIELDS], leaves, no_rows, no_rows)
     given = _given(s, in_src)
     sides = np.stack([c.first, c.second], axis=1)
     helped = sides[~given[sides]]
@@ -110,12 +101,13 @@ def combined_rows(s: Schedule, in_ptr: Indices, in_src: npt.NDArray[np.int32]) -
     to[~given[sides]] = s.n_rows + np.arange(len(helped))
     of_row = np.full(s.n_rows, -1, np.int64)
     of_row[c.rows] = np.arange(len(c))
-    lines, leaves = _binary(c.rows, c.kind, sides, to)
-    trees, tree_leaves, fused = _trees(s, given, in_ptr, in_src, to, of_row)
-    return Combined(given, fused, helped.astype(np.int32), lines, leaves, of_row, trees, tree_leaves)
+    trees, leaves, fused = _trees(s, given, in_ptr, in_src, of_row)
+    pulling = _targets(leaves, given, s.n_rows)
+    pairs = np.column_stack([c.rows, c.kind, sides, to]).astype(np.int64)
+    return Combined(given, fused, np.ascontiguousarray(pairs), of_row, trees, leaves, helped.astype(np.int32), pulling)
 
 
-def _given(s: Schedule, in_src: npt.NDArray[np.int32]) -> Flags:
+def _given(s: Schedule, in_src: Rows) -> Flags:
     """Linear rows without bias, no outputs, that feed one side of one combination and nothing else."""
     linear = np.array([h.builtin and h.name == "identity" for h in s.activations])
     once = np.bincount(np.concatenate([s.combinations.first, s.combinations.second]), minlength=s.n_rows) == 1
@@ -127,18 +119,7 @@ def _given(s: Schedule, in_src: npt.NDArray[np.int32]) -> Flags:
     return np.asarray(given)
 
 
-def _binary(rows: Indices, kind: Indices, sides: Indices, to: Indices) -> tuple[Indices, Indices]:
-    lines = np.empty((len(rows), TREE_FIELDS), np.int64)
-    first = 2 * np.arange(len(rows))
-    lines[:, TREE_ROW], lines[:, TREE_KIND], lines[:, TREE_FIRST], lines[:, TREE_STOP] = rows, kind, first, first + 2
-    leaves = np.full((LEAF_FIELDS, 2 * len(rows)), -1, np.int64)
-    leaves[LEAF_ROW], leaves[LEAF_TO] = sides.ravel(), to.ravel()
-    return lines, leaves
-
-
-def _trees(
-    s: Schedule, given: Flags, in_ptr: Indices, in_src: npt.NDArray[np.int32], to: Indices, of_row: Indices
-) -> tuple[Indices, Indices, Flags]:
+def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Indices) -> tuple[Indices, Indices, Flags]:
     """Lines, leaves, and which rows are inside: pairs of the same kind and scaled rows that are given their δ, with nothing else in a."""
     c = s.combinations
     fan_in = np.diff(in_ptr)
@@ -150,7 +131,7 @@ def _trees(
     joined = inner[sides] & (kind[sides] == c.kind[:, None])
     fused = scaled.copy()
     fused[sides[joined]] = True
-    lines, leaves = list[tuple[int, int, int, int]](), list[tuple[int, int, int]]()
+    lines, leaves = list[tuple[int, int, int, int]](), list[tuple[int, int]]()
     for top in np.flatnonzero(~fused[c.rows]).tolist():
         first = len(leaves)
         waiting = [(top, 1), (top, 0)]
@@ -159,10 +140,25 @@ def _trees(
             row = int(sides[pair, side])
             if joined[pair, side]:
                 waiting += [(int(of_row[row]), 1), (int(of_row[row]), 0)]
-            elif scaled[row]:
-                edge = int(in_ptr[row])
-                leaves.append((int(in_src[edge]), row, edge))
             else:
-                leaves.append((row, int(to[pair, side]), -1))
+                leaves.append((int(in_src[in_ptr[row]]), int(in_ptr[row])) if scaled[row] else (row, -1))
         lines.append((int(c.rows[top]), int(c.kind[top]), first, len(leaves)))
-    return np.array(lines, np.int64).reshape(-1, TREE_FIELDS), np.ascontiguousarray(np.array(leaves, np.int64).T), fused
+    table = np.zeros((LEAF_FIELDS, len(leaves)), np.int64)
+    table[[LEAF_ROW, LEAF_EDGE]] = np.array(leaves, np.int64).T
+    return np.array(lines, np.int64), table, fused
+
+
+def _targets(leaves: Indices, given: Flags, n_rows: int) -> Rows:
+    """Fill in which row each leaf gives to, and whether that holds something already; leaves are visited from the last down.
+
+    Returns the rows that helper rows belong to.
+    """
+    source, row = leaves[LEAF_ROW], leaves[LEAF_ROW].copy()
+    helped = ~given[source]
+    pulling, place = np.unique(source[helped], return_inverse=True)
+    row[helped] = n_rows + place.ravel()
+    leaves[LEAF_TO] = row
+    last = np.full(n_rows + len(pulling), -1, np.int64)
+    last[row] = np.arange(len(row))
+    leaves[LEAF_ADDS] = last[row] != np.arange(len(row))
+    return pulling.astype(np.int32)

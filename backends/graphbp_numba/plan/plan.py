@@ -27,12 +27,14 @@ from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, out
 from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
 from graphbp_numba.plan.combining import Combined, combined_rows
+from graphbp_numba.plan.edges_out import Edges, EdgesOut, edges_out, pointers
 from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
 from graphbp_numba.plan.tables import (
     CODE_NONE,
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
+    PAIR_ROW,
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
@@ -41,13 +43,14 @@ from graphbp_numba.plan.tables import (
     PLAN_HELPER_STOP,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
+    PLAN_LEAF_SUMS,
     PLAN_LEAVES,
     PLAN_N_BUNDLES,
     PLAN_N_LEAVES,
     PLAN_N_OUT_EDGES,
     PLAN_N_PAIRS,
     PLAN_N_SWEPT,
-    PLAN_ONES,
+    PLAN_N_SWEPT_EDGES,
     PLAN_PAIRS,
     PLAN_SIZE,
     PLAN_STATE_ROWS,
@@ -55,6 +58,9 @@ from graphbp_numba.plan.tables import (
     PLAN_SUMS_SIZE,
     PLAN_SWEPT,
     PLAN_SWEPT_DST,
+    PLAN_SWEPT_PTR,
+    PLAN_SWEPT_SUMS,
+    PLAN_TREE_ROWS,
     RUN_BUNDLED,
     RUN_F,
     RUN_F_KEEP,
@@ -89,23 +95,13 @@ ROW_COST = 8
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Edges:
-    """All edges in one order: for each the rows and the slot."""
-
-    dst: npt.NDArray[np.int32]
-    src: npt.NDArray[np.int32]
-    slot: npt.NDArray[np.int64]
-
-
 @dataclass
 class Plan:
     """The arrays of a schedule in one dtype; see the module's docstring.
 
-    in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
-        After the edges, in_param and out_param have those of the trees' leaves, and in_param the bundles' once more, source by source.
-    grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
-    sums_size : the length of such a row: the edges out, then a place for each row's bias.
+    out, swept : the edges by source, as sweeps that keep every row meet them, and first order, which takes trees of combinations at once.
+    in_param, out_param, swept_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
+        After the edges, in_param and swept_param have those of the trees' leaves, and in_param the bundles' once more, source by source.
     combined : its combinations of rows; their helper rows stand behind the schedule's (in a tile of first order, before the kept area).
     """
 
@@ -113,19 +109,16 @@ class Plan:
     dtype: np.dtype[Any]
     in_ptr: npt.NDArray[np.int64]
     in_src: npt.NDArray[np.int32]
-    out_ptr: npt.NDArray[np.int64]
-    out_dst: npt.NDArray[np.int32]
+    out: EdgesOut
+    swept: EdgesOut
     in_param: npt.NDArray[np.int32]
     out_param: npt.NDArray[np.int32]
+    swept_param: npt.NDArray[np.int32]
     bias_param: npt.NDArray[np.int32]
     frozen: Array
-    grad_ptr: npt.NDArray[np.int64]
-    grad_pos: npt.NDArray[np.int64]
     runs: npt.NDArray[np.int64]
     heads: npt.NDArray[np.int64]
     table: npt.NDArray[np.int64]
-    bias_place: int
-    sums_size: int
     n_keep: int
     alive: tuple[Any, ...]
     output_heads: tuple[Head, ...]
@@ -149,19 +142,18 @@ class Plan:
 
     @cached_property
     def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """(dst, src): for each of `grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
-        n_rows = self.schedule.n_rows
-        dst = np.zeros(self.sums_size, np.int32)
-        src = np.full(self.sums_size, n_rows, np.int32)
-        n_out = len(self.out_dst)
-        dst[:n_out], src[:n_out] = self.out_dst, self.out_source
-        dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
-        return dst[self.grad_pos], src[self.grad_pos]
+        """(dst, src): for each of `out.grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
+        n_rows, out = self.schedule.n_rows, self.out
+        dst = np.zeros(out.size, np.int32)
+        src = np.full(out.size, n_rows, np.int32)
+        dst[: len(out.dst)], src[: len(out.dst)] = out.dst, self.out_source
+        dst[out.bias_place : out.bias_place + n_rows] = np.arange(n_rows)
+        return dst[out.grad_pos], src[out.grad_pos]
 
     @cached_property
     def out_source(self) -> npt.NDArray[np.int32]:
         """The source row of each edge out."""
-        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out_ptr))
+        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out.ptr))
 
     @cached_property
     def output_stop(self) -> npt.NDArray[np.int64]:
@@ -195,17 +187,18 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
         raise NotSupportedError(f"the Numba backend numbers weights in 32 bits; {s.parameters.n_slots:,} weights are too many")
     edges = _edges_by_destination(s)
-    in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
+    in_ptr = pointers(np.bincount(edges.dst, minlength=s.n_rows))
     combined = combined_rows(s, in_ptr, edges.src)
     fan_out = np.bincount(edges.src, minlength=s.n_rows) + np.bincount(combined.helped, minlength=s.n_rows)
     bundles = find_bundles(in_ptr, edges.src, s.row_level)
     runs, n_keep = _runs(s, fan_out, bundles, combined, dtype.name)
     order = _reverse_order(s, runs)
-    out, out_ptr = _edges_by_source(s, edges, combined, order, fan_out)
+    of_leaves = combined.leaf_slots(edges.slot, s.parameters.n_slots)
+    out = swept = edges_out(s, edges.to_helpers(s, combined.helped), order, of_leaves[:0], not (s.dense_blocks or len(combined)))
+    if len(combined):
+        swept = edges_out(s, combined.swept_edges(edges).to_helpers(s, combined.pulling), order, of_leaves, False)
     param, frozen = _slot_parameters(s, dtype)
     bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
-    bias_place = -(-len(out.dst) // 16) * 16
-    grad_ptr, grad_pos = _gradient_positions(s, out.slot, bias_place)
     out_pos = np.full(s.n_rows, -1, np.int64)
     out_pos[s.output_rows] = np.arange(s.n_outputs)
     out_keep = _keep_rows(s, runs)
@@ -216,7 +209,7 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     arrays = (
         in_ptr,
         edges.src,
-        out_ptr,
+        out.ptr,
         out.dst,
         runs,
         out_pos,
@@ -232,70 +225,49 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
     table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
-    table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
+    table[PLAN_SUMS], table[PLAN_EACH] = out.bias_place, each.ctypes.data
     table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
-    of_pairs = (combined.pairs, combined.pair_leaves, combined.of_row, combined.trees, combined.leaves)
-    ones = np.ones(combined.pair_leaves.shape[1], dtype)
-    helper_stop = s.n_rows + combined.helper_rows
-    table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP, PLAN_N_PAIRS]] = (
-        len(out.dst),
-        max(s.n_rows + 1, helper_stop),
-        helper_stop,
-        len(combined),
-    )
-    table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in of_pairs]
-    table[PLAN_N_LEAVES] = combined.leaves.shape[1]
-    swept = swept_runs(s, runs, bundles)
-    swept_dst = combined.swept_targets(s.n_rows, out.dst) if len(combined) else out.dst
-    table[[PLAN_SWEPT, PLAN_N_SWEPT, PLAN_SWEPT_DST, PLAN_ONES]] = (
-        swept.ctypes.data,
-        len(swept),
-        swept_dst.ctypes.data,
-        ones.ctypes.data,
-    )
-    of_leaves = param[combined.leaf_slots(edges.slot, s.parameters.n_slots)] if len(combined) else param[:0]
-    in_param = np.concatenate([param[edges.slot], of_leaves, param[edges.slot[bundles.edges]]])
-    out_param = np.concatenate([param[out.slot], of_leaves])
-    sums_size = bias_place + -(-s.n_rows // 16) * 16
-    filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
+    lines = (combined.pairs, combined.of_row, combined.trees, combined.leaves)
+    helper_stop = s.n_rows + len(combined.helped)
+    table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP]] = len(out.dst), max(s.n_rows + 1, helper_stop), helper_stop
+    table[[PLAN_N_PAIRS, PLAN_N_LEAVES]] = len(combined), len(of_leaves)
+    table[[PLAN_LEAF_SUMS, PLAN_TREE_ROWS]] = swept.leaf_place, s.n_rows + len(combined.pulling)
+    table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in lines]
+    visited = (swept_runs(s, runs, bundles), swept.ptr, swept.dst)
+    table[[PLAN_SWEPT, PLAN_SWEPT_PTR, PLAN_SWEPT_DST]] = [array.ctypes.data for array in visited]
+    table[[PLAN_N_SWEPT, PLAN_N_SWEPT_EDGES, PLAN_SWEPT_SUMS]] = len(visited[0]), len(swept.dst), swept.bias_place
+    in_param = np.concatenate([param[edges.slot], param[of_leaves], param[edges.slot[bundles.edges]]])
+    out_param, swept_param = param[out.slot], np.concatenate([param[swept.slot], param[of_leaves]])
+    filled = (in_param, swept_param, bias_param, frozen, swept.grad_ptr, swept.grad_pos)
     table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
-    table[PLAN_SUMS_SIZE] = sums_size
+    table[PLAN_SUMS_SIZE] = swept.size
     return Plan(
         schedule=s,
         dtype=dtype,
         in_ptr=in_ptr,
         in_src=edges.src,
-        out_ptr=out_ptr,
-        out_dst=out.dst,
+        out=out,
+        swept=swept,
         in_param=in_param,
         out_param=out_param,
+        swept_param=swept_param,
         bias_param=bias_param,
         frozen=frozen,
-        grad_ptr=grad_ptr,
-        grad_pos=grad_pos,
         runs=runs,
         heads=heads,
         table=table,
-        bias_place=bias_place,
-        sums_size=sums_size,
         n_keep=n_keep,
         alive=(
             arrays,
             shared,
             each,
-            swept,
-            swept_dst,
-            ones,
-            of_pairs,
+            lines,
+            visited,
             [activation_functions(activation, dtype.name) for activation in s.activations],
         ),
         output_heads=groups,
         combined=combined,
     )
-
-
-def _pointers(counts: Array) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _edges_by_destination(s: Schedule) -> Edges:
@@ -310,33 +282,6 @@ def _edges_by_destination(s: Schedule) -> Edges:
     all_dst, all_src = np.concatenate([dst, *more_dst]), np.concatenate([s.in_src, *more_src]).astype(np.int32)
     order = np.lexsort((all_src, all_dst))
     return Edges(all_dst[order], all_src[order], np.concatenate([slot, *more_slot])[order])
-
-
-def _edges_by_source(
-    s: Schedule, edges: Edges, combined: Combined, order: Array, fan_out: Array
-) -> tuple[Edges, npt.NDArray[np.int64]]:
-    """The edges in the order of the reverse sweep, and where each visited row's edges begin.
-
-    Those to helper rows come after a row's others, and have the slot behind all slots.
-    """
-    ptr = _pointers(fan_out[order])
-    if len(combined.helped):
-        helper = np.arange(s.n_rows, s.n_rows + len(combined.helped), dtype=np.int32)
-        beyond = np.full(len(helper), s.parameters.n_slots)
-        edges = Edges(
-            np.concatenate([edges.dst, helper]),
-            np.concatenate([edges.src, combined.helped]),
-            np.concatenate([edges.slot, beyond]),
-        )
-    if s.dense_blocks or len(combined.helped):
-        by_source = np.argsort(edges.src, kind="stable")
-        start = _pointers(fan_out)[:-1]
-        dst, slot = edges.dst[by_source], edges.slot[by_source]
-    else:
-        start, dst, slot = s.out_ptr[:-1], s.out_dst, s.out_slot
-    take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
-    src = np.repeat(order.astype(np.int32), fan_out[order])
-    return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
 
 
 def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
@@ -371,8 +316,11 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dty
     runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = leaf[start], is_output[start]
     runs[:, RUN_FUSED], runs[:, RUN_GIVEN] = combined.fused[start], combined.given[start]
     ends = runs[:, RUN_STOP]
-    for lines, columns in ((combined.trees, [RUN_TREE_FIRST, RUN_TREE_STOP]), (combined.pairs, [RUN_PAIR_FIRST, RUN_PAIR_STOP])):
-        runs[:, columns] = np.stack([np.searchsorted(lines[:, TREE_ROW], bounds) for bounds in (start, ends)], axis=1)
+    for lines, columns in (
+        (combined.trees[:, TREE_ROW], [RUN_TREE_FIRST, RUN_TREE_STOP]),
+        (combined.pairs[:, PAIR_ROW], [RUN_PAIR_FIRST, RUN_PAIR_STOP]),
+    ):
+        runs[:, columns] = np.stack([np.searchsorted(lines, bounds) for bounds in (start, ends)], axis=1)
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
@@ -389,7 +337,7 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dty
                 runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, RUN_FROM_Z] = table.from_z
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
-    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.swept_rows)
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
     runs[:, RUN_BUNDLED] = bundled[start]
     # where in the reverse order the run's rows begin: the runs after it come first
@@ -428,18 +376,6 @@ def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.
     if len(s.combinations):
         param, frozen = np.append(param, np.int32(-1 - len(frozen))), np.append(frozen, dtype.type(1))
     return param, frozen
-
-
-def _gradient_positions(s: Schedule, out_slot: Array, bias_place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each parameter the positions among the gradient sums of the slots that it fills, in slot order."""
-    position = np.empty(s.parameters.n_slots + 1, np.int64)
-    position[out_slot] = np.arange(len(out_slot))
-    rows = np.flatnonzero(s.bias_slot >= 0)
-    position[s.bias_slot[rows]] = bias_place + rows
-    starts = s.parameters.starts
-    n_free = len(s.parameters.order)
-    ptr = np.arange(n_free + 1) if starts is None else np.append(starts, n_free)
-    return ptr.astype(np.int64), position[s.parameters.order]
 
 
 def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from graphbp_numba.first_order.combining import combine_pairs_bend, combine_pairs_reverse
 from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas
 from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature, push_outputs
@@ -34,6 +33,7 @@ from graphbp_numba.plan.tables import (
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs
 from graphbp_numba.states.sections import inject, places, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
@@ -223,9 +223,9 @@ def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, 
             if r >= 0:
                 multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
         if r >= 0:
-            combine_pairs_reverse(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            spread_pairs(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             if exact:
-                combine_pairs_bend(tag, table, z_dot, at.delta, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+                bend_pairs(tag, table, z_dot, at.delta, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
     finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphbp_numba.first_order.combining import combine_pairs, combine_pairs_reverse, combine_pairs_tangent
 from graphbp_numba.instructions.calls import call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
@@ -48,6 +47,7 @@ from graphbp_numba.plan.tables import (
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import combine_pairs, spread_pairs, tangent_pairs
 
 __all__ = [
     "Places",
@@ -164,7 +164,7 @@ def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> No
         start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
             gather(tag, z, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
-        combine_pairs(tag, table, a, z, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+        combine_pairs(tag, table, z, a, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
         if runs[r, RUN_F] != 0:
             call_unary(runs[r, RUN_F], a + start * row, z + start * row, (end - start) * lanes)
         else:
@@ -214,14 +214,14 @@ def reverse_state(tag: Any, table: Any, w: int, at: Any, stop: int) -> None:
         start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
         if runs[r, RUN_LEAF]:  # δ is the heads' alone, also where h' is no number
             fill_rows(tag, beta + start * row, end - start)
-            combine_pairs_reverse(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            spread_pairs(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             continue
         for j in range(start, end):
             e = order + j - start
             gather(tag, delta, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
         here = start * row
         multiply_add_rows(tag, delta + here, slope + here, beta + here, delta + here, end - start)
-        combine_pairs_reverse(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+        spread_pairs(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
     for i in range(table[PLAN_N_INPUTS]):
         gather(tag, delta, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
     copy_rows(tag, delta, beta, table[PLAN_N_INPUTS])
@@ -245,7 +245,7 @@ def tangent_state(tag: Any, table: Any, at: Any, w: int, v: int, v_bias: int, al
             else:
                 gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
         here = start * row
-        combine_pairs_tangent(tag, table, z, z_dot, a_dot, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+        tangent_pairs(tag, table, z, z_dot, a_dot, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
         multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, end - start)
 
 

@@ -7,26 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.combining import prepare_combining
 from graphbp_numba.first_order.samples import load_tile, tile_weights
 from graphbp_numba.heads.sweeps import head_deltas, softmax_rows
 from graphbp_numba.instructions.calls import call, item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
-    PLAN_COMBINE,
-    PLAN_COMBINE_BEND,
-    PLAN_COMBINE_REVERSE,
-    PLAN_COMBINE_TANGENT,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_SIZE,
     PLAN_STATE_DOWN,
     PLAN_STATE_UP,
 )
+from graphbp_numba.states.pairs import prepare_pairs
 from graphbp_numba.states.sections import forward_state, inject, keep_outputs, places, reverse_state, slopes
 
-__all__ = ["begin_tile", "prepare_pairs", "prepare_state", "reverse_tile", "tile_deltas"]
+__all__ = ["begin_tile", "prepare_state", "reverse_tile", "tile_deltas"]
 
 
 @kernel
@@ -70,11 +66,6 @@ def prepare_state(table: Any, tag: Any) -> None:
     for at, make in ((PLAN_STATE_UP, _state_up), (PLAN_STATE_DOWN, _state_down)):
         table[at + len(tag) // 2] = make(tag[0].dtype.name, len(tag)).address
     prepare_pairs(table, tag)
-
-
-def prepare_pairs(table: Any, tag: Any) -> None:
-    """The same of what sweeps call for combinations of rows, where there are some."""
-    prepare_combining(table, tag, PLAN_COMBINE, PLAN_COMBINE_REVERSE, PLAN_COMBINE_TANGENT, PLAN_COMBINE_BEND)
 
 
 @kernel

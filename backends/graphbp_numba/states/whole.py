@@ -17,9 +17,10 @@ from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_STATE_ROWS
 from graphbp_numba.states import quantities
+from graphbp_numba.states.pairs import prepare_pairs
 from graphbp_numba.states.quantities import State
 from graphbp_numba.states.sections import state_rows
-from graphbp_numba.states.tiles import prepare_pairs, prepare_state
+from graphbp_numba.states.tiles import prepare_state
 from graphbp_numba.work.choice import MAX_PARTITIONS
 from graphbp_numba.work.workspace import Workspace
 
@@ -48,7 +49,7 @@ class WholeStates:
         dst, src = work.plan.edge_rows
         out = np.empty((len(X), schedule.n_outputs if each_output else 1, schedule.n_parameters), work.dtype)
         s = work.none if sample_weight is None else sample_weight
-        given = work.all_weights(theta), Samples(X, T, s), quantities.Slots(work.plan.grad_ptr, dst, src), out
+        given = work.all_weights(theta), Samples(X, T, s), quantities.Slots(work.plan.out.grad_ptr, dst, src), out
         self.on_tiles(len(X), quantities.sample_gradients, *given, after=(each_output,))
         return out
 
@@ -111,7 +112,7 @@ class WholeStates:
         self._prepare(vectors)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(n_directions), MAX_PARTITIONS)
-        sums = np.zeros((parts, n_directions, plan.sums_size), work.dtype)
+        sums = np.zeros((parts, n_directions, plan.out.size), work.dtype)
         samples = Samples(X, T, s)
 
         def task(part: int) -> None:
@@ -123,7 +124,7 @@ class WholeStates:
         run_tasks(task, parts, blas=False)
         out = np.empty((work.schedule.n_parameters, n_directions), work.dtype)
         for b in range(n_directions):
-            out[:, b] = work.collect(sums[:, b])
+            out[:, b] = work.collect(sums[:, b], plan.out)
         return out
 
     def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = (), vectors: int = 0) -> None:

@@ -144,8 +144,8 @@ class TilePath:
         tiles = choice.tiles(len(X), vectors)
         parts = choice.partitions(len(X), tiles)
         if mode != MODE_VALUE:
-            w_out = work.borrowed_weights(theta, plan.out_param)
-            sums = work.borrow(parts, plan.sums_size)
+            w_out = work.borrowed_weights(theta, plan.swept_param)
+            sums = work.borrow(parts, plan.swept.size)
         values = [0.0] * parts
         weights, samples = EdgeWeights(w, w_out, bias), Samples(X, T, s)
 
@@ -158,7 +158,7 @@ class TilePath:
                 values[part] = kernels.sweep(work.tags[vectors], plan.table, *given, mode, first, stop)
 
         run_tasks(task, parts, blas=False)
-        gradient = work.none if mode == MODE_VALUE else work.collect(sums)
+        gradient = work.none if mode == MODE_VALUE else work.collect(sums, plan.swept)
         work.keep(w, w_out, sums)
         return _pairwise_sum(values), gradient, by_x
 

@@ -37,10 +37,10 @@ from graphbp_numba.plan.tables import (
     PLAN_N_EDGES,
     PLAN_N_KEEP,
     PLAN_N_LEAVES,
-    PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_N_SWEPT,
+    PLAN_N_SWEPT_EDGES,
     PLAN_OUT_PARAM,
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
@@ -141,7 +141,7 @@ def sweep_few(
     tag = (frozen[0],)
     n_edges, n_rows, n_sums = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
     rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-    n_out = table[PLAN_N_OUT_EDGES] + table[PLAN_N_LEAVES]
+    n_out = table[PLAN_N_SWEPT_EDGES] + table[PLAN_N_LEAVES]
     memory = np.empty(n_edges + n_out + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
     w, v = memory[:n_edges], memory[n_edges : n_edges + n_out]
     rest = memory[n_edges + n_out :]

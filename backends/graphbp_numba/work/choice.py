@@ -87,4 +87,4 @@ class Choice:
 
     def room_for_sums(self, n_directions: int) -> int:
         """Rows of gradient sums that memory is taken for, at most."""
-        return max(2, SUMS_BYTES // (self._plan.sums_size * self._itemsize * max(1, n_directions)))
+        return max(2, SUMS_BYTES // (max(self._plan.out.size, self._plan.swept.size) * self._itemsize * max(1, n_directions)))
