@@ -66,6 +66,8 @@ NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
     "scale": _is_numeric,
     "classes": _is_listed,
     "columns": _is_listed,
+    "error": _is_name,
+    "error_weight": _is_numeric,
 }
 """name → whether a value could be meant for it: nobody's `unit="kg"` is a slip of `units`."""
 

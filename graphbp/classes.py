@@ -16,7 +16,7 @@ import numpy.typing as npt
 from graphbp.exceptions import DataError, GraphError
 
 if TYPE_CHECKING:
-    from graphbp.error_functions import ErrorFunction
+    from graphbp.mixture import AnyError
     from graphbp.spec import GraphSpec
 
 __all__ = ["attributes_for", "classes_of", "found_in", "n_classes", "number"]
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 Label = str | bool | int | float
 
 
-def n_classes(error: ErrorFunction, k: int) -> int:
+def n_classes(error: AnyError, k: int) -> int:
     """How many classes K outputs tell apart under an error; 0 where targets are no classes."""
     if error.targets == "distribution":
         return k if k > 1 else 0

@@ -16,6 +16,7 @@ outer_product_...        likewise
 =======================  =============================================================================
 
 Samples of weight 0 never reach an executable: they add nothing to E and its derivatives, whatever they would have overflowed to.
+Weights of every output (N, K) reach those that say `many_heads`.
 
 What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
 output that overflowed).  So samples whose Jacobian is not finite are swept again, each output in a part of the network of its own.
@@ -76,14 +77,18 @@ class Composed:
         executable: Executable,
         schedule: Schedule,
         backend: str,
-        part: Callable[[Schedule], Executable] | None = None,
+        part: Callable[[Schedule, Any], Executable] | None = None,
         heads: tuple[Head, ...] = (),
+        many_heads: bool = True,
     ) -> None:
-        """`part` compiles the schedule of some of the outputs, `heads` are all of them; without these nothing is swept again."""
+        """`part` compiles the schedule of some of the outputs, `heads` are all of them; without these nothing is swept again.
+
+        `many_heads` : the executable takes weights of every output, (N, K).
+        """
         self._inner: Any = executable
         self._part = part
         self._schedule = schedule
-        self._backend = backend
+        self._backend, self._many_heads = backend, many_heads
         self._told: set[str] = set()
         self.forward = executable.forward
         self.error_and_gradient = executable.error_and_gradient
@@ -125,7 +130,7 @@ class Composed:
 
         @wraps(own)
         def call(theta: Any, X: Any, T: Any, s: Any, *more: Any) -> Any:
-            if s is None or (host := s.get() if hasattr(s, "get") else s).all():
+            if s is None or (host := _on_host(s, self._backend, self._many_heads)).all():
                 return own(theta, X, T, s, *more)
             kept = np.flatnonzero(host)
             if name == "trace":
@@ -153,7 +158,7 @@ class Composed:
             for together in self._schedule.output_groups:
                 samples = np.flatnonzero(odd[:, together].any(axis=1))
                 if len(samples):
-                    run = self._part(self._schedule.of_outputs(together))
+                    run = self._part(self._schedule.of_outputs(together), together)
                     for row, k in enumerate(together.tolist()):
                         found[samples, k] = _swept(run, theta, X[samples], len(together), row, weights)
             return found
@@ -272,6 +277,19 @@ class Composed:
         full = (self.hessian if exact else self.outer_product_hessian)(theta, X, T, s)
         host = full.get() if hasattr(full, "get") else full
         return [host[group.index[:, :, None], group.index[:, None, :]] for group in self._groups()]
+
+
+def _on_host(s: Any, backend: str, many_heads: bool) -> Any:
+    """(N,) the weights of the samples, or 1 for those of which some output has a weight."""
+    host = s.get() if hasattr(s, "get") else s
+    if host.ndim == 1:
+        return host
+    if not many_heads:
+        raise NotSupportedError(
+            f"backend {backend!r} weighs samples, not the outputs of a sample: error weights, missing targets and sample_weight (N, K) need "
+            "another backend"
+        )
+    return host.any(axis=1)
 
 
 def _empty(like: Any, shape: tuple[int, ...]) -> Any:

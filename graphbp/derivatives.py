@@ -55,7 +55,7 @@ class Derivatives:
         return Y
 
     def error(self, X: Any, T: Any, sample_weight: Any = None) -> float:
-        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given.
+        """E = Σ_n s_n E_n, a float; s_n = 1 unless `sample_weight` (N,) is given; (N, K), or a mask, weighs every output: Σ_nk s_nk e_nk.
 
         Of a network with scaled outputs, E is that of the scaled residuals (y − t) / scale and has no unit.
         """

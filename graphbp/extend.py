@@ -45,6 +45,7 @@ from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
+from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
@@ -66,6 +67,7 @@ __all__ = [
     "INPUT",
     "OUTPUT",
     "Activation",
+    "AnyError",
     "Availability",
     "Backend",
     "BackendError",
@@ -93,6 +95,7 @@ __all__ = [
     "Importer",
     "Level",
     "MemoryLimitError",
+    "Mixture",
     "NotSupportedError",
     "OutputCurvature",
     "OutputRows",
@@ -112,6 +115,7 @@ __all__ = [
     "assemble_hessian",
     "assemble_unit_blocks",
     "curvature_by_columns",
+    "error_at",
     "error_table",
     "fold_scaling",
     "get_activation",

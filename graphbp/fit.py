@@ -6,14 +6,16 @@ import math
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from graphbp import batches, by_head, data
 from graphbp import classes as labels
-from graphbp import data
 from graphbp.exceptions import DataWarning, NotSupportedError, callers_level
+from graphbp.mixture import error_at
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
 from graphbp.tables import refuse_other_order, table_of
@@ -58,6 +60,9 @@ def adopt(net: Network, X: Any, T: Any) -> None:
             changed[node] = {"columns": part[0] if n == 1 else part}
             at += n
     net.model.read(X)  # says once that they are taken by position
+    if net.model.meaning.told_apart:
+        _adopt_by_head(net, T, changed)
+        return
     table = None if T is None else table_of(T, "T")
     if table is not None and table.names is not None:
         place = None if table.n_columns == 1 else net.model.meaning.target_places(table)
@@ -66,6 +71,14 @@ def adopt(net: Network, X: Any, T: Any) -> None:
     if T is not None and (found := net.model.meaning.new_classes(T)) is not None:
         for node, attributes in labels.attributes_for(found, net.model.spec, net.outputs).items():
             changed.setdefault(node, {}).update(attributes)
+    if changed:
+        net.model = net.model.saying(with_attributes(net.model.spec, changed))
+
+
+def _adopt_by_head(net: Network, T: Any, changed: dict[Hashable, dict[str, Any]]) -> None:
+    """The same of targets that are read head by head: the classes of output nodes."""
+    for node, names in by_head.new_classes(net.model.meaning, T).items() if T is not None else ():
+        changed.setdefault(node, {})["classes"] = names
     if changed:
         net.model = net.model.saying(with_attributes(net.model.spec, changed))
 
@@ -79,8 +92,12 @@ def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray
     """Shift and scale from the given rows (default: all) of X and T."""
     host = get_backend("numpy")
     x = data.as_inputs(net.model.read(X), net.schedule, host, WIDE)
-    s = data.as_sample_weight(sample_weight, len(x), host, WIDE)
     rows = np.arange(len(x)) if rows is None else rows
+    if net.model.weighs_outputs(sample_weight):
+        changed = _scaled_by_head(net, x, T, sample_weight, rows)
+        net.model = net.model.saying(with_attributes(net.model.spec, changed))
+        return
+    s = data.as_sample_weight(sample_weight, len(x), host, WIDE)
     weight = None if s is None else s[rows]
     changed = attributes_of(fitted(x[rows], weight), net.model.spec, net.inputs)
     if T is not None and net.error_function.targets == "real":
@@ -92,13 +109,40 @@ def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray
     net.model = net.model.saying(with_attributes(net.model.spec, changed))
 
 
-def _only_identities(net: Network, affine: Affine) -> Affine:
+def _scaled_by_head(net: Network, x: Array, T: Any, sample_weight: Any, rows: Array) -> dict[Hashable, dict[str, Any]]:
+    """The same where outputs differ or lack targets: of each column of T that has real numbers, mean and deviation of those that are there.
+
+    X's columns are weighed by what each sample adds to the entries with a target, where weights of outputs were given.
+    """
+    heads = net.model.heads
+    weight = batches.entry_weights(sample_weight, len(x), heads)
+    by_row = None if weight is None else weight[rows] @ replace(heads, weight=None).share
+    changed = attributes_of(fitted(x[rows], by_row), net.model.spec, net.inputs)
+    if T is None:
+        return changed
+    t, _, there = net.model.targets(T, sample_weight, len(x))
+    shift, scale = np.zeros(t.shape[1]), np.ones(t.shape[1])
+    for k in range(t.shape[1]):
+        some = rows[there[rows, k]]
+        if error_at(heads.error, k).targets == "real" and len(some):
+            own = fitted(t[some, k : k + 1], None if weight is None else weight[some, k])
+            shift[k], scale[k] = own.shift[0], own.scale[0]
+    real = np.array([error_at(heads.error, k).targets == "real" for k in range(t.shape[1])])
+    if real.any():
+        told = attributes_of(_only_identities(net, Affine(shift, scale), real), net.model.spec, net.outputs)
+        nodes = {n: net.model.spec.node_extra[net.model.spec.index[n]] for n in net.outputs}
+        changed |= {n: a for n, a in told.items() if np.any(a["shift"] != 0) or np.any(a["scale"] != 1) or "scale" in nodes[n]}
+    return changed
+
+
+def _only_identities(net: Network, affine: Affine, real: npt.NDArray[np.bool_] | None = None) -> Affine:
     """The targets' scaling for outputs that are identities; other activations give values on a scale of their own."""
     s, spec = net.schedule, net.model.spec
     feeding = set(spec.edge_src.tolist())
+    skipped = set() if real is None else {net.model.heads.nodes[k] for k in np.flatnonzero(~real)}
     for node in net.outputs:
         i = spec.index[node]
-        if i in feeding and spec.activations[spec.activation[i]].name == "identity":
+        if node not in skipped and i in feeding and spec.activations[spec.activation[i]].name == "identity":
             raise NotSupportedError(
                 f"output {node!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
             )
@@ -134,8 +178,10 @@ ORDERS = 2.0
 def warn_of_raw_columns(net: Network, x: Any, t: Any, optimizer: str) -> None:
     """One line where the columns of X, or the targets of a regression, have sizes with which gradient descent gets nowhere."""
     said = [_apart(net.model.backend.to_numpy(x), [str(names[0]) for names in net.model.meaning.input_columns], "X")]
-    if net.error_function.targets == "real":
-        said.append(_apart(net.model.backend.to_numpy(t), [str(names[0]) for names in net.model.meaning.output_columns], "T"))
+    real = [k for k in range(net.schedule.n_outputs) if error_at(net.error_function, k).targets == "real"]
+    if real:
+        names = [str(names[0]) for names in net.model.meaning.output_columns]
+        said.append(_apart(net.model.backend.to_numpy(t)[:, real], [names[k] for k in real], "T"))
     said = [text for text in said if text]
     if said:
         warnings.warn(

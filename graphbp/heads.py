@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from graphbp.activations import Activation
 from graphbp.error_functions import ErrorFunction, Pair, pair_of
+from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.softmax import SoftmaxLogs
 
 if TYPE_CHECKING:
@@ -75,18 +76,43 @@ class Head:
         """∂e/∂y."""
         return _less(y, t) if self.coupled and self.error.canonical == "identity" else self.error.dy(y, t)
 
-    def value(self, a: Array, y: Array, t: Array) -> Array:
-        """E_n of this head, (N,)."""
+    def value(self, a: Array, y: Array, t: Array, s: Array | None = None) -> Array:
+        """E_n of this head, (N,); with s, weights of all outputs (K, N), Σ_k s_kn e_kn."""
+        if self.coupled:
+            each = self._whole(a, y, t)
+            return each if s is None else self.weigh(each, s)
+        each = self.each(a, y, t)
+        return np.asarray((each if s is None else self.weigh(each, s)).sum(axis=0))
+
+    def each(self, a: Array, y: Array, t: Array) -> Array:
+        """e of every output of an elementwise head, (k, N)."""
         if self.pair is not None:
-            return np.asarray(self.pair.value(a, t).sum(axis=0))
+            return np.asarray(self.pair.value(a, t))
         if self.canonical and self.error.value_at_a is not None:
-            each = self.error.value_at_a(a, t)
-            return np.asarray(each if self.coupled else each.sum(axis=0))
+            return np.asarray(self.error.value_at_a(a, t))
+        return np.asarray(self.error.value(y, t))
+
+    def _whole(self, a: Array, y: Array, t: Array) -> Array:
+        """E_n of a softmax, (N,)."""
+        if self.canonical and self.error.value_at_a is not None:
+            return np.asarray(self.error.value_at_a(a, t))
         if self.logs is not None:
             return self._logs(a, y, t).value(self.logs[0])
-        if self.coupled and self.error.canonical == "identity":
+        if self.error.canonical == "identity":
             return np.asarray((0.5 * _less(y, t) ** 2).sum(axis=0))
         return np.asarray(self.error.value(y, t).sum(axis=0))
+
+    def weigh(self, values: Array, s: Array | None) -> Array:
+        """s times δ, R or Λ of this head (or E of a softmax), s being None, of the samples (N,), or of all outputs (K, N).
+
+        What an output's weight of 0 leaves out is 0, whatever it has overflowed to.
+        """
+        if s is None:
+            return values
+        if s.ndim == 1:
+            return values * s
+        own = s[self.positions[0]] if self.coupled else s[self.positions]
+        return np.asarray(np.where(own == 0, 0, values * own))
 
     def delta(self, a: Array, y: Array, t: Array) -> Array:
         """δ = ∂E_n/∂a, (k, N)."""
@@ -166,17 +192,21 @@ def _diagonal(v: Array) -> Array:
     return out
 
 
-def output_heads(schedule: Schedule, error: ErrorFunction) -> tuple[Head, ...]:
-    """The heads of a network under an error, covering every output once."""
+def output_heads(schedule: Schedule, error: AnyError) -> tuple[Head, ...]:
+    """The heads of a network under an error (or one for each output), covering every output once."""
     heads = []
     grouped = np.zeros(len(schedule.output_rows), bool)
     for group in schedule.softmax_groups:
         grouped[group] = True
         activation = schedule.activations[schedule.row_activation[schedule.output_rows[group[0]]]]
-        heads.append(Head(group, activation, error, error.canonical == activation.name))
+        row = error_at(error, int(group[0]))
+        heads.append(Head(group, activation, row, row.canonical == activation.name))
     kinds = schedule.row_activation[schedule.output_rows]
-    for kind in dict.fromkeys(kinds[~grouped].tolist()):
+    rows = error.each if isinstance(error, Mixture) else (error,) * len(kinds)
+    alike: dict[tuple[int, ErrorFunction], list[int]] = {}
+    for k in np.flatnonzero(~grouped).tolist():
+        alike.setdefault((int(kinds[k]), rows[k]), []).append(k)
+    for (kind, row), positions in alike.items():
         activation = schedule.activations[kind]
-        positions = np.flatnonzero((kinds == kind) & ~grouped)
-        heads.append(Head(positions, activation, error, error.canonical == activation.name))
+        heads.append(Head(np.array(positions), activation, row, row.canonical == activation.name))
     return tuple(heads)

@@ -13,10 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from graphbp.activations import Activation, sampled_range
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import GraphError
+from graphbp.mixture import AnyError, Mixture
 
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
@@ -33,12 +35,18 @@ def fitting_activation(error: str) -> str:
     return get_error_function(error).canonical or "identity"
 
 
-def refuse_unfit_outputs(schedule: Schedule, error: ErrorFunction) -> None:
-    """Raises `GraphError` for an output whose activation takes values that the error is not defined for."""
+def refuse_unfit_outputs(schedule: Schedule, error: AnyError) -> None:
+    """Raises `GraphError` for an output whose activation takes values that its error is not defined for."""
+    each = error.each if isinstance(error, Mixture) else (error,) * schedule.n_outputs
+    for row in dict.fromkeys(each):
+        here = [k for k, other in enumerate(each) if other == row]
+        _refuse_unfit(schedule, row, schedule.output_rows[here])
+
+
+def _refuse_unfit(schedule: Schedule, error: ErrorFunction, rows: npt.NDArray[np.int64]) -> None:
     low, high = error.domain
     if low == -np.inf and high == np.inf:
         return
-    rows = schedule.output_rows
     for kind in np.unique(schedule.row_activation[rows]).tolist():
         activation = schedule.activations[kind]
         least, most = _range(activation)

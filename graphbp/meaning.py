@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp import by_head
 from graphbp import classes as labels
-from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import DataError
+from graphbp.mixture import AnyError, Heads, Mixture, error_at
 from graphbp.scaling import Scaling, check_error, scaling_of, told_names
 from graphbp.tables import (
     Column,
@@ -52,9 +53,20 @@ class Meaning:
     spec: GraphSpec
     inputs: tuple[Hashable, ...]
     outputs: tuple[Hashable, ...]
-    error: ErrorFunction
+    heads: Heads
     scaling: Scaling
     classes: tuple[labels.Label, ...] | None
+    missing: str = "refuse"
+
+    @property
+    def error(self) -> AnyError:
+        """The outputs' error."""
+        return self.heads.error
+
+    @property
+    def told_apart(self) -> bool:
+        """Targets are read head by head: outputs have errors of their own, or may lack targets."""
+        return isinstance(self.error, Mixture) or self.missing == "skip"
 
     # -- in ----------------------------------------------------------------------------------------------------------------------
 
@@ -108,8 +120,12 @@ class Meaning:
             warn_of_surplus(table, extra, "input")
         return stacked(table.select(place)), None, extra
 
-    def read_targets(self, T: Any) -> Any:
-        """T as numbers or positions of classes, where it was a table or held labels."""
+    def read_targets(self, T: Any, gaps: bool = False) -> Any:
+        """T as numbers or positions of classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
+        if self.told_apart:
+            return by_head.read_targets(self, T)
+        if gaps and isinstance(T, np.ma.MaskedArray):
+            return T
         table = table_of(T, "T") or loose_table(T, "T")
         if table is None:
             return self._from_array(T)
@@ -248,8 +264,10 @@ class Meaning:
             scaled.data /= affine.scale[scaled.indices].astype(scaled.dtype)
         return scaled
 
-    def predicted(self, y: Array) -> Array:
-        """The class of each row where the outputs tell classes apart, else y."""
+    def predicted(self, y: Array) -> Any:
+        """The class of each row where the outputs tell classes apart, else y; of several heads, output node → either."""
+        if isinstance(self.error, Mixture):
+            return by_head.predicted(self, y)
         if self.error.targets not in ("distribution", "probability"):
             return y
         k = y.shape[1]
@@ -264,6 +282,10 @@ class Meaning:
 
     def __str__(self) -> str:
         parts = [f"scaled: {self.scaling}"] if self.scaling else []
+        if not self.heads.plain:
+            parts.append(f"heads: {self.heads}")
+        if self.missing == "skip":
+            parts.append("missing targets are skipped")
         return "; ".join(parts + ([f"classes: {labels.shown(self.classes)}"] if self.classes is not None else []))
 
 
@@ -280,11 +302,17 @@ def _plain_array(T: Any) -> Array | None:
         return None
 
 
-def meaning_of(spec: GraphSpec, inputs: Sequence[Hashable], outputs: Sequence[Hashable], error: ErrorFunction) -> Meaning:
+def meaning_of(
+    spec: GraphSpec, inputs: Sequence[Hashable], outputs: Sequence[Hashable], heads: Heads, missing: str = "refuse"
+) -> Meaning:
     """Read it off the nodes.  Raises `GraphError`, `WeightError` naming the node."""
     scaling = scaling_of(spec, tuple(inputs), tuple(outputs))
-    check_error(scaling, error, tuple(outputs))
-    return Meaning(spec, tuple(inputs), tuple(outputs), error, scaling, labels.classes_of(spec, outputs))
+    if isinstance(heads.error, Mixture):
+        for name in outputs:
+            check_error(scaling_of(spec, (), (name,)), error_at(heads.error, heads.nodes.index(name)), (name,))
+        return Meaning(spec, tuple(inputs), tuple(outputs), heads, scaling, None, missing)
+    check_error(scaling, heads.error, tuple(outputs))
+    return Meaning(spec, tuple(inputs), tuple(outputs), heads, scaling, labels.classes_of(spec, outputs), missing)
 
 
 def _names(spec: GraphSpec, nodes: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:

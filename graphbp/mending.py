@@ -116,7 +116,7 @@ def _vjp(
 def _error_and_gradient(
     poles: Poles, own: Callable[..., Any], found: tuple[float, Array], theta: Array, X: Array, T: Array, s: Array | None
 ) -> tuple[float, Array]:
-    odd = poles.samples(theta, X, T, overflown=True)
+    odd = poles.samples(theta, X, T, overflown=True, s=s)
     rest = _others(len(X), odd)
     total = poles.gradient(theta, X[odd], T[odd], _some(s, odd))
     if len(rest):
@@ -160,7 +160,7 @@ def _second_order(product: bool, exact: bool) -> Callable[..., Array]:
     def mend(
         poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None, *v: Array
     ) -> Array:
-        odd = poles.samples(theta, X, T)
+        odd = poles.samples(theta, X, T, s=s)
         if not len(odd):
             return found
         rest = _others(len(X), odd)
@@ -188,7 +188,7 @@ def _units(theta: Array, which: Array) -> Array:
 def _hessian_diagonal(
     poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None
 ) -> Array:
-    odd = poles.samples(theta, X, T)
+    odd = poles.samples(theta, X, T, s=s)
     if not len(odd):
         return found
     rest = _others(len(X), odd)
@@ -202,7 +202,7 @@ def _hessian_diagonal(
 def _unit_blocks(
     poles: Poles, own: Callable[..., Any], found: list[Array], theta: Array, X: Array, T: Array, s: Array | None, exact: bool
 ) -> list[Array]:
-    odd = poles.samples(theta, X, T)
+    odd = poles.samples(theta, X, T, s=s)
     if not len(odd):
         return found
     rest = _others(len(X), odd)

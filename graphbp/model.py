@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import batches, data
 from graphbp.columns import Columns
 from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
@@ -30,6 +30,7 @@ from graphbp.lookup import columns_now, parameter_labels
 from graphbp.lowering import lower
 from graphbp.meaning import Meaning, meaning_of
 from graphbp.memory import check_memory
+from graphbp.mixture import AnyError, Heads, Mixture, heads_of
 from graphbp.parameters import Layout
 from graphbp.protocols import Backend, Executable
 from graphbp.registry import usable_backend
@@ -55,7 +56,7 @@ class Model:
     Attributes
     ----------
     spec, schedule, layout : the graph as it was read, the order of its sweeps, and where its weights stand in θ.
-    error, backend, dtype : what it was compiled for.
+    heads, backend, dtype : what it was compiled for: the outputs' errors and weights, ...
     meaning : what the columns of X and Y are: names, scaling, classes.
     run : the executable, with what it leaves out composed.  Sees scaled x and t, checked, in the backend's memory.
     """
@@ -63,37 +64,47 @@ class Model:
     spec: GraphSpec
     schedule: Schedule
     layout: Layout
-    error: ErrorFunction
+    heads: Heads
     backend: Backend
     dtype: np.dtype[Any]
     meaning: Meaning
     run: Composed
     _told: set[tuple[Hashable, ...]] = field(default_factory=set, repr=False)  # columns of which something has been said, once
 
+    @property
+    def error(self) -> AnyError:
+        """The error function, or a `Mixture` where outputs have different ones."""
+        return self.heads.error
+
     # -- another model of the same graph -----------------------------------------------------------------------------------------
 
     def to(self, backend: Backend, dtype: np.dtype[Any]) -> Model:
         """The same network compiled for another backend or dtype."""
         _check_range(self.layout, dtype)
-        return replace(self, backend=backend, dtype=dtype, run=_compiled(self.schedule, self.error, backend, dtype))
+        return replace(self, backend=backend, dtype=dtype, run=_compiled(self.schedule, self.heads, backend, dtype))
 
     def saying(self, spec: GraphSpec) -> Model:
         """The same compiled network, whose input and output nodes say what they say in `spec`."""
         s = self.schedule
-        return replace(self, spec=spec, meaning=meaning_of(spec, s.input_names, s.output_names, self.error))
+        return replace(self, spec=spec, meaning=meaning_of(spec, s.input_names, s.output_names, self.heads, self.meaning.missing))
+
+    def skipping(self, missing: str) -> Model:
+        """The same, which refuses missing targets or skips them."""
+        return self if missing == self.meaning.missing else replace(self, meaning=replace(self.meaning, missing=missing))
 
     @cached_property
     def engine(self) -> Model:
-        """The same without its scaling: what the backend computes, for code that has scaled X and T already."""
-        return self.saying(unscaled(self.spec)) if self.meaning.scaling else self
+        """The same without scaling and weights of errors: what the backend computes, for code that has t and s of a batch already."""
+        bare = replace(self, heads=replace(self.heads, weight=None)) if self.heads.weight is not None else self
+        return bare.saying(unscaled(self.spec)) if self.meaning.scaling else bare
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {k: v for k, v in self.__dict__.items() if k not in ("run", "engine", "jacobian_plan")}
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("run", "engine", "jacobian_plan", "many")}
         return {**kept, "backend": self.backend.name}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = usable_backend(state.pop("backend"))
-        run = _compiled(state["schedule"], state["error"], backend, state["dtype"])
+        run = _compiled(state["schedule"], state["heads"], backend, state["dtype"])
         self.__dict__.update(state, backend=backend, run=run)
 
     def columns(self, theta: Array) -> Columns:
@@ -128,14 +139,41 @@ class Model:
         return data.as_inputs(self.read(X), self.schedule, backend or self.backend, self.dtype, self.meaning.scaling.inputs)
 
     def batch(self, X: Any, T: Any, sample_weight: Any = None, backend: Backend | None = None) -> tuple[Any, Any, Any]:
-        """(x, t, s) likewise; s is None where there are no sample weights."""
+        """(x, t, s) likewise; s is None where there are no weights, (N,), or (N, K) where outputs differ (`graphbp.batches`)."""
         backend = backend or self.backend
         if type(X) is not np.ndarray:
             refuse_other_order(X, {"T": T, "sample_weight": sample_weight})
         x = self.inputs(X, backend)
+        if self.weighs_outputs(sample_weight):
+            return x, *self._entries(T, sample_weight, len(x), backend)
         t = self.meaning.read_targets(T)
-        t = data.as_targets(t, len(x), self.schedule, self.error, backend, self.dtype, self.meaning.scaling.outputs)
+        t = data.as_targets(t, len(x), self.schedule, self.heads.error, backend, self.dtype, self.meaning.scaling.outputs)
         return x, t, data.as_sample_weight(sample_weight, len(x), backend, self.dtype)
+
+    @cached_property
+    def many(self) -> bool:
+        """Outputs differ in error or weight, or may lack targets."""
+        return not self.heads.plain or self.meaning.missing == "skip"
+
+    def weighs_outputs(self, sample_weight: Any) -> bool:
+        """Whether a batch with these weights is one of many heads."""
+        return self.many or _by_output(sample_weight)
+
+    def targets(self, T: Any, sample_weight: Any, n: int) -> tuple[Array, Array | None, npt.NDArray[np.bool_]]:
+        """(T in float64 and raw units, NaN where missing; the caller's weights (N, K) or None; which entries count), in host memory."""
+        T, sample_weight = (self.backend.to_numpy(part) if self.backend.owns(part) else part for part in (T, sample_weight))
+        t = batches.targets_of(self.meaning.read_targets(T, gaps=True), n, self.heads)
+        weight = batches.entry_weights(sample_weight, n, self.heads)
+        there = batches.present_in(t, weight, self.heads, self.meaning.missing == "skip")
+        batches.warn_of_empty(there, self.heads, self._told)
+        return t, weight, there
+
+    def _entries(self, T: Any, sample_weight: Any, n: int, backend: Backend) -> tuple[Any, Any]:
+        """(t, s) of many heads."""
+        t, weight, there = self.targets(T, sample_weight, n)
+        t = batches.entries_of(t, there, self.heads, self.meaning.scaling.outputs, self.dtype)
+        s = batches.weights_of(there, weight, self.heads)
+        return backend.asarray(t, self.dtype), None if s is None else backend.asarray(s, self.dtype)
 
     def input_directions(self, U: Any, n: int) -> Any:
         """Tangents of x (n, D) as the engine sees them."""
@@ -260,8 +298,10 @@ class Model:
         self.check_size(what, (self.n_parameters, self.n_parameters), instead)
 
 
-def compile_model(spec: GraphSpec, error: ErrorFunction, backend: Backend, dtype: np.dtype[Any]) -> Model:
-    """Lower and compile a graph that was read.
+def compile_model(
+    spec: GraphSpec, error: ErrorFunction | None, backend: Backend, dtype: np.dtype[Any], missing: str = "refuse"
+) -> Model:
+    """Lower and compile a graph that was read; `error` is that of outputs which say none.
 
     Raises
     ------
@@ -269,14 +309,22 @@ def compile_model(spec: GraphSpec, error: ErrorFunction, backend: Backend, dtype
     """
     schedule, layout = lower(spec)
     _check_range(layout, dtype)
-    refuse_unfit_outputs(schedule, error)
-    meaning = meaning_of(spec, schedule.input_names, schedule.output_names, error)
-    return Model(spec, schedule, layout, error, backend, dtype, meaning, _compiled(schedule, error, backend, dtype))
+    heads = heads_of(spec, schedule, error)
+    refuse_unfit_outputs(schedule, heads.error)
+    meaning = meaning_of(spec, schedule.input_names, schedule.output_names, heads, missing)
+    return Model(spec, schedule, layout, heads, backend, dtype, meaning, _compiled(schedule, heads, backend, dtype))
 
 
-def _compiled(schedule: Schedule, error: ErrorFunction, backend: Backend, dtype: np.dtype[Any]) -> Composed:
-    def part(of: Schedule) -> Executable:
-        return backend.compile(of, error, dtype)
+def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtype[Any]) -> Composed:
+    error, many = heads.error, getattr(backend, "many_heads", False)
+    if not (heads.plain or many):
+        raise NotSupportedError(
+            f"backend {backend.name!r} takes one error for all outputs, each of weight 1, and the network has {heads}; use backend='numba' "
+            "or 'numpy'"
+        )
+
+    def part(of: Schedule, outputs: npt.NDArray[np.int64]) -> Executable:
+        return backend.compile(of, error.of(outputs) if isinstance(error, Mixture) else error, dtype)
 
     live = schedule.live
     if len(live.combinations) and not getattr(backend, "combinations", False):
@@ -284,7 +332,14 @@ def _compiled(schedule: Schedule, error: ErrorFunction, backend: Backend, dtype:
             f"backend {backend.name!r} computes weighted sums only, and node {live.describe_row(int(live.combinations.rows[0]))} "
             f"multiplies or chooses; use backend='numpy', which knows every aggregation"
         )
-    return Composed(part(live), live, backend.name, part, output_heads(live, error))
+    return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
+
+
+def _by_output(sample_weight: Any) -> bool:
+    """Weights of every output, (N, K)."""
+    if isinstance(sample_weight, list | tuple):
+        return bool(sample_weight) and np.ndim(sample_weight[0]) == 1
+    return getattr(sample_weight, "ndim", 1) == 2
 
 
 def _check_range(layout: Layout, dtype: np.dtype[Any]) -> None:

@@ -11,7 +11,7 @@ and set; y, E and the derivatives at θ are `graphbp.derivatives`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from graphbp.derivatives import Derivatives
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of
 from graphbp.graph import read_graph
+from graphbp.mixture import AnyError, with_heads
 from graphbp.model import compile_model
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
@@ -42,6 +43,7 @@ __all__ = ["Network", "engine_of", "require_network"]
 
 Array = npt.NDArray[Any]
 Node = Hashable
+MISSING = ("refuse", "skip")
 
 
 def require_network(value: Any) -> None:
@@ -82,8 +84,13 @@ class Network(Derivatives):
         edges `trainable=False` and `tie="name"`; on input and output nodes `shift` and `scale` (`graphbp.scaling`), on inputs
         `columns`, on outputs `classes`.  The graph is read once and never changed.  A hidden unit without an activation is linear
         (`describe` says which are); a name that is nearly one of these is refused, every other attribute is the user's.
-    error : name of the error function: "sum_of_squares", "binary_cross_entropy", "cross_entropy", "poisson" or a registered one.  An
-        output whose activation takes values that the error is not defined for is refused.
+    error : name of the error function: "sum_of_squares" (the default), "binary_cross_entropy", "cross_entropy", "poisson" or a registered
+        one.  An output whose activation takes values that the error is not defined for is refused.  A mapping gives outputs errors of
+        their own: {"price": "sum_of_squares", "kind": "cross_entropy"}; for the unit nodes of one softmax, any of them stands for all.
+    error_weights : output → w_k ≥ 0, where other than 1: E = Σ_nk s_n w_k e_k.  Both stand on the output nodes then, as `error` and
+        `error_weight`, where they may also be written.
+    missing : "refuse" NaN in T, or "skip": such an entry adds nothing to E and its derivatives (`graphbp.batches`); a softmax lacks its
+        target as a whole.
     backend : "numpy", "numba", "cupy", another installed one, or "auto"; default `gb.config`.
     dtype : "float64" or "float32"; default `gb.config`.
 
@@ -117,14 +124,19 @@ class Network(Derivatives):
         self,
         graph: nx.DiGraph[Any] | Columns,  # columns come from a file
         *,
-        error: str | ErrorFunction = "sum_of_squares",
+        error: str | ErrorFunction | Mapping[Any, str | ErrorFunction] | None = None,
+        error_weights: Mapping[Any, float] | None = None,
+        missing: str = "refuse",
         backend: str | None = None,
         dtype: str | npt.DTypeLike | None = None,
     ) -> None:
-        function = error if isinstance(error, ErrorFunction) else get_error_function(error)
+        told = error is None or isinstance(error, ErrorFunction | Mapping)
+        function = error if told else get_error_function(error)
+        one_of("missing", missing, MISSING)
         kind = dtype_of(option("dtype", dtype))
         chosen = _chosen_backend(backend)
-        self.model = compile_model(read_graph(graph), function, chosen, kind)
+        spec = with_heads(read_graph(graph), function, error_weights)
+        self.model = compile_model(spec, None if isinstance(function, Mapping) else function, chosen, kind, missing)
         self.theta = self.model.theta(self.model.layout.theta)
 
     # -- what it is ------------------------------------------------------------------------------------------------------
@@ -145,9 +157,19 @@ class Network(Derivatives):
         return self.model.dtype
 
     @property
-    def error_function(self) -> ErrorFunction:
-        """The row of the error table."""
+    def error_function(self) -> AnyError:
+        """The row of the error table; a `Mixture`, which has one for `each` output, where they differ."""
         return self.model.error
+
+    @property
+    def missing(self) -> str:
+        """Targets that are NaN: "refuse", or "skip", which counts them for nothing; it can be set."""
+        return self.model.meaning.missing
+
+    @missing.setter
+    def missing(self, value: str) -> None:
+        one_of("missing", value, MISSING)
+        self.model = self.model.skipping(value)
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -297,6 +319,7 @@ class Network(Derivatives):
     def predict(self, X: Any, *, as_frame: bool = False) -> Any:
         """The class of each sample (N,), by name where the network has `classes`, else by number; of a regression, Y (N, K).
 
+        Of heads with errors of their own, output node → either; a softmax of several unit nodes is called like the first of them.
         The largest output under cross-entropy; y > ½ under binary cross-entropy, (N, K) of 0 and 1 where it has several outputs.
         With `as_frame`, a table X (pandas, polars, PyArrow, a structured array, a dict) gives one of its kind: "class" for classes, else
         a column for each output, called like the target that it was trained on; in pandas with X's index.

@@ -150,14 +150,20 @@ class Poles:
             z[coupled] = s.activations[s.row_activation[coupled[0]]].f(a[coupled])
         return _State(a, z, slope, bend, still, edges)
 
-    def samples(self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False) -> npt.NDArray[np.int64]:
-        """The samples at a pole, of the error too where T is given; with those that overflow to an output only if asked for."""
+    def samples(
+        self, theta: Array, X: Array, T: Array | None = None, overflown: bool = False, s: Array | None = None
+    ) -> npt.NDArray[np.int64]:
+        """The samples at a pole, of the error too where T is given; with those that overflow to an output only if asked for.
+
+        An output of weight 0 in s (N, K) may overflow.
+        """
         found = [np.empty(0, np.int64)]
         for part in self._chunks(len(X)):
             state = self._state(theta, X[part])
             parts = [state.z, state.slope, state.bend, *([] if T is None else [self._output_delta(state, T[part], None)])]
             odd = ~np.all([np.isfinite(value).all(axis=0) for value in parts], axis=0)
-            kept = overflown | np.isfinite(state.z[self.schedule.output_rows]).all(axis=0)
+            fine = np.isfinite(state.z[self.schedule.output_rows])
+            kept = overflown | (fine if s is None or s.ndim == 1 else fine | (s[part].T == 0)).all(axis=0)
             found.append(part.start + np.flatnonzero(odd & kept))
         return np.concatenate(found)
 
@@ -211,7 +217,7 @@ class Poles:
             z_dot[rows] = np.where(moves[rows] > 0, state.slope[rows] * a_dot[rows], 0)
         return a_dot, z_dot, moves > 0
 
-    def _heads_product(self, state: _State, values: list[Array], a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
+    def _heads_product(self, values: list[Array], a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
         """R ȧ (or Λ ȧ) at the outputs, 0 at those that nothing moves, and which do."""
         out, reached = np.zeros_like(a_dot), np.zeros(a_dot.shape, bool)
         for (rows, head), value in zip(self.heads, values, strict=True):
@@ -223,14 +229,13 @@ class Poles:
     def _output_delta(self, state: _State, T: Array, s: Array | None) -> Array:
         delta = np.zeros_like(state.a)
         for rows, head in self.heads:
-            value = head.delta(state.a[rows], state.z[rows], T.T[head.positions])
-            delta[rows] = value if s is None else value * s
+            delta[rows] = head.weigh(head.delta(state.a[rows], state.z[rows], T.T[head.positions]), s)
         return delta
 
-    def _outputs(self, state: _State) -> Flags:
+    def _outputs(self, state: _State, s: Array | None) -> Flags:
         """Where δ of the outputs stands."""
         rows = np.zeros(state.a.shape, bool)
-        rows[self.schedule.output_rows] = True
+        rows[self.schedule.output_rows] = True if s is None or s.ndim == 1 else s != 0
         return rows & ~state.still
 
     def _slots(self, delta: Array, z: Array, counted: Flags, biases: bool = True) -> Array:
@@ -251,18 +256,18 @@ class Poles:
         """δ of every row (n_rows, N)."""
         out = np.empty((self.schedule.n_rows, len(X)), np.result_type(theta, X))
         for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
-            out[:, part] = self._output_delta(state, T[part], None if s is None else s[part])
-            self._reverse(state, out[:, part], self._outputs(state))
+            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+            out[:, part] = self._output_delta(state, T[part], weight)
+            self._reverse(state, out[:, part], self._outputs(state, weight))
         return out
 
     def gradient(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
         """∂E/∂θ (W,)."""
         total = np.zeros(self.schedule.parameters.n_slots, theta.dtype)
         for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
-            delta = self._output_delta(state, T[part], None if s is None else s[part])
-            self._reverse(state, delta, self._outputs(state))
+            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+            delta = self._output_delta(state, T[part], weight)
+            self._reverse(state, delta, self._outputs(state, weight))
             total += self._slots(delta, state.z, state.z != 0)
         return self.schedule.parameters.reduce(total)
 
@@ -300,18 +305,18 @@ class Poles:
         directions = parameters.expand_tangent(v).T
         total = np.zeros((v.shape[1], parameters.n_slots), theta.dtype)
         for part in self._chunks(len(X)):
-            state, t, weight = self._state(theta, X[part]), T[part].T, None if s is None else s[part]
+            state, t, weight = self._state(theta, X[part]), T[part].T, None if s is None else s[part].T
             values = []
             for rows, head in self.heads:
                 of = head.output_hessian if exact else head.gauss_newton
-                value = of(state.a[rows], state.z[rows], t[head.positions])
-                values.append(value if weight is None else value * weight)
+                values.append(head.weigh(of(state.a[rows], state.z[rows], t[head.positions]), weight))
             delta = self._output_delta(state, T[part], weight)
-            beta = self._reverse(state, delta, self._outputs(state)) if exact else delta
+            beta = self._reverse(state, delta, self._outputs(state, weight)) if exact else delta
+            told = self._outputs(state, weight) | state.still
             for b, column in enumerate(directions):
                 direction = self._edges(column)
                 a_dot, z_dot, moves = self._tangent(state, None, direction)
-                r_delta, reached = self._heads_product(state, values, a_dot, moves)
+                r_delta, reached = self._heads_product(values, a_dot, moves if weight is None or weight.ndim == 1 else moves & told)
                 if not exact:
                     self._reverse(state, r_delta, reached)
                     total[b] += self._slots(r_delta, state.z, state.z != 0)

@@ -14,7 +14,9 @@ Shapes and conventions, for every method
 * N samples, D inputs, K outputs, W parameters, M hidden and output units.
 * `theta` (W,), `X` (N, D), `T` (N, K), `V` (N, K), `U` (N, D), `v` (W,) or (W, B) are C-contiguous arrays of the compiled dtype,
   in the memory of the backend (`Backend.asarray`); N ≥ 1; values have been checked by the core.
-* `sample_weight` is (N,) or None (all 1); E = Σ_n s_n E_n, and every derivative of E carries the same factor.
+* `sample_weight` is (N,) or None (all 1); E = Σ_n s_n E_n, and every derivative of E carries the same factor.  A backend that says
+  `many_heads` also takes (N, K), E = Σ_nk s_nk e_nk, the weights of one softmax being alike, and a `Mixture` as the error; an entry of
+  weight 0 counts for nothing, whatever it has overflowed to.
 * Results are new arrays of the compiled dtype that the caller may keep and change; E is a Python float.
 * Every unit of the schedule leads to an output (`Schedule.live`); a parameter may fill several slots, or none: its derivative is then 0.
 * The same arguments give the same bits, on every run and for every number of threads.
@@ -168,13 +170,17 @@ class Backend(Protocol):
     """
 
     name: str
+    # optional: many_heads, True where outputs may have errors and weights of their own
 
     def availability(self) -> Availability:
         """Whether it can run here, found without importing anything heavy."""
         ...
 
     def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
-        """Compile.  Raises `NotSupportedError` for what it cannot do, by name, here and not later."""
+        """Compile; the error may be a `Mixture` where the backend has `many_heads`.
+
+        Raises `NotSupportedError` for what it cannot do, by name, here and not later.
+        """
         ...
 
     def owns(self, array: Any) -> bool:

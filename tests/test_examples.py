@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,22 +16,18 @@ import graphbp as gb
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    """As on a fresh clone: no data but what the example brings or an installed package has."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "GRAPHBP_DATA": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def output(name: str, *arguments: object, folder: Path) -> str:
-    done = run(name, *arguments, folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """What it prints as on a fresh clone: no data but what it brings or an installed package has.
+
+    In this process, which has imported everything and takes warnings for errors.
+    """
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setenv("GRAPHBP_DATA", str(folder))
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(EXAMPLES / name), *map(str, arguments)])
+        patch.syspath_prepend(EXAMPLES)
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return out.getvalue()
 
 
 def number(pattern: str, text: str) -> float:

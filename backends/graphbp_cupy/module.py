@@ -21,7 +21,7 @@ import numpy as np
 from graphbp.extend import BackendError
 from graphbp_cupy.formulas import BUILT_IN, Selection
 
-__all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "module_source", "signatures"]
+__all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "formulas_source", "module_source", "signatures"]
 
 CUDA = Path(__file__).parent / "cuda"
 FILES = ("formulas.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
@@ -69,17 +69,13 @@ FIELDS: dict[str, str] = {
 
 def module_source(rows: Selection = BUILT_IN) -> str:
     """The whole translation unit: helpers, generated tables, the `Network` struct, kernels."""
-    first, *rest = FILES
     members = "\n".join(f"    {kind} {name};" for name, kind in FIELDS.items())
-    return "\n".join(
-        [
-            _file(first),
-            '#line 1 "generated"',
-            rows.source(),
-            f"struct Network {{\n{members}\n}};",
-            *(_file(name) for name in rest),
-        ]
-    )
+    return "\n".join([formulas_source(rows), f"struct Network {{\n{members}\n}};", *(_file(name) for name in FILES[1:])])
+
+
+def formulas_source(rows: Selection = BUILT_IN) -> str:
+    """What of it depends on the rows: helpers and generated tables, which need nothing of the kernels."""
+    return "\n".join([_file(FILES[0]), '#line 1 "generated"', rows.source()])
 
 
 def _file(name: str) -> str:

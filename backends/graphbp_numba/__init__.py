@@ -22,7 +22,7 @@ import numpy.typing as npt
 from graphbp.extend import Availability
 
 if TYPE_CHECKING:
-    from graphbp.extend import ErrorFunction, Executable, Schedule
+    from graphbp.extend import AnyError, Executable, Schedule
 
 __all__ = ["NumbaBackend", "backend"]
 
@@ -32,6 +32,7 @@ class NumbaBackend:
 
     name = "numba"
     combinations = True
+    many_heads = True
 
     def availability(self) -> Availability:
         """Whether Numba is installed; it is not imported to find out."""
@@ -45,7 +46,7 @@ class NumbaBackend:
             found = ""
         return Availability(True, device="CPU", version=found)
 
-    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
+    def compile(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Executable:
         """An executable.  Raises `NotSupportedError` for a registered function that Numba cannot compile."""
         from graphbp_numba.executable import NumbaExecutable
 

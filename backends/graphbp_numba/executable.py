@@ -7,14 +7,15 @@ second order     `NumbaSecondOrderSweeps` fills the tiles of the core's assembly
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import cached_property, partial, wraps
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import (
-    ErrorFunction,
+    AnyError,
     HessianPlan,
     Schedule,
     TraceArrays,
@@ -50,11 +51,24 @@ class Path(Protocol):
         """(E, ∂E/∂θ, ∂E/∂x); what the mode (`MODE_...`) does not want is of no size.  Of `MODE_VJP`, T is V."""
 
 
+def _by_output(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, which hands weights of every output (N, K) to the sibling that reads them beside the targets."""
+
+    @wraps(method)
+    def call(self: NumbaExecutable, theta: Array, X: Array, T: Array, sample_weight: Array | None, *more: Any) -> Any:
+        if sample_weight is None or sample_weight.ndim == 1:
+            return method(self, theta, X, T, sample_weight, *more)
+        return method(self.weighing_outputs, theta, X, np.concatenate([T, sample_weight], axis=1), None, *more)
+
+    return call
+
+
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
-    def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
+    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype, self._error = schedule, dtype, error
+        self._sibling: NumbaExecutable | None = None
         self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
         if self.layers is None:  # what cannot be compiled is refused here, not at the first call
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
@@ -62,7 +76,19 @@ class NumbaExecutable:
     @cached_property
     def work(self) -> Workspace:
         """The plan of the tiles' kernels; a network of layers has one only when a quantity is asked for that layers don't compute."""
+        if self._sibling is not None:
+            return self._sibling.work.weighing_outputs()
         return Workspace(self.schedule, self._error, self.dtype)
+
+    @cached_property
+    def weighing_outputs(self) -> NumbaExecutable:
+        """What runs batches whose outputs have weights of their own: T (N, 2K), targets and weights."""
+        other = object.__new__(NumbaExecutable)
+        other.schedule, other.dtype, other._error, other._sibling = self.schedule, self.dtype, self._error, self
+        other.layers = None if self.layers is None else LayerPath(self.layers.work.weighing_outputs())
+        if other.layers is None:
+            other._few, other._up_to = FewPath(other.work), other.work.choice.few
+        return other
 
     @cached_property
     def levels(self) -> LevelPath:
@@ -96,10 +122,12 @@ class NumbaExecutable:
         """Y (N, K)."""
         return self._path(len(X)).forward(theta, X)
 
+    @_by_output
     def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float:
         """E = Σ_n s_n E_n."""
         return self._path(len(X)).sweep(theta, X, T, sample_weight, MODE_VALUE)[0]
 
+    @_by_output
     def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
         """(E, ∂E/∂θ)."""
         value, gradient, _ = self._path(len(X)).sweep(theta, X, T, sample_weight, MODE_GRADIENT)
@@ -112,6 +140,7 @@ class NumbaExecutable:
 
     # -- whole states --------------------------------------------------------------------------------------------------------
 
+    @_by_output
     def per_sample_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(N, W): δ_j z_i, not summed."""
         return self.states.sample_gradients(theta, X, T, sample_weight)
@@ -128,14 +157,17 @@ class NumbaExecutable:
         """(N, K): ∂y/∂x U + ∂y/∂θ v."""
         return self.states.jvp(theta, X, U, v)
 
+    @_by_output
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
         """a, z, δ of every row and sample."""
         return self.states.trace(theta, X, T, sample_weight)
 
+    @_by_output
     def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """H v for v (W, B): (W, B), by the R-operator."""
         return self._products(theta, X, T, sample_weight, v, exact=True)
 
+    @_by_output
     def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """The outer-product Hessian times v (W, B): (W, B)."""
         return self._products(theta, X, T, sample_weight, v, exact=False)
@@ -147,19 +179,23 @@ class NumbaExecutable:
 
     # -- second order ----------------------------------------------------------------------------------------------------------
 
+    @_by_output
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W), exact; the sweeps and the products are this backend's, the order of tiles is the core's."""
         return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=True)
 
+    @_by_output
     def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
         return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=False)
 
+    @_by_output
     def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W,): Σ_n z_i² B_jj."""
         product = partial(self.hessian_product, theta, X, T, sample_weight)
         return assemble_diagonal(self._second_order(theta), self.hessian_plan, X, T, sample_weight, product)
 
+    @_by_output
     def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
         """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
         return assemble_unit_blocks(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import Availability, ErrorFunction, Executable, Schedule
+from graphbp.extend import AnyError, Availability, Executable, Schedule
 
 __all__ = ["NumpyBackend", "backend"]
 
@@ -20,12 +20,13 @@ class NumpyBackend:
 
     name = "numpy"
     combinations = True
+    many_heads = True
 
     def availability(self) -> Availability:
         """Always available."""
         return Availability(True, device="CPU", version=np.__version__)
 
-    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
+    def compile(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Executable:
         """An executable for this schedule; nothing that a schedule can hold is refused."""
         from graphbp_numpy.executable import NumpyExecutable
 

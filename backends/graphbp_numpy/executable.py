@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Schedule, TraceArrays, output_heads, run_tasks
+from graphbp.extend import AnyError, Schedule, TraceArrays, output_heads, run_tasks
 from graphbp_numpy.second_order import SecondOrder
 from graphbp_numpy.sweeps import Program
 
@@ -38,7 +38,7 @@ PARTITIONS = 8
 class NumpyExecutable(SecondOrder):
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
-    def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
+    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule = schedule
         self.dtype = dtype
         self.program = Program(schedule)
@@ -210,9 +210,10 @@ class NumpyExecutable(SecondOrder):
     def chunk_error(self, a: Array, z: Array, t: Array, s: Array | None) -> float:
         """Σ_n s_n E_n, summed in float64 (or complex128, under the complex step)."""
         rows = self.schedule.output_rows
-        each = sum(head.value(a[rows[p]], z[rows[p]], t[p]) for head in self.heads for p in [head.positions])
+        own = None if s is None or s.ndim == 1 else s
+        each = sum(head.value(a[rows[p]], z[rows[p]], t[p], own) for head in self.heads for p in [head.positions])
         wide = np.result_type(each, np.float64)
-        total: float = np.sum(each if s is None else each * s, dtype=wide).item()
+        total: float = np.sum(each if s is None or own is not None else each * s, dtype=wide).item()
         return total
 
     def output_delta(self, a: Array, z: Array, t: Array, s: Array | None) -> Array:
@@ -220,8 +221,7 @@ class NumpyExecutable(SecondOrder):
         delta = np.zeros_like(a)
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
-            value = head.delta(a[rows], z[rows], t[head.positions])
-            delta[rows] = value if s is None else value * s
+            delta[rows] = head.weigh(head.delta(a[rows], z[rows], t[head.positions]), s)
         return delta
 
     def backpropagate(self, w: Array, a: Array, z: Array, t: Array, s: Array | None) -> tuple[Array, Array]:
@@ -249,7 +249,8 @@ class NumpyExecutable(SecondOrder):
 
 
 def _part(sample_weight: Array | None, part: slice) -> Array | None:
-    return None if sample_weight is None else sample_weight[part]
+    """Of the samples (n,), or of all outputs (K, n)."""
+    return None if sample_weight is None else sample_weight[part].T
 
 
 @dataclass(frozen=True)

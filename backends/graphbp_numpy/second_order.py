@@ -77,7 +77,7 @@ class SecondOrder:
 
         def work(part: slice) -> Array:
             total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-            s = None if sample_weight is None else sample_weight[part]
+            s = None if sample_weight is None else sample_weight[part].T
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
             delta, beta = self.backpropagate(w, a, z, t, s)
@@ -106,7 +106,7 @@ class SecondOrder:
 
         def work(part: slice) -> Array:
             total = np.zeros((v.shape[1], self.map.n_slots), theta.dtype)
-            s = None if sample_weight is None else sample_weight[part]
+            s = None if sample_weight is None else sample_weight[part].T
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
             curvature = list(self._curvature(a, z, t, s, exact=False))
@@ -127,7 +127,7 @@ class SecondOrder:
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows], z[rows], t[head.positions])
-            yield rows, value if s is None else value * s
+            yield rows, head.weigh(value, s)
 
 
 def _times(curvature: Array, a_dot: Array) -> Array:

@@ -72,16 +72,14 @@ class NumpySecondOrderSweeps:
             delta = np.zeros_like(a)
             for head in self.heads:
                 rows = self.schedule.output_rows[head.positions]
-                value = head.delta(a[rows], z[rows], t[head.positions])
-                delta[rows] = value if s is None else value * s
+                delta[rows] = head.weigh(head.delta(a[rows], z[rows], t[head.positions]), s)
             bend = program.reverse(self.w, z, slope, delta)
             bend *= program.derivative(a, 2)
         curvature = []
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
             of = head.output_hessian if exact else head.gauss_newton
-            value = of(a[rows], z[rows], t[head.positions])
-            curvature.append(OutputCurvature(rows, value if s is None else value * s))
+            curvature.append(OutputCurvature(rows, head.weigh(of(a[rows], z[rows], t[head.positions]), s)))
         extended = np.concatenate([z, ones])
         return SampleTile(extended, slope[:n_rows], delta, bend, tuple(curvature), exact)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphbp.network import Network
 
 __all__ = [
+    "HEADS",
     "STANDARD",
     "CheckFailed",
     "Loaded",
@@ -28,6 +29,7 @@ __all__ = [
     "debug_option",
     "destination",
     "file_only",
+    "head_options",
     "key_values",
     "load_network",
     "network_options",
@@ -199,7 +201,77 @@ def key_values(_: click.Context, parameter: click.Parameter, pairs: tuple[str, .
 
 _BACKEND = click.option("--backend", metavar="NAME", help="numpy, numba, ... or auto (`graphbp backends` lists them).")
 _DTYPE = click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Precision; default: the file's, else float64.")
-_ERROR = click.option("--error", metavar="NAME", help="Error function; default: the file's, else sum_of_squares.")
+
+
+def _errors(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | dict[str, str] | None:
+    """("poisson",) as its name; ("price=sum_of_squares", "kind=cross_entropy") as a mapping from output to error."""
+    if not given:
+        return None
+    pairs = [text.rpartition("=") for text in given]
+    single = [name for output, equals, name in pairs if not equals]
+    if single and len(given) > 1:
+        raise click.BadParameter(
+            f"{' and '.join(given)}; give one error for all outputs, or OUTPUT=NAME for each: --error price=sum_of_squares --error "
+            "kind=cross_entropy",
+            param=parameter,
+        )
+    return single[0] if single else _by_output(parameter, pairs)
+
+
+def _error_weights(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:
+    """("price=0.2",) as a mapping from output to weight."""
+    if not given:
+        return None
+    pairs = [text.rpartition("=") for text in given]
+    try:
+        return {output: float(value) for output, value in _by_output(parameter, pairs).items()}
+    except ValueError:
+        raise click.BadParameter(f"{' '.join(given)}; a weight is a number: --error-weight price=0.2", param=parameter) from None
+
+
+def _by_output(parameter: click.Parameter, pairs: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """Output → what was said of it, once."""
+    found: dict[str, str] = {}
+    for output, equals, value in pairs:
+        if not output or not equals:
+            raise click.BadParameter(f"{value!r} is not of the form OUTPUT=VALUE", param=parameter)
+        if output in found:
+            raise click.BadParameter(f"output {output!r} is given twice: {found[output]} and {value}", param=parameter)
+        found[output] = value
+    return found
+
+
+_ERROR = click.option(
+    "--error",
+    metavar="[OUTPUT=]NAME",
+    multiple=True,
+    callback=_errors,
+    help="Error function, or that of one output (repeated for others); default: the file's, else sum_of_squares.",
+)
+_ERROR_WEIGHT = click.option(
+    "--error-weight",
+    "error_weights",
+    metavar="OUTPUT=WEIGHT",
+    multiple=True,
+    callback=_error_weights,
+    help="What an output's error counts, where not 1; may be repeated.",
+)
+_MISSING = click.option(
+    "--missing",
+    type=click.Choice(["refuse", "skip"]),
+    help="Targets that are missing: refuse them, or leave them out; default: the file's, else refuse.",
+)
+HEADS = ("error", "error_weights", "missing")
+"""The parameters of `head_options`."""
+
+
+def head_options(function: F) -> F:
+    """--error, --error-weight and --missing."""
+    for decorate in (_MISSING, _ERROR_WEIGHT, _ERROR):
+        function = decorate(function)
+    return function
+
+
 _FORMAT = click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
 _OPTION = click.option(
     "--option",
@@ -219,9 +291,9 @@ def runtime_options(function: F) -> F:
 
 
 def network_options(function: F) -> F:
-    """The argument NETWORK, and --error, --format, --option, --backend, --dtype, --debug."""
+    """The argument NETWORK, and --error, --error-weight, --missing, --format, --option, --backend, --dtype, --debug."""
     function = runtime_options(function)
-    for decorate in (_OPTION, _FORMAT, _ERROR):
+    for decorate in (_OPTION, _FORMAT, head_options):
         function = decorate(function)
     return click.argument("network", type=click.Path())(function)
 
@@ -231,14 +303,17 @@ def load_network(
     *,
     backend: str | None = None,
     dtype: str | None = None,
-    error: str | None = None,
+    error: str | Mapping[str, str] | None = None,
+    error_weights: Mapping[str, float] | None = None,
+    missing: str | None = None,
     file_format: str | None = None,
     options: dict[str, Any] | None = None,
 ) -> Loaded:
     """The network in a file, or for `-` on stdin, with the metadata where it is of graphbp's own format."""
     from graphbp.files.dispatch import load_with_metadata
 
-    settings: dict[str, Any] = {"backend": backend, "dtype": dtype, "error": error, "format": file_format, **(options or {})}
+    heads = {"error": error, "error_weights": error_weights, "missing": missing}
+    settings: dict[str, Any] = {"backend": backend, "dtype": dtype, **heads, "format": file_format, **(options or {})}
     if network != STANDARD:
         net, metadata = load_with_metadata(network, **settings)
         return Loaded(net, network, metadata)

@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from graphbp.cli.common import STANDARD, F, tell
+from graphbp.mixture import error_at
 
 if TYPE_CHECKING:
     from graphbp.network import Network
@@ -55,9 +56,21 @@ def about(net: Network) -> dict[str, Any]:
         "levels": schedule.depth,
         "parameters": net.n_parameters,
         "error": net.error_function.name,
+        **_heads(net),
         "backend": net.backend,
         "dtype": net.dtype.name,
     }
+
+
+def _heads(net: Network) -> dict[str, Any]:
+    """The error and weight of each head, and what becomes of missing targets, where there is more than one error to say."""
+    heads = net.model.heads
+    told = {} if net.missing == "refuse" else {"missing": net.missing}
+    if heads.plain:
+        return told
+    weight = [1.0] * net.schedule.n_outputs if heads.weight is None else heads.weight.tolist()
+    each = {name: {"error": error_at(heads.error, int(p[0])).name, "weight": weight[int(p[0])]} for name, p in heads.named.items()}
+    return {"heads": each, **told}
 
 
 def _plain(value: Any) -> Any:

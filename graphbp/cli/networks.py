@@ -13,6 +13,7 @@ from graphbp.cli.common import (
     CheckFailed,
     debug_option,
     destination,
+    head_options,
     key_values,
     load_network,
     network_options,
@@ -163,7 +164,7 @@ def convert(network: str, output: str, to_format: str | None, to_options: dict[s
       graphbp convert model.json model2.json --to-option weights=npz
     """
     loaded = load_network(network, **given)
-    kept = {key: value for key, value in loaded.metadata.items() if key not in ("error", "dtype")}
+    kept = {key: value for key, value in loaded.metadata.items() if key not in ("error", "dtype", "missing")}
     if to_format is None and (output == STANDARD or Path(output).suffix.lower() == ".json"):
         to_format = "graphbp"
     if kept:
@@ -218,7 +219,7 @@ def draw(network: str, output: str, title: str | None, names: bool | None, as_js
 @click.option("--quantity", "quantities", metavar="NAME", multiple=True, help="Only this quantity; may be repeated.")
 @click.option("--case", "cases", metavar="NAME", multiple=True, help="Only this network of the zoo; may be repeated.")
 @click.option("--by", type=click.Choice(["quantity", "network"]), default="quantity", help="The lines of the table.")
-@click.option("--error", metavar="NAME", help="Error function of NETWORK; default: the file's, else sum_of_squares.")
+@head_options
 @click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
 @click.option(
     "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."
@@ -254,7 +255,8 @@ def parity(
         loaded = load_network(network, backend="numpy", **given)
         net = loaded.net
         graph = net.to_networkx()
-        chosen = (Case(Path(loaded.path).name, lambda _: graph, error=net.error_function.name),)
+        error = net.error_function.name if net.model.heads.plain else ""  # the nodes say theirs
+        chosen = (Case(Path(loaded.path).name, lambda _: graph, error=error),)
 
     dtypes = ("float64", "float32") if dtype is None else (dtype,)
     table = run_parity(names or None, chosen, quantities or None, dtypes)

@@ -8,14 +8,14 @@ from typing import Any
 import click
 import numpy as np
 
-from graphbp.cli.common import CheckFailed, load_network, network_options, say, tell
+from graphbp.cli.common import HEADS, CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
 from graphbp.cli.documents import json_option, tell_json
 from graphbp.cli.output import emit, output_names, output_option
 
 __all__ = ["COMMANDS"]
 
-_NETWORK = ("backend", "dtype", "error", "file_format", "options")
+_NETWORK = ("backend", "dtype", *HEADS, "file_format", "options")
 
 
 def _read(network: str, data: str, given: dict[str, Any]) -> tuple[Any, Batch]:

@@ -12,7 +12,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import STANDARD, destination, file_only, key_values, load_network, network_options, say, tell
+from graphbp.cli.common import HEADS, STANDARD, destination, file_only, key_values, load_network, network_options, say, tell
 from graphbp.cli.data import data_options, read_batch
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
 from graphbp.cli.drawing import PICTURES
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_OWN_METADATA = ("error", "dtype")
+_OWN_METADATA = ("error", "dtype", "missing")
 
 
 @click.command()
@@ -44,7 +44,7 @@ _OWN_METADATA = ("error", "dtype")
     callback=one_stdout,
     help="The trained network, in the format of its suffix; - writes JSON to stdout.",
 )
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs or levenberg_marquardt.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs, levenberg_marquardt or newton.")
 @click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
 @click.option(
     "--set",
@@ -96,6 +96,8 @@ def train(
       graphbp train net.json iris.csv --target species --error cross_entropy --standardize -o iris.json
       graphbp train net.json sklearn:digits --validation-split 0.2 --set learning_rate=0.003 --plot curves.png -o digits.json
       graphbp train net.json points.csv --target y --optimizer levenberg_marquardt -o fitted.json
+      graphbp train net.json counts.csv --target n --error poisson --optimizer newton -o fitted.json
+      graphbp train net.json assays.csv --error price=sum_of_squares --error kind=cross_entropy --missing skip -o heads.json
     """
     import graphbp as gb
 
@@ -104,7 +106,7 @@ def train(
             raise DataError(f"{path} cannot be written: its folder does not exist")
     if plot_file is not None and Path(plot_file).suffix.lower() not in PICTURES:
         raise DataError(f"{plot_file}: pictures are written as {', '.join(PICTURES)}")
-    names = ("backend", "dtype", "error", "file_format", "options")
+    names = ("backend", "dtype", *HEADS, "file_format", "options")
     loaded = load_network(network, **{name: given.pop(name) for name in names})
     net = loaded.net
     batch = read_batch(loaded, data, **given, learn=True)
@@ -215,6 +217,8 @@ def _still_falling(history: History) -> None:
 
 def _report(net: Network, X: Any, T: Any) -> dict[str, Any]:
     """The mean error; the accuracy of a classifier, the root mean square error of a regression in the target's own units."""
+    if net.model.many:
+        return _report_by_head(net, X, T)
     numbers: dict[str, Any] = {"samples": len(X), "mean_error": float(net.error(X, T)) / len(X)}
     Y = np.asarray(net.forward(X))
     if net.model.meaning.n_classes:
@@ -226,10 +230,20 @@ def _report(net: Network, X: Any, T: Any) -> dict[str, Any]:
     return numbers
 
 
+def _report_by_head(net: Network, X: Any, T: Any) -> dict[str, Any]:
+    """The mean error over the targets that are there, and each head's."""
+    from graphbp.training.head_errors import mean_errors
+
+    mean, heads = mean_errors(net, X, T)
+    return {"samples": len(X), "mean_error": mean, "heads": heads}
+
+
 def _said(numbers: dict[str, Any]) -> str:
     line = f"{numbers['samples']} samples, mean error {numbers['mean_error']:.6g}"
     if "accuracy" in numbers:
         line += f", accuracy {numbers['accuracy']:.4f}"
+    heads = numbers.get("heads", {})
+    line += "".join(f", {name} {value:.6g}" for name, value in list(heads.items())[:8]) + (", ..." if len(heads) > 8 else "")
     each = numbers.get("root_mean_square_error", [])
     if each:
         line += f", root mean square error {', '.join(f'{value:.6g}' for value in each[:8])}{', ...' if len(each) > 8 else ''}"

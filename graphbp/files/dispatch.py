@@ -32,6 +32,7 @@ from graphbp.files.native import check_acyclic, is_graphbp_file, naming, read_gr
 from graphbp.files.reading import as_path, read_file, reading
 from graphbp.folding import fold_scaling
 from graphbp.graph import check_columns, read_graph
+from graphbp.mixture import BY_OUTPUT, Mixture
 from graphbp.plugins import BROKEN, IMPORTERS, advice, describe_failure, plugin_entries
 from graphbp.protocols import Exporter, Importer
 
@@ -310,10 +311,11 @@ def save(
         _write(net.to_networkx(), file, name, {**_lost_of(net), **{k: v for k, v in theirs.items() if v}}, options)
         return
     theirs = dict(options.pop("metadata", None) or {})
-    taken = {"error", "dtype"} & theirs.keys()
+    skips = {"missing": net.missing} if net.missing != "refuse" else {}
+    taken = {"error", "dtype", *skips} & theirs.keys()
     if taken:
         raise DataError(f"metadata has the key {min(taken)!r}, which is the network's own; choose another name")
-    options["metadata"] = {"error": net.error_function.name, "dtype": net.dtype.name, **theirs}
+    options["metadata"] = {"error": _told_error(net), "dtype": net.dtype.name, **skips, **theirs}
     _check_options(OWN, write_columns, options)
     columns = net.model.columns(net.weights)
     check_columns(columns)  # θ may have become NaN
@@ -324,9 +326,16 @@ def save(
 
 def _lost_of(net: Network) -> dict[str, str]:
     """What the network has besides its graph, where a file of another format would not give it back."""
-    usual = {"error": "sum_of_squares", "dtype": str(option("dtype"))}
-    has = {"error": net.error_function.name, "dtype": net.dtype.name}
+    usual = {"error": "sum_of_squares", "dtype": str(option("dtype")), "missing": "refuse"}
+    has = {"error": _told_error(net), "dtype": net.dtype.name, "missing": net.missing}
     return {key: value for key, value in has.items() if value != usual[key]}
+
+
+def _told_error(net: Network) -> str:
+    """The error's name, or that the output nodes say it."""
+    outputs = [net.model.spec.node_extra[net.model.spec.index[name]] for name in net.outputs]
+    name = net.error_function.name
+    return BY_OUTPUT if isinstance(net.error_function, Mixture) or all("error" in extra for extra in outputs) else name
 
 
 def _say_which(net: Network, file: Path) -> None:
@@ -344,7 +353,9 @@ def load(
     *,
     backend: str | None = None,
     dtype: Any = None,
-    error: str | ErrorFunction | None = None,
+    error: str | ErrorFunction | Mapping[Any, Any] | None = None,
+    error_weights: Mapping[Any, float] | None = None,
+    missing: str | None = None,
     format: str | None = None,  # the users' word for it
     **options: Any,
 ) -> Network:
@@ -354,7 +365,7 @@ def load(
     ----------
     path : the file.
     backend : as for `Network`.
-    dtype, error : as for `Network`; by default what the file says, if it does.
+    dtype, error, error_weights, missing : as for `Network`; by default what the file says, if it does.
     format, options : as for `load_graph`, such as `gb.load("swing.out", inputs=5, outputs=1)`.
 
     Raises
@@ -371,7 +382,9 @@ def load(
     ...     bool((gb.load(f"{folder}/model.json", backend="numpy").weights == net.weights).all())
     True
     """
-    return load_with_metadata(path, backend=backend, dtype=dtype, error=error, format=format, **options)[0]
+    return load_with_metadata(
+        path, backend=backend, dtype=dtype, error=error, error_weights=error_weights, missing=missing, format=format, **options
+    )[0]
 
 
 def load_with_metadata(
@@ -379,7 +392,9 @@ def load_with_metadata(
     *,
     backend: str | None = None,
     dtype: Any = None,
-    error: str | ErrorFunction | None = None,
+    error: str | ErrorFunction | Mapping[Any, Any] | None = None,
+    error_weights: Mapping[Any, float] | None = None,
+    missing: str | None = None,
     format: str | None = None,  # the users' word for it
     **options: Any,
 ) -> tuple[Network, Mapping[str, Any]]:
@@ -404,8 +419,18 @@ def load_with_metadata(
         graph = load_graph(file, name, **options)
     if isinstance(error, str):  # the caller's, so that a wrong name is not blamed on the file
         error = get_error_function(error)
-    error = said.get("error", "sum_of_squares") if error is None else error
+    error = said.get("error") if error is None else error
+    error = None if error == BY_OUTPUT else error
+    if missing is None:
+        missing = "skip" if said.get("missing") == "skip" else "refuse"
     with naming(file):
-        net = Network(graph, error=error, backend=backend, dtype=dtype if dtype is not None else said.get("dtype"))
+        net = Network(
+            graph,
+            error=error,
+            error_weights=error_weights,
+            missing=missing,
+            backend=backend,
+            dtype=dtype if dtype is not None else said.get("dtype"),
+        )
     _came_from[net] = name
     return net, adopt_metadata(net, said)

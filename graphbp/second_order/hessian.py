@@ -73,7 +73,7 @@ def _swept(
 ) -> Iterator[SampleTile]:
     for part in parts:
         with single_threaded_blas(), np.errstate(all="ignore"):
-            tile = sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part], exact)
+            tile = sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part].T, exact)
         yield tile
 
 
@@ -174,7 +174,7 @@ def assemble_diagonal(
     while some := list(islice(parts, 1 if own else DROPPED_TILES)):
 
         def sweep(part: slice) -> SampleTile:
-            return sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part], True)
+            return sweeps.sample_tile(X[part].T, T[part].T, None if s is None else s[part].T, True)
 
         tiles = _each(sweep, some)
         curvature = _own_curvature(sweeps, plan, tiles)

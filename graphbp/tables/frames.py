@@ -189,9 +189,17 @@ def _plain(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) and not isinstance(label, np.datetime64 | np.timedelta64) else label
 
 
-def like_frame(X: Any, values: Array, names: Sequence[str]) -> Any:
+def _one_by_one(name: str, values: Array) -> list[tuple[str, Array]]:
+    """The columns of an output, by name."""
+    return [(name, values)] if values.ndim == 1 else [(f"{name}_{k}", column) for k, column in enumerate(values.T)]
+
+
+def like_frame(X: Any, values: Any, names: Sequence[str]) -> Any:
     """`values` as a table of X's kind: pandas with X's index, polars, PyArrow, a structured array, whatever narwhals makes."""
-    columns = {"class": values} if values.ndim == 1 else dict(zip(names, values.T, strict=True))
+    if isinstance(values, dict):  # of several heads
+        columns = dict(pair for name, part in values.items() for pair in _one_by_one(str(name), part))
+    else:
+        columns = {"class": values} if values.ndim == 1 else dict(zip(names, values.T, strict=True))
     library = type(X).__module__.partition(".")[0]
     if isinstance(X, np.ndarray) and X.dtype.names:
         return _records(columns)

@@ -241,11 +241,14 @@ def relabelled(net: Network, case: Case) -> Found:
     for v in (name for name in order if g.nodes[name].get("aggregation", "sum") != "sum"):
         for u, data in g.pred[v].items():
             shuffled.add_edge(new[u], new[v], **data)
-    other = Network(shuffled, error=case.error, backend=net.backend, dtype=net.dtype)
+    other = Network(shuffled, error=case.error or None, backend=net.backend, dtype=net.dtype)
     back: dict[Any, Any] = {label: name for name, label in new.items()}
     columns = _columns(net, [back[n] for n in other.inputs], net.inputs)
     rows = _columns(net, [back[n] for n in other.outputs], net.outputs)
-    value, gradient = other.error_and_gradient(case.X[:, columns], case.T[:, rows], case.sample_weight)
+    s = case.sample_weight
+    value, gradient = other.error_and_gradient(
+        case.X[:, columns], case.T[:, rows], s[:, rows] if s is not None and s.ndim == 2 else s
+    )
     mine_value, mine = net.error_and_gradient(*case.batch)
     theirs = np.zeros_like(mine)
     for u, v, data in edges:

@@ -52,6 +52,7 @@ class FaultyBackend:
         self.name = f"{inner} with {name}"
         self._fault, self._inner = fault, get_backend(inner)
         self.combinations = getattr(self._inner, "combinations", False)
+        self.many_heads = getattr(self._inner, "many_heads", False)
 
     def availability(self) -> Availability:
         """That of the sound backend."""

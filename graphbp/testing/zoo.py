@@ -42,7 +42,8 @@ class Case:
     ----------
     name : also the seed of everything random in it.
     build : makes the graph from a seeded generator.
-    error, n_samples, weighted : the error function, N, and whether the samples have weights.
+    error, n_samples, weighted : the error function ("": the output nodes say theirs), N, and whether the samples have weights.
+    gaps : weights of every output (N, K) instead, a third of them 0.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     error: str = "sum_of_squares"
     n_samples: int = 7
     weighted: bool = False
+    gaps: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -65,7 +67,7 @@ class Case:
 
     def network(self, backend: str = "numpy", dtype: str = "float64") -> Network:
         """Compiled on a backend, its θ rounded to float32 numbers."""
-        net = Network(self.graph, error=self.error, backend=backend, dtype=dtype)
+        net = Network(self.graph, error=self.error or None, backend=backend, dtype=dtype)
         net.weights = _float32(net.weights)
         return net
 
@@ -87,8 +89,15 @@ class Case:
 
     @cached_property
     def sample_weight(self) -> Array | None:
-        """(N,) or None."""
+        """(N,), (N, K) or None."""
+        if self.gaps:
+            return _kept(_with_gaps(self.rng("s"), self.definition, self.n_samples))
         return _kept(self.rng("s").uniform(0.2, 3, self.n_samples)) if self.weighted else None
+
+    @property
+    def many_heads(self) -> bool:
+        """Outputs have errors or weights of their own."""
+        return self.gaps or not self.error
 
     @property
     def batch(self) -> tuple[Array, Array, Array | None]:
@@ -131,6 +140,8 @@ def _kept(values: Any) -> Array:
 def targets(rng: np.random.Generator, net: Network, n: int) -> Array:
     """(N, K) targets in the range that the network's error function accepts."""
     k, kind = net.schedule.n_outputs, net.error_function.targets
+    if kind == "mixed":
+        return _mixed_targets(rng, net, n)
     t = rng.normal(size=(n, k)) if kind == "real" else rng.uniform(0.1, 0.9, (n, k))
     if kind == "distribution":
         for group in net.schedule.softmax_groups:
@@ -139,6 +150,25 @@ def targets(rng: np.random.Generator, net: Network, n: int) -> Array:
     if kind == "nonnegative":
         t = np.floor(5 * t)
     return _float32(t)
+
+
+def _mixed_targets(rng: np.random.Generator, net: Network, n: int) -> Array:
+    """The same where outputs have errors of their own."""
+    t = np.empty((n, net.schedule.n_outputs))
+    for entry in net.model.heads.entries:
+        kind, p = entry.error.targets, entry.positions
+        own = rng.normal(size=(n, len(p))) if kind == "real" else rng.uniform(0.1, 0.9, (n, len(p)))
+        own = _distribution(rng, n, len(p)) if kind == "distribution" and entry.grouped else own
+        t[:, p] = np.floor(5 * own) if kind == "nonnegative" else own
+    return _float32(t)
+
+
+def _with_gaps(rng: np.random.Generator, net: Network, n: int) -> Array:
+    """(N, K) weights, a third of them 0; those of a softmax are alike."""
+    s = np.empty((n, net.schedule.n_outputs))
+    for entry in net.model.heads.entries:
+        s[:, entry.positions] = (rng.uniform(0.2, 3, n) * (rng.random(n) > 1 / 3))[:, None]
+    return s
 
 
 def _distribution(rng: np.random.Generator, n: int, k: int) -> Array:
@@ -472,6 +502,33 @@ def two_heads(rng: np.random.Generator) -> nx.DiGraph[Any]:
     return g
 
 
+def mixed_heads(rng: np.random.Generator) -> nx.DiGraph[Any]:
+    """Every built-in error, canonical and not: a price that feeds a flag, counts, two softmax layers and one of units, each with a weight."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_nodes_from(["x1", "x2", "x3"], role="input")
+    for j in range(4):
+        g.add_node(f"h{j}", activation=("tanh", "sigmoid", "softplus", "sin")[j], bias=weights(rng, scale=0.5))
+        g.add_weighted_edges_from((x, f"h{j}", weights(rng)) for x in ("x1", "x2", "x3"))
+    heads = [
+        ("price", "identity", "sum_of_squares", 0.2, 1),
+        ("rate", "softplus", "poisson", 1.0, 1),
+        ("kind", "softmax", "cross_entropy", 2.0, 3),
+        ("count", "exp", "poisson", 0.5, 1),
+        ("marks", "softmax", "binary_cross_entropy", 0.7, 4),
+        ("flag", "sigmoid", "binary_cross_entropy", 1.0, 1),
+        ("bounded", "tanh", "sum_of_squares", 1.5, 2),
+        ("s0", "softmax", "sum_of_squares", 0.3, 1),
+        ("s1", "softmax", "sum_of_squares", 0.3, 1),
+    ]
+    for name, activation, error, weight, n in heads:
+        g.add_node(name, activation=activation, role="output", error=error, error_weight=weight, units=n)
+        g.nodes[name]["bias"] = weights(rng, n, 0.3)
+        for j in range(4):
+            g.add_edge(f"h{j}", name, weight=weights(rng, (n, 1), 0.6))
+    g.add_edge("price", "flag", weight=weights(rng))
+    return g
+
+
 def dead_ends(rng: np.random.Generator) -> nx.DiGraph[Any]:
     """Outputs in the middle: dead units after them and beside them, single, tied to live ones, in layers, and some of a dense layer."""
     from scipy import sparse as sp
@@ -567,6 +624,9 @@ def _structures() -> Iterable[Case]:
     yield Case("odd-names", odd_names)
     yield Case("two-heads", two_heads, "cross_entropy")
     yield Case("two-heads-squares", two_heads, "sum_of_squares", weighted=True)
+    yield Case("mixed-heads", mixed_heads, "", n_samples=19)
+    yield Case("mixed-heads-gaps", mixed_heads, "", n_samples=21, gaps=True)
+    yield Case("one-error-gaps", two_heads, "sum_of_squares", n_samples=11, gaps=True)
     yield Case("kinked", kinked, n_samples=17)
     yield Case("saturated", saturated, n_samples=40)
     yield Case("registered", registered)

@@ -20,8 +20,11 @@ from graphbp.training.history import History
 from graphbp.training.lbfgs import lbfgs
 from graphbp.training.least_squares_fit import LeastSquaresFit
 from graphbp.training.levenberg_marquardt import levenberg_marquardt, require_least_squares
+from graphbp.training.likelihood_fit import LikelihoodFit
 from graphbp.training.loop import Callback, Run, Settings
-from graphbp.training.options import LBFGS, LevenbergMarquardt, MiniBatch, Options, read_options, whole_number
+from graphbp.training.newton_descent import newton, require_curvature
+from graphbp.training.options import LBFGS, LevenbergMarquardt, MiniBatch, Newton, Options, read_options, whole_number
+from graphbp.training.parameter_fit import ParameterFit
 from graphbp.training.problem import Metric, Problem, pose, prepare
 from graphbp.training.progress import Progress
 
@@ -58,9 +61,9 @@ def train(
 
     Parameters
     ----------
-    optimizer : "sgd", "adam", "lbfgs" or "levenberg_marquardt"; the other `options` are the fields of its row of
+    optimizer : "sgd", "adam", "lbfgs", "levenberg_marquardt" or "newton"; the other `options` are the fields of its row of
         `graphbp.training.OPTIMIZERS` (`learning_rate`, `batch_size`, `momentum`, `l2`, `weight_decay`, ...), documented there.
-    epochs : passes over the data (sgd, adam), iterations (lbfgs) or accepted steps (levenberg_marquardt), at most.
+    epochs : passes over the data (sgd, adam), iterations (lbfgs) or accepted steps (levenberg_marquardt, newton), at most.
     standardize : first take `shift` and `scale` of the inputs, and of a regression's outputs, from the samples trained on
         (`Network.fit_scaling`); they stay with the network.  One that has them already keeps them.  F is that of the scaled numbers.
     sample_weight : (N,), s_n ≥ 0.
@@ -81,11 +84,13 @@ def train(
 
     Returns
     -------
-    A `History`; for "levenberg_marquardt" a `LeastSquaresFit`, a history with parameters, standard errors and correlations.
+    A `History`; for "levenberg_marquardt" a `LeastSquaresFit` and for "newton" a `LikelihoodFit`, histories with parameters, standard
+    errors and correlations.
 
     Raises
     ------
     UnknownNameError, ConfigError : an optimizer or option that does not exist (near matches offered), or has a bad value.
+    NotSupportedError : "levenberg_marquardt" of another error than a sum of squares, "newton" of one without curvature.
     DataError : X, T, sample_weight or validation, before anything has changed.
     NumericalError : E left the finite; names the epoch.  The network keeps the weights of the last finished one.
     FileFormatError, ConfigError : a checkpoint that is damaged, or of another network, data set or options.
@@ -114,8 +119,8 @@ def train(
     restore_best = patience is not None if restore_best is None else as_flag("restore_best", restore_best, ConfigError)
     if net.n_parameters == 0:
         raise DataError(f"the network has no free parameters: {net.model.layout.why_none}")
-    if isinstance(chosen, LevenbergMarquardt):
-        require_least_squares(net)
+    if require := _REQUIRED.get(type(chosen)):
+        require(net)
     with undone_on_error(net):
         X, T = prepare(net, X, T, sample_weight, standardize, validation_split, seed)
         problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
@@ -135,7 +140,7 @@ def train(
     )
     if checkpoint is not None:
         settings = _with_fingerprint(settings, problem, optimizer, chosen, validation_split)
-    history = LeastSquaresFit(optimizer) if isinstance(chosen, LevenbergMarquardt) else History(optimizer)
+    history = _HISTORIES.get(type(chosen), History)(optimizer)
     with Progress(optimizer, settings_epochs, progress) as bar, np.errstate(all="ignore"):
         run = Run(problem, history, settings, bar)
         try:
@@ -145,8 +150,8 @@ def train(
             run.interrupted()
             run.save()
         result = run.close()
-        if isinstance(result, LeastSquaresFit) and isinstance(chosen, LevenbergMarquardt):
-            result.describe(problem, chosen.method)
+        if isinstance(result, ParameterFit):
+            result.describe(problem, chosen)
     return result
 
 
@@ -154,7 +159,13 @@ _METHODS: Mapping[type[Options], Callable[[Run, Any], None]] = {
     MiniBatch: descend,
     LBFGS: lbfgs,
     LevenbergMarquardt: levenberg_marquardt,
+    Newton: newton,
 }
+_REQUIRED: Mapping[type[Options], Callable[[Network], None]] = {
+    LevenbergMarquardt: require_least_squares,
+    Newton: require_curvature,
+}
+_HISTORIES: Mapping[type[Options], type[History]] = {LevenbergMarquardt: LeastSquaresFit, Newton: LikelihoodFit}
 
 
 def _kind(options: Options) -> type[Options]:

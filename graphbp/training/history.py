@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["History"]
 
 
+_HEADS, _LINES = 4, 8
+"""Heads that the printed table has columns for, at most, and those of the largest error that the plot has lines for."""
+
+
 @dataclass
 class History:
     """Error by epoch: `history.error[-1]`; `print(history)` is a table.
@@ -28,6 +32,8 @@ class History:
     error : Σ_n s_n E_n / Σ_n s_n of the training set, without any penalty.  For sgd and adam each batch is counted with the
         weights it met, as the epoch went on; for the others the error at the end of the epoch.
     validation_error : the same of the validation set at the end of the epoch; empty where there is none.
+    heads : output node → its mean error at the end of the epoch, without the weight of its error, over the targets that it has; on the
+        validation set where there is one, else on the training set.  Empty where all outputs share one error and no target is missing.
     metrics : name → values at the end of the epoch, on the validation set where there is one, else on the training set.
     seconds : wall time since the run began, earlier parts of a resumed run included.
     reason : why it ended.
@@ -39,6 +45,7 @@ class History:
     epoch: list[int] = field(default_factory=list)
     error: list[float] = field(default_factory=list)
     validation_error: list[float] = field(default_factory=list)
+    heads: dict[str, list[float]] = field(default_factory=dict)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     reason: str = ""
@@ -54,9 +61,10 @@ class History:
         return self.validation_error or self.error
 
     def columns(self) -> dict[str, list[Any]]:
-        """name → one value an epoch, in the order of the table."""
+        """name → one value an epoch, in the order of the table; "error of NAME" for each head."""
         validation = {"validation_error": self.validation_error} if self.validation_error else {}
-        return {"epoch": self.epoch, "error": self.error, **validation, **self.metrics, "seconds": self.seconds}
+        heads = {f"error of {name}": values for name, values in self.heads.items()}
+        return {"epoch": self.epoch, "error": self.error, **validation, **heads, **self.metrics, "seconds": self.seconds}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and strings (JSON takes it)."""
@@ -90,6 +98,8 @@ class History:
         axes.plot(self.epoch, self.error, label="training")
         if self.validation_error:
             axes.plot(self.epoch, self.validation_error, label="validation")
+        for name in sorted(self.heads, key=lambda name: -self.heads[name][-1] if self.heads[name] else 0.0)[:_LINES]:
+            axes.plot(self.epoch, self.heads[name], linewidth=0.8, label=name)
         if self.best_epoch:
             axes.axvline(self.best_epoch, color="0.6", linewidth=0.8, linestyle=":", label=f"best epoch ({self.best_epoch})")
         if self.error and min(self.monitored + self.error) > 0:
@@ -115,6 +125,8 @@ class History:
 
     def _table(self, rows: int = 12) -> list[str]:
         columns = self.columns()
+        if len(self.heads) > _HEADS:
+            columns = {name: values for name, values in columns.items() if name.removeprefix("error of ") not in self.heads}
         lines = ["  ".join(f"{name:>16s}" for name in columns)] if self.epoch else []
         for i, row in enumerate(zip(*columns.values(), strict=True)):
             if len(self) > rows and i == rows // 2:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.training.newton import NewtonModel
+from graphbp.training.newton import REPRESENTABLE, NewtonModel
 from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.tangent import norm
 
@@ -30,14 +30,26 @@ EVERY = 10
 Matrix = npt.NDArray[np.float64]
 
 
-def krylov_model(objective: Objective, point: Point, hidden: float, steps: int, enough: float) -> NewtonModel | None:
+def krylov_model(
+    objective: Objective,
+    point: Point,
+    hidden: float,
+    steps: int,
+    enough: float,
+    *,
+    share: float = 0.1,
+    along: Vector | None = None,
+) -> NewtonModel | None:
     """The model at a point, by at most `steps` products with H (20 at the least); None where g or a product is of no use.
 
-    `enough` is how much of the decrement may be missing; a tenth of it may always be.  A model that lacks more is not `whole`.
+    `enough` is how much of the decrement may be missing; that `share` of it may always be.  A model that lacks more is not `whole`.
+    With `along` the space is that of this direction, in units of D⁻¹, in place of ĝ: it shows where F curves downwards.
     """
     units, unseen = objective.units(point), objective.unseen(point)
     used, scale = (units > 0) & ~unseen, np.where(units > 0, units, 1.0)
-    g = np.where(used, point.gradient / scale, 0.0)
+    if along is not None:
+        used, scale = ~unseen, np.where(units > 0, units, np.maximum(objective.sources(point)[0], REPRESENTABLE))
+    g = np.where(used, point.gradient / scale if along is None else along, 0.0)
     length, w = norm(g), len(g)
     if not 0 < length < math.inf:
         return None
@@ -55,9 +67,11 @@ def krylov_model(objective: Objective, point: Point, hidden: float, steps: int, 
         ended = bool(off[k - 1] <= w * objective.eps * float(np.abs(diagonal[:k]).max()))
         if ended or k == most or k % EVERY == 0:
             s, y = _eigen(diagonal[:k], off[: k - 1])
+            if not s.any():
+                return None
             floor = w * objective.eps * float(np.abs(s).max())
             model = NewtonModel(s, basis[:k].T @ y, scale, floor, hidden, unseen, cost=float(k))
-            allowed = max(enough, 0.1 * model.decrement(point.gradient))
+            allowed = max(enough, share * model.decrement(point.gradient)) if along is None else -1.0
             agreed = agreed + 1 if _missing(s, y, off[k - 1], length, floor) <= allowed else 0
             if ended or agreed == 2:
                 return model

@@ -24,15 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.threads import single_threaded_blas
 from graphbp.training.krylov import krylov_model
 from graphbp.training.line_search import search
-from graphbp.training.loop import Run, diverged
+from graphbp.training.loop import Run
 from graphbp.training.newton import NewtonModel, lower, newton_model
 from graphbp.training.objective import Objective, Point, Vector
 from graphbp.training.options import LBFGS
-from graphbp.training.places import no_minimum
-from graphbp.training.separable import separable
+from graphbp.training.places import Ending
+from graphbp.training.points import doubled, first_point, follow
 from graphbp.training.tangent import norm
 
 __all__ = ["lbfgs"]
@@ -43,31 +42,15 @@ GRADIENT_VANISHES = "converged: the gradient vanishes within gradient_tolerance"
 LITTLE_EXPECTED = (
     "stopped: L-BFGS expects F to fall by less than tolerance (no Hessian was there to tell whether this is the minimum)"
 )
-FLAT_TRIED = 4
 PRODUCTS_AT = tuple(4**k for k in range(3, 16))
 """Iterations after which Hessian products are tried, as many as there were iterations: where they are of no use, a run takes twice as long."""
 REACH = 4.0
 """A line search begins within this many times |D θ| (anywhere from θ = 0)."""
-SMALLEST = 1e-290
-"""F below this has lost digits to underflow."""
 
 
 def lbfgs(run: Run, options: LBFGS) -> None:
     """Run iterations until the run is done or converged."""
-    if run.settings.epochs == 0:
-        return
-    with single_threaded_blas():
-        descent = _Descent(run, options)
-    while not run.done:
-        with single_threaded_blas():
-            point = descent.next()
-        if point is None:
-            run.save()
-            return
-        if run.end_epoch(descent.objective.backend_theta(point.theta), point.error, descent.state()):
-            break
-    if not run.history.reason:
-        run.history.reason = descent.budget_used()
+    follow(run, lambda: _Descent(run, options))
 
 
 class _Descent:
@@ -75,9 +58,9 @@ class _Descent:
 
     def __init__(self, run: Run, options: LBFGS) -> None:
         self._run, self._o = run, options
-        self.objective = Objective(run, options.l2)
-        self._point = self.objective(np.asarray(run.net.model.backend.to_numpy(run.now.theta), np.float64))
-        _require_representable(run, self._point)
+        self.objective = Objective(run.problem, options.l2)
+        self._ending = Ending(run, self.objective)
+        self._point = first_point(run, self.objective)
         self._units = np.zeros(len(self._point.theta))
         self._pairs: list[tuple[Vector, Vector]] = []
         self._unseen = np.zeros(len(self._point.theta), bool)
@@ -117,14 +100,14 @@ class _Descent:
     def next(self) -> Point | None:
         """The next point; None where the run has ended, and why is said."""
         k, g = self._run.now.epoch, self._point.gradient
-        if _doubled(k) or bool(((self._units == 0) & ~self._unseen & (g != 0)).any()):
+        if doubled(k) or bool(((self._units == 0) & ~self._unseen & (g != 0)).any()):
             self._look_up_units()
         if self._o.restart_every and k % self._o.restart_every == 0:
             self._pairs = []
         if not g[~self._unseen].any():
             return self._move(self._at_rest())
-        if self._point.error <= self.objective.eps and (found := self._separable([])):
-            return self._end(f"stopped at F = {self._point.value:.3g}: {found}")
+        if 0 <= self._point.error <= self.objective.eps and (found := self._ending.beyond(self._point, [])):
+            return self._end(found)
         asked = self._newton_due(k)
         point = self._newton() if asked else None
         if point is None and not self._run.finished:
@@ -145,7 +128,7 @@ class _Descent:
         if model is not None:
             found = lower(self.objective, model, self._point, polish=False)
             return found[0] if found else self._verdict(model, "the gradient is zero")
-        return self._end(self._place(None) or "converged: the gradient is zero")
+        return self._end(self._ending.place(self._point, None) or "converged: the gradient is zero")
 
     def _look_up_units(self) -> None:
         """D at this point; the pairs are expressed in it."""
@@ -199,13 +182,12 @@ class _Descent:
             point = self._newton()
             if point is not None or self._run.finished:
                 return point
-        found = self._separable([self._point.theta])
-        return self._end(f"stopped at F = {self._point.value:.6g}: {found}" if found else self._place(None) or reason)
+        return self._end(self._ending.beyond(self._point, []) or self._ending.place(self._point, None) or reason)
 
     # -- Newton ------------------------------------------------------------------------------------------------------------
 
     def _newton_due(self, epoch: int) -> bool:
-        if self._newton_works or not _doubled(epoch):
+        if self._newton_works or not doubled(epoch):
             return self._newton_works
         return self.objective.has_hessian or (self.objective.has_product and epoch in PRODUCTS_AT)
 
@@ -240,31 +222,11 @@ class _Descent:
 
     def _verdict(self, model: NewtonModel, why: str) -> Point | None:
         """End the run where no Newton step leads on, and say what this place is."""
-        flat = model.flat()
-        directions = [model.step(self._point.gradient)[0], *(flat / model.scale[:, None]).T[:FLAT_TRIED]]
-        if found := self._separable(directions):
-            return self._end(f"stopped at F = {self._point.value:.6g}: {found}")
-        more = f"; F is flat in {flat.shape[1]} of {len(flat)} directions" if flat.shape[1] else ""
-        return self._end(self._place(model) or f"converged: {why}{more}")
-
-    def _place(self, model: NewtonModel | None) -> str:
-        place = no_minimum(self._run, self.objective, self._point.theta, model)
-        return f"stopped {place}" if place else ""
-
-    # -- words -------------------------------------------------------------------------------------------------------------
-
-    def _separable(self, directions: list[Vector]) -> str:
-        return "" if self._o.l2 else separable(self._run.problem, self.objective.backend_theta, self._point.theta, directions)
+        return self._end(self._ending.verdict(self._point, model, f"converged: {why}"))
 
     def budget_used(self) -> str:
         """What to say where the epochs have run out."""
-        found = self._separable([])
-        return f"all {self._run.settings.epochs} epochs done" + (f"; {found}" if found else ", not converged")
-
-
-def _doubled(epoch: int) -> bool:
-    """0, 1, 2, 4, 8, ..."""
-    return epoch & (epoch - 1) == 0
+        return self._ending.budget_used(self._point.theta)
 
 
 def _curved(s: Vector, y: Vector) -> bool:
@@ -285,15 +247,3 @@ def _product(pairs: list[tuple[Vector, Vector]], g: Vector) -> Vector:
     for s, y, rho, alpha in reversed(steps):
         q += (alpha - rho * float(y @ q)) * s
     return q
-
-
-def _require_representable(run: Run, point: Point) -> None:
-    """Refuse a start where E or its gradient leaves float64."""
-    first, training = run.now.epoch + 1, run.problem.training
-    if not point.finite:
-        what = "E or its gradient is not finite at the starting weights"
-        raise diverged(run, first, what, "Start from smaller weights, or scale X and T", at=(run.now.theta, training))
-    if abs(point.value) < SMALLEST and point.gradient.any() and not run.now.epoch:
-        largest = float(np.abs(run.net.model.backend.to_numpy(training.t)).max())
-        what = f"E = {point.value:.3g} is so small that its digits underflow (the largest target is {largest:.3g})"
-        raise diverged(run, first, what, "Give T in larger units")

@@ -42,8 +42,10 @@ HIDDEN_OFFSET = 1e-6
 def require_least_squares(net: Any) -> None:
     """Refuse another error function; warn about float32."""
     if net.error_function.name != "sum_of_squares":
+        other = [entry for entry in net.model.heads.entries if entry.error.name != "sum_of_squares"]
+        where = f"output {other[0].name} has" if len(other) < len(net.model.heads.entries) else "this network has"
         raise NotSupportedError(
-            f"levenberg_marquardt minimises a sum of squares; this network has error={net.error_function.name!r}. "
+            f"levenberg_marquardt minimises a sum of squares; {where} error={other[0].error.name!r}. "
             "Build it with error='sum_of_squares', or use optimizer='lbfgs'"
         )
     if net.dtype != np.float64:
@@ -125,7 +127,7 @@ class _Search:
 
     def _stop(self, reason: str) -> None:
         """Go on by an exact Newton step, which also leaves saddle points, where one lowers E; else end the run and say what this place is."""
-        objective = Objective(self._run, 0.0)
+        objective = Objective(self._run.problem, 0.0)
         here = objective(self._theta)
         newton = newton_model(objective, here, objective.resolution(here)) if objective.has_hessian else None
         found = lower(objective, newton, here, polish=False) if newton is not None else None

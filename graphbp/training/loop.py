@@ -40,6 +40,8 @@ class EpochEnd:
     validation_error: float | None
     metrics: Mapping[str, float]
     history: History
+    heads: Mapping[str, float] = field(default_factory=dict)
+    """The mean error of each head, where there are several."""
 
 
 Callback = Callable[[EpochEnd], object]
@@ -87,6 +89,8 @@ class Run:
         self.now = Snapshot(0, net.theta.copy())
         for name in problem.metrics:
             history.metrics[name] = []
+        for name in problem.head_names:
+            history.heads[name] = []
         if settings.checkpoint is None:
             return
         if settings.resume and os.path.exists(settings.checkpoint):  # noqa: PTH110  # Path.exists raises for a name that is too long
@@ -112,24 +116,28 @@ class Run:
             raise diverged(self, epoch, what, at=(theta, self.problem.training))
         validation = self.problem.validation
         held_out = None if validation is None else self.problem.mean_error(theta, validation)
-        measured = self.problem.measure(theta)
+        measured, heads = self.problem.measure(theta), self.problem.by_head(theta)
         value = error if held_out is None else held_out
         best = self.now.best_epoch, self.now.best_value, self.now.best_theta
         if value < best[1] - self.settings.min_improvement:
             best = epoch, value, theta
-        self._append(epoch, error, held_out, measured)
+        self._append(epoch, error, held_out, measured, heads)
         self.now = Snapshot(epoch, theta, dict(state), *best)
         self.history.best_epoch = best[0]
         self.net.weights = theta
-        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history))
+        return self._after_epoch(EpochEnd(self.net, epoch, error, held_out, measured, self.history, heads))
 
-    def _append(self, epoch: int, error: float, held_out: float | None, measured: Mapping[str, float]) -> None:
+    def _append(
+        self, epoch: int, error: float, held_out: float | None, measured: Mapping[str, float], heads: Mapping[str, float]
+    ) -> None:
         history = self.history
         history.error.append(error)
         if held_out is not None:
             history.validation_error.append(held_out)
         for name, value in measured.items():
             history.metrics[name].append(value)
+        for name, value in heads.items():
+            history.heads[name].append(value)
         history.seconds.append(self._earlier + time.perf_counter() - self._began)
         history.epoch.append(epoch)
 
@@ -140,7 +148,7 @@ class Run:
         if self.finished or epoch % self.settings.checkpoint_every == 0 or epoch == self.settings.epochs:
             self.save()
         held_out = "" if event.validation_error is None else f"  validation {event.validation_error:.4g}"
-        shown = "".join(f"  {name} {value:.4g}" for name, value in event.metrics.items())
+        shown = "".join(f"  {name} {value:.4g}" for name, value in (*_largest(event.heads), *event.metrics.items()))
         self._progress.update(epoch, f"error {event.error:.4g}{held_out}{shown}")
         answers = [callback(event) for callback in self.settings.callbacks]
         if any(answer is True for answer in answers):
@@ -165,7 +173,13 @@ class Run:
         """Go back to the last finished epoch, after Ctrl-C in the middle of one."""
         history, epoch = self.history, self.now.epoch
         del history.epoch[epoch:]
-        for column in (history.error, history.validation_error, history.seconds, *history.metrics.values()):
+        for column in (
+            history.error,
+            history.validation_error,
+            history.seconds,
+            *history.metrics.values(),
+            *history.heads.values(),
+        ):
             del column[epoch:]
         history.best_epoch = self.now.best_epoch
         if not self.finished:
@@ -186,6 +200,8 @@ class Run:
         columns = {"error": history.error, "validation_error": history.validation_error, "seconds": history.seconds}
         columns |= {f"metric.{name}": values for name, values in history.metrics.items()}
         arrays |= {f"history.{name}": np.array(values, np.float64) for name, values in columns.items()}
+        if history.heads:
+            arrays["history.heads"] = np.array(list(history.heads.values()), np.float64)
         arrays["best_value"] = np.array(now.best_value)
         reason = history.reason if self.finished else ""
         record = {"epoch": now.epoch, "best_epoch": now.best_epoch, "finished": self.finished, "reason": reason}
@@ -208,10 +224,21 @@ class Run:
         history.validation_error = arrays["history.validation_error"].tolist()
         history.seconds = arrays["history.seconds"].tolist()
         history.metrics = {name: arrays[f"history.metric.{name}"].tolist() for name in self.problem.metrics}
+        if history.heads:
+            history.heads = dict(zip(history.heads, arrays["history.heads"].tolist(), strict=True))
         history.best_epoch, history.reason = best_epoch, str(record["reason"])
         self._earlier = history.seconds[-1] if history.seconds else 0.0
         self.finished = bool(record["finished"])
         self.net.weights = self.now.theta
+
+
+_SHOWN = 4  # heads in a line of progress
+
+
+def _largest(heads: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The heads, or of many those with the largest errors."""
+    order = sorted(heads.items(), key=lambda item: -item[1])
+    return list(heads.items()) if len(heads) <= _SHOWN else order[:_SHOWN]
 
 
 def diverged(run: Run, epoch: int, what: str, advice: str = "", *, at: tuple[Array, Part] | None = None) -> NumericalError:

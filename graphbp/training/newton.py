@@ -3,13 +3,15 @@ r"""Newton steps: what the exact Hessian says about the minimum near θ, free of
     A = D⁻¹ H D⁻¹ = V diag(s) Vᵀ,  D = √|diag H|;      p = −D⁻¹ V (|s| + λ)⁻¹ Vᵀ D⁻¹ g,  λ ≥ 0 so that |D p| is within reach
 
 Directions with |s| below W · eps · max|s| are flat as far as rounding shows, and left alone unless g goes down along them.  |s| in place
-of s makes p go down from saddles too.  ½ gᵀ|H|⁻¹g, the *decrement*, is how far the model's minimum lies below F: it is the one measure
-of distance from the minimum that neither units nor ill-conditioned data distort.
+of s makes p go down from saddles too.  (D is more than that where the rows of A would not be of one size.)  ½ gᵀ|H|⁻¹g, the *decrement*,
+is how far the model's minimum lies below F: it is the one measure of distance from the minimum that neither units nor ill-conditioned data
+distort.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,10 @@ Matrix = npt.NDArray[np.float64]
 REACH = 4.0
 """A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
 SHARES = tuple(10.0**-k for k in range(13))
+COUPLING = 1e-13
+"""A second derivative below this share of another one into the same unit, both in units of their sources, is rounding."""
+BALANCINGS = 20
+"""Rounds that bring the rows of D⁻¹HD⁻¹ to one size (Ruiz 2001); a positive semidefinite H needs none."""
 REPRESENTABLE = 1e-290
 """Second derivatives below this have lost digits to underflow."""
 
@@ -73,6 +79,10 @@ class NewtonModel:
         """(W, k): an orthonormal basis, in units of D⁻¹, of the directions in which F is flat."""
         return self.v[:, np.abs(self.s) <= self.floor]
 
+    def suspects(self, gradient: Vector, count: int) -> list[Vector]:
+        """The Newton step and some flat directions, in θ: where F may fall for ever."""
+        return [self.step(gradient)[0], *(self.flat() / self.scale[:, None]).T[:count]]
+
 
 def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonModel | None:
     """The model at a point; None where H is not finite, or too small for its digits."""
@@ -81,9 +91,51 @@ def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonMod
     size = np.abs(h.diagonal())
     if not np.isfinite(h).all() or bool(((size > 0) & (size < REPRESENTABLE)).any()) or not h.any():
         return None
-    scale = np.where(size > 0, np.sqrt(size), 1.0)
+    scale = _scale(h, lambda: objective.sources(point))
     s, v = np.linalg.eigh(h / scale / scale[:, None])
     return NewtonModel(s, v, scale, len(s) * objective.eps * float(np.abs(s).max()), hidden, unseen)
+
+
+def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]]) -> Vector:
+    """D: √|h_ii|, or where an indefinite H couples a parameter more strongly than that, so much that no |H_ij| is far above D_i D_j.
+
+    Of a parameter without curvature of its own a coupling may be rounding.  So parameters are then taken in units of what they multiply,
+    and all that lead into one unit get the same share of D; `sources` gives both.
+    """
+    size = np.abs(h)
+    diagonal = np.sqrt(size.diagonal())
+    scale = np.where(diagonal > 0, diagonal, 1.0)
+    if not _strong(size, scale, diagonal == 0).any():
+        return scale
+    unit, leads_to = sources()
+    unit = np.where(unit > 0, unit, 1.0)
+    free = _coupled(size / unit / unit[:, None], leads_to)
+    diagonal = np.sqrt(free.diagonal())
+    idle = diagonal == 0
+    at_once = (free[:, ~idle] / diagonal[~idle]).max(axis=1, initial=0.0)
+    scale = np.where(idle, np.where(at_once > 0, at_once, 1.0), diagonal)
+    for _ in range(BALANCINGS):
+        strong = _strong(free, scale, idle)
+        if not strong.any():
+            break
+        scale[strong] *= np.sqrt((free / scale / scale[:, None]).max(axis=1)[strong])
+    shared = np.zeros(int(leads_to.max()) + 1)
+    np.maximum.at(shared, leads_to, np.where(idle & ~free.any(axis=1), 0.0, scale))
+    return np.asarray(unit * np.where(shared > 0, shared, 1.0)[leads_to])
+
+
+def _coupled(free: Matrix, leads_to: npt.NDArray[np.int64]) -> Matrix:
+    """|H_ij| in units of the sources, 0 where it is rounding beside that of another parameter into the same unit."""
+    largest = np.zeros((int(leads_to.max()) + 1, len(free)))
+    np.maximum.at(largest, leads_to, free)
+    kept = free > COUPLING * largest[leads_to]
+    return np.where(kept & kept.T, free, 0.0)
+
+
+def _strong(size: Matrix, scale: Vector, idle: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The rows to balance: those with an entry far above 1, and those of parameters without curvature of their own."""
+    top = (size / scale / scale[:, None]).max(axis=1)
+    return np.asarray((top > 2) | (idle & (top > 0) & (abs(top - 1) > 0.1)))
 
 
 def lower(objective: Objective, model: NewtonModel, start: Point, *, polish: bool) -> tuple[Point, bool] | None:

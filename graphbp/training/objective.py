@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.training.loop import Run
+from graphbp.mixture import Mixture, by_output
 from graphbp.training.plateau import unseen
+from graphbp.training.problem import Problem
+from graphbp.training.sources import source_sizes, units_led_to
 
 __all__ = ["Objective", "Point", "Vector"]
 
@@ -58,11 +60,11 @@ class Point:
 
 
 class Objective:
-    """F of a run's training set."""
+    """F of a run's training set; with `exact=False` the outer product stands for its Hessian (Fisher scoring)."""
 
-    def __init__(self, run: Run, l2: float) -> None:
-        self._run, self.l2 = run, l2
-        self._net, self._problem = run.net, run.problem.weighed
+    def __init__(self, problem: Problem, l2: float, *, exact: bool = True) -> None:
+        self.l2, self.exact = l2, exact
+        self._net, self._problem = problem.net, problem.weighed
         self._part = self._problem.training
         self.eps = float(np.finfo(self._net.dtype).eps)
 
@@ -93,6 +95,10 @@ class Objective:
         """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
         return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
 
+    def sources(self, point: Point) -> tuple[Vector, npt.NDArray[np.int64]]:
+        """(W,): how far a step of 1 in each parameter moves the pre-activation that it leads into, and the number of that unit."""
+        return source_sizes(self._problem, self.backend_theta(point.theta)), units_led_to(self._problem)
+
     def _output_rows(self, theta: Vector) -> Iterator[Matrix]:
         """Rows whose columns have the norms of √(s e'') ∂y/∂θ_i: these themselves, or sums of them with random signs."""
         weigh, at, run, x = self._root_curvature(theta), self.backend_theta(theta), self._net.model.run, self._part.x
@@ -105,12 +111,16 @@ class Objective:
     def _error_rows(self, theta: Vector) -> Iterator[Matrix]:
         """The same of √s_n ∂E_n/∂θ_i."""
         part, at, run = self._part, self.backend_theta(theta), self._net.model.run
-        root = np.ones(len(part)) if part.s is None else np.sqrt(self._host(part.s))
+        by_sample = np.sqrt(part.by_sample)
+        root = by_sample
+        if part.s is not None and part.share is not None:
+            root = self._host(part.s) / (by_sample[:, None] if part.s.ndim == 2 else by_sample)
         if self._is_small(len(part)) and "per_sample_gradient" not in run.composed:
             for some in self._chunks(1):
                 yield self._host(run.per_sample_gradient(at, part.x[some], part.t[some], self._array(root[some])))
         else:
-            yield self._signed(root.shape, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
+            signs = (len(root), *(1,) * (root.ndim - 1))
+            yield self._signed(signs, lambda sign: run.error_and_gradient(at, part.x, part.t, self._array(root * sign))[1])
 
     def _chunks(self, rows: int) -> Iterator[slice]:
         """The samples, so many at a time as have CHUNK_ENTRIES numbers in `rows` rows each."""
@@ -131,9 +141,10 @@ class Objective:
     def _root_curvature(self, theta: Vector) -> Vector:
         """√(s_n |∂²e/∂y²|) (N, K), 0 where y is rounded to where that is infinite."""
         y, t = self._host(self._net.model.run.forward(self.backend_theta(theta), self._part.x)), self._host(self._part.t)
-        root = np.sqrt(np.abs(self._net.error_function.d2y(y, t)))
+        root = np.sqrt(np.abs(by_output(self._net.error_function, "d2y", y, t)))
         if self._part.s is not None:
-            root = root * np.sqrt(self._host(self._part.s))[:, None]
+            weight = np.sqrt(self._host(self._part.s))
+            root = root * (weight if weight.ndim == 2 else weight[:, None])
         return np.where(np.isfinite(root), root, 0.0)
 
     def resolution(self, point: Point) -> float:
@@ -148,11 +159,15 @@ class Objective:
 
     def magnitude(self, point: Point) -> float:
         """Σ_nk s_n |e_nk| / Σ_n s_n with the penalty: what "small" is relative to; F itself where no term is negative."""
-        if self._net.error_function.name in _NEVER_NEGATIVE:
+        error = self._net.error_function
+        if all(row.name in _NEVER_NEGATIVE for row in (error.each if isinstance(error, Mixture) else (error,))):
             return point.value
         y, t = self._host(self._net.model.run.forward(self.backend_theta(point.theta), self._part.x)), self._host(self._part.t)
-        terms = np.abs(self._net.error_function.value(y, t)).sum(axis=1)
-        weighted = terms if self._part.s is None else terms * self._host(self._part.s)
+        terms, weight = np.abs(by_output(error, "value", y, t)), self._part.weights
+        if weight is not None and weight.ndim == 2:
+            weighted = np.where(weight == 0, 0.0, terms * weight)
+        else:
+            weighted = terms.sum(axis=1) if weight is None else terms.sum(axis=1) * weight
         size = float(weighted.sum()) / self._part.total + point.value - point.error
         return max(size, abs(point.value)) if math.isfinite(size) else abs(point.value)
 
@@ -161,24 +176,27 @@ class Objective:
         """W × W is cheap enough to take Newton steps."""
         w, units = self._net.n_parameters, self._net.schedule.n_units
         cheap = w <= HESSIAN_PARAMETERS and len(self._part) * w * (units + w) <= HESSIAN_WORK
-        return cheap and "hessian" not in self._net.model.run.composed
+        return cheap and ("hessian" if self.exact else "outer_product_hessian") not in self._net.model.run.composed
 
     @property
     def has_product(self) -> bool:
         """H v costs some sweeps."""
-        return "hessian_product" not in self._net.model.run.composed
+        return ("hessian_product" if self.exact else "outer_product_product") not in self._net.model.run.composed
 
     def hessian_product(self, point: Point, v: Vector) -> Vector:
         """∂²F/∂θ∂θ v, (W,)."""
         part, size = self._part, 2.0 ** math.frexp(float(np.abs(v).max(initial=0.0)) or 1.0)[1]  # float32 holds v / size
-        product = self._net.model.run.hessian_product(
-            self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None])
-        )
+        run = self._net.model.run
+        multiply = run.hessian_product if self.exact else run.outer_product_product
+        product = multiply(self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None]))
         return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * v / size) * size)
 
     def hessian(self, point: Point) -> Matrix:
-        """∂²F/∂θ∂θ, exact."""
-        h = self._host(self._net.model.run.hessian(self.backend_theta(point.theta), self._part.x, self._part.t, self._part.s))
+        """∂²F/∂θ∂θ."""
+        run, part = self._net.model.run, self._part
+        h = self._host(
+            (run.hessian if self.exact else run.outer_product_hessian)(self.backend_theta(point.theta), part.x, part.t, part.s)
+        )
         return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
 
 

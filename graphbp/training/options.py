@@ -1,6 +1,6 @@
 """What each optimizer can be told: one frozen dataclass an optimizer, which is also the only list of names.
 
-The objective of all four is the mean error with an optional penalty,
+The objective of all five is the mean error with an optional penalty,
 
     F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²,
 
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from graphbp.data import as_count, as_flag, as_number
 from graphbp.exceptions import ConfigError, DataError, UnknownNameError, one_of, shown, unknown_name
 
-__all__ = ["LBFGS", "OPTIMIZERS", "SGD", "Adam", "LevenbergMarquardt", "Options", "read_options", "whole_number"]
+__all__ = ["LBFGS", "OPTIMIZERS", "SGD", "Adam", "LevenbergMarquardt", "Newton", "Options", "read_options", "whole_number"]
 
 
 def whole_number(name: str, value: Any, at_least: int) -> int:
@@ -156,10 +156,34 @@ class LevenbergMarquardt(Options):
         one_of("method of levenberg_marquardt", self.method, ["auto", "qr", "cholesky"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Newton(Options):
+    """Damped Newton steps on the Hessian of F, whatever the error function; an epoch is a step.
+
+    l2 : the penalty ½ l2 |θ|².
+    hessian : "exact", or "outer_product" (Fisher scoring: never negative, and the same for a canonical head on one layer).
+    solver : "dense" (eigenvalues of the W × W matrix), "krylov" (products with it, no W × W), or "auto": dense while W ≤ 500.
+    tolerance : stop within about this many standard errors of the minimum.
+    """
+
+    default_epochs: ClassVar[int] = 500
+    l2: float = 0.0
+    hessian: str = "exact"
+    solver: str = "auto"
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        self._real("l2", 0)
+        one_of("hessian of newton", self.hessian, ["exact", "outer_product"])
+        one_of("solver of newton", self.solver, ["auto", "dense", "krylov"])
+        self._real("tolerance", 0)
+
+
 OPTIMIZERS: Mapping[str, type[Options]] = {
     "adam": Adam,
     "lbfgs": LBFGS,
     "levenberg_marquardt": LevenbergMarquardt,
+    "newton": Newton,
     "sgd": SGD,
 }
 

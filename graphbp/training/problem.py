@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +15,12 @@ import numpy.typing as npt
 from graphbp.data import as_number
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.fit import adopt, scale_to
+from graphbp.training.head_errors import head_errors
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Metric", "Part", "Problem", "pose", "prepare"]
+__all__ = ["Metric", "Part", "Problem", "pose", "prepare", "whole"]
 
 Array = Any
 Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
@@ -26,9 +29,11 @@ Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
 
 @dataclass(frozen=True)
 class Part:
-    """Checked X (N, D), T (N, K) and s (N,) or None, in the backend's memory; `total` is Σ_n s_n.
+    """Checked X (N, D), T (N, K) and s (N,), (N, K) or None, in the backend's memory; `total` is Σ_n s_n.
 
     `rows` (N,) says which rows of the caller's X these are; None: all of them, in order.
+    `share` (K,), of many heads: `total` is Σ_nk c_k s_nk, the entries that have a target as a share of those of a sample
+    (`graphbp.mixture.Heads.share`).
     """
 
     x: Array
@@ -36,6 +41,7 @@ class Part:
     s: Array | None
     total: float
     rows: npt.NDArray[np.int64] | None = None
+    share: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -43,15 +49,33 @@ class Part:
     def take(self, index: Any) -> Part:
         """The samples of `index` (an integer array or a slice)."""
         rows = np.arange(len(self))[index] if self.rows is None else self.rows[index]
-        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index], rows)
+        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index], rows, self.share)
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64] | None:
+        """s in host memory, in float64."""
+        return None if self.s is None else np.asarray(self.s.get() if hasattr(self.s, "get") else self.s, np.float64)
+
+    @property
+    def by_sample(self) -> npt.NDArray[np.float64]:
+        """(N,): what each sample adds to `total`."""
+        weights = self.weights
+        if weights is None or self.share is None:
+            return np.ones(len(self)) if weights is None else weights
+        return np.asarray(weights @ self.share if weights.ndim == 2 else weights * self.share.sum())
 
     def row(self, n: int) -> int:
         """Sample n's row in the caller's X."""
         return n if self.rows is None else int(self.rows[n])
 
 
-def _part(x: Array, t: Array, s: Array | None, rows: npt.NDArray[np.int64] | None = None) -> Part:
-    return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()), rows)
+def _part(
+    x: Array, t: Array, s: Array | None, rows: npt.NDArray[np.int64] | None = None, share: npt.NDArray[np.float64] | None = None
+) -> Part:
+    if s is None or share is None:
+        return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()), rows, share)
+    part = Part(x, t, s, 0.0, rows, share)
+    return replace(part, total=float(part.by_sample.sum()))
 
 
 @dataclass(frozen=True)
@@ -66,10 +90,9 @@ class Problem:
     @property
     def weighed(self) -> Problem:
         """The same without the training samples of weight 0, which may overflow."""
-        s = self.training.s
-        if s is None or (weights := np.asarray(self.net.model.backend.to_numpy(s))).all():
+        if (weights := self.training.weights) is None or weights.all():
             return self
-        return replace(self, training=self.training.take(np.flatnonzero(weights)))
+        return replace(self, training=self.training.take(np.flatnonzero(weights if weights.ndim == 1 else weights.any(axis=1))))
 
     def mean_error(self, theta: Array, part: Part) -> float:
         """Σ_n s_n E_n / Σ_n s_n."""
@@ -87,7 +110,21 @@ class Problem:
         part = self.training if self.validation is None else self.validation
         to_numpy, meaning, backend = self.net.model.backend.to_numpy, self.net.model.meaning, self.net.model.backend
         y, t = (to_numpy(meaning.y(scaled, backend)) for scaled in (self.net.model.run.forward(theta, part.x), part.t))
+        if (weights := part.weights) is not None and weights.ndim == 2:
+            t = np.where(weights == 0, np.nan, t)
         return {name: float(metric(y, t)) for name, metric in self.metrics.items()}
+
+    def by_head(self, theta: Array) -> dict[str, float]:
+        """The mean error of each head over its targets, its weight not counted, on the validation set where there is one."""
+        part = self.training if self.validation is None else self.validation
+        return head_errors(self.net, theta, part) if self.head_names else {}
+
+    @cached_property
+    def head_names(self) -> tuple[str, ...]:
+        """The heads whose errors are told apart: those of a network of one head, or of one error and nothing missing, are not."""
+        heads = self.net.model.heads
+        many = self.training.share is not None and len(heads.named) > 1 and "trace" not in self.net.model.run.composed
+        return tuple(heads.named) if many else ()
 
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree on: name → short text or hash."""
@@ -107,7 +144,7 @@ class Problem:
         to_numpy = net.model.backend.to_numpy
         return {
             "network": f"{net.n_parameters} parameters, structure {structure}",
-            "error function": net.error_function.name,
+            "error function": net.error_function.name if net.model.heads.plain else net.model.heads.digest,
             "backend": net.backend,
             "dtype": net.dtype.name,
             **{
@@ -154,7 +191,7 @@ def pose(
     seed: int,
 ) -> Problem:
     """Check and convert the data, and split off the validation set: a seeded draw of `validation_split` of the samples."""
-    training = _whole(net, X, T, sample_weight, "X")
+    training = whole(net, X, T, sample_weight, "X")
     held_out = None
     if validation is not None:
         if validation_split:
@@ -163,7 +200,7 @@ def pose(
             came = f"{type(validation).__name__}" + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
             raise DataError(f"validation is a {came}; it must be (X, T) or (X, T, sample_weight)")
         x, t, s = validation if len(validation) == 3 else (*validation, None)
-        held_out = _whole(net, x, t, s, "validation")
+        held_out = whole(net, x, t, s, "validation")
     elif not isinstance(validation_split, int | float) or validation_split:
         n_held = _n_held_out(len(training), validation_split)
         order = _shuffled(len(training), seed)
@@ -183,8 +220,12 @@ _CLASSIFIES = ("probability", "distribution")
 _TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason", "best_epoch", "restored")
 
 
-def _whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
-    return _positive(_part(*net.model.batch(X, T, s)), what)
+def whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
+    """All samples of a batch, checked."""
+    x, t, s = net.model.batch(X, T, s)
+    heads = net.model.heads
+    share = heads.share if not heads.plain or (s is not None and s.ndim == 2) else None
+    return _positive(_part(x, t, s, None, share), what)
 
 
 def _positive(part: Part, what: str) -> Part:
@@ -206,9 +247,17 @@ def _n_held_out(n: int, share: float) -> int:
 def accuracy(Y: npt.NDArray[Any], T: npt.NDArray[Any]) -> float:
     """The share of samples whose largest output is the right class; for one or independent outputs, y > ½ as t > ½.
 
+    Targets that are missing (NaN) do not count.
+
     >>> accuracy(np.array([[0.1, 0.9], [0.6, 0.4]]), np.array([[0, 1], [0, 1]]))
     0.5
     """
+    if np.isnan(T).any():
+        there = ~np.isnan(T)
+        whole = there.all(axis=1)
+        if Y.shape[1] > 1 and (there.any(axis=1) == whole).all() and whole.any() and np.allclose(T[whole].sum(axis=1), 1):
+            return accuracy(Y[whole], T[whole])
+        return float(np.mean((Y > 0.5)[there] == (T > 0.5)[there])) if there.any() else math.nan
     if Y.shape[1] > 1 and np.allclose(T.sum(axis=1), 1):
         return float(np.mean(Y.argmax(axis=1) == T.argmax(axis=1)))
     return float(np.mean((Y > 0.5) == (T > 0.5)))

@@ -1,17 +1,20 @@
-r"""Classes that a network separates: then the cross-entropy has no minimum, and somebody must say so.
+r"""Directions along which E falls for ever: then it has no minimum, and somebody must say so.
 
-With a canonical head E falls along a direction d of the last layer's parameters for ever, if no sample's margin shrinks along it and
-some margin grows:
+With a canonical head that is so along a direction d of the last layer's parameters if no margin of any sample shrinks along it and some
+margin grows.  With Δ_k = a_nk(θ + d) − a_nk(θ), these must not be negative for E_n not to grow at infinity:
 
-    sigmoid:  (2 t_nk − 1) (a_nk(θ + d) − a_nk(θ)) ≥ 0;      softmax:  Δa_n,c − Δa_nk ≥ 0 for the right class c and every other k
+    softmax:        Δ_c − Δ_k for every k and every c with t_nc > 0
+    sigmoid:        Δ_k where t_nk > 0,  −Δ_k where t_nk < 1
+    exp (counts):   Δ_k where t_nk > 0,  −Δ_k everywhere
 
-The logits are linear in those parameters, so this holds at every multiple of d (Albert & Anderson 1984: complete separation where θ itself
-is such a direction, quasi-complete where another is).
+The logits are linear in those parameters, so this holds at every multiple of d.  Classes are then separable (Albert & Anderson 1984:
+complete separation where θ itself is such a direction, quasi-complete where another is); of counts, some of the zeros can be had exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,9 @@ import numpy.typing as npt
 from graphbp.aggregation import NAMES
 from graphbp.heads import Head, output_heads
 from graphbp.training.problem import Problem
+from graphbp.training.sources import source_sizes
 
-__all__ = ["in_words", "separable"]
+__all__ = ["Endless", "in_words", "separable"]
 
 Vector = npt.NDArray[np.float64]
 
@@ -29,48 +33,86 @@ ROUNDING = 1e-6
 """A margin may shrink by this share of the largest change."""
 
 
-def in_words(names: Sequence[str], direction: Vector) -> str:
-    """The largest components: "1 × (x -> y) - 2.5 × (bias of y)"."""
-    top = float(np.abs(direction).max())
-    order = [i for i in np.argsort(-np.abs(direction), kind="stable")[:4] if abs(direction[i]) > 1e-6 * top]
-    text = "".join(f" {'-' if direction[i] < 0 else '+'} {abs(direction[i]) / top:.4g} × ({names[i]})" for i in order)
-    more = int(np.count_nonzero(np.abs(direction) > 1e-6 * top)) - len(order)
+def in_words(names: Sequence[str], direction: Vector, size: Vector) -> str:
+    """The components with the largest effects: "1 × (x -> y) - 2.5 × (bias of y)"; `size` (W,) is the effect of a step of 1 in each."""
+    effect = np.abs(direction * size)
+    top = int(effect.argmax())
+    order = [i for i in np.argsort(-effect, kind="stable")[:4] if effect[i] > ROUNDING * effect[top]]
+    parts = [(direction[i] / abs(direction[top]), names[i]) for i in order]
+    text = "".join(f" {'-' if share < 0 else '+'} {abs(share):.4g} × ({name})" for share, name in parts)
+    more = int(np.count_nonzero(effect > ROUNDING * effect[top])) - len(order)
     return text.removeprefix(" + ").strip() + (f" and {more} more" if more else "")
 
 
-def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> str:
-    """What to tell where E falls for ever along θ or one of `directions`; "" where it is not seen to."""
+@dataclass(frozen=True)
+class Endless:
+    """A direction in θ along which E falls for ever, and how to say so."""
+
+    direction: Vector
+    words: str
+
+
+def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> Endless | None:
+    """The first of ±θ and ±`directions`, cut to the last layer, along which E falls for ever; None where none is seen to."""
     net = problem.net
     heads = output_heads(net.schedule, net.error_function)
-    t = np.asarray(net.model.backend.to_numpy(problem.training.t))
-    classifies = net.error_function.name in ("binary_cross_entropy", "cross_entropy") and all(head.canonical for head in heads)
-    if not classifies or not bool(((t == 0) | (t == 1)).all()) or "trace" in net.model.run.composed:
-        return ""
-    last = _last_layer(problem)
-    counted = (
-        np.ones(len(t), bool) if problem.training.s is None else np.asarray(net.model.backend.to_numpy(problem.training.s)) > 0
-    )
+    if not all(head.canonical and head.activation.name in _MARGINS for head in heads) or "trace" in net.model.run.composed:
+        return None
+    t, there = np.asarray(net.model.backend.to_numpy(problem.training.t)), _there(problem)
+    counted = there.any(axis=1)
     here = _logits(problem, to_backend(theta))
+    size = np.where(_last_layer(problem), source_sizes(problem, to_backend(theta)), 0.0)
+
+    def change(d: Vector) -> Vector:
+        return np.asarray((_logits(problem, to_backend(theta + d)) - here)[:, counted])
+
     for candidate in (theta, *directions):
-        for d in (np.where(last, candidate, 0.0), np.where(last, -candidate, 0.0)):
-            if d.any() and _grows(heads, (_logits(problem, to_backend(theta + d)) - here)[:, counted], t[counted].T):
-                along = in_words(net.model.parameter_labels(), d)
-                return (
-                    f"the classes are separable, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
-                )
-    return ""
+        effect = np.abs(candidate * size)
+        d = np.where(effect > ROUNDING * effect.max(initial=0.0), candidate, 0.0)
+        for way in (d, -d):
+            if d.any() and _grows(heads, once := change(way), t[counted].T, there[counted].T) and _linear(once, change(2 * way)):
+                return Endless(way, _words(problem, heads, way, size))
+    return None
 
 
-def _grows(heads: tuple[Head, ...], change: Vector, t: Vector) -> bool:
-    """No margin shrinks and one grows; (K, N)."""
-    margins = []
-    for head in heads:
-        moved, right = change[head.positions], t[head.positions]
-        if head.coupled:
-            margins.append(((moved * right).sum(axis=0) - moved)[right == 0])
-        else:
-            margins.append(((2 * right - 1) * moved).ravel())
-    every = np.concatenate(margins)
+def _linear(once: Vector, twice: Vector) -> bool:
+    """The logits go on as they went."""
+    return bool(np.abs(twice - 2 * once).max() <= ROUNDING * np.abs(once).max())
+
+
+def _words(problem: Problem, heads: tuple[Head, ...], direction: Vector, size: Vector) -> str:
+    counts = all(head.activation.name == "exp" for head in heads)
+    why = "counts of 0 are reached at infinity only" if counts else "the classes are separable"
+    along = in_words(problem.net.model.parameter_labels(), direction, size)
+    return f"{why}, so E has no finite minimum; it falls for ever along {along}; l2 > 0 gives it one"
+
+
+_MARGINS: dict[str, Callable[[Vector, Vector], tuple[Vector, ...]]] = {
+    "softmax": lambda moved, t: (np.where(t > 0, moved, np.inf).min(axis=0) - moved,),
+    "sigmoid": lambda moved, t: (np.where(t > 0, moved, 0.0), np.where(t < 1, -moved, 0.0)),
+    "exp": lambda moved, t: (np.where(t > 0, moved, 0.0), -moved),
+}
+"""By activation of the head, of Δ and t, (K, N)."""
+
+
+def _there(problem: Problem) -> npt.NDArray[np.bool_]:
+    """(N, K): which targets count."""
+    weights, shape = problem.training.weights, np.shape(problem.training.t)
+    if weights is None:
+        return np.ones(shape, bool)
+    counts = np.asarray(problem.net.model.backend.to_numpy(weights)) > 0
+    return np.broadcast_to(counts if counts.ndim == 2 else counts[:, None], shape)
+
+
+def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
+    """No margin shrinks and one grows; (K, N), of the targets that are there."""
+    every = np.concatenate(
+        [
+            margin[there[h.positions]]
+            for h in heads
+            for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])
+        ]
+    )
     top = float(np.abs(every).max(initial=0.0))
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())
 

@@ -51,10 +51,11 @@ class Residuals:
         self._net, self._problem = problem.net, problem.weighed
         to_numpy, part = self._net.model.backend.to_numpy, self._problem.training
         self._x, self._t = part.x, np.asarray(to_numpy(part.t), np.float64)
-        self._root = None if part.s is None else np.sqrt(np.asarray(to_numpy(part.s), np.float64))[:, None]
+        weights = part.weights
+        self._root = None if weights is None else np.sqrt(weights if weights.ndim == 2 else weights[:, None])
         largest = np.abs(self._t if self._root is None else self._root * self._t).max(initial=0.0)
         self.unit = float(_power_of_two(largest))
-        self.count = len(part) * self._t.shape[1]
+        self.count = len(part) * self._t.shape[1] if weights is None or weights.ndim == 1 else int(np.count_nonzero(weights))
         """Residuals that carry weight."""
         self._chunk = max(1, CHUNK_BYTES // (8 * self._t.shape[1] * max(1, self._net.n_parameters)))
 
@@ -66,7 +67,14 @@ class Residuals:
         """r(θ); not finite where the network is not."""
         y = self._net.model.backend.to_numpy(self._net.model.run.forward(self._theta(theta), self._x))
         r = np.asarray(y, np.float64) - self._t
-        return np.asarray(r if self._root is None else self._root * r).ravel() / self.unit
+        return self._weighed(r, slice(None)).ravel() / self.unit
+
+    def _weighed(self, values: Matrix, some: slice) -> Matrix:
+        """√s times numbers of these samples and outputs; what has no weight of its own is 0, whatever it overflows to."""
+        if self._root is None:
+            return values
+        root = self._root[some].reshape(*self._root[some].shape, *(1,) * (values.ndim - 2))
+        return np.asarray(root * values if self._root.shape[1] == 1 else np.where(root == 0, 0.0, root * values))
 
     def jacobian_chunks(self, theta: Vector) -> Iterator[tuple[slice, Matrix]]:
         """(rows of r, J of these rows), in order; columns of 0 for the parameters of units that every sample saturates."""
@@ -77,8 +85,7 @@ class Residuals:
             j = np.asarray(
                 self._net.model.backend.to_numpy(self._net.model.run.weight_jacobian(at, self._x[start:stop])), np.float64
             )
-            if self._root is not None:
-                j = j * self._root[start:stop, :, None]
+            j = self._weighed(j, slice(start, stop))
             yield slice(start * k, stop * k), np.where(seen, j.reshape((stop - start) * k, -1) / self.unit, 0.0)
 
     def rounding(self, theta: Vector, r: Vector) -> float:

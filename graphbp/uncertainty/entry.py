@@ -11,6 +11,7 @@ import numpy as np
 from graphbp.data import as_number
 from graphbp.diagnosis import cause_at
 from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
+from graphbp.mixture import Mixture, error_at
 from graphbp.network import require_network
 from graphbp.progress import status
 from graphbp.uncertainty.curvature import HESSIANS, find_curvature
@@ -50,7 +51,8 @@ def laplace(
         (of the outer product; O(W) memory).
     parameters : "all", or "last_layer": only the weights and biases that lead into outputs are uncertain, and the rest of θ stays at
         θ*.  A hidden unit's weights are then known for sure; for classifiers that is often the better calibrated choice.
-    noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).
+    noise : σ of a regression (error="sum_of_squares"), or None for the one that maximises ln p(T | X, α, σ).  Beside other errors it is
+        that of the squared outputs alone, one posterior being over all heads: −ln p(T | θ) = E_squares/σ² + E_others.
 
     The approximation belongs to a maximum of the posterior: train with the same prior, which is `l2 = α σ² / Σ_n s_n` in `gb.train`.
     Weights farther from it than √W standard deviations, where the posterior's own draws lie, are warned of; half of that where σ was
@@ -76,8 +78,9 @@ def laplace(
     """
     alpha = _prior(prior_precision)
     require_network(net)
-    regression = net.error_function.name == "sum_of_squares"
-    beta = _noise_precision(_scaled_noise(net, noise), regression, net.error_function.name)
+    squared = _squared(net)
+    regression, mixed = bool(squared.all()), bool(squared.any() and not squared.all())
+    beta = _noise_precision(_scaled_noise(net, noise, squared), bool(squared.any()), net.error_function.name)
     one_of("hessian", hessian, HESSIANS)
     one_of("choice of parameters", parameters, PARAMETERS)
     theta = np.array(net.weights, np.float64)
@@ -89,21 +92,14 @@ def laplace(
         net = net.to(dtype="float64")
     batch = net.model.batch(X, T, sample_weight)
     x, t, s = weighed(*batch)
-    outputs = Outputs(net)
-    if outputs.feeding:
-        raise NotSupportedError(
-            f"gb.laplace needs the pre-activations of the outputs, and output {outputs.feeding[0]!r} also feeds other units through its "
-            "activation; give the graph an identity unit fed by it as the output instead"
-        )
-    error, gradient = net.model.run.error_and_gradient(net.theta, x, t, s)
-    if not math.isfinite(error):
-        raise NumericalError(
-            f"E = {error} at these weights: {cause_at(net.model, net.theta, *batch)}; the Laplace approximation needs a trained network"
-        )
+    if mixed:
+        return _of_mixed_heads(net, (x, t, s), squared, alpha, beta, hessian, theta, index)
+    outputs = _outputs(net)
+    error, gradient = _error_and_gradient(net, x, t, s)
     with status("computing the curvature for the Laplace approximation"):
         curvature = find_curvature(hessian, net, outputs, x, t, s)
     to_numpy = net.model.backend.to_numpy
-    count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s), regression)
+    count, constant, resolution = _likelihood(net, to_numpy(t), None if s is None else to_numpy(s))
     evidence = Evidence(len(index), float(error), float((theta[index] ** 2).sum()), count, constant, regression, resolution)
     chosen = regression and beta is None
     with status("maximising the evidence, factoring the precision"):
@@ -117,7 +113,7 @@ def laplace(
         and float(error) > _error_of_the_mean(to_numpy(t), None if s is None else to_numpy(s))
     )
     if idle or distance > math.sqrt(len(index)):
-        total = float(len(x) if s is None else to_numpy(s).sum())
+        total = _part_total(net, x, s)
         warnings.warn(_far(distance, len(index), alpha / (beta * total or 1.0), idle), UserWarning, stacklevel=2)
     return Posterior(
         net.to(),
@@ -127,10 +123,153 @@ def laplace(
         index=index,
         hessian=hessian,
         prior_precision=alpha,
-        noise=_raw_noise(net, 1 / math.sqrt(beta)) if regression else None,
+        noise=_raw_noise(net, 1 / math.sqrt(beta), squared) if regression else None,
+        sigma=1 / math.sqrt(beta) if regression else None,
         log_marginal_likelihood=evidence.log(alpha, beta, precision.log_determinant),
         distance_from_mode=distance,
     )
+
+
+def _outputs(net: Network) -> Outputs:
+    """Their pre-activations; refused where one feeds others through its activation."""
+    outputs = Outputs(net)
+    if outputs.feeding:
+        raise NotSupportedError(
+            f"gb.laplace needs the pre-activations of the outputs, and output {outputs.feeding[0]!r} also feeds other units through its "
+            "activation; give the graph an identity unit fed by it as the output instead"
+        )
+    return outputs
+
+
+def _error_and_gradient(net: Network, x: Any, t: Any, s: Any) -> tuple[float, Any]:
+    """E and ∂E/∂θ, refused where E is not finite."""
+    error, gradient = net.model.run.error_and_gradient(net.theta, x, t, s)
+    if not math.isfinite(error):
+        raise NumericalError(
+            f"E = {error} at these weights: {cause_at(net.model, net.theta, x, t, s)}; the Laplace approximation needs a trained network"
+        )
+    return error, gradient
+
+
+def _squared(net: Network) -> Any:
+    """(K,) which outputs have noise: those of a sum of squares."""
+    return np.array([error_at(net.error_function, k).name == "sum_of_squares" for k in range(net.schedule.n_outputs)])
+
+
+def _part_total(net: Network, x: Any, s: Any) -> float:
+    """What training divides by."""
+    if s is None:
+        return float(len(x))
+    weights, heads = np.asarray(net.model.backend.to_numpy(s), np.float64), net.model.heads
+    if weights.ndim == 2:
+        return float((weights @ heads.share).sum())
+    return float(weights.sum() * (1.0 if heads.plain else heads.share.sum()))
+
+
+# -- squares beside other errors -------------------------------------------------------------------------------------------------
+
+
+def _of_mixed_heads(
+    net: Network,
+    batch: tuple[Any, Any, Any],
+    squared: Any,
+    alpha: float | None,
+    beta: float | None,
+    hessian: str,
+    theta: Any,
+    index: Any,
+) -> Posterior:
+    """The posterior of β E_squares + E_others + ½ α |θ|²: β stands in the weights of the squared outputs, (N, K).
+
+    Without a noise it is the β whose evidence is the highest, found by a search in ln β that computes the curvature each time.
+    """
+    outputs = _outputs(net)
+    found: dict[float, tuple[Any, ...]] = {}
+
+    def at(ln_beta: float) -> float:
+        if ln_beta not in found:
+            found[ln_beta] = _mixed_at(net, outputs, batch, squared, alpha, math.exp(ln_beta), hessian, theta[index])
+        return -float(found[ln_beta][0])
+
+    with status("computing the curvature for the Laplace approximation"):
+        best = math.log(beta) if beta is not None else _best_noise(net, batch, squared, at)
+        at(best)
+    log, alpha, precision, gradient = found[best]
+    g = gradient + alpha * theta[index]
+    distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
+    if distance > math.sqrt(len(index)):
+        warnings.warn(
+            f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, farther than its own draws (√W = "
+            f"{math.sqrt(len(index)):.3g}), and the approximation belongs to that maximum: train further, the squared outputs with "
+            f"error_weight={math.exp(best):.4g} (1/σ²) and with this prior, l2={alpha / _part_total(net, batch[0], batch[2]):.4g}",
+            UserWarning,
+            stacklevel=3,
+        )
+    sigma = math.exp(-0.5 * best)
+    return Posterior(
+        net.to(),
+        outputs,
+        precision,
+        weights=theta,
+        index=index,
+        hessian=hessian,
+        prior_precision=alpha,
+        noise=_raw_noise(net, sigma, squared),
+        sigma=sigma,
+        log_marginal_likelihood=log,
+        distance_from_mode=distance,
+    )
+
+
+def _mixed_at(
+    net: Network,
+    outputs: Outputs,
+    batch: tuple[Any, Any, Any],
+    squared: Any,
+    alpha: float | None,
+    beta: float,
+    hessian: str,
+    theta: Any,
+) -> tuple[float, float, Any, Any]:
+    """(ln p(T | X, α, β), α, the precision, ∂(β E_squares + E_others)/∂θ) at one β."""
+    x, t, _ = batch
+    to_numpy, backend = net.model.backend.to_numpy, net.model.backend
+    weight = backend.asarray(_by_entry(net, batch) * np.where(squared, beta, 1.0), net.dtype)
+    error, gradient = _error_and_gradient(net, x, t, weight)
+    curvature = find_curvature(hessian, net, outputs, x, t, weight)
+    count, constant, _ = _likelihood(net, to_numpy(t), _by_entry(net, batch))
+    constant += 0.5 * count * math.log(beta / (2 * math.pi))
+    evidence = Evidence(len(theta), float(error), float((theta**2).sum()), count, constant, regression=False)
+    found, _ = evidence.maximise(alpha, 1.0, lambda: curvature.eigenvalues)
+    precision = curvature.precision(found, 1.0)
+    return evidence.log(found, 1.0, precision.log_determinant), found, precision, np.asarray(to_numpy(gradient), np.float64)
+
+
+def _by_entry(net: Network, batch: tuple[Any, Any, Any]) -> Any:
+    """s (N, K) in host memory."""
+    x, _, s = batch
+    k = net.schedule.n_outputs
+    weight = np.ones(len(x)) if s is None else np.asarray(net.model.backend.to_numpy(s), np.float64)
+    return np.repeat(weight[:, None], k, axis=1) if weight.ndim == 1 else weight
+
+
+def _best_noise(net: Network, batch: tuple[Any, Any, Any], squared: Any, minus_log: Any) -> float:
+    """ln β of the highest evidence.  At a maximum 2 β E_squares = n − γ, the γ parameters that they determine being at most W and n."""
+    from scipy.optimize import minimize_scalar
+
+    weight = _by_entry(net, batch) * squared
+    y = np.asarray(net.model.backend.to_numpy(net.model.run.forward(net.theta, batch[0])), np.float64)
+    t = np.asarray(net.model.backend.to_numpy(batch[1]), np.float64)
+    twice = float(np.where(weight > 0, weight * (y - t) ** 2, 0.0).sum())
+    count = int(np.count_nonzero(weight))
+    if twice <= float((weight * (ROUNDINGS * np.finfo(np.float64).eps * t) ** 2).sum()) or not count:
+        raise NumericalError(
+            "the evidence has no maximum in noise: the residuals of the squared outputs vanish; give noise a number"
+        )
+    top = math.log(count / twice)
+    least = math.log(max(count - net.n_parameters, 1e-3 * count) / twice)
+    found = minimize_scalar(minus_log, bounds=(least - 1e-6, top + 1e-6), method="bounded", options={"xatol": 1e-7, "maxiter": 60})
+    return float(found.x)
 
 
 def _far(distance: float, size: int, l2: float, idle: bool) -> str:
@@ -147,6 +286,9 @@ def _error_of_the_mean(t: Any, s: Any) -> float:
     """½ Σ_n s_n |t_n − mean|²: what a constant output reaches."""
     weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
     wide = np.asarray(t, np.float64)
+    if weight.ndim == 2:
+        mean = (weight * wide).sum(axis=0) / np.maximum(weight.sum(axis=0), np.finfo(np.float64).tiny)
+        return float(0.5 * (weight * (wide - mean) ** 2).sum())
     return (
         float(0.5 * (weight[:, None] * (wide - np.average(wide, axis=0, weights=weight)) ** 2).sum()) if weight.any() else math.inf
     )
@@ -161,25 +303,27 @@ def _prior(value: float | str) -> float | None:
     return _positive("prior_precision", value)
 
 
-def _raw_noise(net: Network, sigma: float) -> Any:
-    """σ in the targets' units: a number, or (K,) where the outputs have different scales."""
+def _raw_noise(net: Network, sigma: float, squared: Any) -> Any:
+    """σ in the targets' units: a number, or (K,) where the squared outputs have different scales, NaN at others."""
     affine = net.model.meaning.scaling.outputs
     if affine is None:
         return sigma
-    return sigma * (affine.scale if (affine.scale != affine.scale[0]).any() else float(affine.scale[0]))
+    scale = affine.scale[squared]
+    return sigma * (np.where(squared, affine.scale, np.nan) if (scale != scale[0]).any() else float(scale[0]))
 
 
-def _scaled_noise(net: Network, noise: Any) -> Any:
+def _scaled_noise(net: Network, noise: Any, squared: Any) -> Any:
     """σ in the engine's units; the caller's is in the targets'."""
     affine = net.model.meaning.scaling.outputs
-    if noise is None or affine is None:
+    if noise is None or affine is None or not squared.any():
         return noise
-    if (affine.scale != affine.scale[0]).any():
+    scale = affine.scale[squared]
+    if (scale != scale[0]).any():
         raise ConfigError(
-            f"noise={noise!r}, and the outputs have different scales ({affine.scale.min():g} to {affine.scale.max():g}), so that one σ "
+            f"noise={noise!r}, and the outputs have different scales ({scale.min():g} to {scale.max():g}), so that one σ "
             "is not the same for all; leave noise out to have it found"
         )
-    return _positive("noise", noise) / float(affine.scale[0])
+    return _positive("noise", noise) / float(scale[0])
 
 
 def _noise_precision(noise: float | None, regression: bool, error: str) -> float | None:
@@ -203,10 +347,29 @@ def _positive(name: str, value: Any, power: int = 1) -> float:
     return number
 
 
-def _likelihood(net: Network, t: Any, s: Any, regression: bool) -> tuple[int, float, float]:
-    """(N K, the part of ln p(T) that depends on the data alone, E from rounding alone), samples of weight 0 left out."""
-    k = t.shape[1]
-    t = np.asarray(t, np.float64)
+def _likelihood(net: Network, t: Any, s: Any) -> tuple[int, float, float]:
+    """(targets with noise, the part of ln p(T) that depends on the data alone, E of those from rounding alone); of weight 0 none counts."""
+    t, affine = np.asarray(t, np.float64), net.model.meaning.scaling.outputs
+    weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
+    if weight.ndim == 1 and not isinstance(net.error_function, Mixture):
+        return _likelihood_of_samples(net, t, s)
+    weight = np.broadcast_to(weight[:, None], t.shape) if weight.ndim == 1 else weight
+    count, constant, resolution = 0, 0.0, 0.0
+    for k in range(t.shape[1]):
+        error, here = error_at(net.error_function, k), weight[:, k] > 0
+        w, v = weight[here, k], t[here, k]
+        if error.name == "sum_of_squares":
+            count += len(w)
+            constant += 0.5 * float(np.log(w).sum()) - (0.0 if affine is None else len(w) * math.log(affine.scale[k]))
+            resolution += 0.5 * float((w * (ROUNDINGS * np.finfo(np.float64).eps * v) ** 2).sum())
+        elif error.name == "poisson":
+            constant -= float(sum(a * math.lgamma(b + 1) for a, b in zip(w, v, strict=True)))
+    return count, constant, resolution
+
+
+def _likelihood_of_samples(net: Network, t: Any, s: Any) -> tuple[int, float, float]:
+    """The same where all outputs of a sample have one error and one weight."""
+    k, regression = t.shape[1], net.error_function.name == "sum_of_squares"
     weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
     counted = weight > 0
     constant = resolution = 0.0

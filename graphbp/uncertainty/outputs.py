@@ -91,8 +91,12 @@ class Outputs:
             return
         a, t = self.values(x), np.asarray(self._to_numpy(t), np.float64)
         weight = np.ones(len(a)) if s is None else np.asarray(self._to_numpy(s), np.float64)
+        weight = weight[:, None] if weight.ndim == 1 else weight
         for part, jacobian in self.chunks(x):
-            factor = self._factor(a[part], t[part]) * weight[part, None]
+            with np.errstate(invalid="ignore"):
+                factor = np.where(weight[part] == 0, 0.0, self._factor(a[part], t[part]) * weight[part])
+            if weight.shape[1] > 1:
+                jacobian[weight[part] == 0] = 0.0  # an output that is left out may overflow
             for head in self.heads:
                 if head.coupled:
                     jacobian[:, head.positions] = _from_their_mean(jacobian[:, head.positions], self._activated(head, a[part]))
@@ -124,7 +128,7 @@ def weighed(x: Any, t: Any, s: Any) -> tuple[Any, Any, Any]:
     """The samples of a weight that is not 0, or one where all are: the others have no part in anything."""
     if s is None:
         return x, t, s
-    keep = s != 0
+    keep = s != 0 if s.ndim == 1 else (s != 0).any(axis=1)
     if bool(keep.all()):
         return x, t, s
     if not bool(keep.any()):
@@ -160,6 +164,8 @@ def _with_identity_outputs(net: Network) -> tuple[Network, tuple[Hashable, ...]]
         return net.to(), ()
     graph, live, feeding = net.to_networkx(), schedule.live, []
     for node in net.outputs:
+        for key in ("classes", "error", "error_weight"):
+            graph.nodes[node].pop(key, None)
         if graph.nodes[node].get("activation", "identity") == "identity":
             continue
         if live.feeds[live.rows_of(net.model.spec.index[node])].any():

@@ -15,6 +15,7 @@ from graphbp.data import as_count, generator
 from graphbp.exceptions import one_of
 from graphbp.heads import Head
 from graphbp.memory import check_memory
+from graphbp.mixture import error_at
 from graphbp.uncertainty.curvature import Precision
 from graphbp.uncertainty.moments import against_the_others, first_order, largest_variance, log_normal, monte_carlo
 from graphbp.uncertainty.outputs import Outputs
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from graphbp.network import Network
 
 __all__ = ["Posterior", "Prediction"]
+
+KINDS = {"real": "value", "probability": "probability", "distribution": "class", "nonnegative": "count"}
 
 Array = npt.NDArray[Any]
 
@@ -36,11 +39,13 @@ class Prediction:
     mean : (N, K) of y: class probabilities for a classifier.
     variance : (N, K) of y for what is not known about θ, without the noise of an observation.
     noise_variance : (N, K) of an observation t around y: σ² in a regression, y(1 − y) of a class, y of a count.
+    kinds : (K,) what each output is: "value", "probability", "class" or "count".
     """
 
     mean: Array
     variance: Array
     noise_variance: Array
+    kinds: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Array]:
         return iter((self.mean, self.variance))
@@ -65,7 +70,8 @@ class Posterior:
     index : positions in θ of the W' parameters that the posterior is over (all, or the last layer's); the others stay at θ*.
     hessian : which H.
     prior_precision : α.
-    noise : σ of a regression, in the targets' units: (K,) where the outputs have different scales; else None.
+    noise : σ of a regression, or of the squared outputs among others, in the targets' units: (K,) where they have different scales;
+        else None.
     log_marginal_likelihood : ln p(T | X, α, β).
     distance_from_mode : √(gᵀA⁻¹g) with g the gradient of βE + ½α|θ|²: how many standard deviations θ* is from the maximum of the
         posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
@@ -82,6 +88,7 @@ class Posterior:
         hessian: str,
         prior_precision: float,
         noise: Any,
+        sigma: float | None,
         log_marginal_likelihood: float,
         distance_from_mode: float,
     ) -> None:
@@ -90,9 +97,7 @@ class Posterior:
         self.log_marginal_likelihood = log_marginal_likelihood
         self.distance_from_mode = distance_from_mode
         self.weights, self.index = weights, index
-        affine = net.model.meaning.scaling.outputs
-        sigma = noise if noise is None or affine is None else np.atleast_1d(noise / affine.scale)[0]
-        self._sigma: float | None = None if sigma is None else float(sigma)  # of the engine's scaled residuals
+        self._sigma = sigma  # of the engine's scaled residuals
 
     @cached_property
     def determined_parameters(self) -> float:
@@ -143,7 +148,8 @@ class Posterior:
         one_of("method", method, ["probit", "monte_carlo"])
         n_samples, rng = as_count("n_samples", n_samples, 1), generator(seed)
         a, covariance = self.output_distribution(X)
-        out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a))
+        kinds = tuple(KINDS[error_at(self._net.error_function, k).targets] for k in range(a.shape[1]))
+        out = Prediction(np.empty_like(a), np.empty_like(a), np.empty_like(a), kinds)
         draws = n_samples if method == "monte_carlo" else 0
         for head in self._outputs.heads:
             p = head.positions
@@ -157,7 +163,7 @@ class Posterior:
         if affine is None:
             return out
         squared = affine.scale**2
-        return Prediction(affine.shift + affine.scale * out.mean, squared * out.variance, squared * out.noise_variance)
+        return Prediction(affine.shift + affine.scale * out.mean, squared * out.variance, squared * out.noise_variance, out.kinds)
 
     def _head(
         self, head: Head, a: Array, covariance: Array, draws: int, rng: np.random.Generator
@@ -182,7 +188,7 @@ class Posterior:
             return mean, variance, np.maximum(most - variance, 0.0)
         if head.error.name == "poisson":
             return mean, variance, mean
-        return mean, variance, 0.0 if self._sigma is None else self._sigma**2
+        return mean, variance, 0.0 if self._sigma is None or head.error.name != "sum_of_squares" else self._sigma**2
 
     @property
     def _parameters(self) -> str:

@@ -52,9 +52,7 @@ class Checker:
         host = get_backend("numpy")
         self.net = net
         self.rng = data.generator(seed)
-        x = data.as_inputs(X, net.schedule, host, net.dtype)
-        t = data.as_targets(T, len(x), net.schedule, net.error_function, host, net.dtype)
-        weight = data.as_sample_weight(s, len(x), host, net.dtype)
+        x, t, weight = net.model.batch(X, T, s, host)
         if tolerance is not None and not tolerance > 0:
             raise DataError(f"tolerance={tolerance!r}; it must be a number above 0")
         self.notes: list[str] = []

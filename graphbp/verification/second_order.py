@@ -156,7 +156,6 @@ def _stacked(checker: Checker) -> Array:
         slope = head.activation.df(a[p])
         if (np.abs(slope) < np.finfo(slope.dtype).tiny).any():
             raise NotSupportedError("an output is saturated (h' = 0), so Λ cannot be had from y")
-        curvature[p] = head.gauss_newton(a[p], y[p], t[p]) / slope / slope  # h'² may vanish where h' does not
-    if checker.s is not None:
-        curvature = curvature * checker.s
+        own = head.weigh(head.gauss_newton(a[p], y[p], t[p]), None if checker.s is None else checker.s.T)
+        curvature[p] = own / slope / slope  # h'² may vanish where h' does not
     return np.asarray(np.einsum("nka,nkb->ab", J * curvature.T[:, :, None], J, optimize=True))

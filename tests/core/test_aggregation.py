@@ -140,7 +140,7 @@ def test_the_same_row_may_be_both_factors() -> None:
     net = compiled(one_node("product", (1.0, 1.0), activation="sin"))
     c, model = net.schedule.combinations, net.model
     schedule = replace(net.schedule, combinations=Combinations(c.rows, c.kind, c.first, c.first.copy(), c.ptr))
-    net.model = replace(model, schedule=schedule, run=_compiled(schedule, model.error, model.backend, model.dtype))
+    net.model = replace(model, schedule=schedule, run=_compiled(schedule, model.heads, model.backend, model.dtype))
     T = np.zeros((2, 1))
     x = X[:, :2]
     assert relative_difference(net.jacobian(x)[:, 0, 0], np.cos(x[:, 0] ** 2) * 2 * x[:, 0]) < 1e-14

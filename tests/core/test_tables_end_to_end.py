@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sysconfig
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import graphbp as gb
+from graphbp.cli import main
 
 pd = pytest.importorskip("pandas")
 datasets = pytest.importorskip("sklearn.datasets")
@@ -28,11 +32,20 @@ def table(name):
     return frame
 
 
-def graphbp(*arguments, code=0):
+def installed(*arguments):
+    """The installed command."""
     program = shutil.which("graphbp", path=sysconfig.get_path("scripts")) or shutil.which("graphbp")
     done = subprocess.run([program, *arguments], capture_output=True, text=True, encoding="utf-8", check=False)
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 0, done.stderr
     return done
+
+
+def graphbp(*arguments, code=0):
+    """The same in this process, which has imported everything."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        found = main(arguments)
+    assert found == code, err.getvalue()
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +69,7 @@ def test_a_classifier_of_raw_columns_answers_raw_columns_everywhere(name):
     frame.to_csv("d.csv", index=False)
     classifier(name).save("net.json")
     train = ["train", "net.json", "d.csv", "--target", "kind", "--standardize", "--optimizer", "lbfgs", "--epochs", "60"]
-    done = graphbp(*train, "--set", "l2=0.001", "-o", "m.json")
+    done = installed(*train, "--set", "l2=0.001", "-o", "m.json")
     assert "taken by position" in done.stderr
     net = gb.load("m.json")
     assert net.classes == tuple(sorted(set(frame["kind"])))

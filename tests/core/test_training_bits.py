@@ -1,4 +1,4 @@
-"""What L-BFGS and Levenberg-Marquardt compute does not depend on BLAS's threads, nor on what other Python threads do meanwhile."""
+"""What L-BFGS, Levenberg-Marquardt and Newton compute does not depend on BLAS's threads, nor on what other Python threads do meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fit(optimizer: str, method: dict) -> bytes:
     return net.weights.tobytes() + errors + getattr(history, "covariance", np.empty(0)).tobytes()
 
 
-CASES = [("lbfgs", {}), ("levenberg_marquardt", {"method": "qr"}), ("levenberg_marquardt", {"method": "cholesky"})]
+CASES = [("lbfgs", {}), ("newton", {}), ("newton", {"solver": "krylov"}), ("levenberg_marquardt", {"method": "qr"}), ("levenberg_marquardt", {"method": "cholesky"})]
 
 
 @pytest.mark.parametrize(("optimizer", "method"), CASES)

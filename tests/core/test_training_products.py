@@ -64,15 +64,14 @@ def test_other_units_give_the_same_bits(powers):
     assert np.array_equal(a, b)
 
 
-class _Run:
-    def __init__(self, net, X, T, s=None):
-        self.net, self.problem = net, pose(net, X, T, s, None, 0.0, None, 0)
+def posed(net, X, T, s=None):
+    return pose(net, X, T, s, None, 0.0, None, 0)
 
 
 def test_the_model_has_the_decrement_of_the_whole_hessian(monkeypatch):
     _, z, rng = raw(6, 40)
     net = gb.Network(gb.layered([6, 2], seed=0), backend="numpy")
-    objective = Objective(_Run(net, z, rng.normal(size=(40, 2))), 0.1)
+    objective = Objective(posed(net, z, rng.normal(size=(40, 2))), 0.1)
     point = objective(net.weights)
     whole, found = newton_model(objective, point, 0.0), krylov_model(objective, point, 0.0, net.n_parameters, 0.0)
     assert found.whole
@@ -84,7 +83,7 @@ def test_the_model_has_the_decrement_of_the_whole_hessian(monkeypatch):
 def test_a_product_is_that_of_the_hessian():
     _, z, rng = raw(3, 10)
     net = gb.Network(gb.layered([3, 4, 1], seed=0), backend="numpy")
-    objective = Objective(_Run(net, z, rng.normal(size=10), np.arange(10) % 3), 0.5)
+    objective = Objective(posed(net, z, rng.normal(size=10), np.arange(10) % 3), 0.5)
     point, v = objective(net.weights), rng.normal(size=net.n_parameters) * 1e-30
     assert objective.hessian_product(point, v) == pytest.approx(objective.hessian(point) @ v, rel=1e-9)
 

@@ -15,7 +15,7 @@ import pytest
 import graphbp as gb
 from graphbp.training import checkpoint
 
-OPTIMIZERS = ["sgd", "adam", "lbfgs"]
+OPTIMIZERS = ["sgd", "adam", "lbfgs", "newton"]
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def network(seed: int = 0, dtype: str = "float64") -> gb.Network:
 
 
 def options(optimizer: str) -> dict:
-    own = {"restart_every": 4} if optimizer == "lbfgs" else {"batch_size": 7}
+    own = {"lbfgs": {"restart_every": 4}, "newton": {}}.get(optimizer, {"batch_size": 7})
     return {"optimizer": optimizer, "validation_split": 0.2, "seed": 2, "patience": 30, **own}
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_and_resumed(tmp_path, monkeypatch, opt
 
 
 @pytest.mark.parametrize("hessian", [True, False], ids=["newton", "l-bfgs alone"])
-@pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt", "newton"])
 @pytest.mark.parametrize("moment", [1, 4, 9, 13, 22])
 def test_ctrl_c_in_the_middle_of_an_iteration_and_resumed(tmp_path, monkeypatch, optimizer, moment, hessian):
     """At any evaluation: what is saved is the last finished iteration with all that the next one depends on."""
@@ -93,7 +93,7 @@ def test_ctrl_c_in_the_middle_of_an_iteration_and_resumed(tmp_path, monkeypatch,
     own = {"optimizer": optimizer, "seed": 2, "validation_split": 0.2, "epochs": 12}
     whole = network()
     reference = gb.train(whole, *data(), **own)
-    method = "error_and_gradient" if optimizer == "lbfgs" else "forward"
+    method = "forward" if optimizer == "levenberg_marquardt" else "error_and_gradient"
     for stop in (moment, moment + 1):
         net, calls = network(), []
         real = getattr(net.model.run, method)
@@ -292,7 +292,7 @@ np.savez(sys.argv[3], weights=net.weights, error=history.error, validation=histo
 """
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.thorough), "adam"])
 def test_killed_at_random_moments(tmp_path, optimizer):
     """SIGKILL as soon as the checkpoint has been replaced and a random moment later; called again until it ends by itself."""
     script, checkpoint = tmp_path / "run.py", tmp_path / "run.npz"
@@ -303,7 +303,7 @@ def test_killed_at_random_moments(tmp_path, optimizer):
 
     draw = random.Random(f"{optimizer} kills")
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = start(checkpoint, tmp_path / "killed.npz")
         while process.poll() is None and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns != before):

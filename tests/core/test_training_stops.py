@@ -11,7 +11,7 @@ from graphbp.training import levenberg_marquardt as lm_module
 from graphbp.training.line_search import search
 from graphbp.training.objective import Point
 
-SECOND_ORDER = ["lbfgs", "levenberg_marquardt"]
+SECOND_ORDER = ["lbfgs", "levenberg_marquardt", "newton"]
 LINE = np.linspace(-1, 1, 20)[:, None]
 NOISY = 3 * LINE[:, 0] - 1 + np.sin(9 * LINE[:, 0])
 

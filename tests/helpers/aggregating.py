@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 
 from graphbp.aggregation import AGGREGATIONS
-from helpers.exact import EXACT
+from .exact import EXACT
 
 KINDS = tuple(AGGREGATIONS)
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "sin", "softplus", "gaussian", "square")

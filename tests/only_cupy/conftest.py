@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from instruments import fake_cupy, probe  # noqa: E402  # the path comes first
 @pytest.fixture(scope="module", autouse=True)
 def _simulated_backends() -> Iterator[None]:
     probe.register()
+    gc.collect()
+    gc.freeze()  # what counts bytes collects often, and need look at what the module made alone
     yield
     probe.unregister()  # other tests ask which backends there are
 

@@ -49,7 +49,7 @@ ULPS = 40
 
 
 def tabulate(kernel: str, number: int, dtype: str, *arguments: Any, rows: Selection = BUILT_IN) -> Any:
-    source = module.module_source(rows) + _TABULATE
+    source = f"{module.formulas_source(rows)}\n{_TABULATE}"  # compiled in a third of the time of the whole
     kernels = fake_cupy.RawModule(code=source, options=module.compile_options(np.dtype(dtype)))
     arrays = [fake_cupy.asarray(np.array(values, dtype)) for values in arguments]
     n = arrays[0].size

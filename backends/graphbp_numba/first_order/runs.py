@@ -62,9 +62,9 @@ __all__ = ["SPARE_ROWS", "buffer_rows", "forward_runs", "prepare_runs", "reverse
 SPARE_ROWS = 4
 
 
-def buffer_rows(n_rows: int, n_keep: int, n_outputs: int) -> int:
+def buffer_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
     """Rows of a tile's buffer, without the vectors set aside for sums."""
-    return n_rows + n_keep + MAX_RUN_ROWS + 2 * n_outputs + SPARE_ROWS
+    return n_rows + n_keep + MAX_RUN_ROWS + n_outputs + target_rows + SPARE_ROWS
 
 
 @kernel

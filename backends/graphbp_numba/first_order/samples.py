@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import kernel
+from graphbp_numba.machine.jit import carray, kernel
+from graphbp_numba.plan.tables import PLAN_N_OUTPUTS, PLAN_TARGET_ROWS
 
-__all__ = ["Samples", "aligned", "load_tile", "tile_weights"]
+__all__ = ["Samples", "aligned", "load_targets", "load_tile", "tile_weights"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +42,21 @@ def tile_weights(weights: Any, sample_weight: Any, n0: int, n_samples: int) -> N
     for lane in range(len(weights)):
         n = n0 + lane
         weights[lane] = 0 if n >= n_samples else (sample_weight[n] if len(sample_weight) else 1)
+
+
+@kernel
+def load_targets(tag: Any, table: Any, targets: int, weights: int, T: Any, sample_weight: Any, n0: int, n_samples: int) -> None:
+    """A tile's targets and the weights of its lanes; of a table with own weights these stand in T, and here, behind the targets."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    load_tile(carray(reals(tag, targets), (table[PLAN_TARGET_ROWS], lanes)), T, n0)
+    shared = carray(reals(tag, weights), lanes)
+    tile_weights(shared, sample_weight, n0, n_samples)
+    k = table[PLAN_N_OUTPUTS]
+    if table[PLAN_TARGET_ROWS] > k:
+        own = carray(reals(tag, targets + k * len(tag) * VECTOR_BYTES), (k, lanes))
+        for row in range(k):
+            for lane in range(lanes):
+                own[row, lane] *= shared[lane]
 
 
 @kernel

@@ -19,7 +19,6 @@ from graphbp_numba.plan.tables import (
     KIND_MAXABS,
     KIND_MIN,
     KIND_PRODUCT,
-    LEAF_ADDS,
     LEAF_ROW,
     LEAF_TO,
     PLAN_COMBINE_TREES,
@@ -68,11 +67,11 @@ def prepare_trees(table: Any, tag: Any, place: int) -> None:
 
 @kernel
 def _leaves(tag: Any, table: Any, w: int, z: int, sums: int) -> Any:
-    at, column = table[PLAN_LEAVES], 8 * table[PLAN_N_LEAVES]
+    at, column = table[PLAN_LEAVES], 4 * table[PLAN_N_LEAVES]
     aside = z + table[PLAN_TREE_ROWS] * len(tag) * VECTOR_BYTES
     waiting = VECTOR_BYTES // item_size(tag) * VECTOR_BYTES
     own = sums + table[PLAN_LEAF_SUMS] * item_size(tag)
-    return Leaves(z, w, at + LEAF_ROW * column, at + LEAF_TO * column, at + LEAF_ADDS * column, own, aside, aside + waiting)
+    return Leaves(z, w, at + LEAF_ROW * column, at + LEAF_TO * column, own, aside, aside + waiting)
 
 
 @cache

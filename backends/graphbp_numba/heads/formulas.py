@@ -10,7 +10,17 @@ import numpy as np
 from numba import types
 
 from graphbp.extend import Head
-from graphbp_numba.heads.kernels import arrays, delta_at_a, others, project, softmax_less, value_at_a, winner
+from graphbp_numba.heads.kernels import (
+    arrays,
+    delta_at_a,
+    leave_out,
+    others,
+    project,
+    softmax_less,
+    value_at_a,
+    weight_rows,
+    winner,
+)
 from graphbp_numba.heads.softmax_logs import logs_curve, logs_delta, logs_value
 from graphbp_numba.instructions.calls import call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.machine.functions import pair_addresses
@@ -21,9 +31,11 @@ from graphbp_numba.plan.tables import (
     FORM_CANONICAL,
     FORM_LOGS,
     HEAD_ADD_VALUE,
+    HEAD_CODE,
     HEAD_COUPLED,
     HEAD_CURVE,
     HEAD_DF,
+    HEAD_DY,
     HEAD_FIRST,
     HEAD_FORM,
     HEAD_LAST,
@@ -32,10 +44,8 @@ from graphbp_numba.plan.tables import (
     HEAD_PAIR_HESSIAN,
     HEAD_PAIR_OUTER,
     HEAD_PAIR_VALUE,
+    HEAD_VALUE,
     PLAN_EACH,
-    PLAN_ERROR_CODE,
-    PLAN_ERROR_DY,
-    PLAN_ERROR_VALUE,
     PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
@@ -77,21 +87,22 @@ def _value(dtype: str) -> Any:
         """total + the weighted errors of outputs that each have their own."""
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        row, code = lanes * item_size(tag), heads[h, HEAD_CODE]
         keep, t = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
         scratch = carray(reals(tag, scratch_at), (2, lanes))
+        weights, own = weight_rows(tag, table, t_at, scratch_at + row, lanes)
         at_a = heads[h, HEAD_FORM] == FORM_CANONICAL and code >= 0
         for q in range(heads[h, HEAD_FIRST], heads[h, HEAD_LAST]):
             k = positions[q]
             if heads[h, HEAD_PAIR_VALUE]:
                 call_binary(heads[h, HEAD_PAIR_VALUE], keep_at + out_keep[k] * row, t_at + k * row, scratch_at, lanes)
             elif not at_a:
-                call_binary(table[PLAN_ERROR_VALUE], z_at + out_row[k] * row, t_at + k * row, scratch_at, lanes)
+                call_binary(heads[h, HEAD_VALUE], z_at + out_row[k] * row, t_at + k * row, scratch_at, lanes)
             for lane in range(lanes):
-                if scratch[1, lane] == 0:
+                if weights[own * k, lane] == 0:
                     continue
                 error = value_at_a(code, keep[out_keep[k], lane], t[k, lane]) if at_a else scratch[0, lane]
-                total += scratch[1, lane] * error
+                total += weights[own * k, lane] * error
         return total
 
     return compiled_c(_VALUE)(value)
@@ -106,11 +117,13 @@ def _softmax_value(dtype: str) -> Any:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
-        keep, scratch = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        keep = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes))
         first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
-        at_a = heads[h, HEAD_FORM] == FORM_CANONICAL and table[PLAN_ERROR_CODE] >= 0
+        weights, own = weight_rows(tag, table, t_at, scratch_at + lanes * item_size(tag), lanes)
+        shared = own * positions[first]
+        at_a = heads[h, HEAD_FORM] == FORM_CANONICAL and heads[h, HEAD_CODE] >= 0
         for lane in range(lanes):
-            if scratch[1, lane] == 0:
+            if weights[shared, lane] == 0:
                 continue
             value = 0.0
             if at_a:
@@ -127,7 +140,7 @@ def _softmax_value(dtype: str) -> Any:
                 for q in range(first, last):
                     less = softmax_less(z[out_row[positions[q]], lane], t[positions[q], lane], rest)
                     value += 0.5 * less * less
-            total += scratch[1, lane] * value
+            total += weights[shared, lane] * value
         return total
 
     return compiled_c(_VALUE)(softmax_value)
@@ -141,33 +154,35 @@ def _delta(dtype: str) -> Any:
         """δ of outputs that each have their own error."""
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
-        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        row, code = lanes * item_size(tag), heads[h, HEAD_CODE]
         z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
         keep, out = (
             carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)),
             carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
         )
         scratch = carray(reals(tag, scratch_at), (2, lanes))
+        weights, own = weight_rows(tag, table, t_at, scratch_at + row, lanes)
         for q in range(heads[h, HEAD_FIRST], heads[h, HEAD_LAST]):
             k = positions[q]
             if heads[h, HEAD_FORM] == FORM_CANONICAL and not pull:
                 for lane in range(lanes):
                     less = delta_at_a(code, keep[out_keep[k], lane], z[out_row[k], lane], t[k, lane])
-                    out[k, lane] = scratch[1, lane] * less
+                    out[k, lane] = weights[own * k, lane] * less
                 continue
             if not pull and heads[h, HEAD_PAIR_DELTA]:
                 call_binary(heads[h, HEAD_PAIR_DELTA], keep_at + out_keep[k] * row, t_at + k * row, out_at + k * row, lanes)
                 for lane in range(lanes):
-                    out[k, lane] *= scratch[1, lane]
+                    out[k, lane] *= weights[own * k, lane]
                 continue
             if pull:
                 for lane in range(lanes):
                     out[k, lane] = t[k, lane]
             else:
-                call_binary(table[PLAN_ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+                call_binary(heads[h, HEAD_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
             call_unary(heads[h, HEAD_DF], keep_at + out_keep[k] * row, scratch_at, lanes)
             for lane in range(lanes):
-                out[k, lane] *= scratch[1, lane] * scratch[0, lane]
+                out[k, lane] *= weights[own * k, lane] * scratch[0, lane]
+        leave_out(weights, own, positions, heads[h, HEAD_FIRST], heads[h, HEAD_LAST], out)
 
     return compiled_c(integers(9))(delta)
 
@@ -182,17 +197,19 @@ def _softmax_delta(dtype: str) -> Any:
         """δ of one softmax."""
         tag = (zero,)
         table, heads, positions, out_row, _ = arrays(at)
-        row, code = lanes * item_size(tag), table[PLAN_ERROR_CODE]
+        row, code = lanes * item_size(tag), heads[h, HEAD_CODE]
         z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
-        out, scratch = carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        out = carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes))
+        weights, own = weight_rows(tag, table, t_at, scratch_at + row, lanes)
         first, last, canonical = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], heads[h, HEAD_FORM] == FORM_CANONICAL and not pull
+        shared = own * positions[first]
         if canonical or (code == CODE_SQUARES and not pull):
             for lane in range(lanes):
                 rest = others(z, out_row, positions, first, last, lane)
                 for q in range(first, last):
                     k = positions[q]
                     less = softmax_less(z[out_row[k], lane], t[k, lane], rest)
-                    out[k, lane] = scratch[1, lane] * less if canonical else less
+                    out[k, lane] = weights[shared, lane] * less if canonical else less
         else:
             for q in range(first, last):
                 k = positions[q]
@@ -200,22 +217,21 @@ def _softmax_delta(dtype: str) -> Any:
                     for lane in range(lanes):
                         out[k, lane] = t[k, lane]
                 else:
-                    call_binary(table[PLAN_ERROR_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
+                    call_binary(heads[h, HEAD_DY], z_at + out_row[k] * row, t_at + k * row, out_at + k * row, lanes)
         if not canonical:
             each = carray(pointer(table[PLAN_EACH]), table[PLAN_N_OUTPUTS], np.int64)
             for lane in range(lanes):
-                project(z, out_row, positions, first, last, lane, out, each, out, scratch[1, lane])
+                project(z, out_row, positions, first, last, lane, out, each, out, weights[shared, lane])
+        leave_out(weights, own, positions, first, last, out)
 
     return compiled_c(integers(9))(softmax_delta)
 
 
-def prepare_heads(lines: Any, table: Any, dtype: str, *columns: int) -> None:
+def prepare_heads(lines: Any, dtype: str, *columns: int) -> None:
     """Have the formulas in these columns compiled, and their addresses put into the heads' lines."""
     for line in lines:
         coupled = bool(line[HEAD_COUPLED])
-        summed = coupled and (
-            table[PLAN_ERROR_CODE] == CODE_SQUARES or (line[HEAD_FORM] == FORM_CANONICAL and table[PLAN_ERROR_CODE] >= 0)
-        )
+        summed = coupled and (line[HEAD_CODE] == CODE_SQUARES or (line[HEAD_FORM] == FORM_CANONICAL and line[HEAD_CODE] >= 0))
         for column in columns:
             if column == HEAD_MAKE_Y:
                 line[column] = _softmax(dtype).address if coupled else 0

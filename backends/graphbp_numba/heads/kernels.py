@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.instructions.calls import pointer
+from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import (
     CODE_COUNTS,
@@ -21,9 +21,10 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_KEEP,
     PLAN_OUT_ROW,
     PLAN_SIZE,
+    PLAN_TARGET_ROWS,
 )
 
-__all__ = ["arrays", "delta_at_a", "others", "project", "softmax_less", "value_at_a", "winner"]
+__all__ = ["arrays", "delta_at_a", "leave_out", "others", "project", "softmax_less", "value_at_a", "weight_rows", "winner"]
 
 
 @kernel
@@ -101,3 +102,22 @@ def arrays(at: int) -> Any:
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
     out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
     return table, heads, positions, out_row, out_keep
+
+
+@kernel
+def weight_rows(tag: Any, table: Any, t_at: int, shared_at: int, lanes: int) -> Any:
+    """(rows of weights, own): output k has the row own · k, its own behind the targets or the one of the samples, own = 0, that all share."""
+    k = table[PLAN_N_OUTPUTS]
+    own = 1 if table[PLAN_TARGET_ROWS] > k else 0
+    at = t_at + k * lanes * item_size(tag) if own else shared_at
+    return carray(reals(tag, at), (k, lanes)), own
+
+
+@kernel
+def leave_out(weights: Any, own: int, positions: Any, first: int, last: int, out: Any) -> None:
+    """0 where an output's own weight is 0, whatever stood there."""
+    for q in range(first, last if own else first):
+        k = positions[q]
+        for lane in range(out.shape[1]):
+            if weights[k, lane] == 0:
+                out[k, lane] = 0

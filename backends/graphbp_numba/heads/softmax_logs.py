@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp_numba.heads.kernels import arrays, project, winner
-from graphbp_numba.instructions.calls import pointer, reals
+from graphbp_numba.heads.kernels import arrays, leave_out, project, weight_rows, winner
+from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
     CODE_COUNTS,
     CODE_LOGISTIC,
+    HEAD_CODE,
     HEAD_FIRST,
     HEAD_LAST,
     PLAN_EACH,
-    PLAN_ERROR_CODE,
     PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
@@ -54,11 +54,13 @@ def logs_value(dtype: str) -> Any:
         tag = (zero,)
         table, heads, positions, out_row, out_keep = arrays(at)
         z, t = carray(reals(tag, z_at), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, t_at), (table[PLAN_N_OUTPUTS], lanes))
-        keep, scratch = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)), carray(reals(tag, scratch_at), (2, lanes))
+        keep = carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes))
+        weights, own = weight_rows(tag, table, t_at, scratch_at + lanes * item_size(tag), lanes)
+        shared = own * positions[heads[h, HEAD_FIRST]]
         first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
-        both, alpha = table[PLAN_ERROR_CODE] == CODE_LOGISTIC, 1.0 if table[PLAN_ERROR_CODE] == CODE_COUNTS else 0.0
+        both, alpha = heads[h, HEAD_CODE] == CODE_LOGISTIC, 1.0 if heads[h, HEAD_CODE] == CODE_COUNTS else 0.0
         for lane in range(lanes):
-            if scratch[1, lane] == 0:
+            if weights[shared, lane] == 0:
                 continue
             best, _, following, others = _shared(z, out_row, keep, out_keep, positions, first, last, lane)
             top, rest, value = keep[out_keep[positions[best]], lane], 0.0, 0.0
@@ -73,7 +75,7 @@ def logs_value(dtype: str) -> Any:
                 if both and t[k, lane] != 1:
                     log_rest = ((following - top) - more) + math.log(others) if p > 0.5 else math.log1p(-p)
                     value -= (1 - t[k, lane]) * log_rest
-            total += scratch[1, lane] * value
+            total += weights[shared, lane] * value
         return total
 
     return compiled_c(types.float64(*[types.intp] * 7, types.float64))(value)
@@ -92,13 +94,11 @@ def logs_delta(dtype: str) -> Any:
             carray(reals(tag, keep_at), (table[PLAN_N_KEEP], lanes)),
             carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
         )
-        scratch, each = (
-            carray(reals(tag, scratch_at), (2, lanes)),
-            carray(pointer(table[PLAN_EACH]), table[PLAN_N_OUTPUTS], np.int64),
-        )
-        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], table[PLAN_ERROR_CODE] == CODE_LOGISTIC
+        each = carray(pointer(table[PLAN_EACH]), table[PLAN_N_OUTPUTS], np.int64)
+        weights, own = weight_rows(tag, table, t_at, scratch_at + lanes * item_size(tag), lanes)
+        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], heads[h, HEAD_CODE] == CODE_LOGISTIC
         for lane in range(lanes):
-            weight = scratch[1, lane]
+            weight = weights[own * positions[first], lane]
             if pull:
                 project(z, out_row, positions, first, last, lane, t, each, out, weight)
                 continue
@@ -119,6 +119,7 @@ def logs_delta(dtype: str) -> Any:
                     k = positions[q]
                     s = math.exp(keep[out_keep[k], lane] - following) / others
                     out[k, lane] = weight * (out[k, lane] - z[out_row[k], lane] * (total - t_w) - lost * s)
+        leave_out(weights, own, positions, first, last, out)
 
     return compiled_c(integers(9))(delta)
 
@@ -137,7 +138,7 @@ def logs_curve(dtype: str) -> Any:
             carray(reals(tag, out_at), (table[PLAN_N_OUTPUTS], lanes)),
         )
         v = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
-        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], table[PLAN_ERROR_CODE] == CODE_LOGISTIC
+        first, last, both = heads[h, HEAD_FIRST], heads[h, HEAD_LAST], heads[h, HEAD_CODE] == CODE_LOGISTIC
         for lane in range(lanes):
             best, rest, following, others = _shared(z, out_row, keep, out_keep, positions, first, last, lane)
             w = positions[best]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.heads.kernels import others, project, softmax_less, winner
+from graphbp_numba.heads.kernels import leave_out, others, project, softmax_less, weight_rows, winner
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.rows import multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -15,19 +15,19 @@ from graphbp_numba.plan.tables import (
     CODE_SQUARES,
     FORM_CANONICAL,
     FORM_LOGS,
+    HEAD_CODE,
     HEAD_COUPLED,
     HEAD_CURVE,
     HEAD_D2F,
+    HEAD_D2Y,
     HEAD_DF,
+    HEAD_DY,
     HEAD_FIELDS,
     HEAD_FIRST,
     HEAD_FORM,
     HEAD_LAST,
     HEAD_PAIR_HESSIAN,
     HEAD_PAIR_OUTER,
-    PLAN_ERROR_CODE,
-    PLAN_ERROR_D2Y,
-    PLAN_ERROR_DY,
     PLAN_HEAD_POS,
     PLAN_HEADS,
     PLAN_N_HEADS,
@@ -86,14 +86,16 @@ def head_curvature(
     made = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
     first_order = carray(reals(tag, other), (table[PLAN_N_OUTPUTS], lanes))
     target = carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes))
-    spare, weights = carray(reals(tag, scratch), (4, lanes)), carray(reals(tag, scratch + WEIGHT_ROW * row), lanes)
+    spare = carray(reals(tag, scratch), (4, lanes))
+    weight, own = weight_rows(tag, table, targets, scratch + WEIGHT_ROW * row, lanes)
     for h in range(table[PLAN_N_HEADS]):
         first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
         if heads[h, HEAD_FORM] == FORM_LOGS:
             call(heads[h, HEAD_CURVE], (table.ctypes.data, h, z, keep, targets, a_dot, out, lanes, exact))
             for q in range(first, last):
                 for lane in range(lanes):
-                    made[positions[q], lane] *= weights[lane]
+                    made[positions[q], lane] *= weight[own * positions[q], lane]
+            leave_out(weight, own, positions, first, last, made)
             continue
         canonical, coupled = heads[h, HEAD_FORM] == FORM_CANONICAL, heads[h, HEAD_COUPLED] != 0
         for q in range(first, last):
@@ -103,15 +105,15 @@ def head_curvature(
             if pair != 0:
                 call_binary(pair, keep + out_keep[k] * row, targets + k * row, scratch, lanes)
             elif not canonical:
-                call_binary(table[PLAN_ERROR_DY], here, targets + k * row, other + k * row, lanes)
-                call_binary(table[PLAN_ERROR_D2Y], here, targets + k * row, out + k * row, lanes)
+                call_binary(heads[h, HEAD_DY], here, targets + k * row, other + k * row, lanes)
+                call_binary(heads[h, HEAD_D2Y], here, targets + k * row, out + k * row, lanes)
             if coupled:
                 continue
             if pair == 0:
                 call_unary(heads[h, HEAD_DF], keep + out_keep[k] * row, scratch, lanes)
             if canonical or pair != 0:
                 for lane in range(lanes):
-                    made[k, lane] = weights[lane] * spare[0, lane] * tangent[out_row[k], lane]
+                    made[k, lane] = weight[own * k, lane] * spare[0, lane] * tangent[out_row[k], lane]
                 continue
             if exact:
                 call_unary(heads[h, HEAD_D2F], keep + out_keep[k] * row, scratch + row, lanes)
@@ -119,14 +121,15 @@ def head_curvature(
                 curvature = made[k, lane] * spare[0, lane] * spare[0, lane]
                 if exact:
                     curvature += first_order[k, lane] * spare[1, lane]
-                made[k, lane] = weights[lane] * curvature * tangent[out_row[k], lane]
+                made[k, lane] = weight[own * k, lane] * curvature * tangent[out_row[k], lane]
         if not coupled:
+            leave_out(weight, own, positions, first, last, made)
             continue
         for lane in range(lanes):
             if canonical:
-                project(y, out_row, positions, first, last, lane, tangent, out_row, made, weights[lane])
+                project(y, out_row, positions, first, last, lane, tangent, out_row, made, weight[own * positions[first], lane])
                 continue
-            if table[PLAN_ERROR_CODE] == CODE_SQUARES:
+            if heads[h, HEAD_CODE] == CODE_SQUARES:
                 rest = others(y, out_row, positions, first, last, lane)
                 for q in range(first, last):
                     k = positions[q]
@@ -151,4 +154,5 @@ def head_curvature(
                 value = p * ((made[k, lane] * p * (rate - mean) - bent) - gn_mean)
                 if exact:
                     value += p * (first_order[k, lane] - slope - slope_mean) * (rate - mean) - p * mixed
-                made[k, lane] = weights[lane] * value
+                made[k, lane] = weight[own * k, lane] * value
+        leave_out(weight, own, positions, first, last, made)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from graphbp_numba.first_order.samples import aligned
 from graphbp_numba.hessians.column_sweeps import meet
-from graphbp_numba.hessians.operands import Target
+from graphbp_numba.hessians.operands import Columns, Factors, Reach, Several, Stack, Target, Units
 from graphbp_numba.instructions.calls import item_size, reals
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS, Matrix, add_transposed, multiply, transpose
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_rows
@@ -125,13 +125,17 @@ def _tile(tag: Any, sources: int, bent: bool, rows: int, others: int, vectors: i
 
 
 class _Room(NamedTuple):
-    """Where single units are summed: a ring of rows B_lj, a row of zeros, the sums, and the addresses of the rows of one tile of sums."""
+    """Where single units are summed: a ring of rows B_lj, a row of zeros, the sums, and the addresses of the rows of one tile of sums.
+
+    slots : which weights of the stack take part.
+    """
 
     ring: int
     nothing: int
     sums: int
     rows: Array
     others: Array
+    slots: Array
 
 
 @part_of
@@ -147,11 +151,11 @@ def _later_weights(meets: Any, stack: Any, j: int, slots: Any) -> int:
 
 @part_of
 def _sum_over_samples(
-    tag: Any, reach: Any, tile: Any, given: Any, stack: Any, slots: Any, j: int, n0: int, width: int, room: Any
+    tag: Any, reach: Any, tile: Any, given: Any, stack: Any, count: int, j: int, n0: int, width: int, room: Any
 ) -> None:
-    """The sums += z_i (B_lj z_k + δ_l Φ_kj) over the samples of a chunk from n0 on, for all slots and the i of `room.others`."""
+    """The sums += z_i (B_lj z_k + δ_l Φ_kj) over the samples of a chunk from n0 on, for so many slots and the i of `room.others`."""
     z, item = tile.z, item_size(tag)
-    lanes, chunk, count = VECTOR_BYTES // item, CHUNK * 8 // item, len(slots)
+    lanes, chunk, slots = VECTOR_BYTES // item, CHUNK * 8 // item, room.slots
     vectors = (min(n0 + chunk, z.shape[1]) - n0) // lanes
     exact, few, rows = given.phi.shape[0] > 0, given.g.shape[0] > 0, room.rows
     l, made = -1, -1  # noqa: E741  # the book's name of the second unit
@@ -178,19 +182,19 @@ def _sum_over_samples(
 
 
 @part_of
-def _add_singles_sums(tag: Any, stack: Any, slots: Any, j: int, index: Any, width: int, sums: int, half: Any) -> None:
-    """half[index[i], the slots' places] += the sums, those of runs of places together; half of them for two weights of one unit j."""
-    item, count = item_size(tag), len(slots)
+def _add_singles_sums(tag: Any, stack: Any, count: int, j: int, units: Any, at: int, stop: int, room: Any, half: Any) -> None:
+    """half += the sums of unit j's weights at..stop and of so many slots, runs of places together; of two weights of one unit, half."""
+    item, slots, width = item_size(tag), room.slots, (stop - at) | 1
     s = 0
     while s < count:
         place, own, run = stack.place[slots[s]], stack.row[slots[s]] == j, 1
         while s + run < count and stack.place[slots[s + run]] == place + run and (stack.row[slots[s + run]] == j) == own:
             run += 1
         share = half.dtype.type(0.5 if own else 1.0)
-        for i in range(len(index)):
-            if index[i] >= 0:
-                into = carray(reals(tag, line_address(half, index[i], 0) + place * item), run)
-                found = carray(reals(tag, sums + (s * width + i) * item), (run - 1) * width + 1)
+        for i in range(at, stop):
+            if units.place[i] >= 0:
+                into = carray(reals(tag, line_address(half, units.place[i], 0) + place * item), run)
+                found = carray(reals(tag, room.sums + (s * width + i - at) * item), (run - 1) * width + 1)
                 for k in range(run):
                     into[k] += share * found[k * width]
         s += run
@@ -205,14 +209,19 @@ def add_singles(
     Units j and l that lead to no common output (`meets`) are left out.  A pair of two weights of one unit stands in both halves,
     and counts half.
     """
+    reach, tile, given, units, stack = Reach(*reach), Factors(*tile), Columns(*given), Units(*units), Stack(*stack)
     n, item = tile.z.shape[1], item_size(tag)
     lanes = VECTOR_BYTES // item
     chunk = CHUNK * 8 // item
     ring = aligned(buffer)
     nothing = ring + RING * chunk * item
-    room = _Room(ring, nothing, nothing + chunk * item, np.empty(4 * SLOTS, np.int64), np.empty(MAX_SOURCES, np.int64))
+    rows, others, slots = (
+        np.empty(4 * SLOTS, np.int64),
+        np.empty(MAX_SOURCES, np.int64),
+        np.empty(stack.start[len(stack.unit)], np.int64),
+    )
+    room = _Room(ring, nothing, nothing + chunk * item, rows, others, slots)
     fill_rows(tag, nothing, chunk // lanes)
-    slots = np.empty(stack.start[len(stack.unit)], np.int64)
     for u in range(first, last):
         j, i0, i1 = units.row[u], units.start[u], units.start[u + 1]
         count = _later_weights(reach.meets, stack, j, slots)
@@ -226,8 +235,8 @@ def add_singles(
             for n0 in range(0, n, chunk):
                 for i in range(width):
                     room.others[i] = line_address(tile.z, units.source[min(at + i, stop - 1)], n0)
-                _sum_over_samples(tag, reach, tile, given, stack, slots[:count], j, n0, width, room)
-            _add_singles_sums(tag, stack, slots[:count], j, units.place[at:stop], width, room.sums, half)
+                _sum_over_samples(tag, reach, tile, given, stack, count, j, n0, width, room)
+            _add_singles_sums(tag, stack, count, j, units, at, stop, room, half)
 
 
 # -- groups of several units -------------------------------------------------------------------------------------------------
@@ -299,8 +308,9 @@ def _room_for_products(tag: Any, buffer: Any, z: Any, most: int) -> Any:
     left = aligned(buffer)
     right = left + UNIT_PAIRS * n * item
     spare = right + SOURCE_TILES * row * n
-    pairs = np.empty((6, most), np.int64)
-    units, sources, rows = _Pairs(pairs[0], pairs[1]), _Pairs(pairs[2], pairs[3]), _Pairs(pairs[4], pairs[5])
+    units = _Pairs(np.empty(most, np.int64), np.empty(most, np.int64))
+    sources = _Pairs(np.empty(most, np.int64), np.empty(most, np.int64))
+    rows = _Pairs(np.empty(most, np.int64), np.empty(most, np.int64))
     return _Products(left, right, spare, spare + row * n, np.zeros(UNIT_PAIRS, z.dtype), units, sources, rows)
 
 
@@ -330,17 +340,18 @@ def _sum_pairs(tag: Any, room: Any, n: int, units: int, sources: int) -> None:
 
 
 @part_of
-def _add_bracket(tag: Any, target: Any, l: int, js: Any, sources: Any, same: bool, lowest: int, sums: int) -> None:  # noqa: E741
-    """half += the sums of a unit l with the tile's units `js` and the pairs (k, i) of `sources`; `same`: of one group, l counted from
-    its start, j from `lowest` there.
+def _add_bracket(tag: Any, target: Any, room: Any, u: int, last: int, s0: int, s1: int, same: bool, lowest: int, sums: int) -> None:
+    """half += the sums of the pairs of units u..last, of one l and several j, with the pairs of sources s0..s1.
+
+    same: both of one group, where l counts the units from its start, and j those from `lowest` on.
     """
-    half, item, count = target.half, item_size(tag), len(sources.first)
-    at = 0
-    while at < count:  # the pairs (k, i) of one k, a run of i: for all j, which stand side by side in L
-        k, i = sources.first[at], sources.second[at]
-        stop = min(i + count - at, k + 1 if same else target.to_j.shape[1])
-        for v in range(len(js)):
-            j, values = js[v], sums + v * SOURCE_TILES * len(tag) * VECTOR_BYTES + at * item
+    half, item, l = target.half, item_size(tag), room.units.first[u]  # noqa: E741  # the book's name of the second unit
+    at = s0
+    while at < s1:  # the pairs (k, i) of one k, a run of i: for all j, which stand side by side in L
+        k, i = room.sources.first[at], room.sources.second[at]
+        stop = min(i + s1 - at, k + 1 if same else target.to_j.shape[1])
+        for v in range(u, last):
+            j, values = room.units.second[v], sums + (v - u) * SOURCE_TILES * len(tag) * VECTOR_BYTES + (at - s0) * item
             share = half.dtype.type(0.5 if same and l == lowest + j else 1.0)
             if target.to_l[l, k] >= 0:
                 row_at = line_address(half, target.to_l[l, k], 0)
@@ -391,6 +402,7 @@ def _add_paths(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: i
 @compiled
 def add_group(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: int, b: int, half: Any, buffer: Any) -> None:
     """half += the pairs of a unit j = a..b of group p and a unit l of q, p itself or a later group."""
+    reach, tile, given, p, q = Reach(*reach), Factors(*tile), Columns(*given), Several(*p), Several(*q)
     same = p.start == q.start
     n, item = tile.z.shape[1], item_size(tag)
     lanes, vectors, one = len(tag) * VECTOR_BYTES // item, n * item // VECTOR_BYTES, (tag[0],)
@@ -405,7 +417,6 @@ def add_group(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: in
         rows.first[pair], rows.second[pair] = q.sources[sources.first[pair]], p.sources[sources.second[pair]]
     for s0 in range(0, source_pairs, SOURCE_TILES * lanes):
         s1 = min(s0 + SOURCE_TILES * lanes, source_pairs)
-        some = _Pairs(sources.first[s0:s1], sources.second[s0:s1])
         _multiply_pairs(tag, tile.z, tile.z, s0, s1, room)
         for u0 in range(0, unit_pairs, UNIT_PAIRS):
             u1 = min(u0 + UNIT_PAIRS, unit_pairs)
@@ -418,11 +429,11 @@ def add_group(tag: Any, reach: Any, tile: Any, given: Any, p: Any, q: Any, a: in
             _sum_pairs(tag, room, n, u1 - u0, s1 - s0)
             u = u0
             while u < u1:
-                l, last = units.first[u], u  # noqa: E741  # the book's name of the second unit
-                while last < u1 and units.first[last] == l:
+                last = u
+                while last < u1 and units.first[last] == units.first[u]:
                     last += 1
                 sums = room.sums + (u - u0) * SOURCE_TILES * len(tag) * VECTOR_BYTES
-                _add_bracket(tag, target, l, units.second[u:last], some, same, a - p.start, sums)
+                _add_bracket(tag, target, room, u, last, s0, s1, same, a - p.start, sums)
                 u = last
     if not same and given.phi.shape[0]:
         _add_paths(tag, reach, tile, given, p, q, a, b, target, room)

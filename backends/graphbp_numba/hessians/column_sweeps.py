@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.first_order.samples import aligned
+from graphbp_numba.hessians.operands import Columns, Net, Reach, Slopes
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
@@ -146,6 +147,7 @@ def columns(
     tag: Any, net: Any, reach: Any, tile: Any, out: Any, buffer: Any, first_column: int, stop_column: int, first: int, stop: int
 ) -> None:
     """B and Φ of `out` for columns l, rows j ≥ l that meet l (Φ: where paths[j, l]), and the tiles first..stop."""
+    net, reach, tile, out = Net(*net), Reach(*reach), Slopes(*tile), Columns(*out)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     table, start, width, exact = net.table, out.start, out.B.shape[1], tile.bend.shape[0] > 0
@@ -176,6 +178,7 @@ def columns(
 @compiled
 def output_rows(tag: Any, table: Any, w_out: Any, tile: Any, last_run: Any, g: Any, buffer: Any, first: int, stop: int) -> None:
     """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
+    tile = Slopes(*tile)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     at = places(tag, table, aligned(buffer))
@@ -208,6 +211,7 @@ def own_curvature(
     tag: Any, net: Any, tile: Any, wanted: Any, reached: Any, own: Any, buffer: Any, first_column: int, first: int, stop: int
 ) -> None:
     """own[l, n] = B_ll for the units l = first_column + c, c = 0..len(reached), that are wanted: sweeps of l's descendants alone."""
+    net, tile = Net(*net), Slopes(*tile)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     at = places(tag, net.table, aligned(buffer))
     for number in range(first, stop):

@@ -1,4 +1,7 @@
-"""What the kernels of the Hessians are given: arrays under names, as named tuples, which Numba unpacks at no cost."""
+"""What the kernels of the Hessians are given: arrays under names, as named tuples, which Numba unpacks at no cost.
+
+A call from Python hands over plain tuples, which it tells apart faster, and the entry names them again.
+"""
 
 from __future__ import annotations
 

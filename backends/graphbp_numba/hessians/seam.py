@@ -85,10 +85,11 @@ class NumbaSecondOrderSweeps:
         a, z, slope, delta, bend = self.states.state(self.weights, X, T, s, wanted)
         z[n_rows, :n] = 1
         curvature = []
+        own = t[self.schedule.n_outputs :]  # weights of every output, where there are such, beside the targets
         for head in self.work.plan.output_heads:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
-            curvature.append(OutputCurvature(rows, value if s is None else value * s))
+            curvature.append(OutputCurvature(rows, head.weigh(value, own if len(own) else s)))
         heads, R = self._head_lines(curvature, z.shape[1])
         padded = {"z": z, "delta": delta, "slopes": Slopes(z, slope, delta, bend, R, heads, n)}
         of_delta, of_bend = (values[:n_rows, :n] if exact else None for values in (delta, bend))
@@ -134,6 +135,7 @@ class NumbaSecondOrderSweeps:
         B, phi = (part.reshape(-1, width, both.shape[1]) for part in (both[:lines], both[lines:]))
         none = np.empty((0, 0, both.shape[1]), self.dtype)
         made = Columns(start, B, phi, none, none)
+        given = tuple(net), tuple(reach), tuple(slopes), tuple(made)
         vectors = work.choice.column_vectors(tile.n_samples)
         self.states.prepare_pairs(vectors)
         tiles = work.choice.tiles(tile.n_samples, vectors)
@@ -143,7 +145,7 @@ class NumbaSecondOrderSweeps:
             part, group = divmod(number, groups)
             first, last = start + width * group // groups, start + width * (group + 1) // groups
             with self.states.buffer(vectors) as buffer:
-                columns(work.tags[vectors], net, reach, slopes, made, buffer, first, last, part, part + 1)
+                columns(work.tags[vectors], *given, buffer, first, last, part, part + 1)
 
         run_tasks(task, tiles * groups, blas=False)
         return made
@@ -186,7 +188,7 @@ class NumbaSecondOrderSweeps:
                 with self.states.buffer(vectors) as buffer:
                     given = wanted, reached[first:last], own, buffer, start + first
                     span = tiles * part // parts, tiles * (part + 1) // parts
-                    own_curvature(work.tags[vectors], net, slopes, *given, *span)
+                    own_curvature(work.tags[vectors], tuple(net), tuple(slopes), *given, *span)
 
             descendants(work.plan.table, start, reached)
             run_tasks(task, parts * groups, blas=False)
@@ -205,7 +207,7 @@ class NumbaSecondOrderSweeps:
         if rows is not None:
             parts = [[product] for products in parts for product in products]
         parts.sort(key=lambda products: -sum(product.cost for product in products))
-        reach, factors = self.reach, Factors(tile.cache["z"], tile.cache["delta"])
+        reach, factors = tuple(self.reach), tuple(Factors(tile.cache["z"], tile.cache["delta"]))
         size = scratch_bytes(tile.cache["z"].shape[1], len(plan.stack_row), self.dtype.itemsize)
         none = np.empty((0, 0, tile.cache["z"].shape[1]), self.dtype)
 
@@ -216,11 +218,12 @@ class NumbaSecondOrderSweeps:
                 self.work.scratch("columns", bytes_of_columns) as memory,
                 self.work.scratch("assembly", size) as buffer,
             ):
-                given = (
+                made = (
                     self._columns(tile, start, stop, memory) if rows is None else Columns(start, none, none, rows.g, rows.weighted)
                 )
+                given = reach, factors, tuple(made)
                 for product in parts[number]:
-                    product.entry((self.dtype.type(0),) * product.vectors, reach, factors, given, *product.arguments, half, buffer)
+                    product.entry((self.dtype.type(0),) * product.vectors, *given, *product.arguments, half, buffer)
 
         if plan.tied:  # entries of L may then be shared
             for number in range(len(parts)):
@@ -238,7 +241,7 @@ class NumbaSecondOrderSweeps:
                     continue
                 pairs = p.n_sources * q.n_sources * (b - a)
                 cost = pairs * (2 * p.stop - a - b + 1) // 4 if p is q else pairs * q.n_units
-                arguments = (*(Several(group.start, group.sources, group.index) for group in (p, q)), a, b)
+                arguments = (*(tuple(Several(group.start, group.sources, group.index)) for group in (p, q)), a, b)
                 found.append(_Product((start, stop), add_group, arguments, TILE_VECTORS, cost))
         if len(plan.single_rows) and plan.single_rows[-1] >= start:
             units = plan.units
@@ -247,7 +250,7 @@ class NumbaSecondOrderSweeps:
             listed = Units(units.row, units.start, units.source, units.index)
             stack = Stack(plan.single_rows, plan.stack_start, plan.stack_row, plan.stack_source, plan.stack_index)
             cost = int(units.start[last] - units.start[first]) * later
-            found.append(_Product((start, stop), add_singles, (listed, stack, first, last), 1, cost))
+            found.append(_Product((start, stop), add_singles, (tuple(listed), tuple(stack), first, last), 1, cost))
         return found
 
     def finish(self, half: Array) -> Array:

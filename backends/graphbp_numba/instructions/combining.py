@@ -25,21 +25,21 @@ from numba.core import cgutils
 from graphbp_numba.instructions.shapes import Shape, const, flush_sums, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
-from graphbp_numba.machine.lanes import INT64
+from graphbp_numba.machine.lanes import INT32, INT64
 
 __all__ = ["Leaves", "add_choice", "add_chosen", "add_product", "spread_choice", "spread_chosen", "spread_product"]
 
 
 class Leaves(NamedTuple):
-    """Addresses: of the rows that are counted from `tile`, w_l, and for each leaf the row of z_l, the one that takes w_l q_l, and whether
-    that holds something already; of the sums, of the products that wait for theirs, and of a row for each leaf of one tree.
+    """Addresses: of the rows that are counted from `tile`; of w_l and, for each leaf, of the number of the row of z_l, and of the row that
+    w_l q_l is added to, −1 − this row where it comes first; of the sums, of the products that wait for theirs, and of a row for each leaf
+    of one tree.
     """
 
     tile: int
     w: int
     source: int
     target: int
-    adds: int
     sums: int
     aside: int
     scratch: int
@@ -53,13 +53,14 @@ class _Given:
         self.at = Leaves(*cgutils.unpack_tuple(builder, leaves))  # type: ignore[no-untyped-call]
 
     def number(self, array: Any, leaf: Any) -> Any:
+        """array[leaf]."""
         b = self.builder
-        return b.load(self.shape.pointer(b, b.add(array, b.mul(leaf, const(8))), INT64))
+        return b.sext(b.load(self.shape.pointer(b, b.add(array, b.mul(leaf, const(4))), INT32)), INT64)
 
-    def row(self, array: Any, leaf: Any) -> list[Any]:
-        """The addresses of the vectors of the row array[leaf]."""
+    def row(self, number: Any) -> list[Any]:
+        """The addresses of the vectors of a row."""
         b = self.builder
-        return _vectors(self.shape, b, b.add(self.at.tile, b.mul(self.number(array, leaf), const(self.shape.row_bytes))))
+        return _vectors(self.shape, b, b.add(self.at.tile, b.mul(number, const(self.shape.row_bytes))))
 
     def weight(self, leaf: Any) -> Any:
         """w in all lanes."""
@@ -69,15 +70,15 @@ class _Given:
     def values(self, leaf: Any) -> tuple[Any, list[Any], list[Any]]:
         """w, z and s = w z of a leaf."""
         b, w = self.builder, self.weight(leaf)
-        z = [self.shape.load(b, place) for place in self.row(self.at.source, leaf)]
+        z = [self.shape.load(b, place) for place in self.row(self.number(self.at.source, leaf))]
         return w, z, [b.fmul(w, value) for value in z]
 
     def give(self, leaf: Any, w: Any, z: list[Any], q: list[Any]) -> None:
         """w q to the leaf's target, and Σ_lanes q z to its sum."""
         b, shape = self.builder, self.shape
-        adds = b.icmp_signed("!=", self.number(self.at.adds, leaf), const(0))
-        product = None
-        for value, factor, place in zip(q, z, self.row(self.at.target, leaf), strict=True):
+        number, product = self.number(self.at.target, leaf), None
+        adds = b.icmp_signed(">=", number, const(0))
+        for value, factor, place in zip(q, z, self.row(b.select(adds, number, b.not_(number))), strict=True):
             before = b.select(adds, shape.load(b, place), shape.zero)
             shape.store(b, shape.multiply_add(b, w, value, before), place)
             product = b.fmul(value, factor) if product is None else shape.multiply_add(b, value, factor, product)

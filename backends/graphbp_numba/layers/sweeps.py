@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import aligned, load_targets, load_tile
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
-from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
+from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_sums, row_sums
 from graphbp_numba.instructions.matrix_products import Matrix, multiply, transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
@@ -56,6 +56,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_OUT_ROW,
+    PLAN_TARGET_ROWS,
     SEGMENT_BEND,
     SEGMENT_F,
     SEGMENT_F_KEEP,
@@ -344,14 +345,11 @@ def chunk_up(tag: Any, net: Any, weights: Any, rows: Any, samples: Any, spare: A
     for t in range(t0, t1):
         load_inputs(tag, samples.X, Z[t], t)
     levels_up(tag, net, weights, rows, memory, mode != MODE_VALUE, t0, t1)
-    n_outputs = table[PLAN_N_OUTPUTS]
-    targets = carray(reals(tag, memory), (n_outputs, lanes))
-    scratch = memory + n_outputs * len(tag) * VECTOR_BYTES
-    given = carray(reals(tag, scratch + len(tag) * VECTOR_BYTES), lanes)
+    scratch = memory + table[PLAN_TARGET_ROWS] * len(tag) * VECTOR_BYTES
+    weights_at = scratch + len(tag) * VECTOR_BYTES
     energy = 0.0
     for t in range(t0, t1):
-        load_tile(targets, samples.T, t * lanes)
-        tile_weights(given, samples.weight, t * lanes, samples.X.shape[0])
+        load_targets(tag, table, memory, weights_at, samples.T, samples.weight, t * lanes, samples.X.shape[0])
         z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
         softmax_rows(table, z, keep, lanes)
         if mode in (MODE_VALUE, MODE_GRADIENT):

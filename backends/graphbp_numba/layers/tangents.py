@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import aligned, load_targets
 from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature
-from graphbp_numba.instructions.calls import item_size, pointer, reals
+from graphbp_numba.instructions.calls import item_size, pointer
 from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows
 from graphbp_numba.instructions.tangent_gathers import Both, gather_both
 from graphbp_numba.layers.sweeps import (
@@ -50,6 +50,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_INPUTS,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
+    PLAN_TARGET_ROWS,
     SEGMENT_BEND,
     SEGMENT_SLOPE,
     SEGMENT_START,
@@ -61,9 +62,9 @@ from graphbp_numba.plan.tables import (
 __all__ = ["tangent_chunk", "tangent_spare_rows"]
 
 
-def tangent_spare_rows(n_outputs: int) -> int:
+def tangent_spare_rows(n_outputs: int, target_rows: int) -> int:
     """Rows of spare memory that the heads take: targets, e', four more and the samples' weights."""
-    return 2 * n_outputs + WEIGHT_ROW + 1
+    return n_outputs + target_rows + WEIGHT_ROW + 1
 
 
 @kernel
@@ -111,13 +112,11 @@ def heads_along(tag: Any, table: Any, rows: Any, AD: Any, samples: Any, spare: i
     Z, A, H = rows.Z, rows.A, rows.H
     row = len(tag) * VECTOR_BYTES
     n_outputs, lanes = table[PLAN_N_OUTPUTS], row // item_size(tag)
-    other = spare + n_outputs * row
+    other = spare + table[PLAN_TARGET_ROWS] * row
     scratch = other + n_outputs * row
-    targets = carray(reals(tag, spare), (n_outputs, lanes))
-    weights = carray(reals(tag, scratch + WEIGHT_ROW * row), lanes)
+    weights = scratch + WEIGHT_ROW * row
     for t in range(t0, t1):
-        load_tile(targets, samples.T, t * lanes)
-        tile_weights(weights, samples.weight, t * lanes, samples.T.shape[0])
+        load_targets(tag, table, spare, weights, samples.T, samples.weight, t * lanes, samples.T.shape[0])
         z, keep, a_dot = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), tile_row(tag, AD, t, 0)
         head_curvature(tag, table, z, keep, spare, a_dot, tile_row(tag, H, t, 0), other, scratch, exact)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import ErrorFunction, Schedule, Segment, output_heads
+from graphbp.extend import AnyError, Schedule, Segment, output_heads
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS
 from graphbp_numba.layers.blocks import (
@@ -43,6 +44,7 @@ from graphbp_numba.plan.tables import (
     PLAN_N_KEEP,
     PLAN_OUT_KEEP,
     PLAN_OUT_ROW,
+    PLAN_TARGET_ROWS,
     SEGMENT_BEND,
     SEGMENT_FIELDS,
     SEGMENT_SLOPE,
@@ -58,7 +60,7 @@ class LayerWork:
     places : where each block's parameters stand; regular: all of them can be read from θ in place.
     """
 
-    def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
+    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype = schedule, dtype
         self.places = [place_of(schedule, block) for block in schedule.dense_blocks]
         self.regular = all(place.stride for place in self.places)
@@ -67,8 +69,8 @@ class LayerWork:
         self._n_keep = 0
         segments, levels = self._segments_and_levels()
         self._segments, self._heads = segments, output_heads(schedule, error)
-        table, self._alive = head_table(schedule, error, self._heads, dtype.name)
-        prepare_heads(self._alive[0], table, dtype.name, HEAD_MAKE_Y)
+        table, self._alive = head_table(schedule, self._heads, dtype.name)
+        prepare_heads(self._alive[0], dtype.name, HEAD_MAKE_Y)
         self._table = table
         self._out_row = np.ascontiguousarray(schedule.output_rows, np.int64)
         table[PLAN_N_KEEP] = self._n_keep
@@ -83,8 +85,19 @@ class LayerWork:
         self.biased, self.bias_slots = biased, schedule.bias_slot[biased]
         self.sparse_parts = self._cut_sparse()
         irregular = max((len(p.block.src) for p in self.places if p.block.src_start < 0), default=0)
-        self._spare_rows = max(irregular * CHUNK_BYTES // VECTOR_BYTES, tangent_spare_rows(schedule.n_outputs), SLOPE_ROWS)
+        self._spare_rows = max(
+            irregular * CHUNK_BYTES // VECTOR_BYTES, tangent_spare_rows(schedule.n_outputs, schedule.n_outputs), SLOPE_ROWS
+        )
         self.pool: Pool[Any] = Pool(KEPT_BYTES)
+
+    def weighing_outputs(self) -> LayerWork:
+        """The same for targets (N, 2K), the weights of every output beside them."""
+        other, k = copy.copy(self), self.schedule.n_outputs
+        other._table = self._table.copy()
+        other._table[PLAN_TARGET_ROWS] = 2 * k
+        other._nets = {vectors: net._replace(table=other._table) for vectors, net in self._nets.items()}
+        other._spare_rows, other.pool = max(self._spare_rows, tangent_spare_rows(k, 2 * k)), Pool(KEPT_BYTES)
+        return other
 
     # -- tables -----------------------------------------------------------------------------------------------------------
 
@@ -138,7 +151,7 @@ class LayerWork:
         columns = ((HEAD_ADD_VALUE,) if mode in (MODE_VALUE, MODE_GRADIENT) else ()) + (
             (HEAD_MAKE_DELTA,) if mode != MODE_VALUE else ()
         )
-        prepare_heads(self._alive[0], self._table, self.dtype.name, *columns)
+        prepare_heads(self._alive[0], self.dtype.name, *columns)
 
     def prepare_bends(self) -> None:
         """Have h'' of every activation compiled, and its address in the tables; `NotSupportedError` where that cannot be."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.first_order.runs import forward_runs, times_slopes
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import aligned, load_targets, load_tile
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import edge_sums, gather, row_sums
@@ -30,6 +30,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
     PLAN_RUNS,
     PLAN_SUMS,
+    PLAN_TARGET_ROWS,
     RUN_FIELDS,
     RUN_HAS_OUTPUT,
     RUN_KIND,
@@ -79,9 +80,8 @@ def heads(tag: Any, table: Any, T: Any, sample_weight: Any, buffer: Any, mode: i
     keep = z + table[PLAN_N_ROWS] * row
     head = keep + (table[PLAN_N_KEEP] + MAX_RUN_ROWS) * row
     targets = head + table[PLAN_N_OUTPUTS] * row
-    scratch = targets + table[PLAN_N_OUTPUTS] * row
-    load_tile(carray(reals(tag, targets), (table[PLAN_N_OUTPUTS], lanes)), T, 0)
-    tile_weights(carray(reals(tag, scratch + row), lanes), sample_weight, 0, T.shape[0])
+    scratch = targets + table[PLAN_TARGET_ROWS] * row
+    load_targets(tag, table, targets, scratch + row, T, sample_weight, 0, T.shape[0])
     softmax_rows(table, z, keep, lanes)
     energy = 0.0
     if mode != MODE_VJP:

@@ -289,6 +289,10 @@ def _room(context: Any, like: Any) -> Any:
     return types.intp(like), generate
 
 
+_scalars: dict[str, Any] = {}
+"""Compiled scalar functions by identity: what several formulas call is compiled once, and a formula once for both dtypes."""
+
+
 def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None) -> Any:
     """The function with every plain Python function that it reaches, by a global or a closure, compiled too."""
     seen = {} if seen is None else seen
@@ -296,6 +300,8 @@ def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None
         return seen[id(function)]
     if not isinstance(function, pytypes.FunctionType):
         return function  # a ufunc, or compiled already
+    if (identity := identity_of(function)) in _scalars:
+        return _scalars[identity]
     seen[id(function)] = function  # a recursive function meets itself here, and Numba then says so
 
     def replace(value: Any) -> Any:
@@ -308,8 +314,10 @@ def _compilable(function: Callable[..., Any], seen: dict[int, Any] | None = None
     cells = tuple(pytypes.CellType(replace(cell.cell_contents)) for cell in function.__closure__ or ())
     copy = pytypes.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__qualname__ = f"{function.__qualname__}_{identity_of(function)}"
+    copy.__qualname__ = f"{function.__qualname__}_{identity}"
     seen[id(function)] = njit(error_model="numpy")(copy)
+    if identity is not None:
+        _scalars[identity] = seen[id(function)]
     return seen[id(function)]
 
 

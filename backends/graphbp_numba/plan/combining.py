@@ -27,8 +27,6 @@ import numpy.typing as npt
 from graphbp.extend import Schedule
 from graphbp_numba.plan.edges_out import Edges
 from graphbp_numba.plan.tables import (
-    LEAF_ADDS,
-    LEAF_EDGE,
     LEAF_FIELDS,
     LEAF_ROW,
     LEAF_TO,
@@ -55,7 +53,7 @@ class Combined:
 
     given, fused : (n_rows,) see above; those that are fused are given as well.
     pairs : every combination.        of_row : (n_rows,) the number of a row's pair, −1 without.
-    trees, leaves : the same for first order, trees at once.
+    trees, leaves : the same for first order, trees at once.        leaf_edge : the edge in that has a leaf's weight, −1 for a weight of 1.
     helped, pulling : the rows that have an edge to each helper row, of pairs and of leaves.
     """
 
@@ -64,7 +62,8 @@ class Combined:
     pairs: Indices
     of_row: Indices
     trees: Indices
-    leaves: Indices
+    leaves: Rows
+    leaf_edge: Indices
     helped: Rows
     pulling: Rows
 
@@ -79,7 +78,7 @@ class Combined:
 
     def leaf_slots(self, slot: Indices, one: int) -> Indices:
         """The slot of each leaf, given those of the edges in, and that of a weight of 1."""
-        slots: Indices = np.append(slot, one)[self.leaves[LEAF_EDGE]] if len(self) else slot[:0]
+        slots: Indices = np.append(slot, one)[self.leaf_edge] if len(self) else slot[:0]
         return slots
 
     def swept_edges(self, edges: Edges) -> Edges:
@@ -92,8 +91,9 @@ def combined_rows(s: Schedule, in_ptr: Indices, in_src: Rows) -> Combined:
     """The combinations of a schedule whose edges (dense blocks expanded) are in_ptr, in_src."""
     c, no_rows = s.combinations, np.empty(0, np.int32)
     if not len(c):
-        flags, lines, leaves = np.zeros(s.n_rows, bool), np.empty((0, PAIR_FIELDS), np.int64), np.empty((LEAF_FIELDS, 0), np.int64)
-        return Combined(flags, flags, lines, np.empty(0, np.int64), lines[:, :TREE_FIELDS], leaves, no_rows, no_rows)
+        flags, lines, leaves = np.zeros(s.n_rows, bool), np.empty((0, PAIR_FIELDS), np.int64), np.empty((LEAF_FIELDS, 0), np.int32)
+        none = np.empty(0, np.int64)
+        return Combined(flags, flags, lines, none, lines[:, :TREE_FIELDS], leaves, none, no_rows, no_rows)
     given = _given(s, in_src)
     sides = np.stack([c.first, c.second], axis=1)
     helped = sides[~given[sides]]
@@ -101,10 +101,10 @@ def combined_rows(s: Schedule, in_ptr: Indices, in_src: Rows) -> Combined:
     to[~given[sides]] = s.n_rows + np.arange(len(helped))
     of_row = np.full(s.n_rows, -1, np.int64)
     of_row[c.rows] = np.arange(len(c))
-    trees, leaves, fused = _trees(s, given, in_ptr, in_src, of_row)
-    pulling = _targets(leaves, given, s.n_rows)
+    trees, source, edge, fused = _trees(s, given, in_ptr, in_src, of_row)
+    leaves, pulling = _leaves(source, given, s.n_rows)
     pairs = np.column_stack([c.rows, c.kind, sides, to]).astype(np.int64)
-    return Combined(given, fused, np.ascontiguousarray(pairs), of_row, trees, leaves, helped.astype(np.int32), pulling)
+    return Combined(given, fused, np.ascontiguousarray(pairs), of_row, trees, leaves, edge, helped.astype(np.int32), pulling)
 
 
 def _given(s: Schedule, in_src: Rows) -> Flags:
@@ -119,8 +119,8 @@ def _given(s: Schedule, in_src: Rows) -> Flags:
     return np.asarray(given)
 
 
-def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Indices) -> tuple[Indices, Indices, Flags]:
-    """Lines, leaves, and which rows are inside: pairs of the same kind and scaled rows that are given their δ, with nothing else in a."""
+def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Indices) -> tuple[Indices, Indices, Indices, Flags]:
+    """Lines, their leaves' sources and edges, and which rows are inside: pairs of the same kind and scaled rows that are given their δ, with nothing else in a."""
     c = s.combinations
     fan_in = np.diff(in_ptr)
     inner = given & (of_row >= 0) & (fan_in == 0)
@@ -143,22 +143,18 @@ def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Ind
             else:
                 leaves.append((int(in_src[in_ptr[row]]), int(in_ptr[row])) if scaled[row] else (row, -1))
         lines.append((int(c.rows[top]), int(c.kind[top]), first, len(leaves)))
-    table = np.zeros((LEAF_FIELDS, len(leaves)), np.int64)
-    table[[LEAF_ROW, LEAF_EDGE]] = np.array(leaves, np.int64).T
-    return np.array(lines, np.int64), table, fused
+    source, edge = np.array(leaves, np.int64).T
+    return np.array(lines, np.int64), source, edge, fused
 
 
-def _targets(leaves: Indices, given: Flags, n_rows: int) -> Rows:
-    """Fill in which row each leaf gives to, and whether that holds something already; leaves are visited from the last down.
-
-    Returns the rows that helper rows belong to.
-    """
-    source, row = leaves[LEAF_ROW], leaves[LEAF_ROW].copy()
-    helped = ~given[source]
+def _leaves(source: Indices, given: Flags, n_rows: int) -> tuple[Rows, Rows]:
+    """The table of leaves, and the rows that helper rows belong to.  Leaves are visited from the last down."""
+    row, helped = source.copy(), ~given[source]
     pulling, place = np.unique(source[helped], return_inverse=True)
     row[helped] = n_rows + place.ravel()
-    leaves[LEAF_TO] = row
-    last = np.full(n_rows + len(pulling), -1, np.int64)
+    last = np.empty(n_rows + len(pulling), np.int64)
     last[row] = np.arange(len(row))
-    leaves[LEAF_ADDS] = last[row] != np.arange(len(row))
-    return pulling.astype(np.int32)
+    leaves = np.empty((LEAF_FIELDS, len(source)), np.int32)
+    leaves[LEAF_ROW] = source
+    leaves[LEAF_TO] = np.where(last[row] == np.arange(len(row)), -1 - row, row)
+    return leaves, pulling.astype(np.int32)

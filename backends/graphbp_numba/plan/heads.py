@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Head, Schedule
+from graphbp.extend import Head, Schedule
 from graphbp_numba.machine.functions import activation_functions, error_function_addresses, pair_addresses
 from graphbp_numba.plan.tables import (
     CODE_CLASSES,
@@ -18,7 +18,9 @@ from graphbp_numba.plan.tables import (
     FORM_CANONICAL,
     FORM_CHAIN,
     FORM_LOGS,
+    HEAD_CODE,
     HEAD_COUPLED,
+    HEAD_D2Y,
     HEAD_DF,
     HEAD_FIELDS,
     HEAD_FIRST,
@@ -26,10 +28,8 @@ from graphbp_numba.plan.tables import (
     HEAD_LAST,
     HEAD_PAIR_DELTA,
     HEAD_PAIR_VALUE,
+    HEAD_VALUE,
     PLAN_EACH,
-    PLAN_ERROR_CODE,
-    PLAN_ERROR_D2Y,
-    PLAN_ERROR_VALUE,
     PLAN_HEAD_POS,
     PLAN_HEADS,
     PLAN_N_HEADS,
@@ -37,11 +37,12 @@ from graphbp_numba.plan.tables import (
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_SIZE,
+    PLAN_TARGET_ROWS,
 )
 
 Array = npt.NDArray[Any]
 
-__all__ = ["VALUE_AT_A", "error_addresses", "head_lines", "head_table", "paired"]
+__all__ = ["VALUE_AT_A", "head_lines", "head_table", "paired"]
 
 VALUE_AT_A = {
     "sum_of_squares": CODE_SQUARES,
@@ -62,6 +63,8 @@ def head_lines(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int6
         line[HEAD_DF] = activation_functions(head.activation, dtype).address("df")
         if paired(head):
             line[[HEAD_PAIR_VALUE, HEAD_PAIR_DELTA]] = pair_addresses(head, dtype, "value", "delta")
+        line[HEAD_CODE] = VALUE_AT_A.get(head.error.name, CODE_NONE) if head.error.builtin else CODE_NONE
+        line[HEAD_VALUE : HEAD_D2Y + 1] = _error_addresses(head, int(line[HEAD_CODE]), dtype)
         line[HEAD_FIRST] = len(positions)
         positions.extend(head.positions.tolist())
         line[HEAD_LAST] = len(positions)
@@ -73,29 +76,25 @@ def paired(head: Head) -> bool:
     return head.pair is not None and not (head.canonical and head.error.name in VALUE_AT_A)
 
 
-def head_table(
-    s: Schedule, error: ErrorFunction, groups: tuple[Head, ...], dtype: str
-) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+def head_table(s: Schedule, groups: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
     """A table with nothing but the heads, and what must live as long as it."""
     heads, head_pos = head_lines(groups, dtype)
     each = np.arange(s.n_outputs)
-    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
     table = np.zeros(PLAN_SIZE, np.int64)
-    table[[PLAN_N_ROWS, PLAN_N_INPUTS, PLAN_N_OUTPUTS, PLAN_N_HEADS, PLAN_ERROR_CODE]] = (
+    table[[PLAN_N_ROWS, PLAN_N_INPUTS, PLAN_N_OUTPUTS, PLAN_N_HEADS, PLAN_TARGET_ROWS]] = (
         s.n_rows,
         s.n_inputs,
         s.n_outputs,
         len(heads),
-        code,
+        s.n_outputs,
     )
     table[PLAN_HEADS], table[PLAN_HEAD_POS] = heads.ctypes.data, head_pos.ctypes.data
-    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = error_addresses(error, groups, code, dtype)
     table[PLAN_EACH] = each.ctypes.data
     return table, (heads, head_pos, each)
 
 
-def error_addresses(error: ErrorFunction, heads: tuple[Head, ...], code: int, dtype: str) -> tuple[int, int, int]:
-    """e, e' and e'' as C functions, where some head needs them."""
-    if code != CODE_NONE and all(head.canonical or paired(head) or head.logs for head in heads):
+def _error_addresses(head: Head, code: int, dtype: str) -> tuple[int, int, int]:
+    """e, e' and e'' as C functions, where the head needs them."""
+    if code != CODE_NONE and (head.canonical or paired(head) or head.logs):
         return 0, 0, 0
-    return error_function_addresses(error, dtype)
+    return error_function_addresses(head.error, dtype)

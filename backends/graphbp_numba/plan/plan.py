@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Head, NotSupportedError, Schedule, output_heads
+from graphbp.extend import AnyError, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
 from graphbp_numba.plan.combining import Combined, combined_rows
 from graphbp_numba.plan.edges_out import Edges, EdgesOut, edges_out, pointers
-from graphbp_numba.plan.heads import VALUE_AT_A, error_addresses, head_lines
+from graphbp_numba.plan.heads import head_lines
 from graphbp_numba.plan.tables import (
-    CODE_NONE,
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
@@ -38,8 +37,6 @@ from graphbp_numba.plan.tables import (
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-    PLAN_ERROR_D2Y,
-    PLAN_ERROR_VALUE,
     PLAN_HELPER_STOP,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
@@ -181,7 +178,7 @@ class Plan:
         return np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(self.runs)]]).astype(np.int64)
 
 
-def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Plan:
+def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan:
     """Flatten a schedule.  Raises `NotSupportedError` for an activation or error that cannot be compiled."""
     s = schedule
     if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
@@ -204,8 +201,6 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     out_keep = _keep_rows(s, runs)
     groups = output_heads(s, error)
     heads, head_pos = head_lines(groups, dtype.name)
-    code = VALUE_AT_A.get(error.name, CODE_NONE) if error.builtin else CODE_NONE
-    pairwise = error_addresses(error, groups, code, dtype.name)
     arrays = (
         in_ptr,
         edges.src,
@@ -223,10 +218,9 @@ def make_plan(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) ->
     table = np.zeros(PLAN_SIZE, np.int64)
     table[PLAN_N_BUNDLES] = len(bundles.rows)
     table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
-    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), code)
+    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), s.n_outputs)
     table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
     table[PLAN_SUMS], table[PLAN_EACH] = out.bias_place, each.ctypes.data
-    table[PLAN_ERROR_VALUE : PLAN_ERROR_D2Y + 1] = pairwise
     lines = (combined.pairs, combined.of_row, combined.trees, combined.leaves)
     helper_stop = s.n_rows + len(combined.helped)
     table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP]] = len(out.dst), max(s.n_rows + 1, helper_stop), helper_stop

@@ -22,7 +22,7 @@ from __future__ import annotations
     PLAN_N_EDGES,
     PLAN_N_KEEP,
     PLAN_N_HEADS,
-    PLAN_ERROR_CODE,
+    PLAN_TARGET_ROWS,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_OUT_PTR,
@@ -34,9 +34,6 @@ from __future__ import annotations
     PLAN_HEADS,
     PLAN_HEAD_POS,
     PLAN_SUMS,
-    PLAN_ERROR_VALUE,
-    PLAN_ERROR_DY,
-    PLAN_ERROR_D2Y,
     PLAN_IN_PARAM,
     PLAN_OUT_PARAM,
     PLAN_BIAS_PARAM,
@@ -67,7 +64,7 @@ from __future__ import annotations
     PLAN_N_LEAVES,
     PLAN_LEAF_SUMS,
     PLAN_TREE_ROWS,
-) = range(52)
+) = range(49)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -80,8 +77,8 @@ from __future__ import annotations
     PLAN_SPREAD_PAIRS,
     PLAN_TANGENT_PAIRS,
     PLAN_BEND_PAIRS,
-) = range(52, 82, 3)
-PLAN_SIZE = 82
+) = range(49, 79, 3)
+PLAN_SIZE = 79
 
 (
     RUN_START,
@@ -126,8 +123,12 @@ KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
     HEAD_ADD_VALUE,
     HEAD_MAKE_DELTA,
     HEAD_CURVE,
-) = range(14)
-HEAD_FIELDS = 14
+    HEAD_CODE,
+    HEAD_VALUE,
+    HEAD_DY,
+    HEAD_D2Y,
+) = range(18)
+HEAD_FIELDS = 18
 FORM_CANONICAL, FORM_CHAIN, FORM_LOGS = range(3)
 CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
 CODE_NONE = -1
@@ -142,10 +143,9 @@ TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
 TREE_FIELDS = 4
 KIND_PRODUCT, KIND_MAX, KIND_MIN, KIND_MAXABS = range(4)
 """What a pair or tree combines by: positions in the core's table of combinations."""
-LEAF_ROW, LEAF_TO, LEAF_ADDS, LEAF_EDGE = range(4)
-"""Rows of the table of leaves: the row that z is taken from; the one that takes w q, and whether that holds something already; the edge in
-that has the weight, −1 for a weight of 1."""
-LEAF_FIELDS = 4
+LEAF_ROW, LEAF_TO = range(2)
+"""Rows of the table of leaves: the row that z is taken from; the row that w q is added to, or, of the first that comes there, −1 − the row."""
+LEAF_FIELDS = 2
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 

@@ -1,4 +1,7 @@
-"""Compiled entries for everything but the gradient: Jacobians, single samples' gradients, tangents, traces, products with Hessians."""
+"""Compiled entries for everything but the gradient: Jacobians, single samples' gradients, tangents, traces, products with Hessians.
+
+What they are given together comes as plain tuples, which a call tells apart at once, and is named here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from graphbp_numba.first_order.samples import aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
+from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.sweeps import head_deltas
 from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature, push_outputs
 from graphbp_numba.instructions.calls import item_size, pointer, reals
@@ -83,6 +87,7 @@ def _bends(tag: Any, table: Any, at: Any) -> None:
 @compiled
 def state(tag: Any, table: Any, weights: Any, samples: Any, out: Any, buffer: Any, first: int, stop: int) -> None:
     """The wanted arrays of `State`, of every row."""
+    weights, samples, out = EdgeWeights(*weights), Samples(*samples), State(*out)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     at = places(tag, table, aligned(buffer))
@@ -130,6 +135,7 @@ def sample_gradients(
     tag: Any, table: Any, weights: Any, samples: Any, slots: Any, out: Any, buffer: Any, each_output: bool, first: int, stop: int
 ) -> None:
     """out (N, 1, W): each sample's gradient; or with `each_output` (N, K, W): ∂y_k/∂θ."""
+    weights, samples, slots = EdgeWeights(*weights), Samples(*samples), Slots(*slots)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     at = places(tag, table, aligned(buffer))
     spread = np.empty((2, table[PLAN_N_ROWS] + 1), out.dtype)
@@ -150,6 +156,7 @@ def sample_gradients(
 @compiled
 def jacobian(tag: Any, table: Any, weights: Any, X: Any, J: Any, last_run: Any, buffer: Any, first: int, stop: int) -> None:
     """J (N, K, D): one reverse sweep an output, from its run down, or one forward sweep an input, whichever are fewer."""
+    weights = EdgeWeights(*weights)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     at = places(tag, table, aligned(buffer))
@@ -183,6 +190,7 @@ def jacobian(tag: Any, table: Any, weights: Any, X: Any, J: Any, last_run: Any, 
 @compiled
 def tangent(tag: Any, table: Any, weights: Any, along: Any, X: Any, U: Any, Y_dot: Any, buffer: Any, first: int, stop: int) -> None:
     """Y_dot (N, K) = ∂y/∂x U + ∂y/∂θ v; U of no rows, or v (`along`) of no biases, stands for zeros."""
+    weights, along = EdgeWeights(*weights), EdgeWeights(*along)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     at = places(tag, table, aligned(buffer))
     w, v, v_bias = weights.w_in.ctypes.data, along.w_in.ctypes.data, along.bias.ctypes.data
@@ -235,6 +243,7 @@ def products(
     tag: Any, table: Any, weights: Any, along: Any, samples: Any, sums: Any, buffer: Any, exact: bool, first: int, stop: int
 ) -> None:
     """sums[b] += the Hessian (or the outer-product one) times v[b], by edge and row, for the tiles first..stop."""
+    weights, along, samples = EdgeWeights(*weights), EdgeWeights(*along), Samples(*samples)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     n_rows, n_inputs = table[PLAN_N_ROWS], table[PLAN_N_INPUTS]

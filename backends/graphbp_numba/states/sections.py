@@ -35,6 +35,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
     PLAN_RUNS,
     PLAN_STATE_ROWS,
+    PLAN_TARGET_ROWS,
     RUN_D2F,
     RUN_DF,
     RUN_F,
@@ -67,9 +68,9 @@ __all__ = [
 SCRATCH_ROWS = 8
 
 
-def state_rows(rows: int, n_keep: int, n_outputs: int) -> int:
+def state_rows(rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
     """Rows of a buffer with every section, of so many rows for units."""
-    return 9 * rows + n_keep + 3 * n_outputs + SCRATCH_ROWS
+    return 9 * rows + n_keep + 2 * n_outputs + target_rows + SCRATCH_ROWS
 
 
 class Places(NamedTuple):
@@ -104,7 +105,8 @@ def places(tag: Any, table: Any, base: int) -> Any:
     units, outputs = table[PLAN_STATE_ROWS] * row, table[PLAN_N_OUTPUTS] * row
     keep = base + 9 * units
     head = keep + table[PLAN_N_KEEP] * row
-    scratch = head + 3 * outputs
+    other = head + outputs + table[PLAN_TARGET_ROWS] * row
+    scratch = other + outputs
     return Places(
         a=base,
         z=base + units,
@@ -118,7 +120,7 @@ def places(tag: Any, table: Any, base: int) -> Any:
         keep=keep,
         head=head,
         target=head + outputs,
-        other=head + 2 * outputs,
+        other=other,
         scratch=scratch,
         aside=scratch + SCRATCH_ROWS * row,
     )

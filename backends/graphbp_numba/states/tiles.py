@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.samples import load_tile, tile_weights
+from graphbp_numba.first_order.samples import load_targets, load_tile
 from graphbp_numba.heads.sweeps import head_deltas, softmax_rows
 from graphbp_numba.instructions.calls import call, item_size, pointer, reals
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
-    PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_SIZE,
     PLAN_STATE_DOWN,
@@ -73,8 +72,7 @@ def tile_deltas(tag: Any, table: Any, samples: Any, at: Any, n0: int) -> None:
     """The heads' δ of a tile, from its targets."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    load_tile(carray(reals(tag, at.target), (table[PLAN_N_OUTPUTS], lanes)), samples.T, n0)
-    tile_weights(carray(reals(tag, at.scratch + row), lanes), samples.weight, n0, samples.X.shape[0])
+    load_targets(tag, table, at.target, at.scratch + row, samples.T, samples.weight, n0, samples.X.shape[0])
     head_deltas(table, at.z, at.keep, at.target, at.head, at.scratch, lanes, False)
 
 

@@ -15,7 +15,7 @@ from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_STATE_ROWS
+from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_STATE_ROWS, PLAN_TARGET_ROWS
 from graphbp_numba.states import quantities
 from graphbp_numba.states.pairs import prepare_pairs
 from graphbp_numba.states.quantities import State
@@ -118,7 +118,7 @@ class WholeStates:
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
             with self.buffer(vectors) as buffer:
-                given = weights, along, samples, sums[part], buffer
+                given = tuple(weights), tuple(along), tuple(samples), sums[part], buffer
                 quantities.products(work.tags[vectors], plan.table, *given, exact, first, stop)
 
         run_tasks(task, parts, blas=False)
@@ -137,6 +137,7 @@ class WholeStates:
         self.prepare_pairs(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
+        arguments = tuple(tuple(given) if isinstance(given, tuple) else given for given in arguments)
 
         def task(part: int) -> None:
             with self.buffer(vectors) as buffer:
@@ -148,7 +149,7 @@ class WholeStates:
     def _prepare(self, vectors: int) -> None:
         """Have the C functions compiled that a tile's state is swept by."""
         work = self.work
-        prepare_heads(work.plan.heads, work.plan.table, work.dtype.name, HEAD_MAKE_DELTA)
+        prepare_heads(work.plan.heads, work.dtype.name, HEAD_MAKE_DELTA)
         prepare_state(work.plan.table, work.tags[vectors])
 
     def prepare_pairs(self, vectors: int) -> None:
@@ -161,7 +162,8 @@ class WholeStates:
         work = self.work
         buffer = work.pool.take(("state", vectors))
         if buffer is None:
-            rows = state_rows(int(work.plan.table[PLAN_STATE_ROWS]), work.plan.n_keep, work.schedule.n_outputs)
+            rows, target_rows = (int(work.plan.table[place]) for place in (PLAN_STATE_ROWS, PLAN_TARGET_ROWS))
+            rows = state_rows(rows, work.plan.n_keep, work.schedule.n_outputs, target_rows)
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * work.choice.width + 1), np.uint8)
         yield buffer
         work.pool.give(("state", vectors), buffer, buffer.nbytes)

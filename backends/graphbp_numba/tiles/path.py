@@ -78,6 +78,11 @@ class TilePath:
         )
         if plan.n_bundles:
             said += f"; {plan.n_bundles} bundles of four units with the same sources"
+        if len(plan.combined):
+            said += (
+                f"; {len(plan.combined)} combinations of rows in {len(plan.combined.trees)} trees "
+                "(levels in parts, layers and stages do not carry them)"
+            )
         if (stages := self.stages) is not None:
             together = f", samples that are zero taken together at {stages.packs} of them" if stages.packs else ""
             said += f"; forward in {len(stages.cuts)} stages of at most {stages.rows} rows{together}"

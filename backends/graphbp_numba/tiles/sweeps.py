@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.first_order.runs import SPARE_ROWS, forward_runs, reverse_runs
-from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
+from graphbp_numba.first_order.samples import Samples, aligned, load_targets, load_tile
 from graphbp_numba.first_order.weights import EdgeWeights, add_positions, gather_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
@@ -44,6 +44,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_PARAM,
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
+    PLAN_TARGET_ROWS,
 )
 
 __all__ = ["forward", "forward_few", "sweep", "sweep_few"]
@@ -80,17 +81,14 @@ def sweep_tiles(
     beta = keep + table[PLAN_N_KEEP] * row
     heads = beta + MAX_RUN_ROWS * row
     targets = heads + n_outputs * row
-    spare = targets + n_outputs * row
+    spare = targets + table[PLAN_TARGET_ROWS] * row
     aside = spare + SPARE_ROWS * row
     tile = carray(reals(tag, z), (n_rows, lanes))
-    t = carray(reals(tag, targets), (n_outputs, lanes))
-    lane_weights = carray(reals(tag, spare + row), lanes)
     energy = 0.0
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        load_tile(t, samples.T, n0)
-        tile_weights(lane_weights, samples.weight, n0, X.shape[0])
+        load_targets(tag, table, targets, spare + row, samples.T, samples.weight, n0, X.shape[0])
         forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
         if mode != MODE_VJP:

@@ -14,11 +14,14 @@ from functools import cached_property
 from graphbp_numba.first_order.runs import buffer_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.plan import ROW_COST, Plan
+from graphbp_numba.plan.tables import PLAN_TARGET_ROWS
 
 __all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 
 TILE_BYTES = 3 << 20
 """A tile's rows should stay near the second-level cache: narrower tiles for larger networks."""
+TREE_BYTES = 6 << 20
+"""The same where rows are combined: what is read for every leaf of a tree weighs more than the rows (measured)."""
 SUMS_BYTES = 256 << 20
 """Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
 MAX_PARTITIONS = 16
@@ -41,13 +44,13 @@ class Choice:
         self._plan = plan
         self._itemsize = plan.dtype.itemsize
         self.width = VECTOR_BYTES // self._itemsize
-        self.rows = buffer_rows(plan.schedule.n_rows, plan.n_keep, plan.schedule.n_outputs)
+        self.rows = buffer_rows(plan.schedule.n_rows, plan.n_keep, plan.schedule.n_outputs, int(plan.table[PLAN_TARGET_ROWS]))
         self.few = self.width if plan.n_edges <= FEW_EDGES else -1
 
     @cached_property
     def _near_rows(self) -> int:
         """Rows of a tile's buffer that are read again and again."""
-        return self.rows - self._plan.n_slopes
+        return self.rows - self._plan.n_slopes - int(self._plan.combined.fused.sum())
 
     def takes_levels(self, n_samples: int) -> bool:
         """Whether the samples fit one tile, and levels that can be cut hold enough of the work; not where rows are combined."""
@@ -60,7 +63,9 @@ class Choice:
         """Vectors a row of a tile: few for few samples, and for so many rows that a wide tile would leave the cache."""
         if n_samples <= self.width:
             return 1
-        if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > TILE_BYTES:
+        if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > (
+            TREE_BYTES if len(self._plan.combined) else TILE_BYTES
+        ):
             return 2
         return 4
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import ErrorFunction, Schedule
+from graphbp.extend import AnyError, Schedule
 from graphbp_numba.first_order.runs import prepare_runs
 from graphbp_numba.first_order.weights import EdgeWeights, collect, fill_weights, gather_gradient
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
@@ -28,6 +30,7 @@ from graphbp_numba.plan.tables import (
     PLAN_BUFFER_ROWS,
     PLAN_FORWARD_RUNS,
     PLAN_REVERSE_RUNS,
+    PLAN_TARGET_ROWS,
     RUN_D2F,
     RUN_DF,
     RUN_START,
@@ -55,17 +58,27 @@ class Workspace:
     none, no_rows : arrays of no size, where a kernel is given nothing.
     """
 
-    def __init__(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> None:
+    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype = schedule, dtype
         self.plan = make_plan(schedule, error, dtype)  # refuses what cannot be compiled
         self.choice = Choice(self.plan)
         self.plan.table[PLAN_BUFFER_ROWS] = self.choice.rows
-        prepare_heads(self.plan.heads, self.plan.table, dtype.name, HEAD_MAKE_Y)
+        prepare_heads(self.plan.heads, dtype.name, HEAD_MAKE_Y)
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
         self.pool: Pool[Array] = Pool(KEPT_BYTES)
         self.none, self.no_rows = np.empty(0, dtype), np.empty((0, 0), dtype)
         self._ready: set[tuple[int, int]] = set()
         self._slopes: set[str] = set()
+
+    def weighing_outputs(self) -> Workspace:
+        """The same for targets (N, 2K), the weights of every output beside them; plan and machine code are shared."""
+        other = copy.copy(self)
+        other.plan = replace(self.plan, table=self.plan.table.copy())
+        other.plan.table[PLAN_TARGET_ROWS] = 2 * self.schedule.n_outputs
+        other.choice = Choice(other.plan)
+        other.plan.table[PLAN_BUFFER_ROWS] = other.choice.rows
+        other.pool, other._ready = Pool(KEPT_BYTES), set()
+        return other
 
     # -- machine code ------------------------------------------------------------------------------------------------------
 
@@ -82,7 +95,7 @@ class Workspace:
             MODE_GRADIENT: (HEAD_ADD_VALUE, HEAD_MAKE_DELTA),
             MODE_VJP: (HEAD_MAKE_DELTA,),
         }[mode]
-        prepare_heads(self.plan.heads, self.plan.table, self.dtype.name, *wanted)
+        prepare_heads(self.plan.heads, self.dtype.name, *wanted)
         runs = (PLAN_FORWARD_RUNS,) if mode == MODE_VALUE else (PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS)
         prepare_runs(self.plan.table, self.tags[vectors], *runs)
         self._ready.add((mode, vectors))
