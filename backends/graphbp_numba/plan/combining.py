@@ -120,7 +120,10 @@ def _given(s: Schedule, in_src: Rows) -> Flags:
 
 
 def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Indices) -> tuple[Indices, Indices, Indices, Flags]:
-    """Lines, their leaves' sources and edges, and which rows are inside: pairs of the same kind and scaled rows that are given their δ, with nothing else in a."""
+    """Lines, their leaves' sources and edges, and which rows are inside.
+
+    Inside are rows that are given their δ and have nothing else in a: combinations of the tree's own kind, and scaled rows.
+    """
     c = s.combinations
     fan_in = np.diff(in_ptr)
     inner = given & (of_row >= 0) & (fan_in == 0)

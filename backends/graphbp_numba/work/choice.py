@@ -87,7 +87,9 @@ class Choice:
         return 1 + (self._plan.n_edges + ROW_COST * self._plan.schedule.n_rows) * n_samples // TASK_EDGES
 
     def partitions(self, n_samples: int, n_tiles: int) -> int:
-        """Into how many parts the samples are cut, each with its own gradient sums."""
+        """Into how many parts the samples are cut, each with its own gradient sums; where rows are combined, tiles are few and sums many."""
+        if len(self._plan.combined):
+            n_tiles = -(-n_tiles // 4)
         return min(n_tiles, self.room_for_sums(1), MAX_PARTITIONS, self.tasks(n_samples))
 
     def room_for_sums(self, n_directions: int) -> int:
