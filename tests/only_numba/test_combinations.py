@@ -17,7 +17,7 @@ from graphbp_numba import backend
 from graphbp_numba.plan import tables
 from helpers.aggregating import drawn_dag
 
-LIMIT = {dtype: tolerance("numba", dtype, "definition").value for dtype in ("float64", "float32")}
+LIMIT = {dtype: tolerance("numba", dtype, "second").value for dtype in ("float64", "float32")}
 
 
 def executable(net: Any) -> Any:
