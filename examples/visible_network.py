@@ -88,12 +88,16 @@ def below(ontology: nx.DiGraph, root: str | None, known: set[str] | None) -> nx.
     roots = [term for term in ontology if ontology.out_degree(term) == 0]
     if root is None and len(roots) != 1:
         raise SystemExit(f"--root says which of {len(roots)} terms without a parent is meant: {', '.join(sorted(roots)[:9])}")
+    if root is not None and root not in ontology:
+        raise SystemExit(f"--root {root} is no term of the ontology")
     root = roots[0] if root is None else root
     part = ontology.subgraph({root, *nx.ancestors(ontology, root)}).copy()
     part.graph["root"] = root
     for _, told in part.nodes(data=True):
         told["genes"] = sorted({gene for gene in told.get("genes", []) if known is None or gene in known})
     reached = {up for term, genes in part.nodes("genes") if genes for up in (term, *nx.descendants(part, term))}
+    if not reached:
+        raise SystemExit("no gene of the data stands in the ontology: a row `term gene gene` says which genes a term has")
     part.remove_nodes_from(set(part) - reached)
     return part
 
@@ -243,7 +247,7 @@ def draw_curves(axes: Any, history: Any, root: str, told: list[str]) -> None:
     axes.plot(history.epoch, history.heads[head(root)], color="black", linewidth=1.8, label=f"{root} (the root)")
     axes.axvline(history.best_epoch, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", ylabel="E of each head, held out", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
 
 def draw_prediction(axes: Any, prediction: Any, t: np.ndarray) -> None:
