@@ -298,7 +298,8 @@ def main() -> None:
     root, t = ontology.graph["root"], (t - t.mean()) / t.std()
     held = rng.permutation(len(X)) < len(X) // 4
     net = gb.Network(visible_network(ontology, genes, options.units, options.seed), error="sum_of_squares")
-    print(f"{len(ontology):,} terms, {len(genes):,} genes, {(~held).sum():,} samples and {held.sum():,} held out\n{net}")
+    print(f"{len(ontology):,} terms, {len(genes):,} genes, {net.n_parameters:,} parameters, backend {net.backend}")
+    print(f"{(~held).sum():,} samples to learn from, {held.sum():,} held out")
 
     T = np.repeat(t[:, None], len(net.outputs), axis=1)  # every head predicts the same response
     history = gb.train(
