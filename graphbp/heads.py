@@ -77,12 +77,13 @@ class Head:
         return _less(y, t) if self.coupled and self.error.canonical == "identity" else self.error.dy(y, t)
 
     def value(self, a: Array, y: Array, t: Array, s: Array | None = None) -> Array:
-        """E_n of this head, (N,); with s, weights of all outputs (K, N), Σ_k s_kn e_kn."""
+        """E_n of this head, (N,), times s, weights of the samples (N,); with weights of all outputs (K, N), Σ_k s_kn e_kn."""
         if self.coupled:
-            each = self._whole(a, y, t)
-            return each if s is None else self.weigh(each, s)
+            return self.weigh(self._whole(a, y, t), s)
         each = self.each(a, y, t)
-        return np.asarray((each if s is None else self.weigh(each, s)).sum(axis=0))
+        if s is None or s.ndim == 1:
+            return self.weigh(np.asarray(each.sum(axis=0)), s)
+        return np.asarray(self.weigh(each, s).sum(axis=0))
 
     def each(self, a: Array, y: Array, t: Array) -> Array:
         """e of every output of an elementwise head, (k, N)."""

@@ -36,7 +36,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import networkx as nx
 
-    from graphbp.error_functions import ErrorFunction
+    from graphbp.mixture import AnyError
     from graphbp.schedule import Schedule
 
 __all__ = [
@@ -176,7 +176,7 @@ class Backend(Protocol):
         """Whether it can run here, found without importing anything heavy."""
         ...
 
-    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
+    def compile(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Executable:
         """Compile; the error may be a `Mixture` where the backend has `many_heads`.
 
         Raises `NotSupportedError` for what it cannot do, by name, here and not later.

@@ -90,7 +90,7 @@ class Curvature:
             def batch(lo: int, hi: int) -> None:
                 w_dot = self.sweeps.expand_directions(columns, lo, hi)
                 a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, hi - lo, w_dot=w_dot)
-                delta_dot = self._reverse(at, a_dot, exact, w_dot)
+                delta_dot = self._reverse(at, (a_dot, z_dot), exact, w_dot)
                 if exact:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot, at.delta, z_dot)
                 else:
@@ -187,17 +187,17 @@ class Curvature:
 
     def _point(self, w: Array, x: Array, t: Array, weight: Array) -> _Point:
         a, z = self.sweeps.forward(w, x)
-        beta, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
+        beta, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, t, weight), inputs=False)
         return _Point(w, t, weight, a, z, beta[0], delta[0])
 
-    def _reverse(self, at: _Point, a_dot: Array, exact: bool, w_dot: Array = None) -> Array:
-        """δ̇ (B, rows, n) of the exact Hessian, or Jᵀ Λ ȧ of the outer product."""
-        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, a_dot, exact)
+    def _reverse(self, at: _Point, tangents: tuple[Array, Array], exact: bool, w_dot: Array = None) -> Array:
+        """δ̇ (B, rows, n) of the exact Hessian, or Jᵀ Λ ȧ of the outer product, for (ȧ, ż)."""
+        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, tangents[0], exact)
         if exact:
-            return self.sweeps.reverse_tangent(at.w, w_dot, at.a, at.beta, at.delta, a_dot, head)
-        return self.sweeps.reverse(at.w, at.a, head, inputs=False)[1]
+            return self.sweeps.reverse_tangent(at.w, w_dot, (at.a, at.z, at.beta, at.delta), tangents, head)
+        return self.sweeps.reverse(at.w, at.a, at.z, head, inputs=False)[1]
 
     def _injected(self, at: _Point, lo: int, hi: int, exact: bool) -> tuple[Array, Array]:
         """(B_·j, σ' G_·j), each (hi − lo, rows, n), for the units j number lo..hi."""
         a_dot, z_dot = self.sweeps.tangent(at.w, at.a, at.z, hi - lo, inject=self.program.units[lo:hi])
-        return self._reverse(at, a_dot, exact), z_dot
+        return self._reverse(at, (a_dot, z_dot), exact), z_dot

@@ -180,12 +180,12 @@ class CupyExecutable(Curvature):
     def _add_chunk(self, w: Array, x: Array, t: Array, weight: Array, total: Array, g: Array) -> None:
         a, z = self.sweeps.forward(w, x)
         self.sweeps.add_values(total, self.sweeps.head_error(a, z, t, weight))
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, t, weight), inputs=False)
         self.sweeps.add_slot_sums(g, z, delta)
 
     def _pull_chunk(self, w: Array, x: Array, v: Array, by_x: Array, g: Array) -> None:
         a, z = self.sweeps.forward(w, x)
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v.T.copy()[None]), inputs=True)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_pullback(a, z, v.T.copy()[None]), inputs=True)
         by_x[...] = delta[0, : self.schedule.n_inputs].T
         self.sweeps.add_slot_sums(g, z, delta)
 
@@ -233,7 +233,7 @@ class CupyExecutable(Curvature):
 
         def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
-            _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
+            _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
             self._sample_gradient(z, delta, out[part], 1, 0)
 
         self.plan(len(X)).over_parts(chunk)
@@ -244,7 +244,7 @@ class CupyExecutable(Curvature):
         """a, z and δ of every row, all samples at once."""
         w, weight = self.sweeps.expand(theta), self._weights(sample_weight, len(X))
         a, z = self.sweeps.forward(w, X)
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T, weight), inputs=True)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, T, weight), inputs=True)
         return TraceArrays(a, z, delta[0])
 
     def _sample_gradient(self, z: Array, delta: Array, out: Array, outputs: int, first: int) -> None:
@@ -319,7 +319,7 @@ class CupyExecutable(Curvature):
     def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:
         """δ (hi − lo, rows, n) started from outputs lo..hi, one each."""
         v = self.sweeps.units(self._range(lo, hi), self.schedule.n_outputs, a.shape[1])
-        return self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v), inputs=inputs)[1]
+        return self.sweeps.reverse(w, a, z, self.sweeps.head_pullback(a, z, v), inputs=inputs)[1]
 
     def _range(self, lo: int, hi: int) -> Array:
         return self.cp.arange(lo, hi, dtype=self.cp.int32)

@@ -92,6 +92,38 @@ def test_an_entry_without_target_counts_for_nothing_whatever_it_overflows_to():
     assert np.isfinite(net.outer_product_hessian(X, T)).all()
 
 
+@pytest.mark.filterwarnings("ignore:y is not finite")
+@pytest.mark.parametrize("size", [1.0, 40.0, 900.0])
+def test_heads_add_up_also_where_they_are_saturated(size):
+    """E, gradient and Hessian are the sums of those of each head's own network on the rows that have a target."""
+    rng = np.random.default_rng(4)
+    net = gb.Network(four_heads(rng), error=ERRORS, error_weights=WEIGHTS, missing="skip", backend="numpy")
+    net.weights = size * net.weights
+    X, T = rng.normal(size=(9, 3)), targets(rng, 9)
+    if size > 1:
+        T["count"][net.forward(X)[:, 4] > 1e100] = np.nan  # an overflow is no number
+    value, total = 0.0, np.zeros(net.n_parameters)
+    square = np.zeros((net.n_parameters,) * 2)
+    for name, error in ERRORS.items():
+        graph = net.to_networkx()
+        graph = graph.subgraph(nx.ancestors(graph, name) | {name}).copy()
+        for node in graph:
+            graph.nodes[node].update(role="output" if node == name else "hidden" if graph.in_degree(node) else "input")
+            graph.nodes[node].pop("error_weight", None)
+        own, there, weight = gb.Network(graph, error=error, backend="numpy"), ~np.isnan(T[name]), WEIGHTS.get(name, 1.0)
+        x, t = X[there], T[name][there].astype(int if error == "cross_entropy" else float)
+        index = np.concatenate(
+            [np.r_[net.parameter_index(*edge)] for edge in (*graph.edges, *((n,) for n in graph if n[0] != "x"))]
+        )
+        mine = np.concatenate([np.r_[own.parameter_index(*edge)] for edge in (*graph.edges, *((n,) for n in graph if n[0] != "x"))])
+        value += weight * own.error(x, t)
+        total[index] += weight * own.gradient(x, t)[mine]
+        square[np.ix_(index, index)] += weight * own.hessian(x, t)[np.ix_(mine, mine)]
+    assert net.error(X, T) == pytest.approx(value, rel=1e-13)
+    assert np.allclose(net.gradient(X, T), total, rtol=1e-11, atol=1e-13 * np.abs(total).max())
+    assert np.allclose(net.hessian(X, T), square, rtol=1e-10, atol=1e-13 * np.abs(square).max())
+
+
 def test_rows_without_any_target_are_as_if_they_were_not_there(heads):
     net, X, T, _ = heads
     more = {name: np.append(column, np.nan) for name, column in T.items()}
@@ -195,6 +227,13 @@ def test_a_single_error_takes_the_place_of_the_nodes_own():
 def test_what_cannot_be_is_named(options, error, said):
     with pytest.raises(error, match=said):
         gb.Network(four_heads(np.random.default_rng(0)), backend="numpy", **options)
+
+
+def test_a_weight_on_a_node_that_is_no_output_is_named():
+    graph = four_heads(np.random.default_rng(0))
+    graph.nodes["a"]["error_weight"] = 2.0
+    with pytest.raises(GraphError, match="'a' has error_weight= and is no output"):
+        gb.Network(graph, error=ERRORS, backend="numpy")
 
 
 def softmax_units():

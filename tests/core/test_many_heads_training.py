@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import graphbp as gb
-from graphbp.exceptions import NotSupportedError, NumericalError
+from graphbp.exceptions import DataError, NotSupportedError, NumericalError
 from graphbp.training import head_errors
 from helpers.heads import ERRORS, four_heads, targets
 
@@ -39,6 +39,19 @@ def test_every_optimizer_takes_gaps_and_tells_the_heads(optimizer):
     assert "error of kind" in history.columns()
 
 
+def test_gaps_can_be_asked_for_where_one_trains():
+    g, x, t = lines()
+    net = gb.Network(g, backend="numpy")
+    with pytest.raises(DataError, match='missing="skip"'):
+        gb.train(net, x, t, optimizer="lbfgs", progress=False)
+    with pytest.raises(DataError, match="T has shape"):
+        gb.train(net, x, t[:3], optimizer="lbfgs", missing="skip", progress=False)
+    assert net.missing == "refuse"
+    gb.train(net, x, t, optimizer="lbfgs", missing="skip", progress=False)
+    assert net.missing == "skip"
+    assert list(net.predict(x).shape) == [20, 2]
+
+
 def test_the_mean_is_over_what_is_there():
     net, X, T = problem(error_weights={"price": 0.2})
     history = gb.train(net, X, T, optimizer="lbfgs", epochs=0, progress=False)
@@ -66,6 +79,16 @@ def test_a_resumed_run_has_the_heads_of_one_that_was_not_stopped(tmp_path):
     again = gb.train(first, X, T, epochs=4, batch_size=10, progress=False, checkpoint=tmp_path / "c")
     assert again.heads == once.heads
     assert np.array_equal(first.weights, whole.weights)
+
+
+def test_accuracy_counts_the_targets_that_are_there():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    labels = (X[:, 0] > 0).astype(float)
+    labels[::3] = np.nan
+    net = gb.Network(gb.layered([2, 2], error="cross_entropy", seed=0), error="cross_entropy", missing="skip", backend="numpy")
+    history = gb.train(net, X, labels, optimizer="lbfgs", epochs=60, l2=1e-3, validation_split=0.5, progress=False)
+    assert history.metrics["accuracy"][-1] > 0.9
 
 
 def test_classes_are_taken_from_labels_with_gaps():
