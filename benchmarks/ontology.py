@@ -47,8 +47,8 @@ class TermNetwork:
         for i, (own, below, w, b) in enumerate(zip(self.genes, self.children, self.weights, self.biases, strict=True)):
             g.add_node(i, units=len(b), activation="tanh", bias=b)
             if len(own):
-                at = np.repeat(np.arange(len(b)), len(own)), np.tile(own, len(b))
-                g.add_edge("genes", i, weight=sparse.csr_array((w[:, : len(own)].ravel(), at), (len(b), self.n_genes)))
+                rows = w[:, : len(own)].ravel(), np.tile(own, len(b)), np.arange(len(b) + 1) * len(own)
+                g.add_edge("genes", i, weight=sparse.csr_array(rows, (len(b), self.n_genes)))
             parts = np.split(w[:, len(own) :], len(below), axis=1) if below else []
             g.add_edges_from((child, i, {"weight": part}) for child, part in zip(below, parts, strict=True))
         g.add_node("y", bias=0.0, role="output")

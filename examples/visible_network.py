@@ -142,9 +142,8 @@ def visible_network(ontology: nx.DiGraph, genes: list[str], units: int, seed: in
         g.add_edge(term, head(term), weight=rng.normal(0, units**-0.5, (1, units)))
         g.add_edges_from((child, term, {"weight": rng.normal(0, size, (units, units))}) for child in children)
         if own:
-            at = np.repeat(np.arange(units), len(own)), np.tile(own, units)
-            weight = sp.csr_array((rng.normal(0, size, len(own) * units), at), (units, len(genes)))
-            g.add_edge("genes", term, weight=weight)
+            rows = rng.normal(0, size, units * len(own)), np.tile(own, units), np.arange(units + 1) * len(own)
+            g.add_edge("genes", term, weight=sp.csr_array(rows, (units, len(genes))))
     return g
 
 
