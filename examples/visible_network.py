@@ -111,6 +111,8 @@ def draw_response(
     """(planted terms, genes, which of them are hit (N, D), response (N,)): it falls where two genes of a planted term are hit."""
     genes = sorted({gene for _, own in ontology.nodes("genes") for gene in own})
     terms = [term for term, own in ontology.nodes("genes") if 5 <= len(own) <= 12]
+    if len(terms) < 3:
+        raise SystemExit("a response is planted in three terms of 5 to 12 genes, and the ontology has fewer; give it --data")
     planted = sorted(rng.choice(terms, 3, replace=False).tolist())
     X = (rng.random((samples, len(genes))) < 0.15).astype(float)
     hits = [X[:, np.isin(genes, ontology.nodes[term]["genes"])].sum(axis=1) for term in planted]
@@ -272,6 +274,22 @@ def name_of(ontology: nx.DiGraph, term: str) -> str:
     return str(ontology.nodes[term].get("name", term))
 
 
+def tell(ontology: nx.DiGraph, E: dict[str, float], own: dict[str, float], planted: list[str], folder: Path) -> list[str]:
+    """Print the terms whose genes move the root most, write all of them, and return the few that stand out."""
+    ranked = sorted(ontology, key=lambda term: -own[term])
+    counts = {term: len(genes) for term, genes in ontology.nodes("genes")}
+    print(f"\n{'term':20s} {'genes':>5s} {'E of its head':>14s} {'moves the root by':>18s}")
+    for term in ranked[:8]:
+        mark = "  planted" if term in planted else ""
+        print(f"{name_of(ontology, term)[:20]:20s} {counts[term]:5d} {E[term]:14.3f} {own[term]:18.3f}{mark}")
+    if planted:
+        places = sorted(ranked.index(term) + 1 for term in planted)
+        print(f"the planted terms are numbers {', '.join(map(str, places))} of {len(ontology):,}")
+    rows = [f"{term},{counts[term]},{E[term]:.6g},{own[term]:.6g}" for term in ranked]
+    (folder / "terms.csv").write_text("\n".join(["term,genes,E,moves_root", *rows, ""]), encoding="utf-8")
+    return [term for term in ranked[:6] if own[term] > 0.2 * own[ranked[0]]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ontology", type=Path, nargs="+", default=[], metavar="FILE", help="tables `parent child kind`, or .obo")
@@ -285,6 +303,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.data and not options.ontology:
         parser.error("--data needs an --ontology that has its genes")
+    options.folder.mkdir(parents=True, exist_ok=True)
 
     rng, planted = np.random.default_rng(options.seed), []
     ontology = read_ontology(options.ontology) if options.ontology else draw_ontology(rng)
@@ -318,25 +337,13 @@ def main() -> None:
     print(str(history).splitlines()[0])
 
     flow = arriving(net, ontology, X[held])
-    own = {term: flow.get(("genes", term), 0.0) for term in ontology}
     E = {term: history.heads[head(term)][history.best_epoch - 1] for term in ontology}
-    ranked = sorted(ontology, key=lambda term: -own[term])
-    print(f"\n{'term':20s} {'genes':>5s} {'E of its head':>14s} {'moves the root by':>18s}")
-    for term in ranked[:8]:
-        mark = "  planted" if term in planted else ""
-        print(f"{name_of(ontology, term)[:20]:20s} {len(ontology.nodes[term]['genes']):5d} {E[term]:14.3f} {own[term]:18.3f}{mark}")
-    if planted:
-        first = [ranked.index(term) + 1 for term in planted]
-        print(f"the planted terms are numbers {', '.join(map(str, sorted(first)))} of {len(ontology):,}")
+    told = tell(ontology, E, {term: flow.get(("genes", term), 0.0) for term in ontology}, planted, options.folder)
     posterior, prediction = sure_at(root, net, X, t, held)
     inside = np.abs(prediction.mean[:, 0] - t[held]) < 2 * prediction.total_variance[:, 0] ** 0.5
     print(f"\n{posterior}")
     print(f"root: E {E[root]:.3f} held out (1/2 is chance); {inside.mean():.1%} of the responses within two standard deviations")
-    options.folder.mkdir(parents=True, exist_ok=True)
-    told = [term for term in ranked[:6] if own[term] > 0.2 * own[ranked[0]]]
     draw(options.folder / "picture.png", ontology, flow, history, (told, planted), (prediction, t[held]))
-    rows = [f"{term},{len(ontology.nodes[term]['genes'])},{E[term]:.6g},{own[term]:.6g}" for term in ranked]
-    (options.folder / "terms.csv").write_text("\n".join(["term,genes,E,moves_root", *rows, ""]), encoding="utf-8")
     history.save(options.folder / "history.csv")
     net.save(options.folder / "model.json")
     print(f"picture.png, terms.csv, history.csv and model.json are in {options.folder}")

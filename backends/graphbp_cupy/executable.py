@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import ErrorFunction, Schedule, TraceArrays
+from graphbp.extend import LINEAR, ErrorFunction, Schedule, TraceArrays
+from graphbp_cupy.by_inputs import ByInputs
 from graphbp_cupy.curvature import Curvature
 from graphbp_cupy.formulas import select
 from graphbp_cupy.graphs import Recorder
@@ -24,7 +25,7 @@ from graphbp_cupy.sweeps import Array, Sweeps
 __all__ = ["CupyExecutable"]
 
 
-class CupyExecutable(Curvature):
+class CupyExecutable(Curvature, ByInputs):
     """A schedule and an error on one device; see `graphbp.protocols` for shapes and meanings."""
 
     def __init__(
@@ -42,6 +43,11 @@ class CupyExecutable(Curvature):
         self.program = Program(cp, schedule, error, self.dtype, rows, flat=flat)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
         cp.cuda.get_current_stream().synchronize()  # calls may come on any stream: the tables are there before the first one
+
+    @cached_property
+    def of_outputs(self) -> CupyExecutable:
+        """The same network under E = Σ V y, T being V."""
+        return CupyExecutable(self.cp, self.schedule, LINEAR, self.dtype, path=self._only, graphs=False)
 
     # -- which path ------------------------------------------------------------------------------------------------------
 

@@ -124,9 +124,16 @@ class Sweeps:
         return a_dot, z_dot
 
     def reverse_tangent(
-        self, w: Array, w_dot: Array, values: tuple[Array, Array, Array, Array], tangents: tuple[Array, Array], head: Array
+        self,
+        w: Array,
+        w_dot: Array,
+        values: tuple[Array, Array, Array, Array],
+        tangents: tuple[Array, Array],
+        head: Array,
+        *,
+        inputs: bool = False,
     ) -> Array:
-        """δ̇ (B, rows, n) above the inputs: the R-operator's reverse sweep, from `head` = R ȧ (B, K, n).
+        """δ̇ (B, rows, n): the R-operator's reverse sweep, from `head` = R ȧ (B, K, n); rows of the inputs only where asked for.
 
         `values` are a, z, β and δ (rows, n), `tangents` ȧ and ż (B, rows, n), w_dot (B, S) or None.
         """
@@ -134,7 +141,7 @@ class Sweeps:
         s, (batch, _, n) = self.schedule, head.shape
         beta_dot, delta_dot = self._beta(batch, n), self.empty(batch, s.n_rows, n)
         directed, direction = (0, self.unused) if w_dot is None else (1, w_dot)
-        for start, stop, dense in self._downwards(inputs=False):
+        for start, stop, dense in self._downwards(inputs):
             swept = (a, z, beta, delta, a_dot, z_dot, head, start, stop, n, beta_dot, delta_dot)
             args = (self.network, w, direction, directed, *swept)
             self.kernels.over_samples("reverse_tangent_level", n, stop - start, batch, *args)

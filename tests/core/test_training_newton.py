@@ -114,6 +114,7 @@ def test_a_penalty_stands_in_the_hessian():
     net, l2 = one_layer(2, "binary_cross_entropy"), 0.05
     fit = newton(net, Z, LABELS, l2=l2)
     assert curvature(net, Z, LABELS, l2)[0] < 1e-14
+    assert "by the inverse Hessian of E with its penalty" in str(fit)
     expected = np.sqrt(np.diag(np.linalg.inv(net.hessian(Z, LABELS) + 60 * l2 * np.eye(3))))
     assert fit.standard_errors == pytest.approx(expected, rel=1e-12)
 
@@ -164,6 +165,24 @@ def test_collinear_columns_are_named_and_the_others_keep_their_errors():
     assert fit.standard_errors[[0, 3]] == pytest.approx(whole.standard_errors[[0, 2]], rel=1e-9)
     assert "do not determine x -> y[0,1], x -> y[0,2]" in fit.note
     assert np.isnan(fit.covariance[1]).all()
+
+
+def test_a_flat_direction_is_told_in_the_units_of_the_table():
+    """The third column is seven times the second: w₁ + 7 w₂ is all that the data say of them."""
+    X = np.column_stack([Z * [1e5, 1e-3] + [1e6, 0.0], 7e-3 * Z[:, 1]])
+    raw = newton(one_layer(3, "binary_cross_entropy"), X, LABELS)
+    scaled = newton(one_layer(3, "binary_cross_entropy"), X, LABELS, standardize=True)
+    for fit in (raw, scaled):
+        assert np.isinf(fit.standard_errors).tolist() == [False, True, True, False]
+        words = fit.note.split("along ")[1]
+        assert ("7 × (x -> y[0,1])" in words and "1 × (x -> y[0,2])" in words) or "0.1429 × (x -> y[0,2])" in words
+    assert scaled.standard_errors[[0, 3]] == pytest.approx(raw.standard_errors[[0, 3]], rel=1e-9)
+
+
+def test_a_perfect_fit_says_so():
+    fit = newton(one_layer(1, "sum_of_squares"), [[1.0], [2.0], [4.0]], [0.0, 0.0, 0.0])
+    assert not fit.standard_errors.any()
+    assert "nan" not in str(fit).splitlines()[-1]
 
 
 @pytest.mark.parametrize("hessian", ["exact", "outer_product"])
@@ -304,6 +323,7 @@ def drawn(seed: int) -> tuple[gb.Network, np.ndarray, np.ndarray]:
     return gb.Network(graph, error=error, backend="numpy"), X, T
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("solver", ["dense", "krylov"])
 @pytest.mark.parametrize("seed", range(16))
 def test_drawn_networks_end_at_a_minimum(seed, solver):

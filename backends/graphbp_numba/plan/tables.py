@@ -99,8 +99,8 @@ CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
 CODE_NONE = -1
 
 MODE_VALUE, MODE_GRADIENT, MODE_VJP = range(3)
-MODE_PRODUCT = 3
-"""On layers only: the gradient's sweep, but with C in place of E."""
+MODE_PRODUCT, MODE_FORWARD = 3, 4
+"""On layers only: the gradient's sweep, but with C in place of E; Y alone."""
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 
@@ -130,8 +130,9 @@ LEVEL_FIELDS = 10
     BLOCK_PANEL,
     BLOCK_SOLE_FROM,
     BLOCK_FROM_INPUTS,
-) = range(12)
-BLOCK_FIELDS = 12
+    BLOCK_MULTIPLY,
+) = range(13)
+BLOCK_FIELDS = 13
 (
     SEGMENT_START,
     SEGMENT_STOP,
