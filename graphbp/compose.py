@@ -270,7 +270,7 @@ class Composed:
         return (out + out.T) / 2
 
     def _own(self, name: str) -> Callable[..., Any]:
-        own = getattr(self._inner, name, None)
+        own: Callable[..., Any] | None = getattr(self._inner, name, None)
         return own if own is not None else self._refuse(name)
 
     def _hessian(self, *args: Any) -> Any:
