@@ -31,6 +31,7 @@ class NumbaBackend:
     """Machine code for the CPU, compiled once for all networks."""
 
     name = "numba"
+    combinations = True
     many_heads = True
 
     def availability(self) -> Availability:

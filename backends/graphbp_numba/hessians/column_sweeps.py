@@ -25,21 +25,31 @@ from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_r
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
+    PAIR_FIELDS,
+    PAIR_FIRST,
+    PAIR_SECOND,
+    PLAN_HELPER_STOP,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_INPUTS,
     PLAN_N_OUTPUTS,
+    PLAN_N_PAIRS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
     PLAN_OUT_DST,
     PLAN_OUT_PTR,
+    PLAN_PAIR_OF_ROW,
+    PLAN_PAIRS,
     PLAN_RUNS,
     RUN_FIELDS,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs, tangent_pairs
 from graphbp_numba.states.sections import inject, line_address, places, put_row, reverse_state, take_rows
 
 __all__ = ["columns", "descendants", "meet", "output_rows", "own_curvature"]
@@ -53,13 +63,23 @@ def meet(meets: Any, j: int, l: int) -> bool:  # noqa: E741  # the book's name o
 
 @kernel
 def _begin(tag: Any, net: Any, tile: Any, at: Any, start: int, n0: int) -> None:
-    """h' and h''β of some samples, of the rows from `start` on, and G = Φ = 0."""
+    """h' and h''β of some samples, of the rows from `start` on, and G = Φ = 0; z and δ where rows are combined."""
     row, n_rows = len(tag) * VECTOR_BYTES, net.table[PLAN_N_ROWS]
     take_rows(tag, tile.slope, start, n0, at.slope + start * row, n_rows - start)
     if tile.bend.shape[0]:
         take_rows(tag, tile.bend, start, n0, at.bend + start * row, n_rows - start)
+    if net.table[PLAN_N_PAIRS]:
+        take_rows(tag, tile.z, 0, n0, at.z, n_rows)
+        if tile.delta.shape[0]:
+            take_rows(tag, tile.delta, start, n0, at.delta + start * row, n_rows - start)
     fill_rows(tag, at.a_dot, n_rows)
     fill_rows(tag, at.z_dot, n_rows)
+
+
+@kernel
+def _pair_of(table: Any, row: int) -> int:
+    """The number of a row's combination of two others, −1 where it has none."""
+    return carray(pointer(table[PLAN_PAIR_OF_ROW]), row + 1, np.int64)[row] if table[PLAN_N_PAIRS] else -1
 
 
 @kernel
@@ -78,6 +98,9 @@ def _sweep_forward(tag: Any, net: Any, at: Any, mask: Any, l: int) -> None:  # n
     for k in range(runs[net.run_of[l], RUN_STOP], table[PLAN_N_ROWS]):
         if mask[k]:
             gather(tag, phi, table[PLAN_IN_SRC], w, ptr[k], ptr[k + 1], tag[0], g + k * row)
+            pair = _pair_of(table, k)
+            if pair >= 0:
+                tangent_pairs(tag, table, at.z, phi, g, pair, pair + 1)
             multiply_rows(tag, phi + k * row, slope + k * row, g + k * row, 1)
 
 
@@ -100,16 +123,23 @@ def _sweep_reverse(tag: Any, net: Any, at: Any, mask: Any, l: int, exact: bool) 
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     g, b, slope, bend = at.a_dot, at.r_delta, at.slope, at.bend
     for r in range(table[PLAN_N_RUNS] - 1, net.run_of[l] - 1, -1):
-        if runs[r, RUN_LEAF]:
+        if runs[r, RUN_LEAF] and runs[r, RUN_PAIR_FIRST] == runs[r, RUN_PAIR_STOP]:
             continue
         order = runs[r, RUN_ORDER] - runs[r, RUN_START]
         for j in range(max(runs[r, RUN_START], l), runs[r, RUN_STOP]):
-            if mask[j]:
+            if not mask[j]:
+                continue
+            if not runs[r, RUN_LEAF]:
                 e, here = order + j, b + j * row
                 gather(tag, b, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], at.scratch)
                 multiply_add_rows(tag, here, slope + j * row, at.scratch, here, 1)
                 if exact:
                     multiply_add_rows(tag, here, bend + j * row, g + j * row, here, 1)
+            pair = _pair_of(table, j)
+            if pair >= 0:
+                spread_pairs(tag, table, at.z, b, pair, pair + 1)
+                if exact:
+                    bend_pairs(tag, table, at.z_dot, at.delta, b, pair, pair + 1)
 
 
 @compiled
@@ -134,7 +164,7 @@ def columns(
             fill_rows(tag, g + start * row, cleared)
             fill_rows(tag, phi + start * row, cleared)
             _sweep_forward(tag, net, at, reach.live, c)
-            fill_rows(tag, b + c * row, table[PLAN_N_ROWS] - c)
+            fill_rows(tag, b + c * row, table[PLAN_HELPER_STOP] - c)
             _add_heads(tag, tile, at, reach.live, n0)
             _sweep_reverse(tag, net, at, reach.live, c, exact)
             for j in range(c, table[PLAN_N_ROWS]):
@@ -146,25 +176,26 @@ def columns(
 
 
 @compiled
-def output_rows(
-    tag: Any, table: Any, w_out: Any, slopes: Any, n_samples: int, last_run: Any, g: Any, buffer: Any, first: int, stop: int
-) -> None:
+def output_rows(tag: Any, table: Any, w_out: Any, tile: Any, last_run: Any, g: Any, buffer: Any, first: int, stop: int) -> None:
     """g[j, c, n] = ∂a_c/∂a_j for the outputs c: one reverse sweep each, from its run down."""
+    tile = Slopes(*tile)
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     at = places(tag, table, aligned(buffer))
     heads = carray(reals(tag, at.head), (table[PLAN_N_OUTPUTS], lanes))
     for number in range(first, stop):
         n0 = number * lanes
-        take_rows(tag, slopes, 0, n0, at.slope, table[PLAN_N_ROWS])
+        take_rows(tag, tile.slope, 0, n0, at.slope, table[PLAN_N_ROWS])
+        if table[PLAN_N_PAIRS]:
+            take_rows(tag, tile.z, 0, n0, at.z, table[PLAN_N_ROWS])
         for c in range(table[PLAN_N_OUTPUTS]):
             fill_rows(tag, at.head, table[PLAN_N_OUTPUTS])
             for lane in range(lanes):
                 heads[c, lane] = 1
             inject(tag, table, at.delta, at.head)
-            reverse_state(tag, table, w_out.ctypes.data, at.slope, at.delta, at.beta, last_run[c])
+            reverse_state(tag, table, w_out.ctypes.data, at, last_run[c])
             for j in range(table[PLAN_N_INPUTS], table[PLAN_N_ROWS]):
-                put_row(tag, at.delta + j * row, g, j * table[PLAN_N_OUTPUTS] + c, n0, n_samples)
+                put_row(tag, at.delta + j * row, g, j * table[PLAN_N_OUTPUTS] + c, n0, tile.n)
 
 
 @kernel
@@ -205,6 +236,7 @@ def descendants(table: Any, first_column: int, reached: Any) -> None:
     n_rows = table[PLAN_N_ROWS]
     ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
     src = carray(pointer(table[PLAN_IN_SRC]), ptr[n_rows], np.int32)
+    pairs = carray(pointer(table[PLAN_PAIRS]), (table[PLAN_N_PAIRS], PAIR_FIELDS), np.int64)
     for c in range(len(reached)):
         below = reached[c]
         for k in range(n_rows):
@@ -214,3 +246,6 @@ def descendants(table: Any, first_column: int, reached: Any) -> None:
                 if below[src[e]]:
                     below[k] = True
                     break
+            pair = _pair_of(table, k)
+            if pair >= 0 and (below[pairs[pair, PAIR_FIRST]] or below[pairs[pair, PAIR_SECOND]]):
+                below[k] = True

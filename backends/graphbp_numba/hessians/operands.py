@@ -39,12 +39,14 @@ class Reach(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Of a tile of samples what the sweeps take: h', h''β and R in lines of whole vectors, R's entries' rows (j, c), how many samples.
+    """Of a tile of samples what the sweeps take: z, h', δ, h''β and R in lines of whole vectors, R's entries' rows (j, c), how many samples.
 
-    For the outer product h''β has no lines.
+    For the outer product δ and h''β have no lines.
     """
 
+    z: Array
     slope: Array
+    delta: Array
     bend: Array
     R: Array
     heads: Indices

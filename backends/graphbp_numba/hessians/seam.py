@@ -91,7 +91,7 @@ class NumbaSecondOrderSweeps:
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
             curvature.append(OutputCurvature(rows, head.weigh(value, own if len(own) else s)))
         heads, R = self._head_lines(curvature, z.shape[1])
-        padded = {"z": z, "delta": delta, "slopes": Slopes(slope, bend, R, heads, n)}
+        padded = {"z": z, "delta": delta, "slopes": Slopes(z, slope, delta, bend, R, heads, n)}
         of_delta, of_bend = (values[:n_rows, :n] if exact else None for values in (delta, bend))
         return SampleTile(z[:, :n], slope[:n_rows, :n], of_delta, of_bend, tuple(curvature), exact, padded)
 
@@ -137,6 +137,7 @@ class NumbaSecondOrderSweeps:
         made = Columns(start, B, phi, none, none)
         given = tuple(net), tuple(reach), tuple(slopes), tuple(made)
         vectors = work.choice.column_vectors(tile.n_samples)
+        self.states.prepare_pairs(vectors)
         tiles = work.choice.tiles(tile.n_samples, vectors)
         groups = min(width, max(1, 16 // tiles))  # few samples: the columns too are shared out
 
@@ -155,7 +156,7 @@ class NumbaSecondOrderSweeps:
         n = tile.n_samples
         g = aligned_array((self.schedule.n_rows, self.schedule.n_outputs, tile.cache["z"].shape[1]), self.dtype)
         g[: self.schedule.n_inputs] = 0
-        given = self.weights.w_out, tile.cache["slopes"].slope, n, plan.output_stop, g
+        given = self.weights.w_out, tile.cache["slopes"], plan.output_stop, g
         self.states.on_tiles(n, output_rows, *given, vectors=choice.column_vectors(n))
         g[:, :, n:] = 0
         weighted = aligned_array(g.shape, self.dtype)
@@ -172,6 +173,7 @@ class NumbaSecondOrderSweeps:
         own = aligned_array((n_rows, tile.cache["z"].shape[1]), self.dtype)
         own[:] = 0
         vectors = work.choice.column_vectors(tile.n_samples)
+        self.states.prepare_pairs(vectors)
         tiles = work.choice.tiles(tile.n_samples, vectors)
         step = max(1, REACH_BYTES // n_rows)
         parts = min(tiles, 64)

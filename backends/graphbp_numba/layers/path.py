@@ -40,7 +40,12 @@ MIN_BLOCK = 64 * 64
 
 
 def prefers_layers(schedule: Schedule) -> bool:
-    """Whether at least half of the edges stand in blocks that are large enough for products, and levels are few beside them."""
+    """Whether at least half of the edges stand in blocks that are large enough for products, and levels are few beside them.
+
+    Not where rows are combined, which chunks of samples do not carry.
+    """
+    if len(schedule.combinations):
+        return False
     large = sum(block.size for block in schedule.dense_blocks if block.size >= MIN_BLOCK)
     return 2 * large >= schedule.n_edges and large >= MIN_BLOCK * schedule.depth / 2
 

@@ -139,11 +139,11 @@ class LevelPath:
             start = (-deltas.ctypes.data) % VECTOR_BYTES
             rows = deltas[start : start + n_inputs * vectors * VECTOR_BYTES].view(work.dtype).reshape(n_inputs, -1)
             by_x = np.ascontiguousarray(rows[:, :n_samples].T)
-        sums = np.empty((1, plan.sums_size), work.dtype)
+        sums = np.empty((1, plan.out.size), work.dtype)
         parts = self._parts(plan.n_edges, plan.n_edges, n_samples)
         in_parts(plan.n_edges, parts, lambda a, b: sums_part(tag, table, plan.out_source, buffer, deltas, sums[0], a, b), 16)
         in_parts(n_rows, parts, lambda a, b: bias_part(tag, table, deltas, sums[0], a, b), 16)
-        return work.collect(sums), by_x
+        return work.collect(sums, plan.out), by_x
 
     def _parts(self, n: int, edges: int, n_samples: int) -> int:
         return max(1, min(MAX_PARTS, n, edges * n_samples // PART_EDGES))

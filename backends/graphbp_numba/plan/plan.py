@@ -5,6 +5,7 @@
     bundles       four rows of one level with the same sources                bundle_ptr, bundle_src, bundle_rows
     runs          up to 4 rows of one level and one activation                one line of `runs` each
     heads         groups of outputs that one error formula serves             one line of `heads` each
+    pairs, trees  combinations of two rows, and of more                       `graphbp_numba.plan.combining`
 
 Small dense blocks are expanded to edges; the plan does not know how the user built the network.  Every position carries the number
 of the parameter that fills it, so that weights are gathered from θ, and the gradient's sums back into θ, without a detour.
@@ -24,37 +25,60 @@ import numpy.typing as npt
 
 from graphbp.extend import AnyError, Head, NotSupportedError, Schedule, output_heads
 from graphbp_numba.machine.functions import activation_functions
-from graphbp_numba.plan.bundles import Bundles, find_bundles
+from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
+from graphbp_numba.plan.combining import Combined, combined_rows
+from graphbp_numba.plan.edges_out import Edges, EdgesOut, edges_out, pointers
 from graphbp_numba.plan.heads import head_lines
 from graphbp_numba.plan.tables import (
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
+    PAIR_ROW,
     PLAN_BUNDLE_PTR,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
+    PLAN_HELPER_STOP,
     PLAN_IN_PARAM,
     PLAN_IN_PTR,
+    PLAN_LEAF_SUMS,
+    PLAN_LEAVES,
     PLAN_N_BUNDLES,
+    PLAN_N_LEAVES,
+    PLAN_N_OUT_EDGES,
+    PLAN_N_PAIRS,
+    PLAN_N_SWEPT,
+    PLAN_N_SWEPT_EDGES,
+    PLAN_PAIRS,
     PLAN_SIZE,
+    PLAN_STATE_ROWS,
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
-    RUN_BUNDLE_FIRST,
-    RUN_BUNDLE_STOP,
+    PLAN_SWEPT,
+    PLAN_SWEPT_DST,
+    PLAN_SWEPT_PTR,
+    PLAN_SWEPT_SUMS,
+    PLAN_TREE_ROWS,
     RUN_BUNDLED,
     RUN_F,
     RUN_F_KEEP,
     RUN_FIELDS,
     RUN_FROM_Z,
+    RUN_FUSED,
+    RUN_GIVEN,
     RUN_HAS_OUTPUT,
     RUN_KEEP,
     RUN_KEEP_SLOPE,
     RUN_KIND,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_SLOPE,
     RUN_START,
     RUN_STOP,
+    RUN_TREE_FIRST,
+    RUN_TREE_STOP,
+    TREE_ROW,
 )
 
 __all__ = ["MAX_RUN_ROWS", "ROW_COST", "Array", "Plan", "make_plan"]
@@ -68,45 +92,34 @@ ROW_COST = 8
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Edges:
-    """All edges in one order: for each the rows and the slot."""
-
-    dst: npt.NDArray[np.int32]
-    src: npt.NDArray[np.int32]
-    slot: npt.NDArray[np.int64]
-
-
 @dataclass
 class Plan:
     """The arrays of a schedule in one dtype; see the module's docstring.
 
-    in_param, out_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
-        After the edges in, in_param has the bundles' weights once more, source by source.
-    grad_ptr, grad_pos : the positions in a row of gradient sums that add up to each parameter.
-    sums_size : the length of such a row: the edges out, then a place for each row's bias.
+    out, swept : the edges by source, as sweeps that keep every row meet them, and first order, which takes trees of combinations at once.
+    in_param, out_param, swept_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
+        After the edges, in_param and swept_param have those of the trees' leaves, and in_param the bundles' once more, source by source.
+    combined : its combinations of rows; their helper rows stand behind the schedule's (in a tile of first order, before the kept area).
     """
 
     schedule: Schedule
     dtype: np.dtype[Any]
     in_ptr: npt.NDArray[np.int64]
     in_src: npt.NDArray[np.int32]
-    out_ptr: npt.NDArray[np.int64]
-    out_dst: npt.NDArray[np.int32]
+    out: EdgesOut
+    swept: EdgesOut
     in_param: npt.NDArray[np.int32]
     out_param: npt.NDArray[np.int32]
+    swept_param: npt.NDArray[np.int32]
     bias_param: npt.NDArray[np.int32]
     frozen: Array
-    grad_ptr: npt.NDArray[np.int64]
-    grad_pos: npt.NDArray[np.int64]
     runs: npt.NDArray[np.int64]
     heads: npt.NDArray[np.int64]
     table: npt.NDArray[np.int64]
-    bias_place: int
-    sums_size: int
     n_keep: int
     alive: tuple[Any, ...]
     output_heads: tuple[Head, ...]
+    combined: Combined
 
     @property
     def n_edges(self) -> int:
@@ -126,18 +139,18 @@ class Plan:
 
     @cached_property
     def edge_rows(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """(dst, src): for each of `grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
-        n_rows = self.schedule.n_rows
-        dst = np.zeros(self.sums_size, np.int32)
-        src = np.full(self.sums_size, n_rows, np.int32)
-        dst[: self.n_edges], src[: self.n_edges] = self.out_dst, self.out_source
-        dst[self.bias_place : self.bias_place + n_rows] = np.arange(n_rows)
-        return dst[self.grad_pos], src[self.grad_pos]
+        """(dst, src): for each of `out.grad_pos`, the rows whose δ and z multiply; a bias has the row n_rows, where z = 1."""
+        n_rows, out = self.schedule.n_rows, self.out
+        dst = np.zeros(out.size, np.int32)
+        src = np.full(out.size, n_rows, np.int32)
+        dst[: len(out.dst)], src[: len(out.dst)] = out.dst, self.out_source
+        dst[out.bias_place : out.bias_place + n_rows] = np.arange(n_rows)
+        return dst[out.grad_pos], src[out.grad_pos]
 
     @cached_property
     def out_source(self) -> npt.NDArray[np.int32]:
         """The source row of each edge out."""
-        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out_ptr))
+        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out.ptr))
 
     @cached_property
     def output_stop(self) -> npt.NDArray[np.int64]:
@@ -171,16 +184,18 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
     if max(s.n_rows, s.parameters.n_slots) >= 2**31 - 1:
         raise NotSupportedError(f"the Numba backend numbers weights in 32 bits; {s.parameters.n_slots:,} weights are too many")
     edges = _edges_by_destination(s)
-    in_ptr = _pointers(np.bincount(edges.dst, minlength=s.n_rows))
-    fan_out = np.bincount(edges.src, minlength=s.n_rows)
+    in_ptr = pointers(np.bincount(edges.dst, minlength=s.n_rows))
+    combined = combined_rows(s, in_ptr, edges.src)
+    fan_out = np.bincount(edges.src, minlength=s.n_rows) + np.bincount(combined.helped, minlength=s.n_rows)
     bundles = find_bundles(in_ptr, edges.src, s.row_level)
-    runs, n_keep = _runs(s, fan_out, bundles, dtype.name)
+    runs, n_keep = _runs(s, fan_out, bundles, combined, dtype.name)
     order = _reverse_order(s, runs)
-    out, out_ptr = _edges_by_source(s, edges, order, fan_out)
+    of_leaves = combined.leaf_slots(edges.slot, s.parameters.n_slots)
+    out = swept = edges_out(s, edges.to_helpers(s, combined.helped), order, of_leaves[:0], not (s.dense_blocks or len(combined)))
+    if len(combined):
+        swept = edges_out(s, combined.swept_edges(edges).to_helpers(s, combined.pulling), order, of_leaves, False)
     param, frozen = _slot_parameters(s, dtype)
     bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
-    bias_place = -(-len(out.dst) // 16) * 16
-    grad_ptr, grad_pos = _gradient_positions(s, out.slot, bias_place)
     out_pos = np.full(s.n_rows, -1, np.int64)
     out_pos[s.output_rows] = np.arange(s.n_outputs)
     out_keep = _keep_rows(s, runs)
@@ -189,7 +204,7 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
     arrays = (
         in_ptr,
         edges.src,
-        out_ptr,
+        out.ptr,
         out.dst,
         runs,
         out_pos,
@@ -205,39 +220,48 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
     table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
     table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), s.n_outputs)
     table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
-    table[PLAN_SUMS], table[PLAN_EACH] = bias_place, each.ctypes.data
-    in_param, out_param = param[edges.slot], np.ascontiguousarray(param[out.slot])
-    in_param = np.concatenate([in_param, in_param[bundles.edges]]) if len(bundles.rows) else np.ascontiguousarray(in_param)
-    sums_size = bias_place + -(-s.n_rows // 16) * 16
-    filled = (in_param, out_param, bias_param, frozen, grad_ptr, grad_pos)
+    table[PLAN_SUMS], table[PLAN_EACH] = out.bias_place, each.ctypes.data
+    lines = (combined.pairs, combined.of_row, combined.trees, combined.leaves)
+    helper_stop = s.n_rows + len(combined.helped)
+    table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP]] = len(out.dst), max(s.n_rows + 1, helper_stop), helper_stop
+    table[[PLAN_N_PAIRS, PLAN_N_LEAVES]] = len(combined), len(of_leaves)
+    table[[PLAN_LEAF_SUMS, PLAN_TREE_ROWS]] = swept.leaf_place, s.n_rows + len(combined.pulling)
+    table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in lines]
+    visited = (swept_runs(s, runs, bundles), swept.ptr, swept.dst)
+    table[[PLAN_SWEPT, PLAN_SWEPT_PTR, PLAN_SWEPT_DST]] = [array.ctypes.data for array in visited]
+    table[[PLAN_N_SWEPT, PLAN_N_SWEPT_EDGES, PLAN_SWEPT_SUMS]] = len(visited[0]), len(swept.dst), swept.bias_place
+    in_param = np.concatenate([param[edges.slot], param[of_leaves], param[edges.slot[bundles.edges]]])
+    out_param, swept_param = param[out.slot], np.concatenate([param[swept.slot], param[of_leaves]])
+    filled = (in_param, swept_param, bias_param, frozen, swept.grad_ptr, swept.grad_pos)
     table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
-    table[PLAN_SUMS_SIZE] = sums_size
+    table[PLAN_SUMS_SIZE] = swept.size
     return Plan(
         schedule=s,
         dtype=dtype,
         in_ptr=in_ptr,
         in_src=edges.src,
-        out_ptr=out_ptr,
-        out_dst=out.dst,
+        out=out,
+        swept=swept,
         in_param=in_param,
         out_param=out_param,
+        swept_param=swept_param,
         bias_param=bias_param,
         frozen=frozen,
-        grad_ptr=grad_ptr,
-        grad_pos=grad_pos,
         runs=runs,
         heads=heads,
         table=table,
-        bias_place=bias_place,
-        sums_size=sums_size,
         n_keep=n_keep,
-        alive=(arrays, shared, each, [activation_functions(activation, dtype.name) for activation in s.activations]),
+        alive=(
+            arrays,
+            shared,
+            each,
+            lines,
+            visited,
+            [activation_functions(activation, dtype.name) for activation in s.activations],
+        ),
         output_heads=groups,
+        combined=combined,
     )
-
-
-def _pointers(counts: Array) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _edges_by_destination(s: Schedule) -> Edges:
@@ -254,32 +278,21 @@ def _edges_by_destination(s: Schedule) -> Edges:
     return Edges(all_dst[order], all_src[order], np.concatenate([slot, *more_slot])[order])
 
 
-def _edges_by_source(s: Schedule, edges: Edges, order: Array, fan_out: Array) -> tuple[Edges, npt.NDArray[np.int64]]:
-    """The edges in the order of the reverse sweep, and where each visited row's edges begin."""
-    ptr = _pointers(fan_out[order])
-    if s.dense_blocks:
-        by_source = np.argsort(edges.src, kind="stable")
-        start = _pointers(fan_out)[:-1]
-        dst, slot = edges.dst[by_source], edges.slot[by_source]
-    else:
-        start, dst, slot = s.out_ptr[:-1], s.out_dst, s.out_slot
-    take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
-    src = np.repeat(order.astype(np.int32), fan_out[order])
-    return Edges(np.ascontiguousarray(dst[take], np.int32), src, slot[take]), ptr
+def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Cut every segment into runs that end where `leaf`, `has_output`, `bundled`, `given` or `fused` changes.
 
-
-def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Cut every segment into runs that end where `leaf`, `has_output` or `bundled` changes; those that keep their a get a place for it."""
+    Those that keep their a get a place for it.
+    """
     is_output = np.zeros(s.n_rows, bool)
     is_output[s.output_rows] = True
-    kind = np.zeros(s.n_rows, np.int64)
     functions = [activation_functions(activation, dtype) for activation in s.activations]
     used = np.unique(s.row_activation[s.n_inputs :]).tolist() if s.n_units else []
     if not s.n_units:
         return np.zeros((0, RUN_FIELDS), np.int64), 0
     bundled = np.zeros(s.n_rows, bool)
     bundled[bundles.rows.ravel()] = True
-    kind = 4 * bundled + 2 * (fan_out == 0) + is_output
+    leaf = (fan_out == 0) & ~combined.given
+    kind = 16 * combined.fused + 8 * combined.given + 4 * bundled + 2 * leaf + is_output
     rows = np.arange(s.n_inputs, s.n_rows)
     cut = np.empty(len(rows), bool)
     cut[0] = True
@@ -294,7 +307,14 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
     runs = np.zeros((len(start), RUN_FIELDS), np.int64)
     runs[:, RUN_START], runs[:, RUN_STOP] = start, np.append(start[1:], s.n_rows)
     activation = s.row_activation[start]
-    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = fan_out[start] == 0, is_output[start]
+    runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = leaf[start], is_output[start]
+    runs[:, RUN_FUSED], runs[:, RUN_GIVEN] = combined.fused[start], combined.given[start]
+    ends = runs[:, RUN_STOP]
+    for lines, columns in (
+        (combined.trees[:, TREE_ROW], [RUN_TREE_FIRST, RUN_TREE_STOP]),
+        (combined.pairs[:, PAIR_ROW], [RUN_PAIR_FIRST, RUN_PAIR_STOP]),
+    ):
+        runs[:, columns] = np.stack([np.searchsorted(lines, bounds) for bounds in (start, ends)], axis=1)
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
@@ -311,15 +331,9 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, dtype: str) -> tuple[np
                 runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, RUN_FROM_Z] = table.from_z
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
-    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, 0)
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
-    # the first run of a level computes a of all its bundles, the others find it done
     runs[:, RUN_BUNDLED] = bundled[start]
-    level = s.row_level[start]
-    leads = np.append(True, np.diff(level) != 0)
-    of_bundle = s.row_level[bundles.rows[:, 0]]
-    runs[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
-    runs[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
     # where in the reverse order the run's rows begin: the runs after it come first
     size = runs[:, RUN_STOP] - runs[:, RUN_START]
     runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
@@ -344,25 +358,18 @@ def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
 
 
 def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.int32], Array]:
-    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0."""
+    """For each slot its parameter, or −1 − k for the k-th entry of `frozen`, whose first is 0.
+
+    Where rows are combined, one slot more, of value 1 for good.
+    """
     param = s.parameters.slot_parameter.astype(np.int32)
     fixed = s.parameters.frozen
     frozen = np.zeros(1 + len(fixed), dtype)
     frozen[1:] = s.parameters.slot_value[fixed]
     param[fixed] = -2 - np.arange(len(fixed), dtype=np.int32)
+    if len(s.combinations):
+        param, frozen = np.append(param, np.int32(-1 - len(frozen))), np.append(frozen, dtype.type(1))
     return param, frozen
-
-
-def _gradient_positions(s: Schedule, out_slot: Array, bias_place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each parameter the positions among the gradient sums of the slots that it fills, in slot order."""
-    position = np.empty(s.parameters.n_slots, np.int64)
-    position[out_slot] = np.arange(len(out_slot))
-    rows = np.flatnonzero(s.bias_slot >= 0)
-    position[s.bias_slot[rows]] = bias_place + rows
-    starts = s.parameters.starts
-    n_free = len(s.parameters.order)
-    ptr = np.arange(n_free + 1) if starts is None else np.append(starts, n_free)
-    return ptr.astype(np.int64), position[s.parameters.order]
 
 
 def _keep_rows(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
     PLAN_     places in `Plan.table`: sizes, and addresses of the arrays                        `graphbp_numba.plan.plan`
     RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
+    PAIR_, TREE_, LEAF_    combinations of two rows, trees of them, and what these take from      `graphbp_numba.plan.combining`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
@@ -46,10 +47,38 @@ from __future__ import annotations
     PLAN_BUNDLE_SRC,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-) = range(32)
+    PLAN_SWEPT,
+    PLAN_N_SWEPT,
+    PLAN_SWEPT_PTR,
+    PLAN_SWEPT_DST,
+    PLAN_N_SWEPT_EDGES,
+    PLAN_SWEPT_SUMS,
+    PLAN_N_OUT_EDGES,
+    PLAN_STATE_ROWS,
+    PLAN_HELPER_STOP,
+    PLAN_N_PAIRS,
+    PLAN_PAIRS,
+    PLAN_PAIR_OF_ROW,
+    PLAN_TREES,
+    PLAN_LEAVES,
+    PLAN_N_LEAVES,
+    PLAN_LEAF_SUMS,
+    PLAN_TREE_ROWS,
+) = range(49)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
-PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS, PLAN_STATE_UP, PLAN_STATE_DOWN = range(32, 44, 3)
-PLAN_SIZE = 44
+(
+    PLAN_FORWARD_RUNS,
+    PLAN_REVERSE_RUNS,
+    PLAN_STATE_UP,
+    PLAN_STATE_DOWN,
+    PLAN_COMBINE_TREES,
+    PLAN_SPREAD_TREES,
+    PLAN_COMBINE_PAIRS,
+    PLAN_SPREAD_PAIRS,
+    PLAN_TANGENT_PAIRS,
+    PLAN_BEND_PAIRS,
+) = range(49, 79, 3)
+PLAN_SIZE = 79
 
 (
     RUN_START,
@@ -69,8 +98,14 @@ PLAN_SIZE = 44
     RUN_BUNDLE_STOP,
     RUN_F_KEEP,
     RUN_KEEP_SLOPE,
-) = range(17)
-RUN_FIELDS = 17
+    RUN_FUSED,
+    RUN_GIVEN,
+    RUN_TREE_FIRST,
+    RUN_TREE_STOP,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
+) = range(23)
+RUN_FIELDS = 23
 KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
 
 (
@@ -101,6 +136,16 @@ CODE_NONE = -1
 MODE_VALUE, MODE_GRADIENT, MODE_VJP = range(3)
 MODE_PRODUCT, MODE_FORWARD = 3, 4
 """On layers only: the gradient's sweep, but with C in place of E; Y alone."""
+
+PAIR_ROW, PAIR_KIND, PAIR_FIRST, PAIR_SECOND, PAIR_TO_FIRST, PAIR_TO_SECOND = range(6)
+PAIR_FIELDS = 6
+TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
+TREE_FIELDS = 4
+KIND_PRODUCT, KIND_MAX, KIND_MIN, KIND_MAXABS = range(4)
+"""What a pair or tree combines by: positions in the core's table of combinations."""
+LEAF_ROW, LEAF_TO = range(2)
+"""Rows of the table of leaves: the row that z is taken from; the row that w q is added to, or, of the first that comes there, −1 − the row."""
+LEAF_FIELDS = 2
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 

@@ -179,7 +179,7 @@ class ByInputs:
         along = tuple(work.direction(still, param) for param in places)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(1), MAX_PARTITIONS)
-        sums, by_x = np.zeros((parts, plan.sums_size), work.dtype), np.empty((len(X), self.schedule.n_inputs), work.dtype)
+        sums, by_x = np.zeros((parts, plan.out.size), work.dtype), np.empty((len(X), self.schedule.n_inputs), work.dtype)
         s = work.none if sample_weight is None else sample_weight
         given = tuple(work.all_weights(theta)), along, (X, T, s), work.no_rows if U is None else U, by_x
         self._prepare(vectors)
@@ -190,7 +190,7 @@ class ByInputs:
                 products_along(work.tags[vectors], plan.table, *given, sums[part], buffer, span)
 
         run_tasks(task, parts, blas=False)
-        return by_x, work.collect(sums)
+        return by_x, work.collect(sums, plan.out)
 
     # -- shared ------------------------------------------------------------------------------------------------------------------------
 

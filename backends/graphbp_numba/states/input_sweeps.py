@@ -30,8 +30,8 @@ from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
     PLAN_IN_PTR,
     PLAN_IN_SRC,
-    PLAN_N_EDGES,
     PLAN_N_INPUTS,
+    PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
@@ -322,7 +322,7 @@ def _reverse_along(tag: Any, table: Any, at: Any, w: int, v: int, sums: int) -> 
                 copy_rows(tag, r_delta + here, scratch, 1)
         if r >= 0:
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
-    finish_sums(tag, table[PLAN_N_EDGES], edges)
+    finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
 
 
 @kernel

@@ -21,8 +21,8 @@ from graphbp_numba.instructions.tangent_gathers import Both, gather_both_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
-    PLAN_N_EDGES,
     PLAN_N_INPUTS,
+    PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
     PLAN_N_RUNS,
@@ -32,9 +32,12 @@ from graphbp_numba.plan.tables import (
     PLAN_SUMS,
     RUN_FIELDS,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs
 from graphbp_numba.states.sections import inject, places, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
@@ -228,8 +231,11 @@ def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, 
             if r >= 0:
                 multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
         if r >= 0:
+            spread_pairs(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            if exact:
+                bend_pairs(tag, table, z_dot, at.delta, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
-    finish_sums(tag, table[PLAN_N_EDGES], edges)
+    finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
 
 
 @compiled

@@ -21,6 +21,7 @@ from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
 from graphbp_numba.plan.tables import (
     KIND_ELEMENTWISE,
+    PLAN_HELPER_STOP,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
     PLAN_N_INPUTS,
@@ -33,6 +34,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_PTR,
     PLAN_OUT_ROW,
     PLAN_RUNS,
+    PLAN_STATE_ROWS,
     PLAN_TARGET_ROWS,
     RUN_D2F,
     RUN_DF,
@@ -41,9 +43,12 @@ from graphbp_numba.plan.tables import (
     RUN_KIND,
     RUN_LEAF,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import combine_pairs, spread_pairs, tangent_pairs
 
 __all__ = [
     "Places",
@@ -63,13 +68,15 @@ __all__ = [
 SCRATCH_ROWS = 8
 
 
-def state_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
-    """Rows of a buffer with every section."""
-    return 9 * (n_rows + 1) + n_keep + 2 * n_outputs + target_rows + SCRATCH_ROWS
+def state_rows(rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
+    """Rows of a buffer with every section, of so many rows for units."""
+    return 9 * rows + n_keep + 2 * n_outputs + target_rows + SCRATCH_ROWS
 
 
 class Places(NamedTuple):
-    """Addresses of a tile's sections: first those with a row for each unit (and one for the bias unit), then kept a, outputs, scratch.
+    """Addresses of a tile's sections: first those with a row for each unit, then kept a, outputs, scratch.
+
+    Behind the units' rows stands that of the bias unit (z, ż), or stand the helper rows of combinations (δ, Rδ).
 
     aside : where products wait for their sum over lanes.
     """
@@ -95,7 +102,7 @@ class Places(NamedTuple):
 def places(tag: Any, table: Any, base: int) -> Any:
     """The `Places` of a buffer that begins at `base`."""
     row = len(tag) * VECTOR_BYTES
-    units, outputs = (table[PLAN_N_ROWS] + 1) * row, table[PLAN_N_OUTPUTS] * row
+    units, outputs = table[PLAN_STATE_ROWS] * row, table[PLAN_N_OUTPUTS] * row
     keep = base + 9 * units
     head = keep + table[PLAN_N_KEEP] * row
     other = head + outputs + table[PLAN_TARGET_ROWS] * row
@@ -159,6 +166,7 @@ def forward_state(tag: Any, table: Any, w: int, bias: int, a: int, z: int) -> No
         start, end = runs[r, RUN_START], runs[r, RUN_STOP]
         for j in range(start, end):
             gather(tag, z, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], biases[j], a + j * row)
+        combine_pairs(tag, table, z, a, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
         if runs[r, RUN_F] != 0:
             call_unary(runs[r, RUN_F], a + start * row, z + start * row, (end - start) * lanes)
         else:
@@ -197,22 +205,25 @@ def slopes(tag: Any, table: Any, a: int, out: int, order: int) -> None:
 
 
 @kernel
-def reverse_state(tag: Any, table: Any, w: int, slope: int, delta: int, beta: int, stop: int) -> None:
+def reverse_state(tag: Any, table: Any, w: int, at: Any, stop: int) -> None:
     """β = Σ w δ and δ += h' β for the runs before `stop` and the inputs; δ holds the heads' terms, 0 elsewhere."""
+    slope, delta, beta = at.slope, at.delta, at.beta
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
     units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
     for r in range(stop - 1, -1, -1):
         start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
-        if runs[r, RUN_LEAF]:
+        if runs[r, RUN_LEAF]:  # δ is the heads' alone, also where h' is no number
             fill_rows(tag, beta + start * row, end - start)
-            continue  # δ is the heads' alone, also where h' is no number
+            spread_pairs(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            continue
         for j in range(start, end):
             e = order + j - start
             gather(tag, delta, table[PLAN_OUT_DST], w, ptr[e], ptr[e + 1], tag[0], beta + j * row)
-        at = start * row
-        multiply_add_rows(tag, delta + at, slope + at, beta + at, delta + at, end - start)
+        here = start * row
+        multiply_add_rows(tag, delta + here, slope + here, beta + here, delta + here, end - start)
+        spread_pairs(tag, table, at.z, delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
     for i in range(table[PLAN_N_INPUTS]):
         gather(tag, delta, table[PLAN_OUT_DST], w, ptr[units + i], ptr[units + i + 1], tag[0], beta + i * row)
     copy_rows(tag, delta, beta, table[PLAN_N_INPUTS])
@@ -236,6 +247,7 @@ def tangent_state(tag: Any, table: Any, at: Any, w: int, v: int, v_bias: int, al
             else:
                 gather(tag, z_dot, table[PLAN_IN_SRC], w, ptr[j], ptr[j + 1], tag[0], out)
         here = start * row
+        tangent_pairs(tag, table, z, z_dot, a_dot, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
         multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, end - start)
 
 
@@ -244,6 +256,6 @@ def inject(tag: Any, table: Any, rows: int, heads: int) -> None:
     """rows = 0, but for the heads' values at the output rows."""
     row = len(tag) * VECTOR_BYTES
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    fill_rows(tag, rows, table[PLAN_N_ROWS])
+    fill_rows(tag, rows, table[PLAN_HELPER_STOP])
     for k in range(table[PLAN_N_OUTPUTS]):
         copy_rows(tag, rows + out_row[k] * row, heads + k * row, 1)

@@ -18,6 +18,7 @@ from graphbp_numba.plan.tables import (
     PLAN_STATE_DOWN,
     PLAN_STATE_UP,
 )
+from graphbp_numba.states.pairs import prepare_pairs
 from graphbp_numba.states.sections import forward_state, inject, keep_outputs, places, reverse_state, slopes
 
 __all__ = ["begin_tile", "prepare_state", "reverse_tile", "tile_deltas"]
@@ -54,7 +55,7 @@ def _state_down(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         here = places(tag, table, base)
         inject(tag, table, here.delta, here.head)
-        reverse_state(tag, table, w, here.slope, here.delta, here.beta, stop)
+        reverse_state(tag, table, w, here, stop)
 
     return compiled_c(integers(4))(state_down)
 
@@ -63,6 +64,7 @@ def prepare_state(table: Any, tag: Any) -> None:
     """Have what `begin_tile` and `reverse_tile` call compiled for this tag, and the addresses in the table."""
     for at, make in ((PLAN_STATE_UP, _state_up), (PLAN_STATE_DOWN, _state_down)):
         table[at + len(tag) // 2] = make(tag[0].dtype.name, len(tag)).address
+    prepare_pairs(table, tag)
 
 
 @kernel

@@ -15,8 +15,9 @@ from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.instructions.sample_sums import aligned_array, padded_samples
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_TARGET_ROWS
+from graphbp_numba.plan.tables import HEAD_MAKE_DELTA, PLAN_STATE_ROWS, PLAN_TARGET_ROWS
 from graphbp_numba.states import quantities
+from graphbp_numba.states.pairs import prepare_pairs
 from graphbp_numba.states.quantities import State
 from graphbp_numba.states.sections import state_rows
 from graphbp_numba.states.tiles import prepare_state
@@ -48,7 +49,7 @@ class WholeStates:
         dst, src = work.plan.edge_rows
         out = np.empty((len(X), schedule.n_outputs if each_output else 1, schedule.n_parameters), work.dtype)
         s = work.none if sample_weight is None else sample_weight
-        given = work.all_weights(theta), Samples(X, T, s), quantities.Slots(work.plan.grad_ptr, dst, src), out
+        given = work.all_weights(theta), Samples(X, T, s), quantities.Slots(work.plan.out.grad_ptr, dst, src), out
         self.on_tiles(len(X), quantities.sample_gradients, *given, after=(each_output,))
         return out
 
@@ -111,7 +112,7 @@ class WholeStates:
         self.prepare(vectors)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(n_directions), MAX_PARTITIONS)
-        sums = np.zeros((parts, n_directions, plan.sums_size), work.dtype)
+        sums = np.zeros((parts, n_directions, plan.out.size), work.dtype)
         samples = Samples(X, T, s)
 
         def task(part: int) -> None:
@@ -123,7 +124,7 @@ class WholeStates:
         run_tasks(task, parts, blas=False)
         out = np.empty((work.schedule.n_parameters, n_directions), work.dtype)
         for b in range(n_directions):
-            out[:, b] = work.collect(sums[:, b])
+            out[:, b] = work.collect(sums[:, b], plan.out)
         return out
 
     def on_tiles(self, n_samples: int, entry: Any, *arguments: Any, after: tuple[Any, ...] = (), vectors: int = 0) -> None:
@@ -133,6 +134,7 @@ class WholeStates:
         if not vectors:
             vectors = work.choice.state_vectors(n_samples)
             self.prepare(vectors)
+        self.prepare_pairs(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
         arguments = tuple(tuple(given) if isinstance(given, tuple) else given for given in arguments)
@@ -150,15 +152,18 @@ class WholeStates:
         prepare_heads(work.plan.heads, work.dtype.name, HEAD_MAKE_DELTA)
         prepare_state(work.plan.table, work.tags[vectors])
 
+    def prepare_pairs(self, vectors: int) -> None:
+        """The same of what sweeps call for combinations of rows, where there are some."""
+        prepare_pairs(self.work.plan.table, self.work.tags[vectors])
+
     @contextmanager
     def buffer(self, vectors: int) -> Iterator[Array]:
         """A tile with every section of a state, used before or new."""
         work = self.work
         buffer = work.pool.take(("state", vectors))
         if buffer is None:
-            rows = state_rows(
-                work.schedule.n_rows, work.plan.n_keep, work.schedule.n_outputs, int(work.plan.table[PLAN_TARGET_ROWS])
-            )
+            rows, target_rows = (int(work.plan.table[place]) for place in (PLAN_STATE_ROWS, PLAN_TARGET_ROWS))
+            rows = state_rows(rows, work.plan.n_keep, work.schedule.n_outputs, target_rows)
             buffer = np.zeros(VECTOR_BYTES * (vectors * rows + 2 * work.choice.width + 1), np.uint8)
         yield buffer
         work.pool.give(("state", vectors), buffer, buffer.nbytes)

@@ -78,6 +78,11 @@ class TilePath:
         )
         if plan.n_bundles:
             said += f"; {plan.n_bundles} bundles of four units with the same sources"
+        if len(plan.combined):
+            said += (
+                f"; {len(plan.combined)} combinations of rows in {len(plan.combined.trees)} trees "
+                "(levels in parts, layers and stages do not carry them)"
+            )
         if (stages := self.stages) is not None:
             together = f", samples that are zero taken together at {stages.packs} of them" if stages.packs else ""
             said += f"; forward in {len(stages.cuts)} stages of at most {stages.rows} rows{together}"
@@ -144,8 +149,8 @@ class TilePath:
         tiles = choice.tiles(len(X), vectors)
         parts = choice.partitions(len(X), tiles)
         if mode != MODE_VALUE:
-            w_out = work.borrowed_weights(theta, plan.out_param)
-            sums = work.borrow(parts, plan.sums_size)
+            w_out = work.borrowed_weights(theta, plan.swept_param)
+            sums = work.borrow(parts, plan.swept.size)
         values = [0.0] * parts
         weights, samples = EdgeWeights(w, w_out, bias), Samples(X, T, s)
 
@@ -158,7 +163,7 @@ class TilePath:
                 values[part] = kernels.sweep(work.tags[vectors], plan.table, *given, mode, first, stop)
 
         run_tasks(task, parts, blas=False)
-        gradient = work.none if mode == MODE_VALUE else work.collect(sums)
+        gradient = work.none if mode == MODE_VALUE else work.collect(sums, plan.swept)
         work.keep(w, w_out, sums)
         return _pairwise_sum(values), gradient, by_x
 

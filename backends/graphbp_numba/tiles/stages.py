@@ -74,6 +74,8 @@ class Stages:
 def find_stages(plan: Plan, row_bytes: int) -> Stages | None:
     """The stages of a plan whose tiles have rows of this size; None where cutting it gains nothing."""
     s = plan.schedule
+    if len(plan.combined):  # what a helper row is for stands outside its stage
+        return None
     waists = _waists(plan)
     if len(waists) < 2:
         return None

@@ -8,7 +8,7 @@ by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and 
 
 The last tile is filled up with copies of the last sample, whose weight is 0.
 
-Layout of a tile's buffer, in rows: z and δ | a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
+Layout of a tile's buffer, in rows: z and δ | (helper rows of combinations,) a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ from graphbp_numba.plan.tables import (
     PLAN_N_BUNDLES,
     PLAN_N_EDGES,
     PLAN_N_KEEP,
+    PLAN_N_LEAVES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
-    PLAN_N_RUNS,
+    PLAN_N_SWEPT,
+    PLAN_N_SWEPT_EDGES,
     PLAN_OUT_PARAM,
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
@@ -58,7 +60,7 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, False)
+        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, False)
         softmax_rows(table, z, keep, lanes)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
             for k in range(table[PLAN_N_OUTPUTS]):
@@ -87,7 +89,7 @@ def sweep_tiles(
         n0 = number * lanes
         load_tile(tile, X, n0)
         load_targets(tag, table, targets, spare + row, samples.T, samples.weight, n0, X.shape[0])
-        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, mode != MODE_VALUE)
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
         if mode != MODE_VJP:
             energy += head_values(table, z, keep, targets, spare, lanes)
@@ -120,7 +122,7 @@ def sweep(
 def forward_few(table: Any, theta: Any, frozen: Any, X: Any, Y: Any) -> None:
     """Y of one narrow tile, in a single call: weights, buffer and all."""
     tag = (frozen[0],)
-    n_edges, n_rows = table[PLAN_N_EDGES], table[PLAN_N_ROWS]
+    n_edges, n_rows = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS]
     rows = table[PLAN_BUFFER_ROWS] * (VECTOR_BYTES // item_size(tag))
     memory = np.empty(n_edges + n_rows + rows + VECTOR_BYTES, frozen.dtype)
     w, bias, buffer = memory[:n_edges], memory[n_edges : n_edges + n_rows], memory[n_edges + n_rows :]
@@ -135,16 +137,17 @@ def sweep_few(
 ) -> float:
     """E, and the gradient, of one narrow tile, in a single call."""
     tag = (frozen[0],)
-    n_edges, n_rows, n_sums = table[PLAN_N_EDGES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
+    n_edges, n_rows, n_sums = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
     rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-    memory = np.empty(2 * n_edges + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
-    w, v = memory[:n_edges], memory[n_edges : 2 * n_edges]
-    rest = memory[2 * n_edges :]
+    n_out = table[PLAN_N_SWEPT_EDGES] + table[PLAN_N_LEAVES]
+    memory = np.empty(n_edges + n_out + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
+    w, v = memory[:n_edges], memory[n_edges : n_edges + n_out]
+    rest = memory[n_edges + n_out :]
     bias, sums, buffer = rest[:n_rows], rest[n_rows : n_rows + n_sums], rest[n_rows + n_sums :]
     gather_weights(tag, table, theta, table[PLAN_IN_PARAM], n_edges, w)
     gather_weights(tag, table, theta, table[PLAN_BIAS_PARAM], n_rows, bias)
     if mode != MODE_VALUE:
-        gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_edges, v)
+        gather_weights(tag, table, theta, table[PLAN_OUT_PARAM], n_out, v)
         sums[:] = 0
     weights, samples = EdgeWeights(w, v, bias), Samples(X, T, sample_weight)
     energy = sweep_tiles(tag, table, weights, samples, by_x, sums.ctypes.data, aligned(buffer), mode, 0, 1)

@@ -20,6 +20,8 @@ __all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 
 TILE_BYTES = 3 << 20
 """A tile's rows should stay near the second-level cache: narrower tiles for larger networks."""
+TREE_BYTES = 6 << 20
+"""The same where rows are combined: what is read for every leaf of a tree weighs more than the rows (measured)."""
 SUMS_BYTES = 256 << 20
 """Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
 MAX_PARTITIONS = 16
@@ -48,11 +50,11 @@ class Choice:
     @cached_property
     def _near_rows(self) -> int:
         """Rows of a tile's buffer that are read again and again."""
-        return self.rows - self._plan.n_slopes
+        return self.rows - self._plan.n_slopes - int(self._plan.combined.fused.sum())
 
     def takes_levels(self, n_samples: int) -> bool:
-        """Whether the samples fit one tile, and levels that can be cut hold enough of the work."""
-        if not 0 < n_samples <= self.vectors(n_samples) * self.width:
+        """Whether the samples fit one tile, and levels that can be cut hold enough of the work; not where rows are combined."""
+        if len(self._plan.combined) or not 0 < n_samples <= self.vectors(n_samples) * self.width:
             return False
         cost = self._plan.level_costs * n_samples
         return bool(cost[cost >= 2 * PART_EDGES].sum() >= SHARE * cost.sum() and len(cost))
@@ -61,7 +63,9 @@ class Choice:
         """Vectors a row of a tile: few for few samples, and for so many rows that a wide tile would leave the cache."""
         if n_samples <= self.width:
             return 1
-        if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > TILE_BYTES:
+        if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > (
+            TREE_BYTES if len(self._plan.combined) else TILE_BYTES
+        ):
             return 2
         return 4
 
@@ -83,9 +87,11 @@ class Choice:
         return 1 + (self._plan.n_edges + ROW_COST * self._plan.schedule.n_rows) * n_samples // TASK_EDGES
 
     def partitions(self, n_samples: int, n_tiles: int) -> int:
-        """Into how many parts the samples are cut, each with its own gradient sums."""
+        """Into how many parts the samples are cut, each with its own gradient sums; where rows are combined, tiles are few and sums many."""
+        if len(self._plan.combined):
+            n_tiles = -(-n_tiles // 4)
         return min(n_tiles, self.room_for_sums(1), MAX_PARTITIONS, self.tasks(n_samples))
 
     def room_for_sums(self, n_directions: int) -> int:
         """Rows of gradient sums that memory is taken for, at most."""
-        return max(2, SUMS_BYTES // (self._plan.sums_size * self._itemsize * max(1, n_directions)))
+        return max(2, SUMS_BYTES // (max(self._plan.out.size, self._plan.swept.size) * self._itemsize * max(1, n_directions)))

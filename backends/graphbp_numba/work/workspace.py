@@ -16,6 +16,7 @@ from graphbp_numba.first_order.runs import prepare_runs
 from graphbp_numba.first_order.weights import EdgeWeights, collect, fill_weights, gather_gradient
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
+from graphbp_numba.plan.edges_out import EdgesOut
 from graphbp_numba.plan.plan import make_plan
 from graphbp_numba.plan.tables import (
     HEAD_ADD_VALUE,
@@ -137,13 +138,13 @@ class Workspace:
         in_parts(len(param), len(param) // FILL, lambda first, stop: fill_weights(theta, frozen, param, out, first, stop))
         return out
 
-    def collect(self, sums: Array) -> Array:
-        """The gradient from the partitions' sums."""
-        plan, n, size = self.plan, self.schedule.n_parameters, self.plan.sums_size
+    def collect(self, sums: Array, edges: EdgesOut) -> Array:
+        """The gradient from the partitions' sums of a plan's edges out."""
+        n, size = self.schedule.n_parameters, edges.size
         if len(sums) > 1:
             in_parts(size, size * len(sums) // COLLECT, lambda first, stop: collect(sums, first, stop))
         gradient = np.empty(n, self.dtype)
-        in_parts(n, n // FILL, lambda a, b: gather_gradient(sums[0], plan.grad_ptr, plan.grad_pos, gradient, a, b))
+        in_parts(n, n // FILL, lambda a, b: gather_gradient(sums[0], edges.grad_ptr, edges.grad_pos, gradient, a, b))
         return gradient
 
     # -- memory ------------------------------------------------------------------------------------------------------------
