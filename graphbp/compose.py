@@ -300,24 +300,24 @@ class Composed:
         return [host[group.index[:, :, None], group.index[:, None, :]] for group in self._groups()]
 
     def _error_product(self, theta: Any, X: Any, T: Any, s: Any, U: Any, v: Any) -> tuple[Any, Any]:
-        multiply = self._moving("error_product", None)
-        self._tell("error_product", f"{len(X)} products with the Hessian, one a sample")
+        multiply = self._moving("error_product", None, len(X))
         return products_by_moving_inputs(multiply, theta, X, T, s, U, v)
 
     def _second_order_product(self, theta: Any, X: Any, V: Any, U: Any, v: Any) -> tuple[Any, Any]:
-        multiply = self._moving("second_order_product", LINEAR)
-        self._tell("second_order_product", f"{len(X)} products with the Hessian, one a sample")
+        multiply = self._moving("second_order_product", LINEAR, len(X))
         return products_by_moving_inputs(multiply, theta, X, V, None, U, v)
 
-    def _moving(self, name: str, error: ErrorFunction | None) -> Callable[..., Any]:
+    def _moving(self, name: str, error: ErrorFunction | None, n_samples: int) -> Callable[..., Any]:
         """Products with the Hessian by θ and by what moves the inputs, compiled when first asked for."""
         if name not in self._moved:
-            if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
+            part = self._part if hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian") else None
+            if part is None:
                 return self._refuse(name)
             outputs = np.arange(self._schedule.n_outputs)
-            run: Any = self._part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
+            run: Any = part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
             own: Callable[..., Any] | None = getattr(run, "hessian_product", None)
             self._moved[name] = own if own is not None else lambda *args: run.hessian(*args[:-1]) @ args[-1]
+            self._tell(name, f"{n_samples} products with the Hessian, one a sample")
         return self._moved[name]
 
     def _input_hessian(self, theta: Any, X: Any, V: Any) -> Any:

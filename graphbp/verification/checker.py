@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import data
+from graphbp.differenced_runs import not_analytic
 from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, unknown_name
-from graphbp.numerical import PROBES, Differenced, lengths, not_analytic
+from graphbp.numerical import PROBES, Differenced, lengths
 from graphbp.registry import get_backend
 from graphbp.verification.kinks import near_kinks
 from graphbp.verification.report import Row

@@ -130,7 +130,7 @@ class ByInputs:
     def _squares(self, theta: Array, X: Array, V: Array | None, lengths: Array, width: int) -> Array:
         s, work = self.schedule, self.work
         where = self._each_output if V is None else self._together
-        n_outputs, vectors = len(where.first), work.choice.state_vectors(len(X))
+        n_outputs, vectors = len(where.first), work.choice.column_vectors(len(X))
         one = squares_bytes(len(where.bent), 1, s.n_rows, vectors)
         step = min(n_outputs, max(1, KAPPA_BYTES // one))
         size = squares_bytes(len(where.bent), step, s.n_rows, vectors)
