@@ -313,7 +313,7 @@ class Composed:
         """Products with the Hessian by θ and by what moves the inputs, compiled when first asked for."""
         if name not in self._moved:
             if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
-                self._refuse(name)()
+                return self._refuse(name)
             outputs = np.arange(self._schedule.n_outputs)
             run: Any = self._part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
             own: Callable[..., Any] | None = getattr(run, "hessian_product", None)

@@ -280,3 +280,11 @@ def test_a_backend_of_one_error_refuses_by_name():
             net.error([[1.0]], [[1.0, 2.0]], [[1.0, 0.0]])
     finally:
         unregister_backend("plain")
+
+
+def test_products_by_inputs_know_heads_and_gaps(heads):
+    net, X, T, _ = heads
+    rng, e = np.random.default_rng(0), 1e-5
+    U = rng.normal(size=X.shape)
+    differenced = (net.gradient(X + e * U, T) - net.gradient(X - e * U, T)) / (2 * e)
+    assert np.allclose(net.mixed_vjp(X, T, U), differenced, rtol=1e-6, atol=1e-7)
