@@ -246,7 +246,6 @@ def draw_curves(axes: Any, history: Any, root: str, told: list[str]) -> None:
     for term in told:
         axes.plot(history.epoch, history.heads[head(term)], linewidth=1.4, label=term)
     axes.plot(history.epoch, history.heads[head(root)], color="black", linewidth=1.8, label=f"{root} (the root)")
-    axes.axvline(history.best_epoch, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xlabel="epoch", ylabel="E of each head, held out", ylim=(0, None))
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
 
@@ -330,14 +329,13 @@ def main() -> None:
         epochs=options.epochs,
         l2=1e-3,
         validation=(X[held], T[held]),
-        patience=8,
         seed=options.seed,
         progress=True,
     )
     print(str(history).splitlines()[0])
 
     flow = arriving(net, ontology, X[held])
-    E = {term: history.heads[head(term)][history.best_epoch - 1] for term in ontology}
+    E = {term: history.heads[head(term)][-1] for term in ontology}
     told = tell(ontology, E, {term: flow.get(("genes", term), 0.0) for term in ontology}, planted, options.folder)
     posterior, prediction = sure_at(root, net, X, t, held)
     inside = np.abs(prediction.mean[:, 0] - t[held]) < 2 * prediction.total_variance[:, 0] ** 0.5

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphbp as gb
 from benchmarks import __main__ as command
-from benchmarks import machine, pictures, report, threads, timing, workloads
+from benchmarks import machine, ontology, pictures, report, threads, timing, workloads
 from benchmarks.outcome import Contender, Context, MissingError, Row, Run, Target, Workload
 from benchmarks.peers import need
 
@@ -278,3 +279,16 @@ def test_the_machine_in_one_line() -> None:
     described = machine.describe(2, "nothing")
     assert "2 of" in machine.line(described)
     assert described["versions"]["numpy"] == np.__version__  # type: ignore[index]
+
+
+def test_a_term_network_is_laid_out_as_graphbp_lays_it_out() -> None:
+    rng, genes, children = np.random.default_rng(0), ((0, 2), (1,), ()), ((), (0,), (0, 1))
+    weights = tuple(rng.normal(size=(2, len(own) + 2 * len(below))) for own, below in zip(genes, children, strict=True))
+    biases, head = tuple(rng.normal(size=2) for _ in genes), rng.normal(size=(1, 2))
+    net = ontology.TermNetwork(3, tuple(np.array(own, np.int64) for own in genes), children, weights, biases, head)
+    ours = gb.Network(net.graph(), backend="numpy")
+    assert np.array_equal(ours.weights, net.flat(list(weights), list(biases), head, np.zeros(1)))
+    X, z = rng.normal(size=(5, 3)), list[Any]()
+    for own, below, w, b in zip(genes, children, weights, biases, strict=True):
+        z.append(np.tanh(np.hstack([X[:, list(own)], *(z[child] for child in below)]) @ w.T + b))
+    np.testing.assert_allclose(ours.forward(X), z[-1] @ head.T, rtol=1e-12)
