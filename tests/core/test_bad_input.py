@@ -305,7 +305,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "probability": (lambda: classes().error(X[:1], [[1.5, -0.5, 0]]), gb.DataError, ("T row 0", "from 0 to 1")),
     "count": (lambda: counts().error(X[:1], [[-1.0]]), gb.DataError, ("T row 0", "-1", "0 or more")),
     "sample_weight shape": (lambda: net().error(X, T, [1.0, 2.0]), gb.DataError, ("sample_weight", "(2,)", "3 rows", "(3,)")),
-    "sample_weight column": (lambda: net().gradient(X, T, np.ones((3, 1))), gb.DataError, ("sample_weight", "(3, 1)")),
+    "sample_weight columns": (lambda: net().gradient(X, T, np.ones((3, 2))), gb.DataError, ("sample_weight", "(3, 2)", "(3, 1)")),
     "sample_weight negative": (lambda: net().error(X, T, [1.0, -2.0, 1.0]), gb.DataError, ("sample_weight row 1", "-2.0")),
     "sample_weight NaN": (lambda: net().hessian(X, T, [1, 1, np.nan]), gb.DataError, ("sample_weight row 2", "nan")),
     "V shape": (lambda: net().vjp(X, np.ones((3, 2))), gb.DataError, ("V", "(3, 2)", "(3, 1)")),
