@@ -8,7 +8,7 @@ edge is a number for all units, or a vector with one a unit.  `graphbp.lowering.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,12 @@ AGGREGATIONS: Mapping[str, str] = {
 NAMES = tuple(AGGREGATIONS)
 
 
-def aggregation_number(node: Hashable, value: Any) -> int:
-    """The position of an aggregation in the table; 0 is the sum.  Raises `UnknownNameError`."""
+def aggregation_number(where: str, value: Any) -> int:
+    """The position of an aggregation in the table; 0 is the sum.  Raises `UnknownNameError`, which says `where`."""
     if value is None:
         return 0
     if not isinstance(value, str) or value not in AGGREGATIONS:
-        raise unknown_name(f"aggregation (of node {node!r})", value, NAMES)
+        raise unknown_name(f"aggregation ({where})", value, NAMES)
     return NAMES.index(value)
 
 

@@ -158,9 +158,9 @@ def weights_of(there: Array, weight: Array | None, heads: Heads) -> Array | None
     return None if (s == 1).all() else np.ascontiguousarray(s[:, 0])
 
 
-def warn_of_empty(there: Array, heads: Heads, told: set[Any]) -> None:
+def warn_of_empty(missing: Array, heads: Heads, told: set[Any]) -> None:
     """Say once of each output that it has no target at all."""
-    empty = [entry.name for entry in heads.entries if not there[:, entry.positions[0]].any()]
+    empty = [entry.name for entry in heads.entries if missing[:, entry.positions[0]].all()]
     new = [name for name in empty if ("no target", name) not in told]
     if new and len(empty) < len(heads.entries):
         told.update(("no target", name) for name in new)

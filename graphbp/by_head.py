@@ -238,11 +238,9 @@ def _missing(column: Column) -> Array:
     values = column.values
     missing = np.zeros(len(values), bool) if column.missing is None else np.array(column.missing, bool)
     if values.dtype.kind == "f":
-        return missing | np.isnan(values)
-    if values.dtype.kind == "O":
-        return missing | np.array([_is_gap(v) for v in values.tolist()], bool)
-    if values.dtype.kind == "U":
-        return missing | np.array([v.strip().lower() in _WORDS for v in values.tolist()], bool)
+        return np.asarray(missing | np.isnan(values))
+    if values.dtype.kind in "OU":
+        missing |= np.array([_is_gap(v) for v in values.tolist()], bool)
     return missing
 
 
@@ -257,10 +255,9 @@ def _with_gaps(table: Table, i: int) -> Array:
     if not missing.any():
         return numbers_of(table, i).astype(np.float64)
     there = np.flatnonzero(~missing)
-    rest = Table(
-        len(there), 1, (table.names or range(table.n_columns))[i : i + 1] if table.names else None,
-        lambda _: Column(column.values[there], None, column.categories, column.written), lambda n: table.row(int(there[n])), table.source,
-    )  # fmt: skip
+    names = None if table.names is None else table.names[i : i + 1]
+    kept = Column(column.values[there], None, column.categories, column.written)
+    rest = Table(len(there), 1, names, lambda _: kept, lambda n: table.row(int(there[n])), table.source)
     out = np.full(len(missing), np.nan)
     if len(there):
         out[there] = numbers_of(rest, 0)

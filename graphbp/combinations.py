@@ -56,6 +56,13 @@ class Combination:
     bend: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gap: Callable[[Array, Array], Array] | None = None
 
+    def __reduce__(self) -> Any:
+        return _named, (self.name,)  # one of the table, wherever it is unpickled
+
+
+def _named(name: str) -> Combination:
+    return next(row for row in COMBINATIONS if row.name == name)
+
 
 def _choice(name: str, first: Callable[[Array, Array], Array], gap: Callable[[Array, Array], Array]) -> Combination:
     """The g that takes u where `first` says so, else v."""

@@ -12,6 +12,9 @@ hessian                  `hessian_product` with the identity, in blocks
 hessian_product          `hessian` times v
 hessian_diagonal         the diagonal of `hessian`
 unit_blocks              cut out of `hessian` or `outer_product_hessian`
+error_product            `hessian_product` of each sample alone, on a network whose inputs parameters move: N calls
+second_order_product     the same under the error Σ V y
+input_hessian            K D calls of `second_order_product`; `input_hessian_diagonal` and `laplacian` too
 outer_product_...        likewise
 =======================  =============================================================================
 
@@ -40,9 +43,12 @@ from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
 from graphbp.protocols import OPTIONAL_METHODS, Executable
 from graphbp.schedule import Schedule
+from graphbp.second_order.by_inputs import BY_INPUTS, diagonal_by_products, hessian_by_products, products_by_moving_inputs
+from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
 from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
+    from graphbp.error_functions import ErrorFunction
     from graphbp.heads import Head
     from graphbp.second_order.plan import Group
 
@@ -60,6 +66,7 @@ WEIGHTED = (
     "unit_blocks",
     "hessian_product",
     "outer_product_product",
+    "error_product",
     "trace",
 )
 """The methods that take (theta, X, T, sample_weight, ...)."""
@@ -77,11 +84,13 @@ class Composed:
         executable: Executable,
         schedule: Schedule,
         backend: str,
-        part: Callable[[Schedule, Any], Executable] | None = None,
+        part: Callable[..., Executable] | None = None,
         heads: tuple[Head, ...] = (),
         many_heads: bool = True,
     ) -> None:
-        """`part` compiles the schedule of some of the outputs, `heads` are all of them; without these nothing is swept again.
+        """`part` compiles a schedule made of this one, with some of its outputs, under the same error or another; `heads` are all of them.
+
+        Without these nothing is swept again, or composed with inputs that move.
 
         `many_heads` : the executable takes weights of every output, (N, K).
         """
@@ -90,11 +99,12 @@ class Composed:
         self._schedule = schedule
         self._backend, self._many_heads = backend, many_heads
         self._told: set[str] = set()
+        self._moved: dict[str, Callable[..., Any]] = {}
         self.forward = executable.forward
         self.error_and_gradient = executable.error_and_gradient
         self.vjp = executable.vjp
         for name in OPTIONAL_METHODS:
-            own = getattr(executable, name, None)
+            own = None if name in BY_INPUTS and not _knows(executable, schedule, name) else getattr(executable, name, None)
             if own is None:
                 own = getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
@@ -118,6 +128,11 @@ class Composed:
     outer_product_hessian: Callable[..., Any]
     outer_product_product: Callable[..., Any]
     trace: Callable[..., Any]
+    input_hessian: Callable[..., Any]
+    input_hessian_diagonal: Callable[..., Any]
+    laplacian: Callable[..., Any]
+    second_order_product: Callable[..., Any]
+    error_product: Callable[..., Any]
     describe: Callable[[int], str]
 
     @property
@@ -137,6 +152,12 @@ class Composed:
                 seen = own(theta, X, T, s)
                 seen.delta[:, np.flatnonzero(host == 0)] = 0
                 return seen
+            if name == "error_product":
+                U, v = more
+                by_x, by_theta = _zeros(theta, X.shape), _zeros(theta, (len(theta),))
+                if len(kept):
+                    by_x[kept], by_theta = own(theta, X[kept], T[kept], s[kept], None if U is None else U[kept], v)
+                return by_x, by_theta
             found = own(theta, X[kept], T[kept], s[kept], *more) if len(kept) else self._nothing(name, theta, *more)
             if name != "per_sample_gradient":
                 return found
@@ -277,6 +298,47 @@ class Composed:
         full = (self.hessian if exact else self.outer_product_hessian)(theta, X, T, s)
         host = full.get() if hasattr(full, "get") else full
         return [host[group.index[:, :, None], group.index[:, None, :]] for group in self._groups()]
+
+    def _error_product(self, theta: Any, X: Any, T: Any, s: Any, U: Any, v: Any) -> tuple[Any, Any]:
+        multiply = self._moving("error_product", None)
+        self._tell("error_product", f"{len(X)} products with the Hessian, one a sample")
+        return products_by_moving_inputs(multiply, theta, X, T, s, U, v)
+
+    def _second_order_product(self, theta: Any, X: Any, V: Any, U: Any, v: Any) -> tuple[Any, Any]:
+        multiply = self._moving("second_order_product", LINEAR)
+        self._tell("second_order_product", f"{len(X)} products with the Hessian, one a sample")
+        return products_by_moving_inputs(multiply, theta, X, V, None, U, v)
+
+    def _moving(self, name: str, error: ErrorFunction | None) -> Callable[..., Any]:
+        """Products with the Hessian by θ and by what moves the inputs, compiled when first asked for."""
+        if name not in self._moved:
+            if self._part is None or not (hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian")):
+                self._refuse(name)()
+            outputs = np.arange(self._schedule.n_outputs)
+            run: Any = self._part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
+            own: Callable[..., Any] | None = getattr(run, "hessian_product", None)
+            self._moved[name] = (lambda *args: run.hessian(*args[:-1]) @ args[-1]) if own is None else own
+        return self._moved[name]
+
+    def _input_hessian(self, theta: Any, X: Any, V: Any) -> Any:
+        k = self._schedule.n_outputs
+        self._tell("input_hessian", f"{X.shape[1] * (k if V is None else 1)} calls of second_order_product")
+        return hessian_by_products(self.second_order_product, k, theta, X, V)
+
+    def _input_hessian_diagonal(self, theta: Any, X: Any, V: Any) -> Any:
+        k = self._schedule.n_outputs
+        self._tell("input_hessian_diagonal", f"{X.shape[1] * (k if V is None else 1)} calls of second_order_product")
+        return diagonal_by_products(self.second_order_product, k, theta, X, V)
+
+    def _laplacian(self, theta: Any, X: Any, lengths: Any) -> Any:
+        k = self._schedule.n_outputs
+        self._tell("laplacian", f"{X.shape[1] * k} calls of second_order_product")
+        return diagonal_by_products(self.second_order_product, k, theta, X, None, lengths)
+
+
+def _knows(executable: Any, schedule: Schedule, name: str) -> bool:
+    """No row combines two others, or the executable's own method of this name says that it knows such rows."""
+    return not len(schedule.combinations) or name in getattr(executable, "combines_by_inputs", ())
 
 
 def _on_host(s: Any, backend: str, many_heads: bool) -> Any:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import DataError, GraphbpError, shown
 from graphbp.protocols import Backend
 
 if TYPE_CHECKING:
+    from graphbp.mixture import AnyError
     from graphbp.scaling import Affine
     from graphbp.schedule import Schedule
 
@@ -263,7 +263,7 @@ def as_targets(
     T: Any,
     n: int,
     schedule: Schedule,
-    error: ErrorFunction,
+    error: AnyError,
     backend: Backend,
     dtype: np.dtype[Any],
     scaling: Affine | None = None,
@@ -295,7 +295,8 @@ def as_targets(
         )
     array = _converted(T if scaling is None else scaling.inward(np.asarray(T, np.float64)), dtype)
     if not finite(array):
-        raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)))
+        skip = '; a network with missing="skip" leaves such targets out' if np.isnan(T).any() else ""
+        raise DataError(_not_finite(T, array, "T", _row_names(schedule, schedule.output_rows, k)) + skip)
     return backend.asarray(_in_range(array, schedule, error), dtype)
 
 
@@ -313,7 +314,7 @@ def _one_hot(labels: Array, k: int, schedule: Schedule, dtype: np.dtype[Any]) ->
     return T
 
 
-def _in_range(T: Array, schedule: Schedule, error: ErrorFunction) -> Array:
+def _in_range(T: Array, schedule: Schedule, error: AnyError) -> Array:
     """T, refused where the error function cannot take it; distributions that nearly sum to 1 are made to, in a copy."""
     if error.targets in ("probability", "distribution", "nonnegative"):
         bad = T < 0

@@ -207,6 +207,58 @@ class Derivatives:
 
         return symmetric_operator(multiply, self.model.schedule.n_parameters, self.model.dtype)
 
+    # -- second derivatives by the inputs ----------------------------------------------------------------------------------
+
+    def input_hessian(self, X: Any, V: Any = None) -> Any:
+        """(N, K, D, D): ∂²y_k/∂x_i∂x_l, exact; given V (N, K), (N, D, D) of Σ_k V_nk y_k.
+
+        One sweep of tangents an input and one reverse sweep an output (`graphbp.second_order.by_inputs`).  Raises `MemoryLimitError`
+        where it would not fit: `input_hvp`, `input_hessian_diagonal` and `laplacian` serve then.
+        """
+        m, x = self.model, self.model.inputs(X)
+        found = m.input_hessian(self.theta, x, None if V is None else m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(found, "∂²y/∂x∂x", x, order=2), X, V)
+
+    def input_hessian_diagonal(self, X: Any, V: Any = None) -> Any:
+        """(N, K, D): ∂²y_k/∂x_i², without D × D storage; given V (N, K), (N, D) of Σ_k V_nk y_k."""
+        m, x = self.model, self.model.inputs(X)
+        found = m.input_hessian_diagonal(self.theta, x, None if V is None else m.output_directions(V, len(x)))
+        return m.handed_back(self._finite(found, "∂²y/∂x²", x, order=2), X, V)
+
+    def laplacian(self, X: Any) -> Any:
+        """(N, K): Σ_i ∂²y_k/∂x_i², without N × K × D storage beyond the outputs' tangents."""
+        m, x = self.model, self.model.inputs(X)
+        return m.handed_back(self._finite(m.laplacian(self.theta, x), "Σ ∂²y/∂x²", x, order=2), X)
+
+    def input_hvp(self, X: Any, V: Any, U: Any) -> Any:
+        """(N, D): Σ_k V_nk ∂²y_k/∂x∂x U_n, by the R-operator: two sweeps up and two down; V is (N, K), U (N, D)."""
+        return self.second_order_product(X, V, U, None)[0]
+
+    def second_order_product(self, X: Any, V: Any, U: Any, v: Any) -> tuple[Any, Any]:
+        """((N, D), (W,)): ∂/∂x and ∂/∂θ of Σ_n ⟨V_n, ∂y_n/∂x U_n + ∂y_n/∂θ v⟩; U (N, D) or v (W,) may be None, for 0.
+
+        The derivative of a Jacobian's products: what differentiating `jvp`, `vjp`, `weight_jvp` and `weight_vjp` once more takes.
+        """
+        m, x = self.model, self.model.inputs(X)
+        along = None if U is None else m.input_directions(U, len(x))
+        weights = None if v is None else m.parameter_direction(v)
+        by_x, by_weights = m.second_order_product(self.theta, x, m.output_directions(V, len(x)), along, weights)
+        self._finite(by_x, "∂/∂x of V ∂y (U, v)", x, order=2)
+        self._finite(by_weights, "∂/∂θ of V ∂y (U, v)", x, order=2)
+        return m.handed_back(by_x, X, V, U, v), m.handed_back(by_weights, X, V, U, v)
+
+    def mixed_jvp(self, X: Any, T: Any, v: Any, sample_weight: Any = None) -> Any:
+        """(N, D): ∂²E/∂x∂θ v, how each sample's pull ∂E/∂x_n changes as the weights move along v (W,)."""
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        by_x, _ = m.error_product(self.theta, batch, None, m.parameter_direction(v))
+        return m.handed_back(self._finite(by_x, "∂²E/∂x∂θ v", *batch, order=2), X, T, v)
+
+    def mixed_vjp(self, X: Any, T: Any, U: Any, sample_weight: Any = None) -> Any:
+        """(W,): Uᵀ ∂²E/∂x∂θ, how the gradient changes as the samples move along U (N, D): which sample pulls where."""
+        m, batch = self.model, self.model.batch(X, T, sample_weight)
+        _, by_weights = m.error_product(self.theta, batch, m.input_directions(U, len(batch[0])), None)
+        return m.handed_back(self._finite(by_weights, "U ∂²E/∂x∂θ", *batch, order=2), X, T, U)
+
     # -- what is said beside the numbers ---------------------------------------------------------------------------------
 
     def _finite(self, result: Any, what: str, x: Any, t: Any = None, s: Any = None, order: int = 1) -> Any:

@@ -39,7 +39,7 @@ def merge_parallel_edges(graph: nx.MultiDiGraph[Any]) -> nx.DiGraph[Any]:
     Raises
     ------
     GraphError : not a MultiDiGraph (a DiGraph is returned as a copy), or parallel edges that a `trainable` or `tie` keeps from being one
-        parameter.
+        parameter, or that lead into a node which does not sum.
     WeightError : a parallel edge without a weight, or with one that is no number or array, or shapes that differ.
 
     Examples
@@ -56,6 +56,12 @@ def merge_parallel_edges(graph: nx.MultiDiGraph[Any]) -> nx.DiGraph[Any]:
     parallel: dict[Edge, list[dict[str, Any]]] = {}
     for u, v, attributes in graph.edges(data=True):
         parallel.setdefault((u, v), []).append(attributes)
+    for (u, v), each in parallel.items():
+        if len(each) > 1 and graph.nodes[v].get("aggregation") not in (None, "sum"):
+            raise GraphError(
+                f"{describe_edge(u, v)}: node {v!r} has aggregation {graph.nodes[v]['aggregation']!r}, and its {len(each)} parallel edges are "
+                "terms of their own; lead them through a node each"
+            )
     merged.add_edges_from((u, v, _one_edge(describe_edge(u, v), each)) for (u, v), each in parallel.items())
     return merged
 

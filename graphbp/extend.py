@@ -7,6 +7,8 @@ Plugins and backends import only this module: what is here is kept stable, what 
   `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
   `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
   and `Composed` fills in what an executable leaves out.
+  One with an attribute `combinations = True` is given nodes that multiply and choose too: `Schedule.combinations`, whose kinds the table
+  `COMBINATIONS` has, and `Schedule.combined`, the same by runs of a level (`CombinationRun`).
 * Hessians: a backend gives `SecondOrderSweeps`, which fill a `SampleTile` and its `ColumnTile`s; `assemble_hessian`,
   `assemble_diagonal` and `assemble_unit_blocks` do the rest; one with a faster way to the diagonal gives `OwnCurvature`, one
   with faster products of its own `OwnAssembly` (`graphbp.second_order.tiles` has the contracts).
@@ -45,6 +47,8 @@ from graphbp.files.reading import parse_json, read_file, read_head, read_text
 from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
+from graphbp.jacobian import inputs_of_rows, outputs_of_rows
+from graphbp.memory import check_memory
 from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
@@ -52,7 +56,9 @@ from graphbp.protocols import Availability, Backend, Executable, Exporter, FullE
 from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
+from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
+from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
 from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
 from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
@@ -62,9 +68,11 @@ from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
     "AGGREGATIONS",
+    "BY_INPUTS",
     "COMBINATIONS",
     "HIDDEN",
     "INPUT",
+    "LINEAR",
     "OUTPUT",
     "Activation",
     "AnyError",
@@ -111,9 +119,11 @@ __all__ = [
     "TraceArrays",
     "WeightError",
     "activation_table",
+    "add_heads",
     "assemble_diagonal",
     "assemble_hessian",
     "assemble_unit_blocks",
+    "check_memory",
     "curvature_by_columns",
     "error_at",
     "error_table",
@@ -121,10 +131,12 @@ __all__ = [
     "get_activation",
     "get_backend",
     "get_error_function",
+    "inputs_of_rows",
     "n_threads",
     "option",
     "output_heads",
     "output_rows",
+    "outputs_of_rows",
     "pair_of",
     "parse_json",
     "read_file",

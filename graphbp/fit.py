@@ -38,12 +38,12 @@ def fit_scaling(net: Network, X: Any, T: Any = None, sample_weight: Any = None) 
 
 @contextmanager
 def undone_on_error(net: Network) -> Iterator[None]:
-    """What the nodes say about X and Y stays as it was where the data are refused after all."""
-    before = net.model.spec
+    """What the nodes say about X and Y, and what becomes of gaps, stays as it was where the data are refused after all."""
+    before, missing = net.model.spec, net.missing
     try:
         yield
     except Exception:
-        net.model = net.model.saying(before)
+        net.model = net.model.skipping(missing).saying(before)
         raise
 
 

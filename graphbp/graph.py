@@ -94,7 +94,7 @@ def check_columns(columns: Columns) -> GraphSpec:
                 bias_tie[i] = read_tie(f"node {name!r}", data["tie"])
         declared[i] = read_role(name, data.get("role"))
         if "aggregation" in data:
-            aggregation[i] = aggregation_number(name, data["aggregation"])
+            aggregation[i] = aggregation_number(f"of node {name!r}", data["aggregation"])
         node_extra.append(reader.read(data, name) if data else {})
     role = assign_roles(names, declared, columns.src, columns.dst, n)
     check_aggregations(columns, aggregation, units, role)

@@ -77,12 +77,13 @@ class Head:
         return _less(y, t) if self.coupled and self.error.canonical == "identity" else self.error.dy(y, t)
 
     def value(self, a: Array, y: Array, t: Array, s: Array | None = None) -> Array:
-        """E_n of this head, (N,); with s, weights of all outputs (K, N), Σ_k s_kn e_kn."""
+        """E_n of this head, (N,), times s, weights of the samples (N,); with weights of all outputs (K, N), Σ_k s_kn e_kn."""
         if self.coupled:
-            each = self._whole(a, y, t)
-            return each if s is None else self.weigh(each, s)
+            return self.weigh(self._whole(a, y, t), s)
         each = self.each(a, y, t)
-        return np.asarray((each if s is None else self.weigh(each, s)).sum(axis=0))
+        if s is None or s.ndim == 1:
+            return self.weigh(np.asarray(each.sum(axis=0)), s)
+        return np.asarray(self.weigh(each, s).sum(axis=0))
 
     def each(self, a: Array, y: Array, t: Array) -> Array:
         """e of every output of an elementwise head, (k, N)."""
@@ -163,6 +164,24 @@ class Head:
         p = self._softmax_matrix(y)
         return np.asarray(np.einsum("ikn,kn,kjn->ijn", p, e2, p))
 
+    def second(self, a: Array, y: Array, g: Array, q: Array) -> Array:
+        """∂²y/∂a∂a [g, q] of each output, in the shape of g and q, which broadcast: a and y are (k, ..., N), as these are.
+
+        Elementwise h'' g q; of a softmax y_k ((g_k − ḡ)(q_k − q̄) − cov(g, q)), means and covariance by y.
+        """
+        if not self.coupled:
+            return np.asarray(self.activation.d2f(a) * g * q)
+        g, q = _from_winner(y, g), _from_winner(y, q)
+        g, q = g - (y * g).sum(axis=0), q - (y * q).sum(axis=0)
+        return np.asarray(y * (g * q - (y * g * q).sum(axis=0)))
+
+    def pulled_product(self, a: Array, y: Array, v: Array, a_dot: Array) -> Array:
+        """Σ_c v_c ∂²y_c/∂a∂a ȧ, (k, N): how `pullback` of v changes along ȧ."""
+        if not self.coupled:
+            return np.asarray(self.activation.d2f(a) * v * a_dot)
+        u, d = _project(y, v), _from_winner(y, a_dot)
+        return np.asarray(u * (d - (y * d).sum(axis=0)) - y * (u * d).sum(axis=0))
+
     @staticmethod
     def _softmax_matrix(y: Array) -> Array:
         p = -y[:, None] * y[None]
@@ -180,9 +199,14 @@ def _less(y: Array, t: Array) -> Array:
 
 def _project(y: Array, v: Array) -> Array:
     """P v = y (d − Σ_c y_c d_c) over a softmax, d = v − v of the largest y."""
-    winner = np.argmax(np.real(y), axis=0)[None]
-    d = v - np.take_along_axis(v, winner, axis=0)
+    d = _from_winner(y, v)
     return np.asarray(y * (d - (y * d).sum(axis=0)))
+
+
+def _from_winner(y: Array, v: Array) -> Array:
+    """v − v of the largest y."""
+    winner = np.argmax(np.real(y), axis=0)[None]
+    return np.asarray(v - np.take_along_axis(v, winner, axis=0))
 
 
 def _diagonal(v: Array) -> Array:

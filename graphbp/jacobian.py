@@ -21,7 +21,7 @@ from scipy import sparse
 
 from graphbp.schedule import Schedule
 
-__all__ = ["JacobianPlan", "plan_jacobian", "reachable_inputs"]
+__all__ = ["JacobianPlan", "inputs_of_rows", "outputs_of_rows", "plan_jacobian", "reachable_inputs"]
 
 Array = npt.NDArray[Any]
 Pattern = npt.NDArray[np.bool_]
@@ -38,6 +38,15 @@ def reachable_inputs(schedule: Schedule) -> Pattern:
     Sets of inputs are bit masks, joined level by level: O(edges · D / 8) bytes read.
     """
     s = schedule
+    outputs = inputs_of_rows(s)[s.output_rows]
+    for group in s.softmax_groups:
+        outputs[group] = np.bitwise_or.reduce(outputs[group], axis=0)
+    return np.unpackbits(outputs, axis=1, count=s.n_inputs).astype(bool)
+
+
+def inputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
+    """(n_rows, ⌈D / 8⌉): for each row, as bits, the inputs that a path leads from."""
+    s = schedule
     reach = np.zeros((s.n_rows, (s.n_inputs + 7) // 8), np.uint8)
     reach[: s.n_inputs] = np.packbits(np.eye(s.n_inputs, dtype=bool), axis=1)
     for level in s.levels:
@@ -50,10 +59,28 @@ def reachable_inputs(schedule: Schedule) -> Pattern:
             reach[block.start : block.stop] |= np.bitwise_or.reduce(reach[block.source], axis=0)
         combined = s.combinations.of_rows(level.start, level.stop)
         reach[s.combinations.rows[combined]] |= reach[s.combinations.first[combined]] | reach[s.combinations.second[combined]]
-    outputs = reach[s.output_rows]
+    return reach
+
+
+def outputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
+    """(n_rows, ⌈K / 8⌉): for each row, as bits, the outputs that a path leads to; a softmax passes it to its whole group."""
+    s = schedule
+    own = np.packbits(np.eye(s.n_outputs, dtype=bool), axis=1)
     for group in s.softmax_groups:
-        outputs[group] = np.bitwise_or.reduce(outputs[group], axis=0)
-    return np.unpackbits(outputs, axis=1, count=s.n_inputs).astype(bool)
+        own[group] = np.bitwise_or.reduce(own[group], axis=0)
+    leads = np.zeros((s.n_rows, own.shape[1]), np.uint8)
+    leads[s.output_rows] = own
+    for start, stop, dense in [*((level.start, level.stop, level.dense) for level in reversed(s.levels)), (0, s.n_inputs, ())]:
+        feeding = start + np.flatnonzero(np.diff(s.out_ptr[start : stop + 1]))
+        if len(feeding):
+            ends = s.out_dst[s.out_ptr[start] : s.out_ptr[stop]]
+            leads[feeding] |= np.bitwise_or.reduceat(leads[ends], s.out_ptr[feeding] - s.out_ptr[start], axis=0)
+        for block in dense:
+            leads[block.source] |= np.bitwise_or.reduce(leads[block.start : block.stop], axis=0)
+        combined = s.combinations.of_rows(start, stop)
+        for sources in (s.combinations.first, s.combinations.second):
+            np.bitwise_or.at(leads, sources[combined], leads[s.combinations.rows[combined]])
+    return leads
 
 
 def _colour(pattern: Pattern) -> npt.NDArray[np.int64]:

@@ -89,7 +89,8 @@ class Meaning:
     @cached_property
     def known(self) -> list[Hashable]:
         """What may stand in a table beside X's columns: the outputs by name, and what the network was trained on."""
-        return [*(name for each in self.output_columns for name in each), *self.targets]
+        whole = self.outputs if self.told_apart else ()  # a column of labels is called like its layer node
+        return [*(name for each in self.output_columns for name in each), *self.targets, *whole]
 
     @cached_property
     def targets(self) -> list[Hashable]:

@@ -217,6 +217,59 @@ def _unit_blocks(
     return found
 
 
+def _product_by_inputs(
+    poles: Poles,
+    own: Callable[..., Any],
+    found: tuple[Array, Array],
+    theta: Array,
+    X: Array,
+    V: Array,
+    U: Array | None,
+    v: Array | None,
+) -> tuple[Array, Array]:
+    odd = poles.samples(theta, X, overflown=True)
+    rest = _others(len(X), odd)
+    by_x, total = poles.second(theta, X[odd], _some(U, odd), v, V=V[odd])
+    if len(rest):
+        total = total + own(theta, X[rest], V[rest], _some(U, rest), v)[1]
+    found[0][odd] = _replaced(found[0][odd], by_x)
+    return found[0], _replaced(found[1], total)
+
+
+def _error_product(
+    poles: Poles,
+    own: Callable[..., Any],
+    found: tuple[Array, Array],
+    theta: Array,
+    X: Array,
+    T: Array,
+    s: Array | None,
+    *along: Any,
+) -> tuple[Array, Array]:
+    odd, (U, v) = poles.samples(theta, X, T, s=s), along
+    rest = _others(len(X), odd)
+    by_x, total = poles.second(theta, X[odd], _some(U, odd), v, batch=(T[odd], _some(s, odd)))
+    if len(rest):
+        total = total + own(theta, X[rest], T[rest], _some(s, rest), _some(U, rest), v)[1]
+    found[0][odd] = _replaced(found[0][odd], by_x)
+    return found[0], _replaced(found[1], total)
+
+
+def _by_inputs(cut: Callable[[Array, Any], Array], each_output: bool = False) -> Callable[..., Array]:
+    """What is cut out of the Hessian by inputs, for each sample and output that holds NaN, or each sample where V is given."""
+
+    def mend(poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, given: Array | None) -> Array:
+        V = None if each_output else given
+        odd = np.isnan(found).reshape(*found.shape[: 2 if V is None else 1], -1).any(axis=-1)
+        for at in map(tuple, np.argwhere(odd).tolist()):
+            v = np.eye(found.shape[1], dtype=X.dtype)[at[1]] if V is None else V[at[0]]
+            whole = poles.input_hessian(theta, X[at[0]], v)
+            found[at] = np.where(np.isnan(found[at]), cut(whole, given), found[at])
+        return found
+
+    return mend
+
+
 MENDED: dict[str, Callable[..., Any]] = {
     "trace": _trace,
     "error_and_gradient": _error_and_gradient,
@@ -231,5 +284,10 @@ MENDED: dict[str, Callable[..., Any]] = {
     "outer_product_product": _second_order(product=True, exact=False),
     "hessian_diagonal": _hessian_diagonal,
     "unit_blocks": _unit_blocks,
+    "input_hessian": _by_inputs(lambda whole, _: whole),
+    "input_hessian_diagonal": _by_inputs(lambda whole, _: whole.diagonal()),
+    "laplacian": _by_inputs(lambda whole, lengths: (lengths * lengths * whole.diagonal()).sum(), each_output=True),
+    "second_order_product": _product_by_inputs,
+    "error_product": _error_product,
 }
 """How each method's result is mended: (poles, the method, its result, *its arguments)."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,10 +132,11 @@ class Heads:
     @cached_property
     def named(self) -> dict[str, npt.NDArray[np.int64]]:
         """What a history lists: the outputs of each node, or of the softmax of several unit nodes, by name."""
-        found = dict[str, list[int]]()
+        found = dict[Hashable, list[int]]()
         for entry in self.entries:
-            found.setdefault(str(entry.node), []).extend(entry.positions.tolist())
-        return {name: np.array(sorted(positions)) for name, positions in found.items()}
+            found.setdefault(entry.node, []).extend(entry.positions.tolist())
+        text = Counter(map(str, found))
+        return {str(node) if text[str(node)] == 1 else repr(node): np.array(sorted(p)) for node, p in found.items()}
 
     @cached_property
     def share(self) -> npt.NDArray[np.float64]:

@@ -165,7 +165,8 @@ class Model:
         t = batches.targets_of(self.meaning.read_targets(T, gaps=True), n, self.heads)
         weight = batches.entry_weights(sample_weight, n, self.heads)
         there = batches.present_in(t, weight, self.heads, self.meaning.missing == "skip")
-        batches.warn_of_empty(there, self.heads, self._told)
+        masked = weight is not None and np.asarray(sample_weight).dtype.kind == "b"
+        batches.warn_of_empty(np.isnan(t) | ~there if masked else np.isnan(t), self.heads, self._told)
         return t, weight, there
 
     def _entries(self, T: Any, sample_weight: Any, n: int, backend: Backend) -> tuple[Any, Any]:
@@ -257,6 +258,45 @@ class Model:
         self._check_square("outer_product_hessian", "outer_product_operator(X, T)")
         return self.run.outer_product_hessian(theta, x, t, s)
 
+    # -- second derivatives by the inputs ----------------------------------------------------------------------------------------------
+
+    def input_hessian(self, theta: Any, x: Any, v: Any) -> Any:
+        """∂²y/∂x∂x (N, K, D, D), or with v from `output_directions` (N, D, D) of Σ_k v_nk y_nk."""
+        d, s = self.schedule.n_inputs, self.schedule
+        shape = (len(x), d, d) if v is not None else (len(x), s.n_outputs, d, d)
+        self.check_size(
+            "input_hessian", shape, "input_hvp(X, V, U), input_hessian_diagonal(X), laplacian(X), or V for a sum of outputs"
+        )
+        found = self.meaning.by_input(self.run.input_hessian(theta, x, v), self.backend, -2)
+        return self._of_outputs(self.meaning.by_input(found, self.backend), v)
+
+    def input_hessian_diagonal(self, theta: Any, x: Any, v: Any) -> Any:
+        """∂²y/∂x_i² (N, K, D), or (N, D) of Σ_k v_nk y_nk."""
+        s = self.schedule
+        shape = (len(x), s.n_inputs) if v is not None else (len(x), s.n_outputs, s.n_inputs)
+        self.check_size("input_hessian_diagonal", shape, "laplacian(X), or batches of fewer samples")
+        found = self.meaning.by_input(self.run.input_hessian_diagonal(theta, x, v), self.backend)
+        return self._of_outputs(self.meaning.by_input(found, self.backend), v)
+
+    def laplacian(self, theta: Any, x: Any) -> Any:
+        """Σ_i ∂²y/∂x_i² (N, K)."""
+        ones = self.backend.asarray(np.ones(self.schedule.n_inputs, self.dtype), self.dtype)
+        lengths = self.meaning.by_input(ones, self.backend)
+        return self._of_outputs(self.run.laplacian(theta, x, lengths), None)
+
+    def _of_outputs(self, found: Any, v: Any) -> Any:
+        return self.meaning.by_output(found, self.backend) if v is None else found
+
+    def second_order_product(self, theta: Any, x: Any, v: Any, u: Any, w: Any) -> tuple[Any, Any]:
+        """∂/∂x (N, D) and ∂/∂θ (W,) of Σ_n ⟨v_n, ∂y_n/∂x u_n + ∂y_n/∂θ w⟩; v, u and w from their readers, u or w None."""
+        by_x, by_theta = self.run.second_order_product(theta, x, v, u, w)
+        return self.meaning.by_input(by_x, self.backend), by_theta
+
+    def error_product(self, theta: Any, batch: tuple[Any, Any, Any], u: Any, w: Any) -> tuple[Any, Any]:
+        """∂²E/∂(x, θ)∂(x, θ) times (u, w): (N, D) and (W,)."""
+        by_x, by_theta = self.run.error_product(theta, *batch, u, w)
+        return self.meaning.by_input(by_x, self.backend), by_theta
+
     def hessian_blocks(self, theta: Any, batch: tuple[Any, Any, Any], exact: bool) -> dict[Hashable, UnitBlocks]:
         """The parts of either Hessian that a unit's own weights and bias span, by node."""
         from graphbp.second_order.blocks import blocks_by_node
@@ -323,13 +363,13 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
             "or 'numpy'"
         )
 
-    def part(of: Schedule, outputs: npt.NDArray[np.int64]) -> Executable:
-        return backend.compile(of, error.of(outputs) if isinstance(error, Mixture) else error, dtype)
+    def part(of: Schedule, outputs: npt.NDArray[np.int64], under: AnyError = error) -> Executable:
+        return backend.compile(of, under.of(outputs) if isinstance(under, Mixture) else under, dtype)
 
     live = schedule.live
     if len(live.combinations) and not getattr(backend, "combinations", False):
         raise NotSupportedError(
-            f"backend {backend.name!r} computes weighted sums only, and node {live.describe_row(int(live.combinations.rows[0]))} "
+            f"backend {backend.name!r} computes weighted sums only, and node {live.names[live.node_of_row(int(live.combinations.rows[0]))[0]]!r} "
             f"multiplies or chooses; use backend='numpy', which knows every aggregation"
         )
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)

@@ -26,7 +26,7 @@ from graphbp.derivatives import Derivatives
 from graphbp.error_functions import ErrorFunction, get_error_function
 from graphbp.exceptions import BackendNotAvailableError, DataError, UnknownNameError, WeightError, one_of
 from graphbp.graph import read_graph
-from graphbp.mixture import AnyError, with_heads
+from graphbp.mixture import BY_OUTPUT, AnyError, Mixture, with_heads
 from graphbp.model import compile_model
 from graphbp.protocols import Backend
 from graphbp.registry import usable_backend
@@ -124,19 +124,22 @@ class Network(Derivatives):
         self,
         graph: nx.DiGraph[Any] | Columns,  # columns come from a file
         *,
-        error: str | ErrorFunction | Mapping[Any, str | ErrorFunction] | None = None,
+        error: str | AnyError | Mapping[Any, str | ErrorFunction] | None = None,
         error_weights: Mapping[Any, float] | None = None,
         missing: str = "refuse",
         backend: str | None = None,
         dtype: str | npt.DTypeLike | None = None,
     ) -> None:
-        told = error is None or isinstance(error, ErrorFunction | Mapping)
-        function = error if told else get_error_function(error)
+        told = error is None or isinstance(error, ErrorFunction | Mixture | Mapping)
+        given: Any = error if told else get_error_function(error)  # type: ignore[arg-type]  # which refuses what is no name
+        function = None if isinstance(given, Mixture) else given  # the nodes say theirs
         one_of("missing", missing, MISSING)
         kind = dtype_of(option("dtype", dtype))
         chosen = _chosen_backend(backend)
         spec = with_heads(read_graph(graph), function, error_weights)
         self.model = compile_model(spec, None if isinstance(function, Mapping) else function, chosen, kind, missing)
+        if isinstance(given, Mixture) and self.model.error != given:
+            raise DataError(f"error is that of another network's outputs ({given.name}); give a mapping from output node to error")
         self.theta = self.model.theta(self.model.layout.theta)
 
     # -- what it is ------------------------------------------------------------------------------------------------------
@@ -219,10 +222,14 @@ class Network(Derivatives):
         return (
             f"<graphbp.Network: {s.n_inputs} inputs -> {s.n_units - s.inner.n_rows} units, {self.model.spec.n_edges} edges -> "
             f"{s.n_outputs} outputs; "
-            f"{s.n_parameters} parameters, error={self.error_function.name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
+            f"{s.n_parameters} parameters, error={self._error_name!r}, backend={self.backend!r}, dtype={self.dtype.name!r}"
             + "".join(f"; {said}" for said in [str(self.model.meaning)] if said)
             + ">"
         )
+
+    @property
+    def _error_name(self) -> str:
+        return BY_OUTPUT if isinstance(self.error_function, Mixture) else self.error_function.name
 
     # -- parameters ------------------------------------------------------------------------------------------------------
 

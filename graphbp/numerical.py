@@ -53,7 +53,9 @@ __all__ = [
     "difference_along",
     "difference_gradient",
     "difference_hessian",
+    "difference_input_hessian",
     "difference_jacobian",
+    "difference_moving",
     "difference_weight_jacobian",
     "differences",
     "lengths",
@@ -191,7 +193,18 @@ def difference_weight_jacobian(net: Network, X: Any, *, method: str = "central")
 
 def difference_jacobian(net: Network, X: Any, *, method: str = "central") -> Differenced:
     """What `numerical_jacobian` evaluates."""
+    return _by_inputs(net, X, method, lambda run: run.forward)
+
+
+def difference_input_hessian(net: Network, X: Any, *, method: str = "central") -> Differenced:
+    """∂²y_k/∂x_i∂x_l (N, K, D, D) by differencing ∂y_k/∂x_i input by input."""
+    return _by_inputs(net, X, method, lambda run: run.jacobian)
+
+
+def _by_inputs(net: Network, X: Any, method: str, function: Callable[[Any], Any]) -> Differenced:
+    """A function of (θ, X), the executable's, differenced by every input."""
     at = _Point(net, X, method)
+    call = function(at.run)
     steps = _step(at.x, at.lengths[1], method)
 
     def derivative(shrink: float, jitter: float) -> Array:
@@ -200,7 +213,7 @@ def difference_jacobian(net: Network, X: Any, *, method: str = "central") -> Dif
         def along(step: Array, i: int) -> Array:
             moved = x.astype(np.result_type(x, step))
             moved[:, i] += step
-            return np.asarray(at.run.forward(theta.astype(moved.dtype), moved))
+            return np.asarray(call(theta.astype(moved.dtype), moved))
 
         columns = [
             _difference(lambda step, i=i: along(step, i), x[:, i], shrink * steps[:, i], method)  # type: ignore[misc]  # a default binds i
@@ -208,7 +221,26 @@ def difference_jacobian(net: Network, X: Any, *, method: str = "central") -> Dif
         ]
         return np.stack(columns, axis=-1)
 
-    return Differenced(method, steps[:, None, :], lambda jitter: at.run.forward(*at.moved(jitter)), derivative)
+    by_output = steps[:, *(None,) * (np.ndim(call(at.theta, at.x)) - 1), :]
+    return Differenced(method, by_output, lambda jitter: np.asarray(call(*at.moved(jitter))), derivative)
+
+
+def difference_moving(
+    net: Network, X: Any, T: Any, sample_weight: Any, U: Array, v: Array, function: Callable[..., Any]
+) -> Differenced:
+    """Central differences of function(executable, θ, X, T, s) as θ and X move along v (W,) and U (N, D), in their own units: (..., 1)."""
+    at = _Point(net, X, "central", T, sample_weight)
+    step = UNIT ** POWER["central"]
+
+    def f(w: Array, x: Array) -> Array:
+        return np.asarray(function(at.run, w, x, *at.rest))
+
+    def derivative(shrink: float, jitter: float) -> Array:
+        theta, x = at.moved(jitter)
+        above, below = (f(theta + sign * shrink * step * v, x + sign * shrink * step * U) for sign in (1, -1))
+        return np.asarray((above - below) / (2 * shrink * step))[..., None]
+
+    return Differenced("central", step, lambda jitter: f(*at.moved(jitter)), derivative)
 
 
 def difference_along(net: Network, X: Any, T: Any, sample_weight: Any, directions: Array, *, gradient: bool = False) -> Differenced:
@@ -324,16 +356,16 @@ def _difference(along: Callable[[Any], Any], value: Any, step: Any, method: str)
     What is divided by is the step that `value` took after rounding; where it took none, ε itself, so that the quotient is 0.
     """
     if method == "complex_step":
-        return np.asarray(np.imag(along(1j * step)) / _aligned(step))
+        return _quotient(np.imag(along(1j * step)), step)
     below = 0 * step if method == "forward" else -step
     taken = np.asarray((value + step) - (value + below))
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((along(step) - along(below)) / _aligned(np.where(taken == 0, step - below, taken)))
+        return _quotient(along(step) - along(below), np.where(taken == 0, step - below, taken))
 
 
-def _aligned(step: Any) -> Any:
-    """A step for each sample as a column, so that it divides (N, K)."""
-    return step[:, None] if np.ndim(step) else step
+def _quotient(change: Any, step: Any) -> Array:
+    """The change over the step, or over that of each sample, the change's first axis."""
+    return np.asarray(change / (step if not np.ndim(step) else step.reshape(-1, *(1,) * (np.ndim(change) - 1))))
 
 
 def _check_method(method: str) -> None:
@@ -432,13 +464,20 @@ class _OnHost:
     def error(self, *args: Any) -> float:
         return float(self._run.error(*self._put(*args)))
 
+    def jacobian(self, *args: Any) -> Array:
+        return self._backend.to_numpy(self._run.jacobian(*self._put(*args)))
+
+    def vjp(self, *args: Any) -> tuple[Array, Array]:
+        by_x, by_theta = self._run.vjp(*self._put(*args))
+        return self._backend.to_numpy(by_x), self._backend.to_numpy(by_theta)
+
     def error_and_gradient(self, *args: Any) -> tuple[float, Array]:
         value, gradient = self._run.error_and_gradient(*self._put(*args))
         return value, self._backend.to_numpy(gradient)
 
 
 class _Raw:
-    """An executable's forward sweep between raw x and raw y."""
+    """An executable's forward sweep between raw x and raw y, and its Jacobian."""
 
     def __init__(self, run: Any, scaling: Scaling) -> None:
         self._run, self._scaling = run, scaling
@@ -447,3 +486,9 @@ class _Raw:
         inputs, outputs = self._scaling.inputs, self._scaling.outputs
         y = self._run.forward(theta, x if inputs is None else np.ascontiguousarray(inputs.inward(x)))
         return y if outputs is None else outputs.outward(y, y.dtype)  # type: ignore[no-any-return]
+
+    def jacobian(self, theta: Array, x: Array) -> Array:
+        inputs, outputs = self._scaling.inputs, self._scaling.outputs
+        J = self._run.jacobian(theta, x if inputs is None else np.ascontiguousarray(inputs.inward(x)))
+        J = J if outputs is None else J * outputs.scale[:, None]
+        return J if inputs is None else J / inputs.scale  # type: ignore[no-any-return]

@@ -112,6 +112,14 @@ class Poles:
         return np.concatenate(dst), np.concatenate(src)
 
     @cached_property
+    def _curved(self) -> Flags:
+        """(n_rows,) rows that feed others through an activation that is no line: h'' of a line is 0, whatever moves."""
+        s = self.schedule
+        linear = np.array([_linear(h) for h in s.activations])
+        found: Flags = s.feeds & ~linear[s.row_activation]
+        return found
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The groups of units whose blocks `unit_blocks` lists."""
         from graphbp.second_order.plan import HessianPlan
@@ -232,6 +240,25 @@ class Poles:
             delta[rows] = head.weigh(head.delta(state.a[rows], state.z[rows], T.T[head.positions]), s)
         return delta
 
+    def _pulled(self, state: _State, V: Array) -> tuple[Array, Flags]:
+        """(∂y/∂a)ᵀ V at the outputs, 0 at those whose V is 0, and which may be other than 0."""
+        delta, reached = np.zeros_like(state.a), np.zeros(state.a.shape, bool)
+        for rows, head in self.heads:
+            v = V.T[head.positions]
+            reached[rows] = (v != 0).any(axis=0) if head.coupled else (v != 0) & ~state.still[rows]
+            delta[rows] = np.where(reached[rows], head.pullback(state.a[rows], state.z[rows], v), 0)
+        return delta, reached
+
+    def _pulled_product(self, state: _State, V: Array, a_dot: Array, moves: Flags) -> tuple[Array, Flags]:
+        """How that changes along ȧ."""
+        out, reached = np.zeros_like(a_dot), np.zeros(a_dot.shape, bool)
+        for rows, head in self.heads:
+            v, here = V.T[head.positions], moves[rows] & (not _linear(head.activation))
+            reached[rows] = (v != 0).any(axis=0) & here.any(axis=0) if head.coupled else (v != 0) & here
+            product = head.pulled_product(state.a[rows], state.z[rows], v, a_dot[rows])
+            out[rows] = np.where(reached[rows], product, 0)
+        return out, reached
+
     def _outputs(self, state: _State, s: Array | None) -> Flags:
         """Where δ of the outputs stands."""
         rows = np.zeros(state.a.shape, bool)
@@ -277,11 +304,7 @@ class Poles:
         total = np.zeros(self.schedule.parameters.n_slots, by_x.dtype)
         for part in self._chunks(len(X)):
             state = self._state(theta, X[part])
-            delta, reached = np.zeros_like(state.a), np.zeros(state.a.shape, bool)
-            for rows, head in self.heads:
-                v = V[part].T[head.positions]
-                reached[rows] = (v != 0).any(axis=0) if head.coupled else (v != 0) & ~state.still[rows]
-                delta[rows] = np.where(reached[rows], head.pullback(state.a[rows], state.z[rows], v), 0)
+            delta, reached = self._pulled(state, V[part])
             self._reverse(state, delta, reached)
             by_x[part] = delta[: self.schedule.n_inputs].T
             total += self._slots(delta, state.z, state.z != 0)
@@ -326,6 +349,54 @@ class Poles:
                 self._reverse(state, r_delta, reached | bent, _Along(direction, z_dot, moves, delta))
                 total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
         return np.ascontiguousarray(parameters.reduce(total).T)
+
+    def second(
+        self,
+        theta: Array,
+        X: Array,
+        U: Array | None,
+        v: Array | None,
+        *,
+        V: Array | None = None,
+        batch: tuple[Array, Array | None] | None = None,
+    ) -> tuple[Array, Array]:
+        """((N, D), (W,)): ∂/∂(x, θ) of Σ_n ⟨V_n, ∂y_n/∂x U_n + ∂y_n/∂θ v⟩, or with (T, s) as `batch` of E's derivative along (U, v)."""
+        parameters = self.schedule.parameters
+        by_x, total = np.zeros(X.shape, np.result_type(theta, X)), np.zeros(parameters.n_slots, theta.dtype)
+        direction = self._edges(parameters.expand_tangent(np.zeros_like(theta) if v is None else v))
+        for part in self._chunks(len(X)):
+            state = self._state(theta, X[part])
+            a_dot, z_dot, moves = self._tangent(state, None if U is None else U[part], direction)
+            if V is not None:
+                delta, reached = self._pulled(state, V[part])
+                r_delta, r_reached = self._pulled_product(state, V[part], a_dot, moves)
+            else:
+                assert batch is not None  # for mypy: one of the two
+                t, weight = batch[0][part], None if batch[1] is None else batch[1][part].T
+                delta, reached = self._output_delta(state, t, weight), self._outputs(state, weight)
+                told = moves if weight is None or weight.ndim == 1 else moves & (reached | state.still)
+                values = [
+                    head.weigh(head.output_hessian(state.a[rows], state.z[rows], t.T[head.positions]), weight)
+                    for rows, head in self.heads
+                ]
+                r_delta, r_reached = self._heads_product(values, a_dot, told)
+            beta = self._reverse(state, delta, reached)
+            bent = moves & self._curved[:, None] & reached
+            r_delta += np.where(bent, state.bend * beta * a_dot, 0)
+            self._reverse(state, r_delta, r_reached | bent, _Along(direction, z_dot, moves, delta))
+            by_x[part] = r_delta[: self.schedule.n_inputs].T
+            total += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
+        return by_x, parameters.reduce(total)
+
+    def input_hessian(self, theta: Array, x: Array, v: Array) -> Array:
+        """(D, D) of Σ_k v_k y_k at one sample x (D,)."""
+        d = len(x)
+        found, _ = self.second(theta, np.tile(x, (d, 1)), np.eye(d, dtype=x.dtype), None, V=np.tile(v, (d, 1)))
+        return np.asarray((found + found.T) / 2)
+
+
+def _linear(h: Activation) -> bool:
+    return h.builtin and h.name == "identity"
 
 
 def _flat(h: Activation, a: Array, z: Array, slope: Array) -> Flags:

@@ -36,7 +36,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import networkx as nx
 
-    from graphbp.error_functions import ErrorFunction
+    from graphbp.mixture import AnyError
     from graphbp.schedule import Schedule
 
 __all__ = [
@@ -147,6 +147,28 @@ class FullExecutable(Executable, Protocol):
         """The outer-product Hessian times v (W, B): (W, B), as Jᵀ Λ J v."""
         ...
 
+    def input_hessian(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D, D): ∂²y_k/∂x_i∂x_l; given V, (N, D, D): that of Σ_k V_nk y_k.  Symmetric to the last bit."""
+        ...
+
+    def input_hessian_diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D): ∂²y_k/∂x_i²; given V, (N, D): that of Σ_k V_nk y_k."""
+        ...
+
+    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
+        """(N, K): Σ_i ℓ_i² ∂²y_k/∂x_i², ℓ (D,)."""
+        ...
+
+    def second_order_product(self, theta: Array, X: Array, V: Array, U: Array | None, v: Array | None) -> tuple[Array, Array]:
+        """((N, D), (W,)): ∂/∂x and ∂/∂θ of Σ_n ⟨V_n, ∂y_n/∂x U_n + ∂y_n/∂θ v⟩, v (W,); None stands for zeros."""
+        ...
+
+    def error_product(
+        self, theta: Array, X: Array, T: Array, sample_weight: Array | None, U: Array | None, v: Array | None
+    ) -> tuple[Array, Array]:
+        """((N, D), (W,)): the same of Σ_n s_n (⟨∂E_n/∂x, U_n⟩ + ⟨∂E_n/∂θ, v⟩): ∂²E/∂(x, θ)∂(x, θ) times (U, v)."""
+        ...
+
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
         """a, z, δ of every row and sample."""
         ...
@@ -176,7 +198,7 @@ class Backend(Protocol):
         """Whether it can run here, found without importing anything heavy."""
         ...
 
-    def compile(self, schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any]) -> Executable:
+    def compile(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Executable:
         """Compile; the error may be a `Mixture` where the backend has `many_heads`.
 
         Raises `NotSupportedError` for what it cannot do, by name, here and not later.

@@ -112,11 +112,13 @@ def check_meaning(spec: GraphSpec) -> None:
         constants(spec, i)
         if extra.get("classes") is not None and role != OUTPUT:
             raise GraphError(f"node {name!r} has classes= and is no output; the names of classes stand on the outputs")
+        if extra.get("error_weight") is not None and role != OUTPUT:
+            raise GraphError(f"node {name!r} has error_weight= and is no output; errors and their weights stand on the outputs")
         if extra.get("columns") is not None and role == INPUT:
             _check_columns(name, int(spec.units[i]), extra["columns"])
 
 
-_OURS = frozenset((*ATTRIBUTES, "classes", "columns"))
+_OURS = frozenset((*ATTRIBUTES, "classes", "columns", "error_weight"))
 
 
 def _check_columns(name: Hashable, units: int, value: Any) -> None:

@@ -235,17 +235,13 @@ class Schedule:
 
     def node_of_row(self, row: int) -> tuple[int, int]:
         """(node, unit inside it) that a row belongs to."""
-        whole, row = self._in_whole(row)
-        starts, owners, _ = whole._runs
-        run = int(np.searchsorted(starts, row, side="right")) - 1
-        return int(owners[run]), row - int(starts[run])
+        node, unit, _ = self.owners
+        return int(node[row]), int(unit[row])
 
     def inner_of_row(self, row: int) -> str | None:
         """What a row is to its node where it is no unit of it: "its factor from 'x1'"; None for the units."""
-        whole, row = self._in_whole(row)
-        starts, _, number = whole._runs
-        k = int(number[int(np.searchsorted(starts, row, side="right")) - 1])
-        return None if k < 0 else whole.inner.what[k]
+        inner = int(self.owners[2][row])
+        return None if inner < 0 else self.whole.inner.what[inner]
 
     @cached_property
     def combined(self) -> tuple[tuple[CombinationRun, ...], ...]:
@@ -255,27 +251,27 @@ class Schedule:
     @cached_property
     def own_rows(self) -> Indices:
         """The rows that are inputs or units of the user's nodes, ascending; the others are inner ones."""
-        if not len(self.whole.inner.first):
-            return np.arange(self.n_rows)
-        return np.array([row for row in range(self.n_rows) if self.inner_of_row(row) is None], np.int64)
+        return np.flatnonzero(self.owners[2] < 0)
 
     @property
     def whole(self) -> Schedule:
         """The schedule that this one is the live part of, or itself."""
         return self if self.part_of is None else self.part_of[0].whole
 
-    def _in_whole(self, row: int) -> tuple[Schedule, int]:
-        return (self, row) if self.part_of is None else self.part_of[0]._in_whole(int(self.part_of[1][row]))
-
     @cached_property
-    def _runs(self) -> tuple[Indices, Indices, Indices]:
-        """(first row, node, number among the inner ones or −1) of every run of rows, ascending."""
-        n = len(self.names)
-        starts = np.concatenate([self.node_row, self.inner.first])
+    def owners(self) -> tuple[Indices, Indices, Indices]:
+        """Of every row the node, the unit inside it, and its number among the inner runs, −1 where it is in none."""
+        if self.part_of is not None:
+            whole, rows = self.part_of
+            node, unit, inner = whole.owners
+            return node[rows], unit[rows], inner[rows]
+        n, runs = len(self.names), self.inner
+        starts, units = np.concatenate([self.node_row, runs.first]), np.concatenate([self.units, runs.units])
         order = np.argsort(starts, kind="stable")
-        owners = np.concatenate([np.arange(n), self.inner.node])
-        number = np.concatenate([np.full(n, -1), np.arange(len(self.inner.first))])
-        return starts[order], owners[order], number[order]
+        owner = np.concatenate([np.arange(n), runs.node])[order]
+        number = np.concatenate([np.full(n, -1), np.arange(len(runs.first))])[order]
+        unit = np.arange(self.n_rows) - np.repeat(starts[order], units[order])
+        return np.repeat(owner, units[order]), unit, np.repeat(number, units[order])
 
     def flops(self, quantity: str = "gradient", n_samples: int = 1) -> int:
         """Floating-point operations of edges and combinations: 2 an edge and sample forward, 6 for a gradient (activations not counted)."""

@@ -55,6 +55,7 @@ def _everything(net: Network, n: int) -> None:
     T: Any = rng.integers(k, size=n) if net.error_function.classes else rng.integers(2, size=(n, k))
     net.forward(X), net.error_and_gradient(X, T), net.per_sample_gradient(X, T), net.trace(X, T)
     net.jacobian(X), net.jvp(X, X), net.vjp(X, V), net.weight_jvp(X, v), net.weight_jacobian(X)
+    net.input_hessian(X), net.input_hessian(X, V), net.laplacian(X), net.second_order_product(X, V, X, v), net.mixed_jvp(X, T, v)
     net.hessian_operator(X, T) @ v, net.outer_product_operator(X, T) @ v
     if w < 5_000:
         net.hessian(X, T), net.outer_product_hessian(X, T), net.hessian_diagonal(X, T)

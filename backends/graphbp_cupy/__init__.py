@@ -44,8 +44,11 @@ class CupyBackend:
 
     `library` stands in for the module `cupy` (the tests' simulated one); None imports the real one on first use.  `path` is "wide" or
     "level" where a measurement or a test wants that way alone (`graphbp_cupy.paths.choose`); "" leaves the choice to the backend.
+    `combinations` : that nodes may multiply and choose.
     `graphs` : whether repeated calls are recorded as CUDA graphs; None asks GRAPHBP_CUDA_GRAPHS (1, or 0 for no).
     """
+
+    combinations = True
 
     def __init__(self, name: str = "cupy", library: Any = None, *, path: str = "", graphs: bool | None = None) -> None:
         self.name = name

@@ -23,13 +23,13 @@ from graphbp_cupy.paths import Path
 from graphbp_cupy.program import Program
 from graphbp_cupy.sweeps import Array, Sweeps
 
-__all__ = ["Curvature"]
+__all__ = ["Curvature", "Point"]
 
 _TIED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """Where the second derivatives are taken: one chunk of samples, its forward and reverse sweep done."""
 
     w: Array
@@ -85,12 +85,12 @@ class Curvature:
         plan = self.plan(len(X), "product", columns.shape[1])
 
         def chunk(part: slice) -> None:
-            at = self._point(w, X[part], T[part], weight[part])
+            at = self.point(w, X[part], T[part], weight[part])
 
             def batch(lo: int, hi: int) -> None:
                 w_dot = self.sweeps.expand_directions(columns, lo, hi)
                 a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, hi - lo, w_dot=w_dot)
-                delta_dot = self._reverse(at, a_dot, exact, w_dot)
+                delta_dot = self._reverse(at, (a_dot, z_dot), exact, w_dot)
                 if exact:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot, at.delta, z_dot)
                 else:
@@ -120,7 +120,7 @@ class Curvature:
         plan = self.plan(len(X), "hessian", s.n_units)
 
         def chunk(part: slice) -> None:
-            at = self._point(w, X[part], T[part], weight[part])
+            at = self.point(w, X[part], T[part], weight[part])
 
             def batch(lo: int, hi: int) -> None:
                 delta_dot, z_dot = self._injected(at, lo, hi, exact)
@@ -133,7 +133,7 @@ class Curvature:
         self.kernels.over_items("fold_hessian", s.n_parameters, s.n_parameters, 1, p.network, half, out)
         return out
 
-    def _add_half(self, half: Array, at: _Point, lo: int, hi: int, delta_dot: Array, z_dot: Array, exact: bool) -> None:
+    def _add_half(self, half: Array, at: Point, lo: int, hi: int, delta_dot: Array, z_dot: Array, exact: bool) -> None:
         """half[(ji), :] += Σ_n z_i Q_j for the units j = lo..hi."""
         p, (batch, _, n), slots = self.program, delta_dot.shape, half.shape[0]
         q = self.sweeps.empty(batch, slots, n)
@@ -163,7 +163,7 @@ class Curvature:
         plan = self.plan(len(X), "diagonal", s.n_units)
 
         def chunk(part: slice) -> None:
-            at = self._point(w, X[part], T[part], weight[part])
+            at = self.point(w, X[part], T[part], weight[part])
 
             def batch(lo: int, hi: int) -> None:
                 delta_dot, _ = self._injected(at, lo, hi, True)
@@ -185,19 +185,20 @@ class Curvature:
 
     # -- shared ----------------------------------------------------------------------------------------------------------
 
-    def _point(self, w: Array, x: Array, t: Array, weight: Array) -> _Point:
+    def point(self, w: Array, x: Array, t: Array, weight: Array) -> Point:
+        """A chunk of samples, swept up and down."""
         a, z = self.sweeps.forward(w, x)
-        beta, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
-        return _Point(w, t, weight, a, z, beta[0], delta[0])
+        beta, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, t, weight), inputs=False)
+        return Point(w, t, weight, a, z, beta[0], delta[0])
 
-    def _reverse(self, at: _Point, a_dot: Array, exact: bool, w_dot: Array = None) -> Array:
-        """δ̇ (B, rows, n) of the exact Hessian, or Jᵀ Λ ȧ of the outer product."""
-        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, a_dot, exact)
+    def _reverse(self, at: Point, tangents: tuple[Array, Array], exact: bool, w_dot: Array = None) -> Array:
+        """δ̇ (B, rows, n) of the exact Hessian, or Jᵀ Λ ȧ of the outer product, for (ȧ, ż)."""
+        head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, tangents[0], exact)
         if exact:
-            return self.sweeps.reverse_tangent(at.w, w_dot, at.a, at.beta, at.delta, a_dot, head)
-        return self.sweeps.reverse(at.w, at.a, head, inputs=False)[1]
+            return self.sweeps.reverse_tangent(at.w, w_dot, (at.a, at.z, at.beta, at.delta), tangents, head)
+        return self.sweeps.reverse(at.w, at.a, at.z, head, inputs=False)[1]
 
-    def _injected(self, at: _Point, lo: int, hi: int, exact: bool) -> tuple[Array, Array]:
+    def _injected(self, at: Point, lo: int, hi: int, exact: bool) -> tuple[Array, Array]:
         """(B_·j, σ' G_·j), each (hi − lo, rows, n), for the units j number lo..hi."""
         a_dot, z_dot = self.sweeps.tangent(at.w, at.a, at.z, hi - lo, inject=self.program.units[lo:hi])
-        return self._reverse(at, a_dot, exact), z_dot
+        return self._reverse(at, (a_dot, z_dot), exact), z_dot

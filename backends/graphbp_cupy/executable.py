@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import ErrorFunction, Schedule, TraceArrays
+from graphbp.extend import LINEAR, ErrorFunction, Schedule, TraceArrays
+from graphbp_cupy.by_inputs import ByInputs
 from graphbp_cupy.curvature import Curvature
 from graphbp_cupy.formulas import select
 from graphbp_cupy.graphs import Recorder
@@ -24,7 +25,7 @@ from graphbp_cupy.sweeps import Array, Sweeps
 __all__ = ["CupyExecutable"]
 
 
-class CupyExecutable(Curvature):
+class CupyExecutable(Curvature, ByInputs):
     """A schedule and an error on one device; see `graphbp.protocols` for shapes and meanings."""
 
     def __init__(
@@ -42,6 +43,11 @@ class CupyExecutable(Curvature):
         self.program = Program(cp, schedule, error, self.dtype, rows, flat=flat)
         self.sweeps = Sweeps(cp, schedule, self.program, self.kernels)
         cp.cuda.get_current_stream().synchronize()  # calls may come on any stream: the tables are there before the first one
+
+    @cached_property
+    def of_outputs(self) -> CupyExecutable:
+        """The same network under E = Σ V y, T being V."""
+        return CupyExecutable(self.cp, self.schedule, LINEAR, self.dtype, path=self._only, graphs=False)
 
     # -- which path ------------------------------------------------------------------------------------------------------
 
@@ -180,12 +186,12 @@ class CupyExecutable(Curvature):
     def _add_chunk(self, w: Array, x: Array, t: Array, weight: Array, total: Array, g: Array) -> None:
         a, z = self.sweeps.forward(w, x)
         self.sweeps.add_values(total, self.sweeps.head_error(a, z, t, weight))
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, t, weight), inputs=False)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, t, weight), inputs=False)
         self.sweeps.add_slot_sums(g, z, delta)
 
     def _pull_chunk(self, w: Array, x: Array, v: Array, by_x: Array, g: Array) -> None:
         a, z = self.sweeps.forward(w, x)
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v.T.copy()[None]), inputs=True)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_pullback(a, z, v.T.copy()[None]), inputs=True)
         by_x[...] = delta[0, : self.schedule.n_inputs].T
         self.sweeps.add_slot_sums(g, z, delta)
 
@@ -233,7 +239,7 @@ class CupyExecutable(Curvature):
 
         def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
-            _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
+            _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
             self._sample_gradient(z, delta, out[part], 1, 0)
 
         self.plan(len(X)).over_parts(chunk)
@@ -244,7 +250,7 @@ class CupyExecutable(Curvature):
         """a, z and δ of every row, all samples at once."""
         w, weight = self.sweeps.expand(theta), self._weights(sample_weight, len(X))
         a, z = self.sweeps.forward(w, X)
-        _, delta = self.sweeps.reverse(w, a, self.sweeps.head_delta(a, z, T, weight), inputs=True)
+        _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, T, weight), inputs=True)
         return TraceArrays(a, z, delta[0])
 
     def _sample_gradient(self, z: Array, delta: Array, out: Array, outputs: int, first: int) -> None:
@@ -319,7 +325,7 @@ class CupyExecutable(Curvature):
     def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:
         """δ (hi − lo, rows, n) started from outputs lo..hi, one each."""
         v = self.sweeps.units(self._range(lo, hi), self.schedule.n_outputs, a.shape[1])
-        return self.sweeps.reverse(w, a, self.sweeps.head_pullback(a, z, v), inputs=inputs)[1]
+        return self.sweeps.reverse(w, a, z, self.sweeps.head_pullback(a, z, v), inputs=inputs)[1]
 
     def _range(self, lo: int, hi: int) -> Array:
         return self.cp.arange(lo, hi, dtype=self.cp.int32)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function, pair_of
+from graphbp.extend import LINEAR, Activation, ErrorFunction, NotSupportedError, get_activation, get_error_function, pair_of
 from graphbp_cupy.tracing import to_cuda
 
 __all__ = [
@@ -166,7 +166,7 @@ class Selection:
             (e, name, k) for e, name in enumerate(self.errors) for k, unit in enumerate(self.activations) if _has_pair(name, unit)
         ]
         squares = self.errors.index("sum_of_squares") if "sum_of_squares" in self.errors else -1
-        logs = {name: row.in_logs for name in self.errors if (row := get_error_function(name)).in_logs is not None}
+        logs = {name: row.in_logs for name in self.errors if (row := _error(name)).in_logs is not None}
         numbers = {f"{self.errors.index(name)}": logs[name] for name in logs}
         parts = [
             f"__device__ __forceinline__ bool error_is_squares(int error) {{ return error == {squares}; }}\n",
@@ -181,14 +181,19 @@ class Selection:
         return parts
 
 
+def _error(name: str) -> ErrorFunction:
+    """A row of the table of errors, or that of the outputs themselves."""
+    return LINEAR if name == LINEAR.name else get_error_function(name)
+
+
 def _has_pair(error: str, activation: str) -> bool:
-    return pair_of(get_error_function(error), get_activation(activation)) is not None
+    return pair_of(_error(error), get_activation(activation)) is not None
 
 
 @cache
 def _pair(error: str, activation: str, label: str) -> str:
     try:
-        return to_cuda(getattr(pair_of(get_error_function(error), get_activation(activation)), label), "a", "t")
+        return to_cuda(getattr(pair_of(_error(error), get_activation(activation)), label), "a", "t")
     except NotSupportedError as problem:
         raise NotSupportedError(
             f"backend 'cupy' cannot write the error {error!r} at {activation!r} in CUDA: {problem}. Register the activation without tails, "

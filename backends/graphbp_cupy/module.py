@@ -24,7 +24,7 @@ from graphbp_cupy.formulas import BUILT_IN, Selection
 __all__ = ["FIELDS", "FILES", "Kernels", "compile_options", "formulas_source", "module_source", "signatures"]
 
 CUDA = Path(__file__).parent / "cuda"
-FILES = ("formulas.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
+FILES = ("formulas.cu", "combinations.cu", "heads.cu", "levels.cu", "tile.cu", "fused.cu", "wide.cu", "sums.cu")
 """In the order in which they are joined; the generated tables come after the first."""
 
 THREADS = 256
@@ -32,7 +32,7 @@ _MAX_GRID_Y = 65535
 
 FIELDS: dict[str, str] = {
     **dict.fromkeys(["n_rows", "n_inputs", "n_outputs", "n_slots", "n_parameters", "n_levels"], "long long"),
-    **dict.fromkeys(["n_single", "n_items", "n_sparse", "n_biases", "n_edges", "error"], "long long"),
+    **dict.fromkeys(["n_single", "n_items", "n_sparse", "n_biases", "n_edges", "n_combinations", "error"], "long long"),
     "in_ptr": "const long long*",
     "in_src": "const int*",
     "out_ptr": "const long long*",
@@ -63,6 +63,12 @@ FIELDS: dict[str, str] = {
     "rev_ptr": "const int*",
     "rev_dst": "const int*",
     "rev_slot": "const long long*",
+    "combination": "const int*",
+    "combination_first": "const int*",
+    "combination_second": "const int*",
+    "fed_ptr": "const int*",
+    "fed_row": "const int*",
+    "fed_second": "const unsigned char*",
 }
 """The members of the kernels' `Network`: sizes, and tables on the device (`graphbp_cupy.program` says what each holds)."""
 

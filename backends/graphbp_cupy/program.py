@@ -92,7 +92,7 @@ def _host_tables(schedule: Schedule, error: ErrorFunction, dtype: np.dtype[Any],
         "owned_ptr": np.append(starts, len(p.order)), "owned_slot": p.order,
         "unit_ptr": _pointers(dst, s.n_rows), "unit_slot": by_unit,
         "level_ptr": np.array([*(level.start for level in s.levels), s.n_rows]),
-        **_items(s, error),
+        **_items(s, error), **_combinations(s),
     }  # fmt: skip
     if flat:
         by_source = np.argsort(src[:edges], kind="stable")
@@ -119,6 +119,24 @@ def _slot_ends(s: Schedule) -> tuple[Array, Array]:
         src.append(np.tile(block.src, m))
     biased = np.flatnonzero(s.bias_slot >= 0)
     return np.concatenate([*dst, biased]), np.concatenate([*src, np.full(len(biased), -1)])
+
+
+def _combinations(s: Schedule) -> dict[str, Any]:
+    """By row: the kind of its combination and the two sources; by source: the rows that combine it."""
+    c = s.combinations
+    of_row = np.full((3, s.n_rows), -1)
+    of_row[:, c.rows] = c.kind, c.first, c.second
+    source, second = np.concatenate([c.first, c.second]), np.repeat([0, 1], len(c))
+    order = np.argsort(source, kind="stable")
+    return {
+        "n_combinations": len(c),
+        "combination": of_row[0],
+        "combination_first": of_row[1],
+        "combination_second": of_row[2],
+        "fed_ptr": _pointers(source, s.n_rows),
+        "fed_row": np.concatenate([c.rows, c.rows])[order],
+        "fed_second": second[order],
+    }
 
 
 def _pointers(rows: Array, n_rows: int) -> Array:

@@ -92,12 +92,12 @@ class Sweeps:
             self._over_heads("head_softmax", n, 1, self.network, a, n, z)
         return a, z
 
-    def reverse(self, w: Array, a: Array, head: Array, *, inputs: bool) -> tuple[Array, Array]:
+    def reverse(self, w: Array, a: Array, z: Array, head: Array, *, inputs: bool) -> tuple[Array, Array]:
         """(β, δ), each (B, rows, n), from the outputs' own terms `head` (B, K, n); rows of the inputs only where asked for."""
         s, (batch, _, n) = self.schedule, head.shape
         beta, delta = self._beta(batch, n), self.empty(batch, s.n_rows, n)
         for start, stop, dense in self._downwards(inputs):
-            args = (self.network, w, a, head, start, stop, n, beta, delta)
+            args = (self.network, w, a, z, head, start, stop, n, beta, delta)
             self.kernels.over_samples("reverse_level", n, stop - start, batch, *args)
             for block in dense:
                 self._add_to_sources(block, beta, self.cp.matmul(self._weight(w, block).T, delta[:, block.start : block.stop]))
@@ -123,16 +123,27 @@ class Sweeps:
             self.kernels.over_samples("tangent_level", n, level.stop - level.start, batch, *args)
         return a_dot, z_dot
 
-    def reverse_tangent(self, w: Array, w_dot: Array, a: Array, beta: Array, delta: Array, a_dot: Array, head: Array) -> Array:
-        """δ̇ (B, rows, n) above the inputs: the R-operator's reverse sweep, from `head` = R ȧ (B, K, n).
+    def reverse_tangent(
+        self,
+        w: Array,
+        w_dot: Array,
+        values: tuple[Array, Array, Array, Array],
+        tangents: tuple[Array, Array],
+        head: Array,
+        *,
+        inputs: bool = False,
+    ) -> Array:
+        """δ̇ (B, rows, n): the R-operator's reverse sweep, from `head` = R ȧ (B, K, n); rows of the inputs only where asked for.
 
-        β and δ are (rows, n), w_dot (B, S) or None.
+        `values` are a, z, β and δ (rows, n), `tangents` ȧ and ż (B, rows, n), w_dot (B, S) or None.
         """
+        (a, z, beta, delta), (a_dot, z_dot) = values, tangents
         s, (batch, _, n) = self.schedule, head.shape
         beta_dot, delta_dot = self._beta(batch, n), self.empty(batch, s.n_rows, n)
         directed, direction = (0, self.unused) if w_dot is None else (1, w_dot)
-        for start, stop, dense in self._downwards(inputs=False):
-            args = (self.network, w, direction, directed, a, beta, delta, a_dot, head, start, stop, n, beta_dot, delta_dot)
+        for start, stop, dense in self._downwards(inputs):
+            swept = (a, z, beta, delta, a_dot, z_dot, head, start, stop, n, beta_dot, delta_dot)
+            args = (self.network, w, direction, directed, *swept)
             self.kernels.over_samples("reverse_tangent_level", n, stop - start, batch, *args)
             for block in dense:
                 rows = slice(block.start, block.stop)

@@ -29,6 +29,7 @@ from graphbp_numba.layers.products import layer_products
 from graphbp_numba.layers.work import LayerWork
 from graphbp_numba.levels.path import LevelPath
 from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+from graphbp_numba.states.by_inputs import ByInputs
 from graphbp_numba.states.whole import WholeStates
 from graphbp_numba.tiles.path import FewPath, TilePath
 from graphbp_numba.work.workspace import Workspace
@@ -65,6 +66,9 @@ def _by_output(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
+
+    combines_by_inputs = ("second_order_product", "error_product")
+    """What takes rows that combine two others into account."""
 
     def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype, self._error = schedule, dtype, error
@@ -104,6 +108,11 @@ class NumbaExecutable:
     def states(self) -> WholeStates:
         """What keeps every row's state."""
         return WholeStates(self.work)
+
+    @cached_property
+    def by_inputs(self) -> ByInputs:
+        """Second derivatives by the inputs."""
+        return ByInputs(self.states)
 
     def _path(self, n_samples: int) -> Path:
         if self.layers is not None:
@@ -176,6 +185,31 @@ class NumbaExecutable:
         if self.layers is not None:
             return layer_products(self.layers.work, theta, X, T, sample_weight, v, exact)
         return self.states.products(theta, X, T, sample_weight, v, exact)
+
+    # -- second derivatives by the inputs ------------------------------------------------------------------------------------
+
+    def input_hessian(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D, D), or given V (N, D, D)."""
+        return self.by_inputs.hessian(theta, X, V)
+
+    def input_hessian_diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D), or given V (N, D)."""
+        return self.by_inputs.diagonal(theta, X, V)
+
+    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
+        """(N, K): Σ_i ℓ_i² ∂²y_k/∂x_i²."""
+        return self.by_inputs.laplacian(theta, X, lengths)
+
+    def second_order_product(self, theta: Array, X: Array, V: Array, U: Array | None, v: Array | None) -> tuple[Array, Array]:
+        """((N, D), (W,)): ∂/∂(x, θ) of Σ ⟨V, ∂y/∂x U + ∂y/∂θ v⟩."""
+        return self.by_inputs.along(theta, X, V, None, U, v, pulled=True)
+
+    @_by_output
+    def error_product(
+        self, theta: Array, X: Array, T: Array, sample_weight: Array | None, U: Array | None, v: Array | None
+    ) -> tuple[Array, Array]:
+        """((N, D), (W,)): ∂²E/∂(x, θ)² times (U, v)."""
+        return self.by_inputs.along(theta, X, T, sample_weight, U, v, pulled=False)
 
     # -- second order ----------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import AnyError, Schedule, TraceArrays, output_heads, run_tasks
+from graphbp_numpy.by_inputs import ByInputs
 from graphbp_numpy.second_order import SecondOrder
 from graphbp_numpy.sweeps import Program
 
@@ -35,7 +36,7 @@ PARTITIONS = 8
 """Sums are kept for so many runs of chunks."""
 
 
-class NumpyExecutable(SecondOrder):
+class NumpyExecutable(SecondOrder, ByInputs):
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
     def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:

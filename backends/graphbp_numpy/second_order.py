@@ -20,7 +20,7 @@ from graphbp.extend import Head, HessianPlan, ParameterMap, Schedule, assemble_d
 from graphbp_numpy.second_order_sweeps import NumpySecondOrderSweeps
 from graphbp_numpy.sweeps import Program
 
-__all__ = ["SecondOrder"]
+__all__ = ["SecondOrder", "reverse_tangent"]
 
 Array = npt.NDArray[Any]
 _R = TypeVar("_R")
@@ -82,14 +82,14 @@ class SecondOrder:
             t, slope = T[part].T, program.derivative(a)
             delta, beta = self.backpropagate(w, a, z, t, s)
             bend = beta * program.derivative(a, 2)
-            curvature = list(self._curvature(a, z, t, s, exact=True))
+            curvature = list(self.curvature(a, z, t, s, exact=True))
             for b in range(v.shape[1]):
                 w_dot = np.ascontiguousarray(directions[:, b])
                 a_dot, z_dot = program.tangent(w, z, slope, None, w_dot)
                 r_delta = bend * a_dot
                 for at, value in curvature:
                     r_delta[at] += _times(value, a_dot[at])
-                _reverse_tangent(program, (w, w_dot), (z, z_dot), slope, r_delta, delta)
+                reverse_tangent(program, (w, w_dot), (z, z_dot), slope, r_delta, delta)
                 total[b] += program.slot_gradient(r_delta, z)
                 through_z = program.slot_gradient(delta, z_dot)
                 through_z[biases] = 0  # the unit that biases come from does not move
@@ -109,7 +109,7 @@ class SecondOrder:
             s = None if sample_weight is None else sample_weight[part].T
             a, z = program.forward(w, X[part].T)
             t, slope = T[part].T, program.derivative(a)
-            curvature = list(self._curvature(a, z, t, s, exact=False))
+            curvature = list(self.curvature(a, z, t, s, exact=False))
             for b in range(v.shape[1]):
                 a_dot, _ = program.tangent(w, z, slope, None, np.ascontiguousarray(directions[:, b]))
                 delta = np.zeros_like(a)
@@ -122,7 +122,7 @@ class SecondOrder:
         total = self.total(len(X), work, np.zeros((v.shape[1], self.map.n_slots), theta.dtype))
         return np.ascontiguousarray(self.map.reduce(total).T)
 
-    def _curvature(self, a: Array, z: Array, t: Array, s: Array | None, exact: bool) -> Iterator[tuple[Array, Array]]:
+    def curvature(self, a: Array, z: Array, t: Array, s: Array | None, exact: bool) -> Iterator[tuple[Array, Array]]:
         """For each head its rows and R (or Λ), the sample weight in it."""
         for head in self.heads:
             rows = self.schedule.output_rows[head.positions]
@@ -137,7 +137,7 @@ def _times(curvature: Array, a_dot: Array) -> Array:
     return np.asarray(np.einsum("jcn,cn->jn", curvature, a_dot))
 
 
-def _reverse_tangent(
+def reverse_tangent(
     program: Program, weights: tuple[Array, Array], values: tuple[Array, Array], slope: Array, r_delta: Array, delta: Array
 ) -> None:
     """Complete Rδ, which holds h'' ȧ β + R ȧ, given (w, v), (z, ż): Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k), Rδ_j += h'_j Rβ_j."""

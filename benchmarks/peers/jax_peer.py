@@ -168,6 +168,14 @@ def flat_outputs(net: Mlp | UnitDag) -> Callable[[Any, Any], Any]:
     return dag_outputs
 
 
+def batched_outputs(net: Mlp | UnitDag) -> Callable[[Any, Any], Any]:
+    """(θ, X (N, D)) -> Y (N, K), the whole batch at once."""
+    if isinstance(net, Mlp):
+        return flat_outputs(net)
+    forward = _forward(net, "float64")
+    return lambda theta, X: forward(theta[net.weight_position], theta[net.bias_position], X.T)[net.output_position].T
+
+
 def _batched(net: Mlp | UnitDag) -> Callable[[Any, Any, Any], Any]:
     """(θ, X, T) -> E, the whole batch at once."""
     if isinstance(net, Mlp):

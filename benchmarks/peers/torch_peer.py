@@ -133,7 +133,7 @@ def sparse_layers_forward(matrices: list[Any], bias: float, clip: float, X: Arra
     return Run(forward, lambda zs: torch.cat(zs, dim=1).numpy().T, f"{chunk} samples at a time")
 
 
-def _flat_outputs(net: Mlp) -> Callable[[Any, Any], Any]:
+def flat_outputs(net: Mlp) -> Callable[[Any, Any], Any]:
     shapes = [p.shape for pair in zip(net.weights, net.biases, strict=True) for p in pair]
 
     def outputs(theta: Any, x: Any) -> Any:
@@ -146,7 +146,7 @@ def _flat_outputs(net: Mlp) -> Callable[[Any, Any], Any]:
 def hessian(net: Mlp, theta: Array, X: Array, T: Array) -> Run:
     """∂²E/∂θ∂θ by torch.func.hessian."""
     torch = _torch()
-    outputs = _flat_outputs(net)
+    outputs = flat_outputs(net)
     Xt, Tt = torch.tensor(X), torch.tensor(T)
     function = torch.func.hessian(lambda p: 0.5 * ((outputs(p, Xt) - Tt) ** 2).sum())
     parameters = torch.tensor(theta)
@@ -156,7 +156,7 @@ def hessian(net: Mlp, theta: Array, X: Array, T: Array) -> Run:
 def outer_product(net: Mlp, theta: Array, X: Array) -> Run:
     """Σ_n ∇y_n ∇y_nᵀ: torch.func vmap(jacrev), stacked rows A, AᵀA."""
     torch = _torch()
-    jacobian = torch.func.vmap(torch.func.jacrev(_flat_outputs(net)), in_dims=(None, 0))
+    jacobian = torch.func.vmap(torch.func.jacrev(flat_outputs(net)), in_dims=(None, 0))
     parameters, Xt = torch.tensor(theta), torch.tensor(X)
 
     def gram() -> Any:
@@ -169,7 +169,7 @@ def outer_product(net: Mlp, theta: Array, X: Array) -> Run:
 def mlp_jacobian(net: Mlp, theta: Array, X: Array) -> Run:
     """∂y/∂x by torch.func vmap(jacrev)."""
     torch = _torch()
-    function = torch.func.vmap(torch.func.jacrev(_flat_outputs(net), argnums=1), in_dims=(None, 0))
+    function = torch.func.vmap(torch.func.jacrev(flat_outputs(net), argnums=1), in_dims=(None, 0))
     parameters, Xt = torch.tensor(theta), torch.tensor(X)
     return Run(lambda: function(parameters, Xt), lambda J: J.detach().numpy())
 

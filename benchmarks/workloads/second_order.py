@@ -30,7 +30,7 @@ def _data(context: Context) -> tuple[Array, Array]:
     return batch(100 if context.quick else 1000, 20, 3)
 
 
-def _graph(net: Mlp | UnitDag) -> tuple[nx.DiGraph, Array]:
+def graph_and_theta(net: Mlp | UnitDag) -> tuple[nx.DiGraph, Array]:
     """The graph, and θ as `net.weights` has it."""
     if isinstance(net, Mlp):
         return net.layer_graph(), net.flat(list(net.weights), list(net.biases))
@@ -47,7 +47,7 @@ def hessian(form: str, context: Context) -> list[Row]:
     """The exact ∂²E/∂θ∂θ."""
     net = dense_network(context) if form == "dense" else dag_network(context)
     X, T = _data(context)
-    g, theta = _graph(net)
+    g, theta = graph_and_theta(net)
     chunk = 0 if form == "dense" else 20  # jax.hessian of the DAG asks for 39 GB at N = 1000
     contenders = [*_graphbp(g, "hessian", X, T), Contender("JAX hessian", partial(jax_peer.hessian, net, theta, X, T, chunk=chunk))]
     if isinstance(net, Mlp):
@@ -66,7 +66,7 @@ def outer_product(form: str, context: Context) -> list[Row]:
     """Σ_n Σ_k ∇y_k ∇y_kᵀ, K = 3."""
     net = dense_network(context) if form == "dense" else dag_network(context)
     X, T = _data(context)
-    g, theta = _graph(net)
+    g, theta = graph_and_theta(net)
     contenders = [
         *_graphbp(g, "outer_product_hessian", X, T),
         Contender("JAX vmap(jacrev)", partial(jax_peer.outer_product, net, theta, X)),
@@ -99,7 +99,7 @@ def diagonal(context: Context) -> list[Row]:
     """The exact diagonal, beside full Hessians: no peer gives the exact diagonal without them."""
     net = dense_network(context)
     X, T = _data(context)
-    g, theta = _graph(net)
+    g, theta = graph_and_theta(net)
     contenders = [
         *_graphbp(g, "hessian_diagonal", X, T),
         Contender("JAX hessian", partial(jax_peer.hessian, net, theta, X, T, diagonal=True)),
@@ -119,7 +119,7 @@ def product(form: str, context: Context) -> list[Row]:
         net = random_dag(64, 1_000 if context.quick else 90_900, 10, 10, activation="tanh")
         d, k = 64, 10
     X, T = batch(n, d, k)
-    g, theta = _graph(net)
+    g, theta = graph_and_theta(net)
     v = np.random.default_rng(3).normal(size=len(theta))
     name = f"hessian-product-{form}"
 
@@ -163,7 +163,7 @@ def growth(context: Context) -> list[Row]:
     X, T = _data(context)
     for hidden in (4, 6, 8) if context.quick else (13, 20, 32, 46, 62, 78):
         net = mlp(20, hidden, hidden, 3)
-        g, _ = _graph(net)
+        g, _ = graph_and_theta(net)
         rows += race(context, name, _graphbp(g, "hessian", X, T), tolerance=TOLERANCE, size=net.n_parameters)
     return rows
 

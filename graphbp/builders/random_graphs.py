@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.aggregation import NAMES, aggregation_number
 from graphbp.builders.arguments import as_size, check_activations, check_room, is_listed, outputs_kind
 from graphbp.builders.edge_lists import add_edges
 from graphbp.builders.initial import Init, deviation
@@ -31,6 +32,7 @@ def random_dag(
     window: int | None = None,
     rewire: float = 0.1,
     activation: str | Sequence[str] = "tanh",
+    aggregation: str | Sequence[str] = "sum",
     output_activation: str | None = None,
     error: str | None = None,
     bias: bool = True,
@@ -56,14 +58,14 @@ def random_dag(
     density : only for "erdos_renyi", instead of `fan_in`; 0 < density ≤ 1.
     window : a unit's candidates are the last `window` inputs and hidden units before it (all, if None): a deep, narrow network.
         An input that no window reaches feeds one of the first `window` units.
-    activation : of the hidden units: one for all, or several that are drawn from uniformly.
+    activation, aggregation : of the hidden units: one for all, or several that are drawn from uniformly.
     output_activation, error, bias, seed, init : as in `layered`.
 
     Raises
     ------
     GraphError : counts, fan_in, window, density or rewire out of range; a combination that means nothing.
     MemoryLimitError : more edges than memory takes.
-    UnknownNameError : an unknown model, activation or init.
+    UnknownNameError : an unknown model, activation, aggregation or init.
 
     Examples
     --------
@@ -86,6 +88,11 @@ def random_dag(
     kinds = check_activations(list(activation) if is_listed(activation) else [activation])
     if not kinds:
         raise GraphError("activation=[]; give at least one activation")
+    ways = [
+        NAMES[aggregation_number("of gb.random_dag", way)] for way in (aggregation if is_listed(aggregation) else [aggregation])
+    ]
+    if not ways:
+        raise GraphError("aggregation=[]; give at least one aggregation")
     output_kind = outputs_kind(output_activation, error)
     check_activations([output_kind])
 
@@ -111,6 +118,9 @@ def random_dag(
     g = nx.DiGraph()
     g.add_nodes_from(names[:D], role="input")
     g.add_nodes_from((name, {"activation": kind, **extra}) for name, kind in zip(names[D : D + H], hidden, strict=True))
+    if set(ways) != {"sum"}:
+        for name, way in zip(names[D : D + H], rng.integers(len(ways), size=H).tolist(), strict=True):
+            g.nodes[name]["aggregation"] = ways[way]
     g.add_nodes_from(names[D + H :], activation=output_kind, role="output", **extra)
     add_edges(g, [names[i] for i in src.tolist()], [names[j] for j in dst.tolist()], weight)
     return g

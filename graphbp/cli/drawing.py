@@ -80,7 +80,7 @@ def _of_sums(net: Network) -> Network:
             data["weight"] = sparse.diags_array(np.broadcast_to(data["weight"], n), dtype=np.float64).tocsr()
     for _, data in graph.nodes(data=True):
         data.pop("aggregation", None)
-    return Network(graph, error=net.error_function, backend="numpy")
+    return Network(graph, backend="numpy")
 
 
 def _edges(net: Network) -> tuple[Array, Array, Array]:

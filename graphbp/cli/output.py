@@ -94,8 +94,8 @@ def _csv(array: Array, axes: Sequence[Sequence[str]]) -> str:
     if array.ndim == 2:
         writer.writerow(axes[1])
         writer.writerows([repr(float(v)) for v in row] for row in array)
-    elif array.ndim == 3:
-        writer.writerow(["sample", "output", *axes[2]])
+    elif array.ndim in (3, 4):
+        writer.writerow([*("sample", "output", "input")[: array.ndim - 1], *axes[-1]])
         for at in np.ndindex(leading):
             writer.writerow([*(axes[k][i] for k, i in enumerate(at)), *(repr(float(v)) for v in array[at])])
     else:
@@ -103,16 +103,16 @@ def _csv(array: Array, axes: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _table(array: Array, axes: Sequence[Sequence[str]]) -> str:
-    """The first rows and columns with their labels."""
+def _table(array: Array, axes: Sequence[Sequence[str]], what: str = "sample") -> str:
+    """The first rows and columns with their labels; of more than two axes the first few tables, one for each `what`."""
     if array.ndim == 1:
         width = max((len(label) for label in axes[0][:_SHOWN]), default=0)
         lines = [f"  {label:{width}s}  {value: .8g}" for label, value in zip(axes[0][:_SHOWN], array, strict=False)]
         return "\n".join([*lines, *_rest(len(array))])
-    if array.ndim == 3:
+    if array.ndim > 2:
         shown = min(3, len(array))
-        parts = [f"sample {axes[0][n]}\n{_table(array[n], axes[1:])}" for n in range(shown)]
-        return "\n".join([*parts, *([f"... {len(array) - shown} more samples"] if len(array) > shown else [])])
+        parts = [f"{what} {axes[0][n]}\n{_table(array[n], axes[1:], 'output')}" for n in range(shown)]
+        return "\n".join([*parts, *([f"... {len(array) - shown} more {what}s"] if len(array) > shown else [])])
     columns = min(array.shape[1], 8)
     heads = [label[:14] for label in axes[1][:columns]] + (["..."] if array.shape[1] > columns else [])
     left = max((len(label) for label in axes[0][:_SHOWN]), default=0)

@@ -1,4 +1,4 @@
-"""forward, gradient, jacobian, hessian and check: what a network computes from data."""
+"""forward, gradient, jacobian, hessian, input-hessian and check: what a network computes from data."""
 
 from __future__ import annotations
 
@@ -128,6 +128,34 @@ def hessian(network: str, data: str, output: str | None, as_json: bool, kind: st
 @click.command()
 @network_options
 @data_options
+@output_option
+@click.option(
+    "--kind",
+    type=click.Choice(["exact", "diagonal", "laplacian"]),
+    default="exact",
+    show_default=True,
+    help="All pairs of inputs, each input with itself, or the sum of those.",
+)
+def input_hessian(network: str, data: str, output: str | None, as_json: bool, kind: str, **given: Any) -> None:
+    """Compute the second derivatives of the outputs by the inputs, sample by sample.
+
+    Exact; (samples, outputs, inputs, inputs), for the diagonal (samples, outputs, inputs), for the Laplacian (samples, outputs).
+
+    \b
+    Examples:
+      graphbp input-hessian model.json new.csv -o H.npz
+      graphbp input-hessian model.json new.csv --kind laplacian
+    """
+    net, batch = _read(network, data, given)
+    compute = {"exact": net.input_hessian, "diagonal": net.input_hessian_diagonal, "laplacian": net.laplacian}[kind]
+    values, inputs = compute(batch.X), ("inputs", list(map(str, net.columns)))
+    axes = [_samples(batch.X), ("outputs", output_names(net)), inputs, inputs][: values.ndim]
+    emit("input_hessian" if kind != "laplacian" else kind, values, axes, output=output, as_json=as_json, kind=kind)
+
+
+@click.command()
+@network_options
+@data_options
 @json_option
 def check(network: str, data: str, as_json: bool, **given: Any) -> None:
     """Verify every derivative by numerical differentiation.
@@ -149,4 +177,4 @@ def check(network: str, data: str, as_json: bool, **given: Any) -> None:
         raise CheckFailed("the derivatives disagree; the report says where")
 
 
-COMMANDS = (forward, gradient, jacobian, hessian, check)
+COMMANDS = (forward, gradient, jacobian, hessian, input_hessian, check)

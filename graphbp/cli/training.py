@@ -44,7 +44,9 @@ _OWN_METADATA = ("error", "dtype", "missing")
     callback=one_stdout,
     help="The trained network, in the format of its suffix; - writes JSON to stdout.",
 )
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs, levenberg_marquardt or newton.")
+@click.option(
+    "--optimizer", default="adam", show_default=True, metavar="NAME", help="sgd, adam, lbfgs, levenberg_marquardt or newton."
+)
 @click.option("--epochs", type=click.IntRange(0), help="At most this many; default: the optimizer's own.")
 @click.option(
     "--set",

@@ -26,14 +26,18 @@ import numpy.typing as npt
 
 from graphbp.activations import get_activation
 from graphbp.aggregation import NAMES
+from graphbp.attribute_values import MAX_UNITS
 from graphbp.combinations import COMBINATIONS
-from graphbp.exceptions import printable
+from graphbp.exceptions import GraphError, printable
+from graphbp.memory import check_memory
 from graphbp.parameters import Layout
 from graphbp.spec import HIDDEN, GraphSpec
 
 __all__ = ["Expansion", "Inner", "expand"]
 
 Indices = npt.NDArray[np.int64]
+MANY_ROWS, BYTES_A_ROW = 1_000_000, 300
+"""From so many inner rows on the memory that they take is checked first."""
 KIND = {row.name: k for k, row in enumerate(COMBINATIONS)}
 
 
@@ -75,11 +79,26 @@ class Expansion:
 
 def expand(spec: GraphSpec, layout: Layout) -> Expansion:
     """Lower every node that aggregates otherwise than by a sum.  O(edges), medians O(edges log² edges)."""
+    _check_size(spec)
     made = _Expanding(spec, layout)
     first = np.searchsorted(spec.edge_dst, np.arange(spec.n_nodes + 1))
     for j in np.flatnonzero(spec.aggregation).tolist():
         made.node(j, range(int(first[j]), int(first[j + 1])))
     return made.finished()
+
+
+def _check_size(spec: GraphSpec) -> None:
+    """Before anything is made: one number a layer can ask for as many rows as the layer has units."""
+    fan_in = np.bincount(spec.edge_dst, minlength=spec.n_nodes).astype(float)
+    terms = np.where(spec.aggregation == NAMES.index("median"), fan_in * np.log2(fan_in + 1) ** 2, fan_in)
+    each = np.where(spec.aggregation > 0, 2 * terms * spec.units, 0.0)
+    if not each.sum() > MANY_ROWS:
+        return
+    largest = int(each.argmax())
+    what = f"node {spec.names[largest]!r} ({NAMES[spec.aggregation[largest]]} of {int(fan_in[largest]):,} terms, {int(spec.units[largest]):,} units)"
+    if each.sum() > MAX_UNITS:
+        raise GraphError(f"the network takes {int(each.sum()):,} rows, {what} most of them; at most {MAX_UNITS:,} are possible")
+    check_memory(int(each.sum()) * BYTES_A_ROW, f"the rows of {what}", "fewer units or terms")
 
 
 class _Expanding:

@@ -42,7 +42,7 @@ def blocks_by_node(
     """
     s, rows = plan.schedule.part_of or (plan.schedule, np.arange(plan.schedule.n_rows))
     whole = plan if plan.schedule is s else HessianPlan.of(s)
-    owner = [s.node_of_row(row) for row in range(s.n_rows)]
+    owner = list(zip(*(part.tolist() for part in s.owners[:2]), strict=True))
     positions = _positions_by_unit(whole, owner)
     spread = _in_several_rows(whole, owner)
     wanted = np.unique(np.concatenate([whole.tied_positions, *(positions[unit] for unit in spread)]).astype(np.int64))

@@ -101,8 +101,9 @@ _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
 
 
 def _missing(table: Table, i: int, n: int, shown: str = "") -> str:
+    skip = ', or let the network skip them (missing="skip")' if table.source == "T" else ""
     drop = f" ({table.source}.dropna())" if table.source.isidentifier() and table.names is not None else ""
-    return f"{table.source}: {table.name(i)} is missing in {table.row(n)}{shown}; drop such rows{drop} or fill them in first"
+    return f"{table.source}: {table.name(i)} is missing in {table.row(n)}{shown}; drop such rows{drop} or fill them in first{skip}"
 
 
 def _no_number(table: Table, i: int, n: int, value: Any) -> str:

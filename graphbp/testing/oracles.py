@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import get_activation
+from graphbp.mixture import by_output
 from graphbp.network import Network
 
 __all__ = ["evaluate", "oracle_error", "oracle_gradient", "oracle_jacobian", "oracle_weight_jacobian"]
@@ -131,9 +132,12 @@ def _edge(net: Network, graph: Any, theta: Any, source: Any, node: Any, xp: Any)
 
 
 def oracle_error(net: Network, theta: Array, X: Array, T: Array, s: Array | None = None) -> Any:
-    """E = Σ_n s_n Σ_k e(y_k, t_k), from y."""
-    each = net.error_function.value(evaluate(net, theta, X), T).sum(axis=1)
-    return each.sum() if s is None else (each * s).sum()
+    """E = Σ_nk s_n w_k e_k(y_k, t_k), from y; s may be (N, K)."""
+    each, weight = by_output(net.error_function, "value", evaluate(net, theta, X), T), net.model.heads.weight
+    each = each if weight is None else each * weight
+    if s is not None and s.ndim == 2:
+        return np.where(s == 0, 0, each * s).sum()
+    return each.sum() if s is None else (each.sum(axis=1) * s).sum()
 
 
 def _complex_step(f: Callable[[Array], Any], at: Array) -> Array:

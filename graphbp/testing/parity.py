@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from graphbp import registry
 from graphbp.compose import ComposedWarning
-from graphbp.exceptions import GraphbpError, MemoryLimitError, NotSupportedError, unknown_name
+from graphbp.exceptions import DataWarning, GraphbpError, MemoryLimitError, NotSupportedError, unknown_name
 from graphbp.network import Network
 from graphbp.progress import status
 from graphbp.protocols import Backend
@@ -255,6 +255,7 @@ def _compare(case: Case, backend: str, dtype: str, rows: list[Quantity | Check],
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ComposedWarning)  # the table says so
+        warnings.simplefilter("ignore", DataWarning)  # of few samples an output may have no target at all
         try:
             net = case.network(backend, dtype)
         except NotSupportedError as problem:

@@ -61,6 +61,16 @@ def _product(name: str) -> Callable[[Network, Case], Any]:
     return lambda net, case: getattr(net, name)(*case.batch) @ case.v.astype(net.dtype)
 
 
+def _diagonals(net: Network, case: Case) -> Parts:
+    return {"each output": net.input_hessian_diagonal(case.X), "V": net.input_hessian_diagonal(case.X, case.V)}
+
+
+def _second_order_product(net: Network, case: Case) -> Parts:
+    both = net.second_order_product(case.X, case.V, case.U, case.v[:, 0])
+    alone = net.input_hvp(case.X, case.V, case.U), net.second_order_product(case.X, case.V, None, case.v[:, 0])[0]
+    return dict(zip(("by x", "by θ", "U alone", "v alone"), (*both, *alone), strict=True))
+
+
 _ROWS = [
     Quantity("forward", _one(lambda net, c: net.forward(c.X)), "forward", "value"),
     Quantity("error", _one(lambda net, c: net.error(*c.batch)), "error", "value"),
@@ -86,6 +96,13 @@ _ROWS = [
     Quantity("hessian_product", _one(_product("hessian_operator")), "hessian_product", "second", 0),
     Quantity("outer_product_product", _one(_product("outer_product_operator")), "outer_product_product", "second", 0),
     Quantity("hessian_blocks", _blocks, "unit_blocks", "second", square=True),
+    Quantity("input_hessian", _one(lambda net, c: net.input_hessian(c.X)), "input_hessian", "second"),
+    Quantity("input_hessian_of_V", _one(lambda net, c: net.input_hessian(c.X, c.V)), "input_hessian", "second"),
+    Quantity("input_hessian_diagonal", _diagonals, "input_hessian_diagonal", "second"),
+    Quantity("laplacian", _one(lambda net, c: net.laplacian(c.X)), "laplacian", "second"),
+    Quantity("second_order_product", _second_order_product, "second_order_product", "second"),
+    Quantity("mixed_jvp", _one(lambda net, c: net.mixed_jvp(c.X, c.T, c.v[:, 0], c.sample_weight)), "error_product", "second"),
+    Quantity("mixed_vjp", _one(lambda net, c: net.mixed_vjp(c.X, c.T, c.U, c.sample_weight)), "error_product", "second", 0),
 ]
 
 QUANTITIES: dict[str, Quantity] = {row.name: row for row in _ROWS}

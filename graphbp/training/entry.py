@@ -43,6 +43,7 @@ def train(
     epochs: int | None = None,
     standardize: bool = False,
     sample_weight: Any = None,
+    missing: str | None = None,
     validation: Any = None,
     validation_split: float = 0.0,
     patience: int | None = None,
@@ -66,7 +67,10 @@ def train(
     epochs : passes over the data (sgd, adam), iterations (lbfgs) or accepted steps (levenberg_marquardt, newton), at most.
     standardize : first take `shift` and `scale` of the inputs, and of a regression's outputs, from the samples trained on
         (`Network.fit_scaling`); they stay with the network.  One that has them already keeps them.  F is that of the scaled numbers.
-    sample_weight : (N,), s_n ≥ 0.
+    sample_weight : (N,), s_n ≥ 0; or (N, K), or a mask, of every output.  Where outputs have weights of their own or lack targets
+        (`missing="skip"`), F is the mean over the entries that are there: E / Σ_nh s_nh / H, H entries (outputs, or softmax groups) a
+        sample, the weights of errors counted in E alone; with nothing missing that is the same.
+    missing : "skip" or "refuse" targets that are NaN, from now on (`net.missing`); None leaves it as it is.
     validation, validation_split : (X, T) or (X, T, s) to watch, or the share of the samples to hold out, drawn from `seed`.
     patience : stop after this many epochs without a new lowest validation error (error, where nothing is held out);
         only a fall by more than `min_improvement` counts.
@@ -84,8 +88,8 @@ def train(
 
     Returns
     -------
-    A `History`; for "levenberg_marquardt" a `LeastSquaresFit` and for "newton" a `LikelihoodFit`, histories with parameters, standard
-    errors and correlations.
+    A `History`, with the error of each of several `heads`; for "levenberg_marquardt" a `LeastSquaresFit` and for "newton" a
+    `LikelihoodFit`, histories with parameters, standard errors and correlations.
 
     Raises
     ------
@@ -122,6 +126,7 @@ def train(
     if require := _REQUIRED.get(type(chosen)):
         require(net)
     with undone_on_error(net):
+        net.missing = net.missing if missing is None else missing
         X, T = prepare(net, X, T, sample_weight, standardize, validation_split, seed)
         problem = pose(net, X, T, sample_weight, validation, validation_split, metrics, seed)
     if isinstance(chosen, MiniBatch):

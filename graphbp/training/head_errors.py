@@ -42,7 +42,7 @@ def head_errors(net: Network, theta: Any, part: Part) -> dict[str, float]:
 def _outputs(net: Network, theta: Any, part: Part, rows: Any) -> tuple[Any, Any]:
     """a and y (K, n) of the outputs."""
     found = net.model.run.trace(theta, part.x, part.t, part.s)
-    return tuple(np.asarray(net.model.backend.to_numpy(values), np.float64)[rows] for values in (found.a, found.z))  # type: ignore[return-value]
+    return tuple(np.asarray(net.model.backend.to_numpy(values), np.float64)[rows] for values in (found.a, found.z))
 
 
 def _weights(part: Part, weight: Any) -> Any:

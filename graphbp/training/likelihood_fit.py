@@ -63,11 +63,14 @@ class LikelihoodFit(ParameterFit):
     dispersion: float = math.nan
     rank: int = 0
     _endless = False
+    _basis = ""
 
     def _describe(self, problem: Problem, options: Newton) -> None:
         objective = Objective(problem, options.l2, exact=options.hessian == "exact")
         point, total = objective(self.parameters), problem.training.total
         self.total_error = point.error * total
+        matrix = "Hessian" if objective.exact else "outer-product Hessian"
+        self._basis = f"standard errors by the inverse {matrix} of E{' with its penalty' if options.l2 else ''}"
         slope = self._in_raw_units(problem.net)
         model = self._model(problem, objective, point, options)
         if model is None:
@@ -82,7 +85,7 @@ class LikelihoodFit(ParameterFit):
         half = model.v[:, sound] / np.sqrt(model.s[sound]) * math.sqrt(self.dispersion / total)
         into = np.diag(1 / model.scale) if slope is None else np.asarray(slope @ np.diag(1 / model.scale))
         self._take_half(into @ half)
-        self._mark_undetermined(into @ null, np.linalg.norm(into, axis=1), model)
+        self._mark_undetermined(into @ null, np.linalg.norm(into, axis=1))
 
     def _model(self, problem: Problem, objective: Objective, point: Point, options: Newton) -> NewtonModel | None:
         """The curvature here with its flat directions, or None, with a note that says why it is of no use."""
@@ -105,7 +108,7 @@ class LikelihoodFit(ParameterFit):
             return _flattened(model, found.direction)
         return model
 
-    def _mark_undetermined(self, null: Matrix, unit: Vector, model: NewtonModel) -> None:
+    def _mark_undetermined(self, null: Matrix, unit: Vector) -> None:
         """Infinite standard errors where the flat directions move a parameter."""
         undetermined = np.linalg.norm(null, axis=1) > MOVES * unit
         if not undetermined.any():
@@ -115,7 +118,7 @@ class LikelihoodFit(ParameterFit):
         names, count = and_more([self.names[i] for i in np.flatnonzero(undetermined)]), null.shape[1] - self._endless
         flat = f"in {count} directions" if count > 1 else ""
         if count == 1 and not self._endless:
-            flat = f"along {in_words(self.names, model.flat()[:, 0] / model.scale, model.scale)}"
+            flat = f"along {in_words(self.names, null[:, 0], 1 / unit)}"
         why = [f"is flat {flat or 'in a direction'}"] if count else []
         why += ["falls for ever along a direction"] if self._endless else []
         self.note = f"the data do not determine {names}: E {' and '.join(why)}"
@@ -125,7 +128,7 @@ class LikelihoodFit(ParameterFit):
 
     def _summary(self) -> str:
         noise = "" if self.dispersion == 1 else f", variance of the noise {self.dispersion:.8g}"
-        return f"E {self.total_error:.10g}{noise}; standard errors by the inverse Hessian of E"
+        return f"E {self.total_error:.10g}{noise}; {self._basis}"
 
 
 def _by_rows(problem: Problem, objective: Objective, point: Point, model: NewtonModel) -> NewtonModel | None:

@@ -27,8 +27,6 @@ Matrix = npt.NDArray[np.float64]
 REACH = 4.0
 """A step goes this many times |D θ| at most (anywhere from θ = 0): the model says little of weights of another size."""
 SHARES = tuple(10.0**-k for k in range(13))
-COUPLING = 1e-13
-"""A second derivative below this share of another one into the same unit, both in units of their sources, is rounding."""
 BALANCINGS = 20
 """Rounds that bring the rows of D⁻¹HD⁻¹ to one size (Ruiz 2001); a positive semidefinite H needs none."""
 REPRESENTABLE = 1e-290
@@ -99,7 +97,7 @@ def newton_model(objective: Objective, point: Point, hidden: float) -> NewtonMod
 def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]]) -> Vector:
     """D: √|h_ii|, or where an indefinite H couples a parameter more strongly than that, so much that no |H_ij| is far above D_i D_j.
 
-    Of a parameter without curvature of its own a coupling may be rounding.  So parameters are then taken in units of what they multiply,
+    A parameter without curvature of its own may couple by rounding alone.  So parameters are then taken in units of what they multiply,
     and all that lead into one unit get the same share of D; `sources` gives both.
     """
     size = np.abs(h)
@@ -109,7 +107,7 @@ def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]
         return scale
     unit, leads_to = sources()
     unit = np.where(unit > 0, unit, 1.0)
-    free = _coupled(size / unit / unit[:, None], leads_to)
+    free = size / unit / unit[:, None]
     diagonal = np.sqrt(free.diagonal())
     idle = diagonal == 0
     at_once = (free[:, ~idle] / diagonal[~idle]).max(axis=1, initial=0.0)
@@ -122,14 +120,6 @@ def _scale(h: Matrix, sources: Callable[[], tuple[Vector, npt.NDArray[np.int64]]
     shared = np.zeros(int(leads_to.max()) + 1)
     np.maximum.at(shared, leads_to, np.where(idle & ~free.any(axis=1), 0.0, scale))
     return np.asarray(unit * np.where(shared > 0, shared, 1.0)[leads_to])
-
-
-def _coupled(free: Matrix, leads_to: npt.NDArray[np.int64]) -> Matrix:
-    """|H_ij| in units of the sources, 0 where it is rounding beside that of another parameter into the same unit."""
-    largest = np.zeros((int(leads_to.max()) + 1, len(free)))
-    np.maximum.at(largest, leads_to, free)
-    kept = free > COUPLING * largest[leads_to]
-    return np.where(kept & kept.T, free, 0.0)
 
 
 def _strong(size: Matrix, scale: Vector, idle: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,7 @@ import numpy as np
 
 from graphbp.exceptions import NotSupportedError
 from graphbp.heads import output_heads
+from graphbp.memory import check_memory
 from graphbp.training.krylov import krylov_model
 from graphbp.training.loop import Run, diverged
 from graphbp.training.newton import NewtonModel, lower, newton_model
@@ -46,7 +47,7 @@ PRODUCTS_AROUND = 100
 FORCING = 0.1
 """How much of the decrement a Krylov model may lack at the most; less as the minimum comes near."""
 ENDLESS_AFTER = 8
-"""Steps after which a minimum at infinity is looked for; one that exists is mostly reached before."""
+"""Steps after which a minimum at infinity is looked for; a finite one is mostly reached before."""
 HIDDEN = 1e-6
 """Standard errors that a run may stop short of the minimum, where rounding lets no step be seen, and still be called converged."""
 
@@ -88,7 +89,10 @@ def is_dense(options: Newton, objective: Objective) -> bool:
 
 
 def newton(run: Run, options: Newton) -> None:
-    """Take steps until the run is done or converged."""
+    """Take steps until the run is done or converged.  Raises `MemoryLimitError` where a W × W that was asked for would not fit."""
+    if options.solver == "dense":
+        w = run.net.n_parameters
+        check_memory(4 * 8 * w * w, f"newton with solver='dense' and {w} parameters", "solver='krylov'")
     follow(run, lambda: _Search(run, options))
 
 
@@ -122,7 +126,7 @@ class _Search:
         self._distance = self._standard_errors(model.decrement(point.gradient))
         if self._may_be_endless() and (why := self._ending.beyond(point, model.suspects(point.gradient, 0))):
             return self._end(why)
-        near = self._distance <= self._o.tolerance and not model.is_saddle
+        near = self._distance <= self._o.tolerance and model.whole and not model.is_saddle
         found = None if near and self._last else lower(self.objective, model, point, polish=not model.is_saddle)
         if found is None:
             return self._settle(model, hidden)
@@ -156,14 +160,19 @@ class _Search:
         return max(0.5 * distance**2 * w * variance / problem.training.total, 5e-324)
 
     def _may_be_endless(self) -> bool:
-        k = self._run.now.epoch
-        return 0 <= self._point.error <= self.objective.eps or (k >= ENDLESS_AFTER and doubled(k))
+        """One layer has one basin, so it can be told on the way there; with hidden units a lower E may lie elsewhere."""
+        k, live = self._run.now.epoch, self._run.net.schedule.live
+        one_layer = live.n_rows == live.n_inputs + live.n_outputs
+        return 0 <= self._point.error <= self.objective.eps or (one_layer and k >= ENDLESS_AFTER and doubled(k))
 
     def _without_model(self) -> Point | None:
         """H says nothing: the gradient is 0, or H is not finite, or 0."""
         seen = ~self.objective.unseen(self._point)
         if not self._point.gradient[seen].any():
-            return self._end(self._ending.place(self._point, None) or "converged: the gradient is zero")
+            exact = self._second_look(self.objective.resolution(self._point))
+            return self._off_the_saddle(exact) or self._end(
+                self._ending.place(self._point, exact) or "converged: the gradient is zero"
+            )
         what = "∂²E/∂θ∂θ is not finite, or 0, and gives no Newton step"
         if not self._run.now.epoch:
             at = self._run.now.theta, self._run.problem.training
@@ -173,9 +182,8 @@ class _Search:
     def _settle(self, model: NewtonModel, hidden: float) -> Point | None:
         """No step of the model leads on: leave a saddle point that the model does not see, or end the run and say what this place is."""
         exact = self._second_look(hidden)
-        if exact is not None and exact.is_saddle and (found := lower(self.objective, exact, self._point, polish=False)):
-            self._last = False
-            return self._move(found[0])
+        if (point := self._off_the_saddle(exact)) is not None:
+            return point
         if not model.whole:
             return self._end(
                 f"stopped: {PRODUCTS} products with the Hessian did not suffice to tell how far the minimum is; solver='dense' does"
@@ -190,6 +198,13 @@ class _Search:
                 f"{self._distance:.1g} standard errors is left"
             )
         return self._end(self._ending.verdict(self._point, model if exact is None else replace(exact, hidden=hidden), why))
+
+    def _off_the_saddle(self, exact: NewtonModel | None) -> Point | None:
+        found = lower(self.objective, exact, self._point, polish=False) if exact is not None and exact.is_saddle else None
+        if found is None:
+            return None
+        self._last = False
+        return self._move(found[0])
 
     def _second_look(self, hidden: float) -> NewtonModel | None:
         """What may show a saddle point that the steps' own model does not: the exact H, or its products with other directions."""

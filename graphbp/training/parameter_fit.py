@@ -145,5 +145,7 @@ class ParameterFit(History):
         if self.note or not 1 < len(self.names) <= _PAIRS:
             return []
         c = np.abs(np.triu(self.correlation, 1))
+        if not np.isfinite(c).all():  # a perfect fit
+            return []
         i, j = np.unravel_index(int(c.argmax()), c.shape)
         return [f"  strongest correlation {self.correlation[i, j]:+.6f}, {self.names[i]} with {self.names[j]}"]

@@ -110,8 +110,8 @@ class Problem:
         part = self.training if self.validation is None else self.validation
         to_numpy, meaning, backend = self.net.model.backend.to_numpy, self.net.model.meaning, self.net.model.backend
         y, t = (to_numpy(meaning.y(scaled, backend)) for scaled in (self.net.model.run.forward(theta, part.x), part.t))
-        if (weights := part.weights) is not None and weights.ndim == 2:
-            t = np.where(weights == 0, np.nan, t)
+        if (weights := part.weights) is not None and (weights.ndim == 2 or self.net.missing == "skip"):
+            t = np.where((weights if weights.ndim == 2 else weights[:, None]) == 0, np.nan, t)
         return {name: float(metric(y, t)) for name, metric in self.metrics.items()}
 
     def by_head(self, theta: Array) -> dict[str, float]:

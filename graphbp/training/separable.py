@@ -13,7 +13,7 @@ complete separation where θ itself is such a direction, quasi-complete where an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ __all__ = ["Endless", "in_words", "separable"]
 
 Vector = npt.NDArray[np.float64]
 
+HARDLY = 1e-2
+"""Of the largest effect of a component on the logits: first the direction is tried without those below."""
 ROUNDING = 1e-6
 """A margin may shrink by this share of the largest change."""
 
@@ -67,12 +69,21 @@ def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vect
         return np.asarray((_logits(problem, to_backend(theta + d)) - here)[:, counted])
 
     for candidate in (theta, *directions):
-        effect = np.abs(candidate * size)
-        d = np.where(effect > ROUNDING * effect.max(initial=0.0), candidate, 0.0)
-        for way in (d, -d):
-            if d.any() and _grows(heads, once := change(way), t[counted].T, there[counted].T) and _linear(once, change(2 * way)):
-                return Endless(way, _words(problem, heads, way, size))
+        for d in _cleaned(candidate, np.abs(candidate * size)):
+            if _grows(heads, once := change(d), t[counted].T, there[counted].T) and _linear(once, change(2 * d)):
+                return Endless(d, _words(problem, heads, d, size))
     return None
+
+
+def _cleaned(direction: Vector, effect: Vector) -> Iterator[Vector]:
+    """± the direction without what it has hardly any effect by: a step of Newton's moves the other parameters a little, too."""
+    before = np.zeros(0, bool)
+    for share in (HARDLY, ROUNDING):
+        kept = effect > share * effect.max(initial=0.0)
+        if kept.any() and not np.array_equal(kept, before):
+            yield np.where(kept, direction, 0.0)
+            yield np.where(kept, -direction, 0.0)
+        before = kept
 
 
 def _linear(once: Vector, twice: Vector) -> bool:
@@ -107,11 +118,7 @@ def _there(problem: Problem) -> npt.NDArray[np.bool_]:
 def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
     """No margin shrinks and one grows; (K, N), of the targets that are there."""
     every = np.concatenate(
-        [
-            margin[there[h.positions]]
-            for h in heads
-            for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])
-        ]
+        [margin[there[h.positions]] for h in heads for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])]
     )
     top = float(np.abs(every).max(initial=0.0))
     return bool(np.isfinite(every).all()) and top > 0 and bool((every >= -ROUNDING * top).all())

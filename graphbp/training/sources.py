@@ -32,8 +32,8 @@ def source_sizes(problem: Problem, theta: Any) -> Vector:
     spec, layout = net.model.spec, net.model.layout
     effect, rows = np.ones(len(layout.entry_parameter)), _compiled_rows(problem)
     for e, source in enumerate(spec.edge_src.tolist()):
-        start, of = int(layout.edge_start[e]), positions(spec.edge_array.get(e))[1]
-        effect[start : start + len(of)] = largest[rows[net.schedule.rows_of(source)][of]]
+        start, array, values = int(layout.edge_start[e]), spec.edge_array.get(e), largest[rows[net.schedule.rows_of(source)]]
+        effect[start : start + int(layout.edge_count[e])] = values.max() if array is None else values[positions(array)[1]]
     free, size = layout.entry_parameter >= 0, np.zeros(net.n_parameters)
     np.maximum.at(size, layout.entry_parameter[free], effect[free])
     return size

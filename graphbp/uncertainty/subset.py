@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def last_layer(net: Network) -> tuple[Network, npt.NDArray[np.int64]]:
         if node not in outputs:
             attributes["trainable"] = False
     try:
-        error = net.error_function if isinstance(net.error_function, ErrorFunction) else None  # the nodes say theirs
-        part = Network(graph, error=error, missing=net.missing, backend=net.backend, dtype=net.dtype)
+        part = Network(graph, error=net.error_function, missing=net.missing, backend=net.backend, dtype=net.dtype)
     except WeightError as problem:
         raise NotSupportedError(
             f"parameters='last_layer': a weight of the last layer is shared with another; {problem}"

@@ -15,6 +15,7 @@ from graphbp.network import engine_of
 from graphbp.numerical import difference_jacobian, lengths
 from graphbp.progress import status
 from graphbp.registry import get_backend
+from graphbp.verification.by_inputs import check_by_inputs, compare_input_hessian
 from graphbp.verification.checker import WEIGHT_BY_WEIGHT, Checker
 from graphbp.verification.first_order import DIRECTIONS, SUSPECTS, check_first_order
 from graphbp.verification.kinks import near_kinks, no_second_derivative
@@ -61,7 +62,7 @@ def check(
         warnings.simplefilter("ignore", NumericalWarning)  # the report says so
         x, t, s = net.model.batch(X, T, sample_weight, get_backend("numpy"))
         report = _run(Checker(engine_of(net), x, t, s, method, tolerance, seed), second_order)
-        return _with_scaling(report, net, X, (x, t, s), method, tolerance) if net.model.meaning.scaling else report
+        return _with_scaling(report, net, X, (x, t, s), method, tolerance, second_order) if net.model.meaning.scaling else report
 
 
 def _run(checker: Checker, second_order: bool) -> Report:
@@ -78,13 +79,20 @@ def _run(checker: Checker, second_order: bool) -> Report:
     if second_order:
         checker.notes += no_second_derivative(net)
         check_second_order(checker)
+        check_by_inputs(checker)
     return Report(repr(net), checker.rows, checker.notes)
 
 
 def _with_scaling(
-    report: Report, net: Network, X: Any, batch: tuple[Array, Array, Array | None], method: str | None, tolerance: float | None
+    report: Report,
+    net: Network,
+    X: Any,
+    batch: tuple[Array, Array, Array | None],
+    method: str | None,
+    tolerance: float | None,
+    second_order: bool,
 ) -> Report:
-    """The engine's report, and ∂y/∂x between raw x and y against differences in raw x."""
+    """The engine's report, and the derivatives by x between raw x and y against differences in raw x."""
     checker = Checker(engine_of(net), *batch, method, tolerance, 0)
     checker.net = net
     x = batch[0]
@@ -102,8 +110,10 @@ def _with_scaling(
             checker.jacobian_entry,
             checker.jacobian_size,
         )
+        if second_order:
+            compare_input_hessian(checker, "input_hessian, raw", raw)
     notes = [
         *report.notes,
-        f"{net.model.meaning}: the rows are of the scaled numbers that the engine computes with, but for the last",
+        f"{net.model.meaning}: the rows are of the scaled numbers that the engine computes with, but for those that say raw",
     ]
     return Report(repr(net), [*report.rows, *checker.rows], notes)

@@ -25,12 +25,12 @@ SMALL = 12
 """Parameters up to which mpmath is asked."""
 
 
-def problem(seed: int) -> tuple[Any, ...] | None:
+def problem(seed: int, backend: str = "numpy") -> tuple[Any, ...] | None:
     """(graph, network, X, T), or None where a choice is near a tie or something grows."""
     rng = np.random.default_rng([seed, 7])
     units = int(rng.choice([1, 1, 2, 3]))
     g = drawn_dag(rng, units)
-    net = gb.Network(g, backend="numpy")
+    net = gb.Network(g, backend=backend)
     n = int(rng.integers(1, 5))
     X = rng.uniform(0.3, 1.5, (n, net.schedule.n_inputs)) * rng.choice([-1.0, 1.0], (n, net.schedule.n_inputs))
     T = rng.normal(size=(n, net.schedule.n_outputs))
@@ -72,12 +72,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign.aggregations", description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--backend", default="numpy")
     given = parser.parse_args()
     worst: dict[str, tuple[float, int]] = {}
     counts: Counter[str] = Counter()
     seed, done = given.first, 0
     while done < given.networks:
-        drawn, seed = problem(seed), seed + 1
+        drawn, seed = problem(seed, given.backend), seed + 1
         if drawn is None:
             continue
         done += 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from graphbp.testing import check_backend, zoo
+import graphbp as gb
+from graphbp.testing import cases, check_backend, zoo
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-backend.md"
 
@@ -22,7 +24,8 @@ def backend():
     return scope["backend"]
 
 
-NETWORKS = [case for case in zoo() if not case.name.startswith("activation-") and case.name not in ("large", "chain", "wide")]
+SOME = [case for case in zoo() if not case.name.startswith("activation-") and case.name not in ("large", "chain", "wide")]
+NETWORKS = [case for case in SOME if not len(case.definition.schedule.combinations)]
 
 
 @pytest.mark.sampled(10)
@@ -32,3 +35,11 @@ def test_the_backend_of_the_how_to_passes(backend, case):
     refused = {cell.quantity for cell in table.cells if cell.status == "refused"}
     assert ("hessian" in refused) == case.second_order
     assert not refused & {"forward", "gradient", "jacobian", "weight_jacobian", "vjp", "jvp", "per_sample_gradient", "same_bits"}
+
+
+def test_it_is_given_no_nodes_that_combine(backend):
+    (case,) = cases("ties")
+    with pytest.raises(
+        gb.NotSupportedError, match="backend 'plain' computes weighted sums only, and node 'm[a-z]+' multiplies or chooses"
+    ):
+        case.definition.model.to(backend, np.dtype(np.float64))

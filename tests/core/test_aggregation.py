@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import networkx as nx
@@ -13,7 +16,7 @@ import graphbp as gb
 from graphbp.combinations import Combinations
 from graphbp.model import _compiled
 from graphbp.registry import get_backend
-from graphbp.testing import relative_difference
+from graphbp.testing import cases, relative_difference
 
 X = np.array([[0.5, -2.0, 3.0], [1.5, 0.25, -1.0]])
 VALUES = {
@@ -242,6 +245,24 @@ def test_a_backend_that_knows_no_combinations_is_given_none() -> None:
     compiled(one_node("mean")).model.to(Sums(), np.dtype(np.float64))  # type: ignore[arg-type]
 
 
+def test_parallel_edges_into_a_product_are_no_sum() -> None:
+    g: nx.MultiDiGraph[Any] = nx.MultiDiGraph([("x", "y", {"weight": 2.0}), ("x", "y", {"weight": 3.0})])
+    assert gb.merge_parallel_edges(g).edges["x", "y"]["weight"] == 5.0
+    g.nodes["y"]["aggregation"] = "product"
+    with pytest.raises(gb.GraphError, match="node 'y' has aggregation 'product', and its 2 parallel edges"):
+        gb.merge_parallel_edges(g)
+
+
+def test_rows_beyond_memory_are_refused_before_they_are_made() -> None:
+    """One number a layer is the weight of thousands of units, so that few edges ask for many rows."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    for j in range(400):
+        g.add_node(j, units=4000, **({"aggregation": "product"} if j else {}))
+        g.add_edges_from((i, j, {"weight": 1.0}) for i in range(j))
+    with pytest.raises(gb.MemoryLimitError, match=r"the rows of node 399 \(product of 399 terms, 4,000 units\)"):
+        compiled(g)
+
+
 # -- through the face ----------------------------------------------------------------------------------------------------------------
 
 
@@ -329,3 +350,50 @@ def test_names_of_parameters() -> None:
     net = compiled(layers("product", np.array([2.0, 3.0]), units=2))
     assert [net.parameter_name(i) for i in range(3)] == ["edge 'u' -> 'y' unit 0", "edge 'u' -> 'y' unit 1", "edge 'v' -> 'y'"]
     assert net.model.parameter_labels() == ["u -> y[0]", "u -> y[1]", "v -> y"]
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_network_that_has_computed_is_pickled_and_copied(kind: str) -> None:
+    net = compiled(one_node(kind))
+    expected = net.gradient(X, np.ones((2, 1)))
+    for other in (pickle.loads(pickle.dumps(net)), deepcopy(net), net.to()):
+        assert np.array_equal(other.gradient(X, np.ones((2, 1))), expected)
+
+
+class Few:
+    """A backend with the fewest methods, which says that it combines."""
+
+    name, combinations = "few", True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(get_backend("numpy"), name)
+
+    def compile(self, *args: Any) -> Any:
+        run = get_backend("numpy").compile(*args)
+        kept = ("forward", "error_and_gradient", "vjp", "hessian_product", "outer_product_product")
+        return SimpleNamespace(**{name: getattr(run, name) for name in kept})
+
+
+@pytest.mark.filterwarnings("ignore::graphbp.compose.ComposedWarning")
+def test_what_a_backend_leaves_out_is_composed() -> None:
+    (case,) = cases("aggregations")
+    net, few = case.network(), case.network()
+    few.model = net.model.to(Few(), np.dtype(np.float64))  # type: ignore[arg-type]
+    for name in ("per_sample_gradient", "hessian", "outer_product_hessian", "hessian_diagonal"):
+        assert relative_difference(getattr(few, name)(*case.batch), getattr(net, name)(*case.batch)) < 1e-11
+    for name in ("jacobian", "weight_jacobian"):
+        assert relative_difference(getattr(few, name)(case.X), getattr(net, name)(case.X)) < 1e-12
+
+
+def test_a_factor_of_zero_hides_a_pole() -> None:
+    """√x2 · x1: nothing depends on x2 where x1 = 0, also where the slope of √ is infinite."""
+    g: nx.DiGraph[Any] = nx.DiGraph([("x1", "y", {"weight": 2.0}), ("x2", "r", {"weight": 1.0}), ("r", "y", {"weight": 1.0})])
+    g.nodes["y"]["aggregation"] = "product"
+    g.nodes["r"]["activation"] = "sqrt"
+    net = compiled(g)
+    assert net.inputs == ("x1", "x2")
+    assert net.jacobian([[0.0, 0.0], [0.0, 4.0], [3.0, 4.0]])[:, 0].tolist() == [[0, 0], [4, 0], [4, 1.5]]
+    T = np.ones((1, 1))
+    for quantity in (net.gradient, net.hessian, net.hessian_diagonal, net.per_sample_gradient):
+        assert np.isfinite(quantity([[0.0, 0.0]], T)).all()
+    assert np.isfinite(net.jvp([[0.0, 0.0]], [[1.0, 1.0]])).all()

@@ -134,7 +134,7 @@ def test_quantities_stand_inside(quantity, outside):
     for case in zoo():
         if case.name.startswith("activation-") or case.name in ("large", "chain", "wide"):
             continue  # what they add is not a product
-        net = gb.Network(case.graph, error=case.error, backend="numpy")
+        net = gb.Network(case.graph, error=case.error or None, backend="numpy")
         if net.n_parameters:
             quantity.compute(net, case)
     assert not outside

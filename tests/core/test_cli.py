@@ -48,6 +48,7 @@ def test_help_names_every_command(capsys):
         "gradient",
         "jacobian",
         "hessian",
+        "input-hessian",
         "check",
         "train",
         "parity",
@@ -88,8 +89,11 @@ def test_every_command_has_help_with_examples(command, capsys):
         (["hessian"], lambda n: n.hessian(X, T)),
         (["hessian", "--kind", "outer-product"], lambda n: n.outer_product_hessian(X, T)),
         (["hessian", "--kind", "diagonal"], lambda n: n.hessian_diagonal(X, T)),
+        (["input-hessian"], lambda n: n.input_hessian(X)),
+        (["input-hessian", "--kind", "diagonal"], lambda n: n.input_hessian_diagonal(X)),
+        (["input-hessian", "--kind", "laplacian"], lambda n: n.laplacian(X)),
     ],
-    ids=["forward", "gradient", "per-sample", "jacobian", "weights", "hessian", "outer", "diagonal"],
+    ids=["forward", "gradient", "per-sample", "jacobian", "weights", "hessian", "outer", "diagonal", "inputs", "own", "laplacian"],
 )
 def test_quantities_are_the_networks_own(arguments, quantity, dtype, folder):
     command = [arguments[0], "model.json", "data.csv", *arguments[1:], "--backend", "numpy", "--dtype", dtype]
@@ -102,7 +106,7 @@ def test_quantities_are_the_networks_own(arguments, quantity, dtype, folder):
         np.testing.assert_array_equal(found, expected)
     assert main([*command, "-o", "out.csv"]) == 0
     lines = Path("out.csv").read_text(encoding="utf-8").splitlines()
-    skip = {1: 1, 2: 0, 3: 2}[expected.ndim]
+    skip = {1: 1, 2: 0, 3: 2, 4: 3}[expected.ndim]
     numbers = np.array([[float(cell) for cell in line.split(",")[skip:]] for line in lines[1:]])
     np.testing.assert_array_equal(numbers.reshape(expected.shape), expected)
 

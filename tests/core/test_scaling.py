@@ -83,8 +83,8 @@ CASES = [case for case in zoo() if usable(case)]
 def test_every_quantity_is_that_of_the_network_with_the_constants_folded_in(case, backend):
     rng = np.random.default_rng(5)
     g = scaled_graph(case, rng)
-    net = gb.Network(g, error=case.error, backend=backend)
-    plain = gb.Network(by_hand(g), error=case.error, backend="numpy")
+    net = gb.Network(g, error=case.error or None, backend=backend)
+    plain = gb.Network(by_hand(g), error=case.error or None, backend="numpy")
     assert np.array_equal(net.weights, plain.weights)
     X, _ = raw_batch(net, case)
     V, U = rng.normal(size=(len(X), net.schedule.n_outputs)), rng.normal(size=X.shape)
@@ -106,8 +106,8 @@ def test_every_quantity_is_that_of_the_network_with_the_constants_folded_in(case
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_error_and_curvature_are_those_of_the_scaled_numbers(case, backend):
     rng = np.random.default_rng(6)
-    net = gb.Network(scaled_graph(case, rng), error=case.error, backend=backend)
-    plain = gb.Network(case.graph, error=case.error, backend=backend)
+    net = gb.Network(scaled_graph(case, rng), error=case.error or None, backend=backend)
+    plain = gb.Network(case.graph, error=case.error or None, backend=backend)
     X, T = raw_batch(net, case)
     for method in ("error", "gradient", "per_sample_gradient", "hessian", "outer_product_hessian", "hessian_diagonal"):
         assert relative_difference(getattr(net, method)(X, T), getattr(plain, method)(case.X, case.T)) < 1e-8, method
@@ -128,7 +128,7 @@ def test_the_error_is_that_of_the_scaled_residuals():
 @pytest.mark.parametrize("case", [case for case in CASES if case.error == "sum_of_squares"][:6], ids=str)
 def test_check_and_numerical_derivatives_are_by_raw_x(case):
     rng = np.random.default_rng(7)
-    net = gb.Network(scaled_graph(case, rng), error=case.error, backend="numpy")
+    net = gb.Network(scaled_graph(case, rng), error=case.error or None, backend="numpy")
     X, T = raw_batch(net, case)
     report = net.check(X, T)
     assert report.ok, str(report)
@@ -295,7 +295,7 @@ def test_probabilities_have_a_scale_of_their_own():
 def test_folding_keeps_the_function_and_the_parameters_of_raw_x(case):
     rng = np.random.default_rng(8)
     g = scaled_graph(case, rng)
-    net = gb.Network(g, error=case.error, backend="numpy")
+    net = gb.Network(g, error=case.error or None, backend="numpy")
     try:
         folded = fold_scaling(g)
     except gb.NotSupportedError as problem:
@@ -304,7 +304,7 @@ def test_folding_keeps_the_function_and_the_parameters_of_raw_x(case):
     spec = read_graph(folded)
     assert not any("scale" in extra or "shift" in extra for extra in spec.node_extra)
     x, _ = raw_batch(net, case)
-    plain = gb.Network(folded, error=case.error, backend="numpy")
+    plain = gb.Network(folded, error=case.error or None, backend="numpy")
     np.testing.assert_allclose(plain.forward(x), net.forward(x), rtol=1e-8, atol=1e-8 * np.abs(net.forward(x)).max())
 
 

@@ -444,8 +444,10 @@ def test_what_one_stdin_and_one_stdout_cannot_do_is_refused(arguments, says, mon
         (["jacobian", "--weights"], ["samples", "outputs", "parameters"], lambda net, X, T: net.weight_jacobian(X)),
         (["hessian"], ["parameters", "parameters"], lambda net, X, T: net.hessian(X, T)),
         (["hessian", "--kind", "diagonal"], ["parameters"], lambda net, X, T: net.hessian_diagonal(X, T)),
+        (["input-hessian"], ["samples", "outputs", "inputs", "inputs"], lambda net, X, T: net.input_hessian(X)),
+        (["input-hessian", "--kind", "laplacian"], ["samples", "outputs"], lambda net, X, T: net.laplacian(X)),
     ],
-    ids=["forward", "gradient", "per sample", "jacobian", "weights", "hessian", "diagonal"],
+    ids=["forward", "gradient", "per sample", "jacobian", "weights", "hessian", "diagonal", "by inputs", "laplacian"],
 )
 def test_json_has_every_bit_and_every_name(arguments, axes, quantity, dtype, capsys):
     gb.Network(gb.layered([2, 3, 1], units="units")).save("net.json")
@@ -585,13 +587,13 @@ def test_an_unexpected_error_is_3():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)  # a line at a time, one document, a file's bytes, an error
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         ("check net.json sklearn:iris --rows 5", 0),
-        ("forward net.json sklearn:iris", 0),
         ("forward net.json sklearn:iris --json", 0),
+        ("forward net.json sklearn:iris", 0),
         ("forward net.json sklearn:iris -o -", 0),
         ("--help", 0),
         ("info absent.json", 2),

@@ -444,7 +444,7 @@ def logarithm(bias: float = 761.0) -> gb.Network:
 
 
 @pytest.mark.filterwarnings("ignore:.*standardize=True:graphbp.DataWarning")  # the sizes are the point here
-@pytest.mark.parametrize("optimizer", [*FIRST_ORDER, "levenberg_marquardt"])
+@pytest.mark.parametrize("optimizer", [*FIRST_ORDER, "levenberg_marquardt", "newton"])
 @pytest.mark.parametrize("weights", [None, [1, 1, 0, 1, 1, 1]])
 def test_a_numerical_error_names_unit_and_sample(optimizer, weights):
     X = np.array([1.0, 2, 3, 4, -1522, 5])[:, None]

@@ -21,7 +21,13 @@ def fit(optimizer: str, method: dict) -> bytes:
     return net.weights.tobytes() + errors + getattr(history, "covariance", np.empty(0)).tobytes()
 
 
-CASES = [("lbfgs", {}), ("newton", {}), ("newton", {"solver": "krylov"}), ("levenberg_marquardt", {"method": "qr"}), ("levenberg_marquardt", {"method": "cholesky"})]
+CASES = [
+    ("lbfgs", {}),
+    ("newton", {}),
+    ("newton", {"solver": "krylov"}),
+    ("levenberg_marquardt", {"method": "qr"}),
+    ("levenberg_marquardt", {"method": "cholesky"}),
+]
 
 
 @pytest.mark.parametrize(("optimizer", "method"), CASES)

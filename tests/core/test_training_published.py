@@ -25,12 +25,14 @@ def regression(columns: list[str], activation: str, error: str) -> gb.Network:
     return gb.Network(g, error=error, backend="numpy")
 
 
-def fitted(X: Any, t: Any, activation: str, error: str, sample_weight: Any = None) -> tuple[np.ndarray, np.ndarray, str]:
+def fitted(
+    X: Any, t: Any, activation: str, error: str, sample_weight: Any = None, optimizer: str = "lbfgs"
+) -> tuple[np.ndarray, np.ndarray, str]:
     """(θ, √diag H⁻¹, why it stopped), the bias last."""
     X = np.asarray(X, float)
     columns = [f"x{i}" for i in range(X.shape[1])]
     net = regression(columns, activation, error)
-    history = gb.train(net, X, np.asarray(t, float), optimizer="lbfgs", sample_weight=sample_weight)
+    history = gb.train(net, X, np.asarray(t, float), optimizer=optimizer, sample_weight=sample_weight)
     order = [*(net.parameter_index(name, "y").start for name in columns), net.parameter_index("y").start]
     H = net.hessian(X, np.asarray(t, float), sample_weight)
     scale = np.sqrt(np.diag(H))
@@ -147,20 +149,22 @@ def dataset(name: str) -> Any:
     return getattr(datasets, name).load_pandas()
 
 
-def test_fair():
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
+def test_fair(optimizer):
     """Extramarital affairs (Fair 1978; statsmodels' page on discrete choice)."""
     data = dataset("fair").data
-    theta, errors, reason = fitted(data.iloc[:, :8], data["affairs"] > 0, "sigmoid", "binary_cross_entropy")
+    theta, errors, reason = fitted(data.iloc[:, :8], data["affairs"] > 0, "sigmoid", "binary_cross_entropy", None, optimizer)
     printed = [-0.7161, -0.0605, 0.1100, -0.0042, -0.3752, -0.0392, 0.1602, 0.0124, 3.7257]
     assert theta == pytest.approx(np.array(printed), abs=0.51e-4)
     assert errors == pytest.approx(np.array([0.031, 0.010, 0.011, 0.032, 0.035, 0.015, 0.034, 0.023, 0.299]), abs=0.51e-3)
     assert reason.startswith("converged")
 
 
-def test_rand_hie():
+@pytest.mark.parametrize("optimizer", ["lbfgs", "newton"])
+def test_rand_hie(optimizer):
     """Visits to doctors in the RAND health insurance experiment, Poisson (Stata)."""
     data = dataset("randhie")
-    theta, errors, reason = fitted(data.exog, data.endog, "exp", "poisson")
+    theta, errors, reason = fitted(data.exog, data.endog, "exp", "poisson", None, optimizer)
     printed = [-0.052535114675, -0.247086797633, 0.035290201794, -0.03457750643, 0.271713973711, 0.033941474461, -0.012635035534]
     assert theta == digits([*printed, 0.054056326828, 0.206115121809, 0.700352877227], 7)  # Stata stops 1e-7 standard errors short
     printed = [0.00288398915279, 0.01061725196728, 0.00182833684966, 0.00161284852954, 0.01223913844387, 0.00056476496963]

@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 
 from graphbp.aggregation import AGGREGATIONS
+
 from .exact import EXACT
 
 KINDS = tuple(AGGREGATIONS)

@@ -25,6 +25,7 @@ WIDE = ("forward", "error", "gradient", "vjp", "weight_vjp", "adjoint", "sample_
 STRUCTURES = (
     "mixed", "layers-sparse", "dense-from-units", "dense-scattered", "outputs-that-feed", "frozen", "all-frozen", "tied", "lonely",
     "dead-ends", "wired-straight", "wide", "two-heads", "two-heads-squares", "kinked", "one-sample",
+    "aggregations", "aggregations-layers", "ties", "tied-factors", "combining-outputs", "combining-softmax", "dead-factors",
 )  # fmt: skip
 
 

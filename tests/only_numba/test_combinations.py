@@ -55,6 +55,7 @@ def quantities(net: Any, X: Any, T: Any) -> dict[str, Any]:
         "H": net.hessian(X, T),
         "G": net.outer_product_hessian(X, T),
         "diagonal": net.hessian_diagonal(X, T),
+        "by_x_twice": net.input_hvp(X, T, X),
     }
 
 

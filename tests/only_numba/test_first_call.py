@@ -35,6 +35,13 @@ QUANTITIES = {
     "hessian_operator": lambda net, X, T, v: net.hessian_operator(X, T) @ v,
     "outer_product_operator": lambda net, X, T, v: net.outer_product_operator(X, T) @ v,
     "hessian_blocks": lambda net, X, T, v: net.hessian_blocks(X, T)["h"].block,
+    "input_hessian": lambda net, X, T, v: net.input_hessian(X),
+    "input_hessian of V": lambda net, X, T, v: net.input_hessian(X, T),
+    "input_hessian_diagonal": lambda net, X, T, v: net.input_hessian_diagonal(X),
+    "laplacian": lambda net, X, T, v: net.laplacian(X),
+    "input_hvp": lambda net, X, T, v: net.input_hvp(X, T, X),
+    "mixed_jvp": lambda net, X, T, v: net.mixed_jvp(X, T, v),
+    "mixed_vjp": lambda net, X, T, v: net.mixed_vjp(X, T, X),
     "outer_product_blocks": lambda net, X, T, v: net.hessian_blocks(X, T, kind="outer_product")["h"].block,
 }
 

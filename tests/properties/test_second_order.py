@@ -72,6 +72,12 @@ def complex_step_hessian(net, X, T, s=None, eps=1e-100):
     return out
 
 
+def complex_step_along(net, X, V, U, v, eps=1e-100):
+    """∂/∂x and ∂/∂θ of ⟨V, ∂y (U, v)⟩: how Vᵀ ∂y changes along (U, v)."""
+    by_x, by_theta = with_stand_ins(net).vjp(net.weights + 1j * eps * v, X + 1j * eps * U, V.astype(complex))
+    return by_x.imag / eps, by_theta.imag / eps
+
+
 def stacked_rows_hessian(net, X, T, s=None, eps=1e-100):
     """Σ_n s_n J_nᵀ Λ_n J_n with J = ∂a/∂θ at the outputs by the complex step, and Λ = P diag(e'') P or the canonical P."""
     run, theta = with_stand_ins(net), net.weights.astype(complex)
@@ -239,6 +245,39 @@ def test_diagonal_and_products_are_those_of_the_matrix(net, seed):
     assert_close(net.hessian_diagonal(X, T, s), H.diagonal())
     assert_close(net.hessian_operator(X, T, s).matmat(V), H @ V)
     assert_close(net.outer_product_operator(X, T, s).matmat(V), outer @ V)
+
+
+@drawn(60)
+@given(networks, st.integers(0, 1000))
+def test_second_derivatives_by_inputs_are_the_complex_step_of_the_jacobian(net, seed):
+    X, _, _ = batch(net, seed)
+    assume(well_posed(net, X))
+    run, eye = with_stand_ins(net), 1e-100j * np.eye(X.shape[1])
+    expected = np.stack([run.jacobian(net.weights.astype(complex), X + step).imag for step in eye], axis=-1) / 1e-100
+    H = net.input_hessian(X)
+    assert np.array_equal(H, H.swapaxes(2, 3))
+    assert_close(H, expected)
+    V = np.random.default_rng(seed).normal(size=(len(X), H.shape[1]))
+    assert_close(net.input_hessian(X, V), np.einsum("nk,nkil->nil", V, expected))
+    assert_close(net.input_hessian_diagonal(X), np.einsum("nkii->nki", expected))
+    assert_close(net.input_hessian_diagonal(X, V), np.einsum("nk,nkii->ni", V, expected))
+    assert_close(net.laplacian(X), np.einsum("nkii->nk", expected))
+
+
+@drawn(60)
+@given(networks, st.integers(0, 1000))
+def test_products_along_inputs_and_weights_are_complex_steps(net, seed):
+    X, T, s = batch(net, seed)
+    assume(well_posed(net, X))
+    rng = np.random.default_rng(seed)
+    V, U, v = rng.normal(size=T.shape), rng.normal(size=X.shape), rng.normal(size=net.n_parameters)
+    for found, expected in zip(net.second_order_product(X, V, U, v), complex_step_along(net, X, V, U, v), strict=True):
+        assert_close(found, expected)
+    assert_close(net.input_hvp(X, V, U), complex_step_along(net, X, V, U, 0 * v)[0])
+    along = with_stand_ins(net).error_and_gradient(net.weights.astype(complex), X + 1e-100j * U, T, s)[1].imag / 1e-100
+    assert_close(net.mixed_vjp(X, T, U, s), along)
+    pull = net.mixed_jvp(X, T, v, s)
+    assert abs((pull * U).sum() - along @ v) < TOLERANCE * (np.abs(pull * U).sum() + np.abs(along * v).sum() + 1e-6)
 
 
 @pytest.mark.sampled

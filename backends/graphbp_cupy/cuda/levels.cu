@@ -22,6 +22,7 @@ forward_level(const Network* network, const real* w, long long first, long long 
         real sum = net.dense_in[j] ? a[j * n + s] : real(0);
         if (net.bias_slot[j] >= 0) sum += w[net.bias_slot[j]];
         for (long long e = net.in_ptr[j]; e < net.in_ptr[j + 1]; ++e) sum += w[e] * z[net.in_src[e] * n + s];
+        if (combines(net, j)) sum += combined(net, j, z, n, s);
         a[j * n + s] = sum;
         z[j * n + s] = activation_f(net.kind[j], sum);
     }
@@ -29,13 +30,13 @@ forward_level(const Network* network, const real* w, long long first, long long 
 
 // A row that feeds nothing has beta = 0, and a slope that may be infinite: its delta is the head's alone
 __device__ __forceinline__ bool feeds(const Network& net, long long i) {
-    return net.dense_out[i] || net.out_ptr[i + 1] > net.out_ptr[i];
+    return net.dense_out[i] || net.out_ptr[i + 1] > net.out_ptr[i] || is_combined(net, i);
 }
 
 // beta_i = sum_k w_ki delta_k, gathered by source;  delta_i = h'_i(a_i) beta_i + the head's own term at an output
 extern "C" __global__ void
-reverse_level(const Network* network, const real* w, const real* a, const real* head, long long first, long long last, long long n,
-              real* beta, real* delta) {
+reverse_level(const Network* network, const real* w, const real* a, const real* z, const real* head, long long first, long long last,
+              long long n, real* beta, real* delta) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (s >= n) return;
@@ -46,6 +47,7 @@ reverse_level(const Network* network, const real* w, const real* a, const real* 
     for (long long i = first + blockIdx.y * blockDim.y + threadIdx.y; i < last; i += gridDim.y * blockDim.y) {
         real sum = net.dense_out[i] ? beta[i * n + s] : real(0);
         for (long long e = net.out_ptr[i]; e < net.out_ptr[i + 1]; ++e) sum += w[net.out_slot[e]] * delta[net.out_dst[e] * n + s];
+        if (is_combined(net, i)) sum += combined_beta(net, i, z, delta, n, s);
         beta[i * n + s] = sum;
         if (i >= net.n_inputs && feeds(net, i)) sum *= activation_df(net.kind[i], a[i * n + s]);
         if (net.row_position[i] >= 0) sum += head[net.row_position[i] * n + s];
@@ -72,6 +74,7 @@ tangent_level(const Network* network, const real* w, const real* w_dot, int dire
             sum += w[e] * z_dot[from];
             if (directed) sum += w_dot[e] * z[from];
         }
+        if (combines(net, j)) sum += combined_tangent(net, j, z, z_dot, n, s);
         if (inject[blockIdx.z] == j) sum += real(1);
         a_dot[j * n + s] = sum;
         z_dot[j * n + s] = activation_df(net.kind[j], a[j * n + s]) * sum;
@@ -81,15 +84,16 @@ tangent_level(const Network* network, const real* w, const real* w_dot, int dire
 // The R-operator's reverse sweep: beta_dot_i = sum_k w_ki delta_dot_k + w_dot_ki delta_k,
 //                                delta_dot_i = h'_i beta_dot_i + h''_i a_dot_i beta_i + the head's own term
 extern "C" __global__ void
-reverse_tangent_level(const Network* network, const real* w, const real* w_dot, int directed, const real* a, const real* beta,
-                      const real* delta, const real* a_dot, const real* head, long long first, long long last, long long n,
-                      real* beta_dot, real* delta_dot) {
+reverse_tangent_level(const Network* network, const real* w, const real* w_dot, int directed, const real* a, const real* z,
+                      const real* beta, const real* delta, const real* a_dot, const real* z_dot, const real* head, long long first,
+                      long long last, long long n, real* beta_dot, real* delta_dot) {
     const Network& net = *network;
     const long long s = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (s >= n) return;
     const long long own = blockIdx.z * (net.n_rows * n);
     head += blockIdx.z * (net.n_outputs * n);
     a_dot += own;
+    z_dot += own;
     beta_dot += own;
     delta_dot += own;
     if (directed) w_dot += blockIdx.z * net.n_slots;
@@ -100,6 +104,7 @@ reverse_tangent_level(const Network* network, const real* w, const real* w_dot, 
             sum += w[slot] * delta_dot[to];
             if (directed) sum += w_dot[slot] * delta[to];
         }
+        if (is_combined(net, i)) sum += combined_beta_dot(net, i, z, z_dot, delta, delta_dot, n, s);
         beta_dot[i * n + s] = sum;
         if (i >= net.n_inputs && feeds(net, i)) {
             const real ai = a[i * n + s];

@@ -29,6 +29,7 @@ __device__ __forceinline__ void tile_forward(const Network& net, const Tile& til
             real sum = net.bias_slot[j] >= 0 ? w[net.bias_slot[j]] : real(0);
 #pragma unroll 8
             for (int e = begin; e < end; ++e) sum += weight[e] * tile.z[net.all_src[e] * B + lane];
+            if (combines(net, j)) sum += combined(net, j, tile.z, B, lane);
             tile.a[j * B + lane] = sum;
             tile.z[j * B + lane] = activation_f(net.kind[j], sum);
         }
@@ -64,10 +65,11 @@ __device__ __forceinline__ void tile_head(const Network& net, const Tile& tile, 
     __syncthreads();
 }
 
-// delta_i from beta_i, in the place of a_i, which nobody else reads; the head's alone where nothing is fed: h' may be infinite there
+// delta_i from beta_i of the edges, in the place of a_i, which nobody else reads; the head's alone where nothing is fed: h' may be infinite there
 __device__ __forceinline__ real tile_delta(const Network& net, const Tile& tile, int i, real beta) {
     const int B = tile.team.lanes, lane = tile.team.lane;
-    if (i >= net.n_inputs && net.rev_ptr[i + 1] > net.rev_ptr[i]) beta *= activation_df(net.kind[i], tile.a[i * B + lane]);
+    if (is_combined(net, i)) beta += combined_beta(net, i, tile.z, tile.a, B, lane);
+    if (i >= net.n_inputs && (net.rev_ptr[i + 1] > net.rev_ptr[i] || is_combined(net, i))) beta *= activation_df(net.kind[i], tile.a[i * B + lane]);
     if (net.row_position[i] >= 0) beta += tile.head[net.row_position[i] * B + lane];
     return tile.a[i * B + lane] = beta;
 }

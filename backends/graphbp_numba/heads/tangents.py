@@ -37,7 +37,7 @@ from graphbp_numba.plan.tables import (
     PLAN_OUT_ROW,
 )
 
-__all__ = ["WEIGHT_ROW", "head_curvature", "push_outputs"]
+__all__ = ["WEIGHT_ROW", "head_bends", "head_curvature", "push_outputs"]
 
 WEIGHT_ROW = 4
 """Of scratch memory: where a product's sample weights stand, behind what the heads work in."""
@@ -65,6 +65,44 @@ def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, 
             continue
         for lane in range(lanes):
             project(y, out_row, positions, first, last, lane, tangent, out_row, y_dot, 1)
+
+
+@kernel
+def head_bends(tag: Any, table: Any, z: int, keep: int, v: int, a_dot: int, out: int, scratch: int) -> None:
+    """out_k = Σ_c v_c ∂²y_c/∂a_k∂a ȧ, one row an output: how (∂y/∂a)ᵀ v changes along ȧ."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
+    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
+    tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
+    given, made = carray(reals(tag, v), (table[PLAN_N_OUTPUTS], lanes)), carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
+    for h in range(table[PLAN_N_HEADS]):
+        first, last = heads[h, HEAD_FIRST], heads[h, HEAD_LAST]
+        if not heads[h, HEAD_COUPLED]:
+            for q in range(first, last):
+                k = positions[q]
+                call_unary(heads[h, HEAD_D2F], keep + out_keep[k] * row, scratch, lanes)
+                multiply_rows(tag, scratch, scratch, v + k * row, 1)
+                multiply_rows(tag, out + k * row, scratch, a_dot + out_row[k] * row, 1)
+            continue
+        for lane in range(lanes):  # u (d − ȳ d) − y Σ u d, d = ȧ less the winner's, u = (∂y/∂a)ᵀ v
+            best = positions[winner(y, out_row, positions, first, last, lane)]
+            base, level = tangent[out_row[best], lane], given[best, lane]
+            mean, v_mean, mixed = tag[0], tag[0], tag[0]
+            for q in range(first, last):
+                k = positions[q]
+                mean += y[out_row[k], lane] * (tangent[out_row[k], lane] - base)
+                v_mean += y[out_row[k], lane] * (given[k, lane] - level)
+            for q in range(first, last):
+                k = positions[q]
+                mixed += y[out_row[k], lane] * (given[k, lane] - level - v_mean) * (tangent[out_row[k], lane] - base)
+            for q in range(first, last):
+                k = positions[q]
+                rate = tangent[out_row[k], lane] - base - mean
+                made[k, lane] = y[out_row[k], lane] * ((given[k, lane] - level - v_mean) * rate - mixed)
 
 
 @kernel

@@ -17,7 +17,6 @@ Sparse edges between the blocks are gathered edge by edge; a network that is mos
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,7 +30,7 @@ from graphbp_numba.layers import sweeps
 from graphbp_numba.layers.blocks import BATCH, Array, Cut, Net, Rows, Weights, batches, lay_out
 from graphbp_numba.layers.gradient import Gradient
 from graphbp_numba.layers.work import LayerWork
-from graphbp_numba.plan.tables import MODE_GRADIENT, MODE_VALUE, MODE_VJP
+from graphbp_numba.plan.tables import MODE_FORWARD, MODE_GRADIENT, MODE_VALUE, MODE_VJP
 from graphbp_numba.work.tasks import Group, run_groups
 
 __all__ = ["LayerPath", "prefers_layers"]
@@ -78,7 +77,7 @@ class LayerPath:
             x, y = X[batch], Y[batch]
             cuts = layout.chunks(len(x))
             with self.work.rows(layout, len(x), False) as rows:
-                run_groups([Group(len(cuts), partial(_forward_chunk, layout.tag, net, weights, rows, x, y, self.work.spare, cuts))])
+                run_groups([Group(len(cuts), partial(_forward_chunk, self.work, layout.tag, net, weights, rows, x, y, cuts))])
         return Y
 
     def sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
@@ -119,9 +118,10 @@ class LayerPath:
 
 
 def _forward_chunk(
-    tag: Any, net: Net, weights: Weights, rows: Rows, x: Array, y: Array, spare: Callable[[], Array], cuts: list[Cut], number: int
+    work: LayerWork, tag: Any, net: Net, weights: Weights, rows: Rows, x: Array, y: Array, cuts: list[Cut], number: int
 ) -> None:
-    sweeps.forward_chunk(tag, net, weights, rows, x, y, spare(), *cuts[number])
+    samples = Samples(x, work.no_rows, work.none[:0])
+    sweeps.chunk_up(tag, net, weights, rows, samples, y, work.spare(), MODE_FORWARD, *cuts[number])
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Chunks:
 
     def __call__(self, number: int) -> None:
         memory, cut = self.work.spare(), self.cuts[number]
-        up = self.samples, memory, self.mode
+        up = self.samples, self.work.no_rows, memory, self.mode
         self.values[number] = sweeps.chunk_up(self.tag, self.net, self.weights, self.rows, *up, *cut)
         if self.mode != MODE_VALUE:
             self.laid_out.wait()

@@ -125,7 +125,8 @@ class _Batch:
     def _chunk(self, direction: Weights, cuts: list[tuple[int, int]], v_laid_out: Group, before: Group | None, number: int) -> None:
         tag, memory, cut = self.layout.tag, self.work.spare(), cuts[number]
         if before is None:
-            sweeps.chunk_up(tag, self.net, self.weights, self.rows, self.samples, memory, MODE_PRODUCT, *cut)
+            up = self.samples, self.work.no_rows, memory, MODE_PRODUCT
+            sweeps.chunk_up(tag, self.net, self.weights, self.rows, *up, *cut)
         else:
             before.wait()
         self.laid_out.wait()

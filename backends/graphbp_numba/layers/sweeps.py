@@ -22,8 +22,9 @@ from graphbp_numba.first_order.samples import aligned, load_targets, load_tile
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_sums, row_sums
-from graphbp_numba.instructions.matrix_products import Matrix, multiply, transpose
+from graphbp_numba.instructions.matrix_products import Matrix, transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
+from graphbp_numba.layers.functions import multiply
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
@@ -49,6 +50,7 @@ from graphbp_numba.plan.tables import (
     LEVEL_SPARSE_OUT,
     LEVEL_START,
     LEVEL_STOP,
+    MODE_FORWARD,
     MODE_GRADIENT,
     MODE_VALUE,
     MODE_VJP,
@@ -83,7 +85,6 @@ __all__ = [
     "chunk_down",
     "chunk_up",
     "clear_rows",
-    "forward_chunk",
     "gradient_strip",
     "lay_out_tiles",
     "levels_down",
@@ -178,7 +179,7 @@ def block_up(tag: Any, block: Any, weights: Any, source: int, step: int, R: Any,
     )
     w = Matrix(weight_address(tag, block, weights.theta, weights.slots), block[BLOCK_STRIDE] * item, row)
     out = Matrix(tile_row(tag, R, t0, block[BLOCK_START]), row, R.strides[0])
-    multiply(tag, w, source, step, out, k, m, t1 - t0, start, 1 if more else 0)
+    multiply(block, w, source, step, out, k, m, t1 - t0, start, 1 if more else 0)
 
 
 @kernel
@@ -218,19 +219,35 @@ def levels_up(tag: Any, net: Any, weights: Any, rows: Any, spare: int, by_sample
 
 
 @compiled
-def forward_chunk(tag: Any, net: Any, weights: Any, rows: Any, X: Any, Y: Any, spare: Any, t0: int, t1: int) -> None:
-    """Y of the tiles t0..t1."""
-    table, lanes = net.table, _lanes(tag)
-    Z, A = rows.Z, rows.A
+def chunk_up(tag: Any, net: Any, weights: Any, rows: Any, samples: Any, Y: Any, spare: Any, mode: int, t0: int, t1: int) -> float:
+    """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E; FORWARD: Y alone.
+
+    One function for all modes, since the levels are compiled into it.
+    """
+    table, lanes, n_samples = net.table, _lanes(tag), samples.X.shape[0]
+    Z, A, H = rows.Z, rows.A, rows.H
+    memory = aligned(spare)
     for t in range(t0, t1):
-        load_inputs(tag, X, Z[t], t)
-    levels_up(tag, net, weights, rows, aligned(spare), False, t0, t1)
+        load_inputs(tag, samples.X, Z[t], t)
+    levels_up(tag, net, weights, rows, memory, mode not in (MODE_VALUE, MODE_FORWARD), t0, t1)
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    scratch = memory + table[PLAN_TARGET_ROWS] * len(tag) * VECTOR_BYTES
+    weights_at = scratch + len(tag) * VECTOR_BYTES
+    energy = 0.0
     for t in range(t0, t1):
-        softmax_rows(table, tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0), lanes)
-        for n in range(t * lanes, min((t + 1) * lanes, X.shape[0])):
-            for k in range(table[PLAN_N_OUTPUTS]):
-                Y[n, k] = Z[t, out_row[k], n - t * lanes]
+        z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
+        softmax_rows(table, z, keep, lanes)
+        if mode == MODE_FORWARD:
+            for n in range(t * lanes, min((t + 1) * lanes, n_samples)):
+                for k in range(table[PLAN_N_OUTPUTS]):
+                    Y[n, k] = Z[t, out_row[k], n - t * lanes]
+            continue
+        load_targets(tag, table, memory, weights_at, samples.T, samples.weight, t * lanes, n_samples)
+        if mode in (MODE_VALUE, MODE_GRADIENT):
+            energy += head_values(table, z, keep, memory, scratch, lanes)
+        if mode != MODE_VALUE:
+            head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == MODE_VJP)
+    return energy
 
 
 # -- down ---------------------------------------------------------------------------------------------------------------------------
@@ -299,7 +316,7 @@ def block_down(tag: Any, block: Any, packed: Any, zeros: Any, Q: Any, R: Any, mo
     down, above = packed.ctypes.data + block[BLOCK_DOWN] * item, tile_row(tag, Q, t0, block[BLOCK_START])
     again = 1 if regular and (more or not block[BLOCK_SOLE_FROM]) else 0
     out = Matrix(target, row, step)
-    multiply(tag, Matrix(down, row, k * row), above, Q.strides[0], out, m, k, t1 - t0, zeros.ctypes.data, again)
+    multiply(block, Matrix(down, row, k * row), above, Q.strides[0], out, m, k, t1 - t0, zeros.ctypes.data, again)
     if not regular:
         src = carray(pointer(block[BLOCK_SOURCES]), k, np.int32)
         for t in range(t0, t1):
@@ -337,29 +354,6 @@ def levels_down(tag: Any, net: Any, weights: Any, rows: Any, spare: int, to_inpu
 
 
 @compiled
-def chunk_up(tag: Any, net: Any, weights: Any, rows: Any, samples: Any, spare: Any, mode: int, t0: int, t1: int) -> float:
-    """E of the tiles t0..t1, their z, S and the heads' δ; mode VJP: T holds V; PRODUCT: no E."""
-    table, lanes = net.table, _lanes(tag)
-    Z, A, H = rows.Z, rows.A, rows.H
-    memory = aligned(spare)
-    for t in range(t0, t1):
-        load_inputs(tag, samples.X, Z[t], t)
-    levels_up(tag, net, weights, rows, memory, mode != MODE_VALUE, t0, t1)
-    scratch = memory + table[PLAN_TARGET_ROWS] * len(tag) * VECTOR_BYTES
-    weights_at = scratch + len(tag) * VECTOR_BYTES
-    energy = 0.0
-    for t in range(t0, t1):
-        load_targets(tag, table, memory, weights_at, samples.T, samples.weight, t * lanes, samples.X.shape[0])
-        z, keep = tile_row(tag, Z, t, 0), tile_row(tag, A, t, 0)
-        softmax_rows(table, z, keep, lanes)
-        if mode in (MODE_VALUE, MODE_GRADIENT):
-            energy += head_values(table, z, keep, memory, scratch, lanes)
-        if mode != MODE_VALUE:
-            head_deltas(table, z, keep, memory, tile_row(tag, H, t, 0), scratch, lanes, mode == MODE_VJP)
-    return energy
-
-
-@compiled
 def chunk_down(tag: Any, net: Any, weights: Any, rows: Any, by_x: Any, spare: Any, mode: int, t0: int, t1: int) -> None:
     """δ of the tiles t0..t1; mode VJP: by_x too."""
     D, lanes, row = rows.D, _lanes(tag), len(tag) * VECTOR_BYTES
@@ -388,7 +382,7 @@ def gradient_strip(
     whole = min(last, k // lanes) - panel
     again, zero = 1 if more else 0, zeros.ctypes.data
     if whole > 0:
-        multiply(tag, delta, z, samples * row, Matrix(target, stride * item, row), count, m, whole, zero, again)
+        multiply(block, delta, z, samples * row, Matrix(target, stride * item, row), count, m, whole, zero, again)
     if panel + whole < last:  # the last tile is not full
         i, width = (panel + whole) * lanes, k - (panel + whole) * lanes
         beside = np.empty((m, lanes), out.dtype)
@@ -396,7 +390,7 @@ def gradient_strip(
             for c in range(width):
                 beside[j, c] = out[first + j * stride + i + c]
         out_tile = Matrix(beside.ctypes.data, row, row)
-        multiply(tag, delta, z + whole * samples * row, samples * row, out_tile, count, m, 1, zero, again)
+        multiply(block, delta, z + whole * samples * row, samples * row, out_tile, count, m, 1, zero, again)
         for j in range(m):
             for c in range(width):
                 out[first + j * stride + i + c] = beside[j, c]

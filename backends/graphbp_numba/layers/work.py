@@ -28,12 +28,14 @@ from graphbp_numba.layers.blocks import (
     cut_tiles,
     place_of,
 )
+from graphbp_numba.layers.functions import product_address
 from graphbp_numba.layers.sweeps import SLOPE_ROWS
 from graphbp_numba.layers.tangents import tangent_spare_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.heads import head_table
 from graphbp_numba.plan.tables import (
     BLOCK_FIELDS,
+    BLOCK_MULTIPLY,
     HEAD_ADD_VALUE,
     HEAD_D2F,
     HEAD_MAKE_DELTA,
@@ -187,7 +189,7 @@ class LayerWork:
             blocks[number] = (
                 *(block.start, block.stop, block.src_start, k, block.src.ctypes.data),
                 *((place.first, place.stride, 1) if place.stride else (block.slot, k, 0)),
-                *(n_packed, n_panels, place.sole_from, place.from_inputs),
+                *(n_packed, n_panels, place.sole_from, place.from_inputs, 0),
             )
             across, down = -(-m // lanes), -(-k // lanes)
             panels += cut_tiles(number, across, max(1, PANEL // (lanes * k)))
@@ -204,7 +206,10 @@ class LayerWork:
     def tables(self, n_samples: int) -> tuple[Layout, Net]:
         """What the sweeps over so many samples are told of the network."""
         vectors = self._vectors(n_samples)
-        return self._layouts[vectors], self._nets[vectors]
+        layout = self._layouts[vectors]
+        if 0 in layout.blocks[:1, BLOCK_MULTIPLY]:  # a network forced on this path may have no block
+            layout.blocks[:, BLOCK_MULTIPLY] = product_address(self.dtype.name, vectors)
+        return layout, self._nets[vectors]
 
     def _cut_sparse(self) -> list[tuple[int, int]]:
         """Rows (start, stop) with about PANEL sparse edges out of them."""

@@ -134,8 +134,8 @@ CODE_SQUARES, CODE_LOGISTIC, CODE_CLASSES, CODE_COUNTS = range(4)
 CODE_NONE = -1
 
 MODE_VALUE, MODE_GRADIENT, MODE_VJP = range(3)
-MODE_PRODUCT = 3
-"""On layers only: the gradient's sweep, but with C in place of E."""
+MODE_PRODUCT, MODE_FORWARD = 3, 4
+"""On layers only: the gradient's sweep, but with C in place of E; Y alone."""
 
 PAIR_ROW, PAIR_KIND, PAIR_FIRST, PAIR_SECOND, PAIR_TO_FIRST, PAIR_TO_SECOND = range(6)
 PAIR_FIELDS = 6
@@ -175,8 +175,9 @@ LEVEL_FIELDS = 10
     BLOCK_PANEL,
     BLOCK_SOLE_FROM,
     BLOCK_FROM_INPUTS,
-) = range(12)
-BLOCK_FIELDS = 12
+    BLOCK_MULTIPLY,
+) = range(13)
+BLOCK_FIELDS = 13
 (
     SEGMENT_START,
     SEGMENT_STOP,

@@ -41,7 +41,7 @@ from graphbp_numba.states.pairs import bend_pairs, spread_pairs
 from graphbp_numba.states.sections import inject, places, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
-__all__ = ["Slots", "State", "jacobian", "products", "sample_gradients", "state", "tangent"]
+__all__ = ["Slots", "State", "jacobian", "products", "sample_gradients", "state", "tangent", "unit_deltas"]
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +65,7 @@ class Slots(NamedTuple):
 
 
 @kernel
-def _unit(tag: Any, table: Any, at: Any, k: int) -> None:
+def unit_deltas(tag: Any, table: Any, at: Any, k: int) -> None:
     """The heads' δ started from V = e_k."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
@@ -148,7 +148,7 @@ def sample_gradients(
             _expand(tag, table, at, slots, out, n0, 0, spread)
         else:
             for k in range(table[PLAN_N_OUTPUTS]):
-                _unit(tag, table, at, k)
+                unit_deltas(tag, table, at, k)
                 reverse_tile(tag, table, weights, at, table[PLAN_N_RUNS])
                 _expand(tag, table, at, slots, out, n0, k, spread)
 
@@ -169,7 +169,7 @@ def jacobian(tag: Any, table: Any, weights: Any, X: Any, J: Any, last_run: Any, 
         begin_tile(tag, table, weights, X, at, n0)
         if outputs <= inputs:
             for k in range(outputs):
-                _unit(tag, table, at, k)
+                unit_deltas(tag, table, at, k)
                 reverse_tile(tag, table, weights, at, last_run[k])
                 for lane in range(count):
                     for i in range(inputs):

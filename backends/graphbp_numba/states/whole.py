@@ -109,7 +109,7 @@ class WholeStates:
         )
         s = work.none if sample_weight is None else sample_weight
         vectors = work.choice.state_vectors(len(X))
-        self._prepare(vectors)
+        self.prepare(vectors)
         tiles = work.choice.tiles(len(X), vectors)
         parts = min(tiles, work.choice.room_for_sums(n_directions), MAX_PARTITIONS)
         sums = np.zeros((parts, n_directions, plan.out.size), work.dtype)
@@ -133,7 +133,7 @@ class WholeStates:
         work.prepare_slopes("df")
         if not vectors:
             vectors = work.choice.state_vectors(n_samples)
-            self._prepare(vectors)
+            self.prepare(vectors)
         self.prepare_pairs(vectors)
         tiles = work.choice.tiles(n_samples, vectors)
         parts = min(tiles, 64)
@@ -146,7 +146,7 @@ class WholeStates:
 
         run_tasks(task, parts, blas=False)
 
-    def _prepare(self, vectors: int) -> None:
+    def prepare(self, vectors: int) -> None:
         """Have the C functions compiled that a tile's state is swept by."""
         work = self.work
         prepare_heads(work.plan.heads, work.dtype.name, HEAD_MAKE_DELTA)

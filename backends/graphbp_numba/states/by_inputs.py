@@ -1,0 +1,202 @@
+"""Second derivatives by the inputs: what depends on what, memory and tasks around `graphbp_numba.states.input_sweeps`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphbp.extend import add_heads, check_memory, inputs_of_rows, n_threads, outputs_of_rows, run_tasks
+from graphbp_numba.instructions.squares import TALL
+from graphbp_numba.plan.tables import KIND_ELEMENTWISE, RUN_KIND, RUN_LEAF, RUN_START, RUN_STOP
+from graphbp_numba.states.input_sweeps import (
+    Ends,
+    Where,
+    hessians,
+    panel_bytes,
+    products_along,
+    squares,
+    squares_bytes,
+)
+from graphbp_numba.states.whole import WholeStates
+from graphbp_numba.work.choice import MAX_PARTITIONS
+
+__all__ = ["ByInputs"]
+
+Array = npt.NDArray[Any]
+
+LISTED = 1 << 24
+"""Rows listed output by output, at most; else every output sums over all of them."""
+PANEL_BYTES = 1 << 22
+"""Of a panel of two vectors of samples, at most; a larger one has one vector."""
+KAPPA_BYTES = 1 << 22
+"""Of κ of the outputs that are summed in one pass over the inputs."""
+TASKS = 64
+
+
+class ByInputs:
+    """The second derivatives by the inputs of one network."""
+
+    def __init__(self, states: WholeStates) -> None:
+        self.states, self.work = states, states.work
+        self.schedule = self.work.schedule
+
+    # -- what depends on what ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _bent(self) -> Array:
+        """Rows that feed others and are no identity."""
+        runs = self.work.plan.runs
+        kept = (runs[:, RUN_KIND] == KIND_ELEMENTWISE) & (runs[:, RUN_LEAF] == 0)
+        each = [np.arange(start, stop) for start, stop in runs[kept][:, [RUN_START, RUN_STOP]]]
+        return np.concatenate([np.empty(0, np.int64), *each]).astype(np.int64)
+
+    @cached_property
+    def _each_output(self) -> Where:
+        """For e_1, ..., e_K."""
+        s, bent = self.schedule, self._bent
+        leads = np.unpackbits(outputs_of_rows(s)[bent], axis=1, count=s.n_outputs)
+        if leads.size > LISTED:
+            return self._where(np.arange(len(bent)), np.zeros(s.n_outputs), np.full(s.n_outputs, len(bent)), sweep_all=True)
+        output, rows = np.nonzero(leads.T)
+        ends = np.searchsorted(output, np.arange(s.n_outputs + 1))
+        return self._where(rows, ends[:-1], ends[1:], sweep_all=False)
+
+    @cached_property
+    def _together(self) -> Where:
+        """For a V, which may be any."""
+        return self._where(np.arange(len(self._bent)), np.zeros(1), np.full(1, len(self._bent)), sweep_all=True)
+
+    def _where(self, rows: Array, first: Array, stop: Array, sweep_all: bool) -> Where:
+        s, plan = self.schedule, self.work.plan
+        bits = inputs_of_rows(s)
+        from_inputs = np.concatenate([[0], np.cumsum(plan.in_src < s.n_inputs)])
+        reaches = np.unpackbits(bits[s.output_rows], axis=1, count=s.n_inputs).astype(bool)
+        for group in s.softmax_groups:
+            reaches[group] = reaches[group].any(axis=0)
+        columns = np.flatnonzero(reaches.any(axis=0))
+        reached = reaches[:, columns] if not sweep_all else np.ones((len(first), len(columns)), bool)
+        groups = -(-len(columns) // TALL)
+        used = np.zeros((len(first), groups * TALL), np.uint8)
+        used[:, : len(columns)] = reached
+        return Where(
+            bent=self._bent,
+            middle=plan.in_ptr[:-1] + from_inputs[plan.in_ptr[1:]] - from_inputs[plan.in_ptr[:-1]],
+            bits=bits,
+            columns=columns,
+            rows=rows.astype(np.int32),
+            first=first.astype(np.int64),
+            stop=stop.astype(np.int64),
+            last_run=np.full(len(first), len(plan.runs)) if sweep_all else plan.output_stop,
+            used=np.ascontiguousarray(used.reshape(len(first), groups, TALL).max(axis=2)),
+        )
+
+    # -- Hessians --------------------------------------------------------------------------------------------------------------------
+
+    def hessian(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D, D), or given V (N, D, D)."""
+        s, work = self.schedule, self.work
+        where = self._each_output if V is None else self._together
+        size = panel_bytes(len(where.bent), len(where.columns), s.n_rows, 1)
+        vectors = min(work.choice.state_vectors(len(X)), 2 if 2 * size <= PANEL_BYTES else 1)
+        size = panel_bytes(len(where.bent), len(where.columns), s.n_rows, vectors)
+        check_memory(
+            size * n_threads(), f"∂a/∂x of {len(where.bent):,} units by {len(where.columns):,} inputs", "input_hvp(X, V, U)"
+        )
+        out = np.zeros((len(X), len(where.first), s.n_inputs, s.n_inputs), work.dtype)
+        ends = self._ends(len(X))
+        tiles = work.choice.tiles(len(X), vectors)
+        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
+        self._prepare(vectors)
+
+        def task(part: int) -> None:
+            span = tiles * part // parts, tiles * (part + 1) // parts
+            with self.states.buffer(vectors) as buffer, work.scratch("panel", size) as panel:
+                hessians(work.tags[vectors], work.plan.table, *given, (buffer, panel), span)
+
+        run_tasks(task, parts, blas=False)
+        return self._whole(ends, V, out)
+
+    def diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
+        """(N, K, D), or given V (N, D)."""
+        return self._squares(theta, X, V, self.work.none, self.schedule.n_inputs)
+
+    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
+        """(N, K)."""
+        return self._squares(theta, X, None, lengths, 1)
+
+    def _squares(self, theta: Array, X: Array, V: Array | None, lengths: Array, width: int) -> Array:
+        s, work = self.schedule, self.work
+        where = self._each_output if V is None else self._together
+        n_outputs, vectors = len(where.first), work.choice.state_vectors(len(X))
+        one = squares_bytes(len(where.bent), 1, s.n_rows, vectors)
+        step = min(n_outputs, max(1, KAPPA_BYTES // one))
+        size = squares_bytes(len(where.bent), step, s.n_rows, vectors)
+        out = np.zeros((len(X), n_outputs, width), work.dtype)
+        ends = self._ends(len(X))
+        tiles = work.choice.tiles(len(X), vectors)
+        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
+        self._prepare(vectors)
+
+        def task(part: int) -> None:
+            span = tiles * part // parts, tiles * (part + 1) // parts
+            with self.states.buffer(vectors) as buffer, work.scratch("squares", size) as memory:
+                for k in range(0, n_outputs, step):
+                    outputs = k, min(k + step, n_outputs)
+                    squares(work.tags[vectors], work.plan.table, *given, (buffer, memory, lengths), (*span, *outputs))
+
+        run_tasks(task, parts, blas=False)
+        return self._whole(ends, V, out[:, :, 0] if len(lengths) else out)
+
+    def _whole(self, ends: Ends, V: Array | None, out: Array) -> Array:
+        """The result with the outputs' own part."""
+        found = out if V is None else out[:, 0]
+        if len(ends.a):
+            g = np.ascontiguousarray(ends.tangents.transpose(1, 2, 0))
+            add_heads(self.work.plan.output_heads, ends.a.T, ends.y.T, g, None if V is None else V.T, np.moveaxis(found, 0, -1))
+        return found
+
+    def _ends(self, n_samples: int) -> Ends:
+        """Room for what the outputs' own part is made of, where they have any."""
+        s, dtype = self.schedule, self.work.dtype
+        straight = all(head.activation.builtin and head.activation.name == "identity" for head in self.work.plan.output_heads)
+        n = 0 if straight else n_samples
+        a, y = (np.empty((n, s.n_outputs), dtype) for _ in range(2))
+        return Ends(a, y, np.zeros((n, s.n_outputs, s.n_inputs), dtype))
+
+    # -- products ----------------------------------------------------------------------------------------------------------------------
+
+    def along(
+        self, theta: Array, X: Array, T: Array, sample_weight: Array | None, U: Array | None, v: Array | None, pulled: bool
+    ) -> tuple[Array, Array]:
+        """∂/∂x (N, D) and ∂/∂θ (W,) of E's derivative along (U, v); `pulled`: of that of ⟨V, y⟩, T being V."""
+        work, plan = self.work, self.work.plan
+        vectors = work.choice.state_vectors(len(X))
+        places = plan.in_param, plan.out_param, plan.bias_param
+        still = np.zeros_like(theta) if v is None else v
+        along = tuple(work.direction(still, param) for param in places)
+        tiles = work.choice.tiles(len(X), vectors)
+        parts = min(tiles, work.choice.room_for_sums(1), MAX_PARTITIONS)
+        sums, by_x = np.zeros((parts, plan.out.size), work.dtype), np.empty((len(X), self.schedule.n_inputs), work.dtype)
+        s = work.none if sample_weight is None else sample_weight
+        given = tuple(work.all_weights(theta)), along, (X, T, s), work.no_rows if U is None else U, by_x
+        self._prepare(vectors)
+
+        def task(part: int) -> None:
+            span = tiles * part // parts, tiles * (part + 1) // parts, int(pulled)
+            with self.states.buffer(vectors) as buffer:
+                products_along(work.tags[vectors], plan.table, *given, sums[part], buffer, span)
+
+        run_tasks(task, parts, blas=False)
+        return by_x, work.collect(sums, plan.out)
+
+    # -- shared ------------------------------------------------------------------------------------------------------------------------
+
+    def _or_none(self, V: Array | None) -> Array:
+        return self.work.no_rows if V is None else V
+
+    def _prepare(self, vectors: int) -> None:
+        self.work.prepare_slopes("df", "d2f")
+        self.states.prepare(vectors)

@@ -1,0 +1,380 @@
+r"""Compiled entries for second derivatives by the inputs (`graphbp.second_order.by_inputs` has the formulas).
+
+    hessians    ∂²y_k/∂x_i∂x_l = Σ_p κ_p G_pi G_pl      κ = h'' β of one reverse sweep an output, G of one sweep of tangents an input
+    squares     its diagonal, or the Laplacian: Σ_p κ_p G_pi², Σ_p κ_p Σ_i G_pi²
+    along       the R-operator along x and θ together
+
+p runs over the *bent* rows: those that feed others and are no identity; the outputs' own part is the core's.  A tile of samples keeps G of
+all inputs in one panel, rows [p][i].  What an input does not reach is not swept, and what does not lead to an output is left out of
+its sums.  An edge from an input is no edge to gather along: it is what its row's sum starts from, in that input's sweep alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
+from graphbp_numba.first_order.weights import EdgeWeights
+from graphbp_numba.heads.sweeps import head_deltas
+from graphbp_numba.heads.tangents import WEIGHT_ROW, head_bends, head_curvature
+from graphbp_numba.instructions.calls import item_size, pointer, reals
+from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, row_sums
+from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_add_rows, multiply_rows
+from graphbp_numba.instructions.sample_sums import sum_products
+from graphbp_numba.instructions.squares import TALL, WIDE, add_squares
+from graphbp_numba.instructions.tangent_gathers import Both, gather_both_sums
+from graphbp_numba.machine.functions import VECTOR_BYTES
+from graphbp_numba.machine.jit import carray, compiled, kernel
+from graphbp_numba.plan.tables import (
+    PLAN_IN_PTR,
+    PLAN_IN_SRC,
+    PLAN_N_INPUTS,
+    PLAN_N_OUT_EDGES,
+    PLAN_N_OUTPUTS,
+    PLAN_N_ROWS,
+    PLAN_N_RUNS,
+    PLAN_OUT_DST,
+    PLAN_OUT_PTR,
+    PLAN_OUT_ROW,
+    PLAN_RUNS,
+    PLAN_SUMS,
+    RUN_FIELDS,
+    RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
+    RUN_START,
+    RUN_STOP,
+)
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs
+from graphbp_numba.states.quantities import unit_deltas
+from graphbp_numba.states.sections import inject, places, slopes, tangent_state
+from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
+
+__all__ = ["Ends", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
+
+BLOCK_BYTES = 1 << 18
+"""Of the panel's rows that are gone through for all pairs of inputs at a time: they stay in the second-level cache."""
+
+
+class Where(NamedTuple):
+    """What depends on what.
+
+    bent : rows p.                        middle : of each row's edges in, the first that comes from no input.
+    bits : (n_rows, ·) the inputs that reach each row.        columns : the inputs that reach an output.
+    rows : positions in `bent` that lead to output k: rows[first[k] : stop[k]].
+    last_run : where the reverse sweep of output k begins.    used : (K, ·) whether any of `TALL` columns reaches output k.
+    """
+
+    bent: Any
+    middle: Any
+    bits: Any
+    columns: Any
+    rows: Any
+    first: Any
+    stop: Any
+    last_run: Any
+    used: Any
+
+
+class Ends(NamedTuple):
+    """a and y of the outputs (N, K), and their tangents (N, K, D); of no samples where nothing asks for them."""
+
+    a: Any
+    y: Any
+    tangents: Any
+
+
+def panel_bytes(n_bent: int, n_columns: int, n_rows: int, vectors: int) -> int:
+    """κ and G of the bent rows, the sums of all pairs of columns, and a number for each row."""
+    wide = -(-n_columns // TALL) * TALL
+    return VECTOR_BYTES * (vectors * (n_bent * (wide + 1) + wide * wide) + 2) + 8 * n_rows
+
+
+def squares_bytes(n_bent: int, n_outputs: int, n_rows: int, vectors: int) -> int:
+    """κ of so many outputs, one row of squares, and a number for each row."""
+    return VECTOR_BYTES * (vectors * n_bent * (n_outputs + 1) + 2) + 8 * n_rows
+
+
+@kernel
+def _tangent(tag: Any, table: Any, weights: Any, where: Any, at: Any, direct: Any, i: int, length: Any) -> None:
+    """ȧ and ż of the rows that input i reaches, along ẋ_i = length, 0 in all others; `direct` is 0 before and after."""
+    row = len(tag) * VECTOR_BYTES
+    n_rows, units = table[PLAN_N_ROWS], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
+    out_ptr = carray(pointer(table[PLAN_OUT_PTR]), n_rows + 1, np.int64)
+    dst = carray(pointer(table[PLAN_OUT_DST]), len(weights.w_out), np.int32)
+    a_dot, z_dot, w = at.a_dot, at.z_dot, weights.w_in.ctypes.data
+    for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
+        direct[dst[e]] = weights.w_out[e] * length
+    for j in range(table[PLAN_N_INPUTS], n_rows):
+        here = j * row
+        if where.bits[j, i >> 3] >> (7 - (i & 7)) & 1:
+            gather(tag, z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], direct[j], a_dot + here)
+            multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, 1)
+        else:
+            fill_rows(tag, a_dot + here, 1)
+            fill_rows(tag, z_dot + here, 1)
+    for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
+        direct[dst[e]] = 0
+
+
+@kernel
+def _begin(tag: Any, table: Any, weights: Any, X: Any, at: Any, n0: int) -> None:
+    """A tile's rows, and h''."""
+    begin_tile(tag, table, weights, X, at, n0)
+    slopes(tag, table, at.a, at.bend, 2)
+
+
+@kernel
+def _put_ends(tag: Any, table: Any, ends: Any, at: Any, n0: int) -> None:
+    """a and y of the outputs, where they are asked for."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    a, z = carray(reals(tag, at.a), (table[PLAN_N_ROWS], lanes)), carray(reals(tag, at.z), (table[PLAN_N_ROWS], lanes))
+    for lane in range(min(lanes, ends.a.shape[0] - n0)):
+        for k in range(table[PLAN_N_OUTPUTS]):
+            ends.a[n0 + lane, k], ends.y[n0 + lane, k] = a[out_row[k], lane], z[out_row[k], lane]
+
+
+@kernel
+def _put_tangents(tag: Any, table: Any, ends: Any, at: Any, n0: int, i: int) -> None:
+    """G_ki of the outputs, where they are asked for."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
+    a_dot = carray(reals(tag, at.a_dot), (table[PLAN_N_ROWS], lanes))
+    for lane in range(min(lanes, ends.tangents.shape[0] - n0)):
+        for k in range(table[PLAN_N_OUTPUTS]):
+            ends.tangents[n0 + lane, k, i] = a_dot[out_row[k], lane]
+
+
+@kernel
+def _pull_tile(tag: Any, table: Any, V: Any, at: Any, n0: int) -> None:
+    """The heads' δ of a tile from V, 0 past the last sample: what is summed over the lanes counts each sample once."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    v = carray(reals(tag, at.target), (table[PLAN_N_OUTPUTS], lanes))
+    load_tile(v, V, n0)
+    for lane in range(min(lanes, V.shape[0] - n0), lanes):
+        for k in range(table[PLAN_N_OUTPUTS]):
+            v[k, lane] = 0
+    tile_weights(carray(reals(tag, at.scratch + row), lanes), V[0, :0], n0, V.shape[0])
+    head_deltas(table, at.z, at.keep, at.target, at.head, at.scratch, lanes, True)
+
+
+@kernel
+def _bends(tag: Any, table: Any, weights: Any, V: Any, where: Any, at: Any, n0: int, k: int, kappa: int) -> None:
+    """κ = h'' β of the rows that lead to output k, β from e_k, or from V where there is one."""
+    row = len(tag) * VECTOR_BYTES
+    if V.shape[0]:
+        _pull_tile(tag, table, V, at, n0)
+    else:
+        unit_deltas(tag, table, at, k)
+    reverse_tile(tag, table, weights, at, where.last_run[k])
+    for e in range(where.first[k], where.stop[k]):
+        q = where.rows[e]
+        here = where.bent[q] * row
+        multiply_rows(tag, kappa + q * row, at.bend + here, at.beta + here, 1)
+
+
+@kernel
+def _sum_pairs(tag: Any, where: Any, k: int, wide: int, kappa: int, panel: int, sums: int) -> None:
+    """sums[i, l] = Σ_p κ_p G_pi G_pl for i ≤ l (and in the blocks on the diagonal), over the rows that lead to output k."""
+    row = len(tag) * VECTOR_BYTES
+    block = max(16, BLOCK_BYTES // (wide * row))
+    fill_rows(tag, sums, wide * wide)
+    for start in range(where.first[k], where.stop[k], block):
+        count = min(block, where.stop[k] - start)
+        index = where.rows.ctypes.data + 4 * start
+        for i in range(0, wide, TALL):
+            if not where.used[k, i // TALL]:
+                continue
+            for l in range(i, wide, WIDE):  # noqa: E741  # the book's name of the second unit
+                if where.used[k, l // TALL]:
+                    at = sums + (i * wide + l) * row
+                    add_squares(tag, at, wide * row, kappa, panel + i * row, panel + l * row, wide * row, index, count)
+
+
+@kernel
+def _put_pairs(tag: Any, where: Any, sums: int, wide: int, out: Any, n0: int, k: int) -> None:
+    """out[n, k, i, l] and out[n, k, l, i]."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    found = carray(reals(tag, sums), (wide, wide, lanes))
+    for lane in range(min(lanes, out.shape[0] - n0)):
+        target = out[n0 + lane, k]
+        for c in range(len(where.columns)):
+            for d in range(c, len(where.columns)):
+                value = found[c, d, lane]
+                target[where.columns[c], where.columns[d]] = value
+                target[where.columns[d], where.columns[c]] = value
+
+
+@compiled
+def hessians(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
+    """out (N, K, D, D), the rows' part; given V (N, K), one Hessian a sample.  `memory`: a state's buffer, and `panel_bytes`."""
+    weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
+    row = len(tag) * VECTOR_BYTES
+    at, kappa = places(tag, table, aligned(memory[0])), aligned(memory[1])
+    n_bent, wide = len(where.bent), -(-len(where.columns) // TALL) * TALL
+    panel = kappa + n_bent * row
+    sums = panel + n_bent * wide * row
+    direct = carray(reals(tag, sums + wide * wide * row), table[PLAN_N_ROWS])
+    for j in range(table[PLAN_N_ROWS]):
+        direct[j] = 0
+    fill_rows(tag, panel, n_bent * wide)
+    one = tag[0] + 1
+    for number in range(span[0], span[1]):
+        n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
+        _begin(tag, table, weights, X, at, n0)
+        _put_ends(tag, table, ends, at, n0)
+        for c in range(len(where.columns)):
+            _tangent(tag, table, weights, where, at, direct, where.columns[c], one)
+            for q in range(n_bent):
+                copy_rows(tag, panel + (q * wide + c) * row, at.a_dot + where.bent[q] * row, 1)
+            _put_tangents(tag, table, ends, at, n0, where.columns[c])
+        for k in range(out.shape[1]):
+            _bends(tag, table, weights, V, where, at, n0, k, kappa)
+            _sum_pairs(tag, where, k, wide, kappa, panel, sums)
+            _put_pairs(tag, where, sums, wide, out, n0, k)
+
+
+@kernel
+def _add_square(tag: Any, where: Any, a_dot: int, to: int, more: bool) -> None:
+    """The rows `to` = G², or += G², of the bent rows."""
+    row = len(tag) * VECTOR_BYTES
+    for q in range(len(where.bent)):
+        at = a_dot + where.bent[q] * row
+        if more:
+            multiply_add_rows(tag, to + q * row, at, at, to + q * row, 1)
+        else:
+            multiply_rows(tag, to + q * row, at, at, 1)
+
+
+@kernel
+def _put_sum(tag: Any, where: Any, k: int, kappa: int, square: int, scratch: int, line: Any, n0: int) -> None:
+    """line[n] = Σ_p κ_p (square)_p over the rows that lead to output k."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    fill_rows(tag, scratch, 1)
+    e, stop = where.first[k], where.stop[k]
+    while e < stop:  # runs of neighbours at a time
+        q, count = where.rows[e], 1
+        while e + count < stop and where.rows[e + count] == q + count:
+            count += 1
+        sum_products(tag, scratch + row, kappa + q * row, square + q * row, row, count, len(tag))
+        add_rows(tag, scratch, scratch, scratch + row, 1)
+        e += count
+    found = carray(reals(tag, scratch), lanes)
+    for lane in range(min(lanes, len(line) - n0)):
+        line[n0 + lane] = found[lane]
+
+
+@compiled
+def squares(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
+    """out (N, K, D), the rows' part of the diagonals; or (N, K, 1), their sum, each of length memory[2][i]² (else of no entries).
+
+    Outputs span[2] .. span[3] on the tiles span[0] .. span[1]; given V, one output a sample.
+    """
+    weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
+    row = len(tag) * VECTOR_BYTES
+    at, kappa = places(tag, table, aligned(memory[0])), aligned(memory[1])
+    n_bent, lengths = len(where.bent), memory[2]
+    square = kappa + n_bent * (span[3] - span[2]) * row
+    direct = carray(reals(tag, square + n_bent * row), table[PLAN_N_ROWS])
+    for j in range(table[PLAN_N_ROWS]):
+        direct[j] = 0
+    one = tag[0] + 1
+    for number in range(span[0], span[1]):
+        n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
+        _begin(tag, table, weights, X, at, n0)
+        _put_ends(tag, table, ends, at, n0)
+        for k in range(span[2], span[3]):
+            _bends(tag, table, weights, V, where, at, n0, k, kappa + (k - span[2]) * n_bent * row)
+        fill_rows(tag, square, n_bent)
+        for c in range(len(where.columns)):
+            i = where.columns[c]
+            _tangent(tag, table, weights, where, at, direct, i, lengths[i] if len(lengths) else one)
+            _put_tangents(tag, table, ends, at, n0, i)
+            _add_square(tag, where, at.a_dot, square, len(lengths) > 0)
+            for k in range(span[2], span[3] if not len(lengths) else span[2]):
+                _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, at.scratch, out[:, k, i], n0)
+        for k in range(span[2], span[3] if len(lengths) else span[2]):
+            _put_sum(tag, where, k, kappa + (k - span[2]) * n_bent * row, square, at.scratch, out[:, k, 0], n0)
+
+
+@kernel
+def _reverse_along(tag: Any, table: Any, at: Any, w: int, v: int, sums: int) -> None:
+    """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, that of the inputs too, and sums of Rδ_k z_i + δ_k ż_i."""
+    row = len(tag) * VECTOR_BYTES
+    runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
+    ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    dst, units = table[PLAN_OUT_DST], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    z, z_dot, r_delta, scratch = at.z, at.z_dot, at.r_delta, at.scratch
+    both, edges = Both(r_delta, at.delta - r_delta, w, v), EdgeSums(sums, at.aside)
+    for r in range(table[PLAN_N_RUNS] - 1, -2, -1):
+        start, end, order = 0, table[PLAN_N_INPUTS], units
+        if r >= 0:
+            start, end, order = runs[r, RUN_START], runs[r, RUN_STOP], runs[r, RUN_ORDER]
+        for j in range(start, end):
+            e, here = order + j - start, j * row
+            gather_both_sums(tag, both, dst, ptr[e], ptr[e + 1], z + here, z_dot + here, scratch, edges)
+            if r >= 0:
+                multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
+            else:
+                copy_rows(tag, r_delta + here, scratch, 1)
+        if r >= 0:
+            spread_pairs(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            bend_pairs(tag, table, z_dot, at.delta, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
+    finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
+
+
+@kernel
+def _change_heads(tag: Any, table: Any, samples: Any, at: Any, n0: int, pulled: bool) -> None:
+    """Rδ = 0, but for what the heads' δ change by along ȧ, and h'' ȧ β."""
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    if pulled:
+        head_bends(tag, table, at.z, at.keep, at.target, at.a_dot, at.head, at.scratch)
+    else:
+        tile_weights(carray(reals(tag, at.scratch + WEIGHT_ROW * row), lanes), samples.weight, n0, samples.X.shape[0])
+        head_curvature(tag, table, at.z, at.keep, at.target, at.a_dot, at.head, at.other, at.scratch, True)
+    inject(tag, table, at.r_delta, at.head)
+    multiply_rows(tag, at.bend, at.bend, at.beta, table[PLAN_N_ROWS])
+    first, units = table[PLAN_N_INPUTS] * row, table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
+    multiply_add_rows(tag, at.r_delta + first, at.bend + first, at.a_dot + first, at.r_delta + first, units)
+
+
+@compiled
+def products_along(
+    tag: Any, table: Any, weights: Any, along: Any, samples: Any, U: Any, by_x: Any, sums: Any, buffer: Any, span: Any
+) -> None:
+    """by_x (N, D) = ∂/∂x, and sums += ∂/∂w by edge and row, of E along (U, v); with span[2] of ⟨V, y⟩, T being V.
+
+    U of no samples stands for inputs that stand still.
+    """
+    weights, along, samples = EdgeWeights(*weights), EdgeWeights(*along), Samples(*samples)
+    lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
+    row = len(tag) * VECTOR_BYTES
+    at, inputs = places(tag, table, aligned(buffer)), table[PLAN_N_INPUTS]
+    w_in, v_in, v_bias = weights.w_in.ctypes.data, along.w_in.ctypes.data, along.bias.ctypes.data
+    found = carray(reals(tag, at.r_delta), (inputs, lanes))
+    for number in range(span[0], span[1]):
+        n0 = number * lanes
+        _begin(tag, table, weights, samples.X, at, n0)
+        if span[2]:
+            _pull_tile(tag, table, samples.T, at, n0)
+        else:
+            tile_deltas(tag, table, samples, at, n0)
+        reverse_tile(tag, table, weights, at, table[PLAN_N_RUNS])
+        fill_rows(tag, at.z_dot, inputs)
+        fill_rows(tag, at.z_dot + table[PLAN_N_ROWS] * row, 1)
+        if U.shape[0]:
+            load_tile(carray(reals(tag, at.z_dot), (inputs, lanes)), U, n0)
+        tangent_state(tag, table, at, w_in, v_in, v_bias, True)
+        _change_heads(tag, table, samples, at, n0, span[2] > 0)
+        _reverse_along(tag, table, at, weights.w_out.ctypes.data, along.w_out.ctypes.data, sums.ctypes.data)
+        for lane in range(min(lanes, samples.X.shape[0] - n0)):
+            for i in range(inputs):
+                by_x[n0 + lane, i] = found[i, lane]

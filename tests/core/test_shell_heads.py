@@ -1,0 +1,87 @@
+"""--error OUTPUT=NAME, --error-weight and --missing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import graphbp as gb
+from graphbp.cli import main
+from helpers.heads import ERRORS, four_heads, targets
+
+NAMES = ("cat", "dog", "emu")
+
+
+@pytest.fixture
+def run(capsys):
+    """The exit code, stdout and stderr of a command."""
+
+    def call(*arguments):
+        code = main([str(a) for a in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """net.json without heads' errors, and data.csv with empty cells."""
+    rng = np.random.default_rng(0)
+    graph = four_heads(rng)
+    gb.Network(graph, error=ERRORS, backend="numpy").save(tmp_path / "told.json")
+    X, T = rng.normal(size=(30, 3)), targets(rng, 30)
+    lines = [",".join(["x1", "x2", "x3", *T])]
+    for n in range(30):
+        cells = [repr(float(v)) for v in X[n]]
+        for name, column in T.items():
+            gone = np.isnan(column[n])
+            cells.append("" if gone else NAMES[int(column[n])] if name == "kind" else f"{column[n]:g}")
+        lines.append(",".join(cells))
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+ERROR = [part for name, error in ERRORS.items() for part in ("--error", f"{name}={error}")]
+
+
+def test_train_with_heads_gaps_and_weights(folder, run):
+    code, out, err = run(
+        *("train", folder / "told.json", folder / "data.csv", *ERROR, "--missing", "skip", "--error-weight", "price=0.2"),
+        *("--optimizer", "lbfgs", "--epochs", 5, "--set", "l2=0.1", "--backend", "numpy", "--json", "-o", folder / "out.json"),
+    )
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["network"]["heads"]["price"] == {"error": "sum_of_squares", "weight": 0.2}
+    assert told["network"]["missing"] == "skip"
+    assert set(told["trained_on"]["heads"]) == set(ERRORS)
+    assert len(told["history"]["error of kind"]) == 5
+    net = gb.load(folder / "out.json", backend="numpy")
+    assert net.missing == "skip"
+    assert net.to_networkx().nodes["kind"]["classes"] == list(NAMES)
+    code, out, err = run("check", folder / "out.json", folder / "data.csv", "--backend", "numpy")
+    assert code == 0, out + err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--error", "poisson", "--error", "kind=cross_entropy"], "one error for all outputs, or OUTPUT=NAME for each"),
+        (["--error", "prize=poisson"], "names no output"),
+        (["--error-weight", "price"], "not of the form OUTPUT=VALUE"),
+        (["--error-weight", "price=much"], "a weight is a number"),
+        (["--error-weight", "price=1", "--error-weight", "price=2"], "'price' is given twice"),
+        (["--missing", "drop"], "'drop'"),
+    ],
+)
+def test_options_that_cannot_be_are_named(folder, run, options, said):
+    code, out, err = run("info", folder / "told.json", *options)
+    assert code != 0
+    assert said in out + err
+
+
+def test_missing_targets_are_refused_without_the_option(folder, run):
+    code, out, err = run("gradient", folder / "told.json", folder / "data.csv", "--backend", "numpy")
+    assert code != 0
+    assert "missing" in out + err
