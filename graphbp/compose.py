@@ -34,7 +34,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -210,8 +210,8 @@ class Composed:
             message = f"backend {self._backend!r} has no {name} of its own; it is composed from {cost}"
             warnings.warn(message, ComposedWarning, stacklevel=4)
 
-    def _refuse(self, name: str) -> Callable[..., Any]:
-        def refused(*args: Any, **kwargs: Any) -> Any:
+    def _refuse(self, name: str) -> Callable[..., NoReturn]:
+        def refused(*args: Any, **kwargs: Any) -> NoReturn:
             raise NotSupportedError(f"backend {self._backend!r} offers no {name}, and it cannot be composed; use another backend")
 
         return refused
@@ -270,7 +270,7 @@ class Composed:
         return (out + out.T) / 2
 
     def _own(self, name: str) -> Callable[..., Any]:
-        own = getattr(self._inner, name, None)
+        own: Callable[..., Any] | None = getattr(self._inner, name, None)
         return own if own is not None else self._refuse(name)
 
     def _hessian(self, *args: Any) -> Any:
@@ -317,7 +317,7 @@ class Composed:
             outputs = np.arange(self._schedule.n_outputs)
             run: Any = self._part(with_moving_inputs(self._schedule), outputs, *([] if error is None else [error]))
             own: Callable[..., Any] | None = getattr(run, "hessian_product", None)
-            self._moved[name] = (lambda *args: run.hessian(*args[:-1]) @ args[-1]) if own is None else own
+            self._moved[name] = own if own is not None else lambda *args: run.hessian(*args[:-1]) @ args[-1]
         return self._moved[name]
 
     def _input_hessian(self, theta: Any, X: Any, V: Any) -> Any:

@@ -147,7 +147,8 @@ def summed_csr(matrix: Any, what: str, error: type[GraphbpError] = DataError) ->
     try:
         _check_indices(matrix)  # first: compiled code that converts a damaged one writes where it points
         csr = matrix.tocsr().copy()
-        _check_indices(csr)
+        if getattr(matrix, "format", "") != "csr":  # else it is the one that was looked at
+            _check_indices(csr)
     except (ValueError, TypeError, IndexError) as problem:
         raise error(f"{what} is a damaged sparse matrix: {problem}") from problem
     csr.sum_duplicates()  # the copy has forgotten what the matrix believed of its order, which may be older than its arrays

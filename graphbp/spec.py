@@ -85,7 +85,7 @@ class GraphSpec:
         """(E,) how many weights each edge carries (a sparse one: its stored entries)."""
         counts = np.ones(len(self.edge_src), np.int64)
         for e, array in self.edge_array.items():
-            counts[e] = array.nnz if hasattr(array, "nnz") else array.size
+            counts[e] = array.size if isinstance(array, np.ndarray) else array.data.size
         return counts
 
 

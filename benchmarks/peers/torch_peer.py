@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.networks import Array, Mlp, UnitDag
+from benchmarks.ontology import TermNetwork
 from benchmarks.outcome import Run
 from benchmarks.peers import need
 
@@ -131,6 +132,42 @@ def sparse_layers_forward(matrices: list[Any], bias: float, clip: float, X: Arra
             return [run(part) for part in parts]
 
     return Run(forward, lambda zs: torch.cat(zs, dim=1).numpy().T, f"{chunk} samples at a time")
+
+
+def _term_modules(net: TermNetwork) -> tuple[list[Any], Any]:
+    """An nn.Linear a term, over its genes and its children's units, and the root's head, with these weights in float32."""
+    torch = _torch()
+
+    def linear(w: Array, b: Array) -> Any:
+        module = torch.nn.Linear(w.shape[1], w.shape[0])
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor(w))
+            module.bias.copy_(torch.tensor(b))
+        return module
+
+    return [linear(w, b) for w, b in zip(net.weights, net.biases, strict=True)], linear(net.head, np.zeros(1))
+
+
+def terms_gradient(net: TermNetwork, X: Array, T: Array) -> Run:
+    """∂E/∂w by a loop over the terms in topological order, as DCell and DrugCell are trained."""
+    torch = _torch()
+    modules, head = _term_modules(net)
+    Xt, Tt = torch.tensor(X), torch.tensor(T)
+    columns = [torch.as_tensor(own) if len(own) else None for own in net.genes]
+    parameters = [p for module in (*modules, head) for p in (module.weight, module.bias)]
+
+    def gradient() -> Any:
+        z: list[Any] = []
+        for module, own, below in zip(modules, columns, net.children, strict=True):
+            parts = [] if own is None else [Xt.index_select(1, own)]
+            z.append(torch.tanh(module(torch.cat([*parts, *(z[child] for child in below)], dim=1))))
+        return torch.autograd.grad(0.5 * ((head(z[-1]) - Tt) ** 2).sum(), parameters)
+
+    def value(found: Any) -> Array:
+        parts = [part.numpy() for part in found]
+        return net.flat(parts[:-2:2], parts[1:-2:2], *parts[-2:])
+
+    return Run(gradient, value)
 
 
 def flat_outputs(net: Mlp) -> Callable[[Any, Any], Any]:

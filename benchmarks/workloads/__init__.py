@@ -7,7 +7,7 @@ from benchmarks.outcome import Workload
 
 def all_workloads() -> list[Workload]:
     """Every workload, in the order of the table."""
-    from benchmarks.workloads import building, by_inputs, evolved, first_order, scaling, second_order, sparse_layers
+    from benchmarks.workloads import building, by_inputs, evolved, first_order, scaling, second_order, sparse_layers, visible
 
-    modules = (first_order, evolved, sparse_layers, building, second_order, by_inputs, scaling)
+    modules = (first_order, visible, evolved, sparse_layers, building, second_order, by_inputs, scaling)
     return [workload for module in modules for workload in module.WORKLOADS]

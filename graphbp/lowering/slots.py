@@ -31,8 +31,8 @@ class SparseEdges:
 
 
 def is_dense(array: Any) -> bool:
-    """Every entry is stored; a SciPy sparse matrix's `size` is its number of stored entries, not rows × columns."""
-    return not hasattr(array, "nnz") or array.nnz == array.shape[0] * array.shape[1]
+    """Every entry is stored; of a CSR matrix `data` has those (`nnz` counts them anew each time it is looked at)."""
+    return isinstance(array, np.ndarray) or array.data.size == array.shape[0] * array.shape[1]
 
 
 def sparse_edges(spec: GraphSpec, layout: Layout, node_row: Indices, group: Indices) -> SparseEdges:
@@ -45,7 +45,7 @@ def sparse_edges(spec: GraphSpec, layout: Layout, node_row: Indices, group: Indi
     for e, array in spec.edge_array.items():
         if in_group[e] or _is_layer_block(spec, e, array):
             continue
-        if hasattr(array, "nnz"):
+        if not isinstance(array, np.ndarray):
             rows = np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
             columns = array.indices.astype(np.int64)
         else:

@@ -85,6 +85,9 @@ def _along(checker: Checker) -> None:
     V = checker.rng.normal(size=(len(checker.x), net.schedule.n_outputs))
     U = (checker.rng.normal(size=checker.x.shape) * checker.by_input).astype(net.dtype)
     v = checker.parameter_directions(1)[:, 0]
+    finfo = np.finfo(net.dtype)
+    # below the smallest normal number slopes lose bits, and directions may be as long as such a unit hardly feels them
+    lost = 4 * float(finfo.smallest_subnormal) * max(float(np.abs(along).max(initial=0)) for along in (U, v)) / checker.central
     for part, quantity in enumerate(("second_order_product x", "second_order_product θ")):
         checker.compare(
             quantity,
@@ -94,7 +97,7 @@ def _along(checker: Checker) -> None:
                 net, *checker.batch, U, v, lambda run, w, x, *_: run.vjp(w, x, V)[part]
             ),
             (lambda at: f"{checker.input(at[1])}, sample {at[0]}") if part == 0 else lambda at: checker.parameter(at, 0),
-            lambda found, part=part: _in_lengths(checker, found, part),  # type: ignore[misc]
+            lambda found, part=part: np.maximum(_in_lengths(checker, found, part), lost),  # type: ignore[misc]
             checker.central,
         )
     checker.compare(
@@ -103,7 +106,7 @@ def _along(checker: Checker) -> None:
         lambda net, x: net.mixed_vjp(x, checker.t, U, checker.s)[:, None],
         lambda: difference_moving(net, *checker.batch, U, 0 * v, lambda run, *batch: run.error_and_gradient(*batch)[1]),
         lambda at: checker.parameter(at, 0),
-        lambda found: _in_lengths(checker, found, 1),
+        lambda found: np.maximum(_in_lengths(checker, found, 1), checker.rounded(checker.central) / checker.by_parameter[:, None]),
         checker.central,
     )
     checker.compare(
@@ -112,7 +115,10 @@ def _along(checker: Checker) -> None:
         lambda net, x: np.array([np.sum(U * net.mixed_jvp(x, checker.t, v, checker.s), dtype=np.float64)]),
         lambda: np.array([np.sum(net.mixed_vjp(*checker.batch[:2], U, checker.s) * v, dtype=np.float64)]),
         lambda at: "",
-        lambda _: np.array([np.abs(U * net.mixed_jvp(*checker.batch[:2], v, checker.s)).sum(dtype=np.float64)]),
+        lambda _: np.maximum(
+            np.abs(U * net.mixed_jvp(*checker.batch[:2], v, checker.s)).sum(dtype=np.float64, keepdims=True).ravel(),
+            checker.rounded(100 * checker.agree),
+        ),
         100 * checker.agree,
     )
 

@@ -187,6 +187,10 @@ class Checker:
         eps = float(np.finfo(self.net.dtype).eps)
         return ROUNDINGS * eps / self.tolerance * abs(self.net.error(*self.batch))
 
+    def rounded(self, limit: float) -> float:
+        """What a derivative of E along directions in units of length must be a share `limit` of for a few roundings of E to stay below it."""
+        return self._rounded * self.tolerance / limit
+
     def gradient_size(self, gradient: Array) -> Array:
         """The largest sum of a gradient's terms over the samples, each parameter in units of its length; no less than what E is rounded by.
 

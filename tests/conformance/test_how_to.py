@@ -40,6 +40,6 @@ def test_the_backend_of_the_how_to_passes(backend, case):
 def test_it_is_given_no_nodes_that_combine(backend):
     (case,) = cases("ties")
     with pytest.raises(
-        gb.NotSupportedError, match="backend 'plain' computes weighted sums only, and node 'm[a-z]+' multiplies or chooses"
+        gb.NotSupportedError, match=r"backend 'plain' computes weighted sums only, and node 'm[a-z]+' multiplies or chooses"
     ):
         case.definition.model.to(backend, np.dtype(np.float64))

@@ -15,6 +15,7 @@ pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 from graphbp.extend import activation_table, error_table
 from graphbp.plugins import load_plugins
+from graphbp_numba.machine import functions
 from graphbp_numba.machine.identity import identity_of, source_digest
 
 BASE = """
@@ -155,3 +156,17 @@ def test_a_formula_of_the_user_comes_from_disk_and_is_never_another(tmp_path):
     assert run("1.0") > 0
     assert run("1.0") == 0
     assert run("2.0") > 0, "the constant of a function that the formula calls has changed"
+
+
+def test_formulas_of_one_meaning_share_what_is_compiled_and_others_do_not():
+    def half(factor):
+        return lambda a: factor * np.tanh(a)
+
+    def formula(factor):
+        inner = half(factor)
+        return lambda a: inner(a) + 1
+
+    first, again, other = (functions._compilable(formula(factor)) for factor in (2.0, 2.0, 3.0))
+    assert first is again
+    assert first is not other
+    assert functions._compilable(half(2.0)) is first.py_func.__closure__[0].cell_contents

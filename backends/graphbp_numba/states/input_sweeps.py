@@ -54,7 +54,7 @@ from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
 __all__ = ["Ends", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
 
-BLOCK_BYTES = 1 << 18
+SUMMED_BYTES = 1 << 18
 """Of the panel's rows that are gone through for all pairs of inputs at a time: they stay in the second-level cache."""
 
 
@@ -182,7 +182,7 @@ def _bends(tag: Any, table: Any, weights: Any, V: Any, where: Any, at: Any, n0: 
 def _sum_pairs(tag: Any, where: Any, k: int, wide: int, kappa: int, panel: int, sums: int) -> None:
     """sums[i, l] = Σ_p κ_p G_pi G_pl for i ≤ l (and in the blocks on the diagonal), over the rows that lead to output k."""
     row = len(tag) * VECTOR_BYTES
-    block = max(16, BLOCK_BYTES // (wide * row))
+    block = max(16, SUMMED_BYTES // (wide * row))
     fill_rows(tag, sums, wide * wide)
     for start in range(where.first[k], where.stop[k], block):
         count = min(block, where.stop[k] - start)
