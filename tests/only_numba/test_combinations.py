@@ -55,6 +55,7 @@ def quantities(net: Any, X: Any, T: Any) -> dict[str, Any]:
         "H": net.hessian(X, T),
         "G": net.outer_product_hessian(X, T),
         "diagonal": net.hessian_diagonal(X, T),
+        "by_x_twice": net.input_hvp(X, T, X),
     }
 
 
@@ -157,7 +158,7 @@ def test_the_description_says_which_paths_are_not_for_combinations() -> None:
     hidden = [node for node in g if g.in_degree(node) and g.out_degree(node)]
     gate = nx.DiGraph(g)
     gate.add_node("gate", units=256, aggregation="product")
-    gate.add_node("two", units=2)
+    gate.add_node("two", units=2, role="output")
     for node in hidden:
         gate.add_edge(node, "gate", weight=1.0, trainable=False)
     gate.add_edge("gate", "two", weight=np.full((2, 256), 0.1))
@@ -167,5 +168,5 @@ def test_the_description_says_which_paths_are_not_for_combinations() -> None:
 
 def test_the_kernels_know_the_core_s_table() -> None:
     assert [row.name for row in COMBINATIONS] == ["product", "max", "min", "maxabs"]
-    assert [tables.KIND_PRODUCT, tables.KIND_MAX, tables.KIND_MIN, tables.KIND_MAXABS] == [0, 1, 2, 3]
+    assert [tables.COMBINE_PRODUCT, tables.COMBINE_MAX, tables.COMBINE_MIN, tables.COMBINE_MAXABS] == [0, 1, 2, 3]
     assert [row.bend for row in COMBINATIONS] == [(0.0, 1.0, 0.0), *[(0.0, 0.0, 0.0)] * 3]

@@ -17,7 +17,8 @@ FOLDER = Path(graphbp_numba.__file__).parent
 NAMES = {name: value for name, value in vars(tables).items() if name.isupper()}
 TABLES = {"PLAN": tables.PLAN_SIZE, "RUN": tables.RUN_FIELDS, "HEAD": tables.HEAD_FIELDS, "LEVEL": tables.LEVEL_FIELDS}
 TABLES |= {"BLOCK": tables.BLOCK_FIELDS, "SEGMENT": tables.SEGMENT_FIELDS, "CUT": 4, "SPARSE": 4}
-SETS = ("KIND", "FORM", "CODE", "MODE")
+TABLES |= {"PAIR": tables.PAIR_FIELDS, "TREE": tables.TREE_FIELDS, "LEAF": tables.LEAF_FIELDS}
+SETS = ("KIND", "FORM", "CODE", "MODE", "COMBINE")
 
 
 def assigned(path: Path) -> list[str]:
@@ -40,7 +41,7 @@ def test_every_place_of_a_table_has_one_name():
     for prefix, values in by_table.items():
         assert len(set(values)) == len(values), prefix
         if prefix == "PLAN":  # C functions take three places each
-            functions = [tables.PLAN_FORWARD_RUNS, tables.PLAN_REVERSE_RUNS, tables.PLAN_STATE_UP, tables.PLAN_STATE_DOWN]
+            functions = range(tables.PLAN_FORWARD_RUNS, tables.PLAN_SIZE, 3)
             values = sorted({*values, *(at + k for at in functions for k in range(3))})
         if prefix in TABLES:
             assert sorted(values) == list(range(TABLES[prefix])), prefix

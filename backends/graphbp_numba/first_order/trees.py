@@ -16,9 +16,9 @@ from graphbp_numba.instructions.combining import Leaves, add_choice, add_product
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
-    KIND_MAXABS,
-    KIND_MIN,
-    KIND_PRODUCT,
+    COMBINE_MAXABS,
+    COMBINE_MIN,
+    COMBINE_PRODUCT,
     LEAF_ROW,
     LEAF_TO,
     PLAN_COMBINE_TREES,
@@ -85,10 +85,10 @@ def _combine(dtype: str, vectors: int) -> Any:
         for t in range(first, stop):
             kind, begin, end = trees[t, TREE_KIND], trees[t, TREE_FIRST], trees[t, TREE_STOP]
             out = z + trees[t, TREE_ROW] * len(tag) * VECTOR_BYTES
-            if kind == KIND_PRODUCT:
+            if kind == COMBINE_PRODUCT:
                 add_product(tag, leaves, begin, end, out)
             else:
-                add_choice(tag, leaves, begin, end, out, kind == KIND_MIN, kind == KIND_MAXABS)
+                add_choice(tag, leaves, begin, end, out, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
     return compiled_c(integers(5))(combine_trees)
 
@@ -104,9 +104,9 @@ def _spread(dtype: str, vectors: int) -> Any:
         for t in range(stop - 1, first - 1, -1):
             kind, begin, end = trees[t, TREE_KIND], trees[t, TREE_FIRST], trees[t, TREE_STOP]
             delta = z + trees[t, TREE_ROW] * len(tag) * VECTOR_BYTES
-            if kind == KIND_PRODUCT:
+            if kind == COMBINE_PRODUCT:
                 spread_product(tag, leaves, begin, end, delta)
             else:
-                spread_choice(tag, leaves, begin, end, delta, kind == KIND_MIN, kind == KIND_MAXABS)
+                spread_choice(tag, leaves, begin, end, delta, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
     return compiled_c(integers(6))(spread_trees)

@@ -141,7 +141,7 @@ PAIR_ROW, PAIR_KIND, PAIR_FIRST, PAIR_SECOND, PAIR_TO_FIRST, PAIR_TO_SECOND = ra
 PAIR_FIELDS = 6
 TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
 TREE_FIELDS = 4
-KIND_PRODUCT, KIND_MAX, KIND_MIN, KIND_MAXABS = range(4)
+COMBINE_PRODUCT, COMBINE_MAX, COMBINE_MIN, COMBINE_MAXABS = range(4)
 """What a pair or tree combines by: positions in the core's table of combinations."""
 LEAF_ROW, LEAF_TO = range(2)
 """Rows of the table of leaves: the row that z is taken from; the row that w q is added to, or, of the first that comes there, −1 − the row."""

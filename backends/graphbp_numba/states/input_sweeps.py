@@ -42,16 +42,19 @@ from graphbp_numba.plan.tables import (
     PLAN_SUMS,
     RUN_FIELDS,
     RUN_ORDER,
+    RUN_PAIR_FIRST,
+    RUN_PAIR_STOP,
     RUN_START,
     RUN_STOP,
 )
+from graphbp_numba.states.pairs import bend_pairs, spread_pairs
 from graphbp_numba.states.quantities import unit_deltas
 from graphbp_numba.states.sections import inject, places, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
 __all__ = ["Ends", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
 
-BLOCK_BYTES = 1 << 18
+SUMMED_BYTES = 1 << 18
 """Of the panel's rows that are gone through for all pairs of inputs at a time: they stay in the second-level cache."""
 
 
@@ -179,7 +182,7 @@ def _bends(tag: Any, table: Any, weights: Any, V: Any, where: Any, at: Any, n0: 
 def _sum_pairs(tag: Any, where: Any, k: int, wide: int, kappa: int, panel: int, sums: int) -> None:
     """sums[i, l] = Σ_p κ_p G_pi G_pl for i ≤ l (and in the blocks on the diagonal), over the rows that lead to output k."""
     row = len(tag) * VECTOR_BYTES
-    block = max(16, BLOCK_BYTES // (wide * row))
+    block = max(16, SUMMED_BYTES // (wide * row))
     fill_rows(tag, sums, wide * wide)
     for start in range(where.first[k], where.stop[k], block):
         count = min(block, where.stop[k] - start)
@@ -321,6 +324,8 @@ def _reverse_along(tag: Any, table: Any, at: Any, w: int, v: int, sums: int) -> 
             else:
                 copy_rows(tag, r_delta + here, scratch, 1)
         if r >= 0:
+            spread_pairs(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
+            bend_pairs(tag, table, z_dot, at.delta, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             row_sums(tag, r_delta + start * row, end - start, sums + (table[PLAN_SUMS] + start) * item_size(tag))
     finish_sums(tag, table[PLAN_N_OUT_EDGES], edges)
 

@@ -19,9 +19,9 @@ from graphbp_numba.instructions.rows import multiply_add_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.tables import (
-    KIND_MAXABS,
-    KIND_MIN,
-    KIND_PRODUCT,
+    COMBINE_MAXABS,
+    COMBINE_MIN,
+    COMBINE_PRODUCT,
     PAIR_FIELDS,
     PAIR_FIRST,
     PAIR_KIND,
@@ -81,10 +81,10 @@ def prepare_pairs(table: Any, tag: Any) -> None:
 def _combine(tag: Any, pair: Any, z: int, _: int, a: int) -> None:
     row = len(tag) * VECTOR_BYTES
     u, v, out, kind = z + pair[PAIR_FIRST] * row, z + pair[PAIR_SECOND] * row, a + pair[PAIR_ROW] * row, pair[PAIR_KIND]
-    if kind == KIND_PRODUCT:
+    if kind == COMBINE_PRODUCT:
         multiply_add_rows(tag, out, u, v, out, 1)
     else:
-        add_chosen(tag, u, v, u, v, out, kind == KIND_MIN, kind == KIND_MAXABS)
+        add_chosen(tag, u, v, u, v, out, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
 
 @kernel
@@ -92,28 +92,28 @@ def _spread(tag: Any, pair: Any, z: int, _: int, delta: int) -> None:
     row = len(tag) * VECTOR_BYTES
     u, v, own, kind = z + pair[PAIR_FIRST] * row, z + pair[PAIR_SECOND] * row, delta + pair[PAIR_ROW] * row, pair[PAIR_KIND]
     to_u, to_v = delta + pair[PAIR_TO_FIRST] * row, delta + pair[PAIR_TO_SECOND] * row
-    if kind == KIND_PRODUCT:
+    if kind == COMBINE_PRODUCT:
         multiply_rows(tag, to_u, own, v, 1)
         multiply_rows(tag, to_v, own, u, 1)
     else:
-        spread_chosen(tag, u, v, own, to_u, to_v, kind == KIND_MIN, kind == KIND_MAXABS)
+        spread_chosen(tag, u, v, own, to_u, to_v, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
 
 @kernel
 def _tangent(tag: Any, pair: Any, z: int, z_dot: int, a_dot: int) -> None:
     row = len(tag) * VECTOR_BYTES
     u, v, out, kind = pair[PAIR_FIRST] * row, pair[PAIR_SECOND] * row, a_dot + pair[PAIR_ROW] * row, pair[PAIR_KIND]
-    if kind == KIND_PRODUCT:
+    if kind == COMBINE_PRODUCT:
         multiply_add_rows(tag, out, z + v, z_dot + u, out, 1)
         multiply_add_rows(tag, out, z + u, z_dot + v, out, 1)
     else:
-        add_chosen(tag, z + u, z + v, z_dot + u, z_dot + v, out, kind == KIND_MIN, kind == KIND_MAXABS)
+        add_chosen(tag, z + u, z + v, z_dot + u, z_dot + v, out, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
 
 @kernel
 def _bend(tag: Any, pair: Any, z_dot: int, delta: int, out: int) -> None:
     row = len(tag) * VECTOR_BYTES
-    if pair[PAIR_KIND] == KIND_PRODUCT:  # of the others all second derivatives are 0
+    if pair[PAIR_KIND] == COMBINE_PRODUCT:  # of the others all second derivatives are 0
         to_u, to_v, own = out + pair[PAIR_TO_FIRST] * row, out + pair[PAIR_TO_SECOND] * row, delta + pair[PAIR_ROW] * row
         multiply_add_rows(tag, to_u, z_dot + pair[PAIR_SECOND] * row, own, to_u, 1)
         multiply_add_rows(tag, to_v, z_dot + pair[PAIR_FIRST] * row, own, to_v, 1)

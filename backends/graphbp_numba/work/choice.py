@@ -20,7 +20,7 @@ __all__ = ["FEW_EDGES", "MAX_PARTITIONS", "PART_EDGES", "Choice"]
 
 TILE_BYTES = 3 << 20
 """A tile's rows should stay near the second-level cache: narrower tiles for larger networks."""
-TREE_BYTES = 6 << 20
+COMBINED_BYTES = 6 << 20
 """The same where rows are combined: what is read for every leaf of a tree weighs more than the rows (measured)."""
 SUMS_BYTES = 256 << 20
 """Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
@@ -64,7 +64,7 @@ class Choice:
         if n_samples <= self.width:
             return 1
         if n_samples <= 2 * self.width or self._near_rows * VECTOR_BYTES * 4 > (
-            TREE_BYTES if len(self._plan.combined) else TILE_BYTES
+            COMBINED_BYTES if len(self._plan.combined) else TILE_BYTES
         ):
             return 2
         return 4
