@@ -93,9 +93,9 @@ def laplace(
     batch = net.model.batch(X, T, sample_weight)
     x, t, s = weighed(*batch)
     if mixed:
-        return _of_mixed_heads(net, (x, t, s), squared, alpha, beta, hessian, theta, index)
+        return _of_mixed_heads(net, batch, squared, alpha, beta, hessian, theta, index)
     outputs = _outputs(net)
-    error, gradient = _error_and_gradient(net, x, t, s)
+    error, gradient = _error_and_gradient(net, x, t, s, batch)
     with status("computing the curvature for the Laplace approximation"):
         curvature = find_curvature(hessian, net, outputs, x, t, s)
     to_numpy = net.model.backend.to_numpy
@@ -141,12 +141,12 @@ def _outputs(net: Network) -> Outputs:
     return outputs
 
 
-def _error_and_gradient(net: Network, x: Any, t: Any, s: Any) -> tuple[float, Any]:
-    """E and ∂E/∂θ, refused where E is not finite."""
+def _error_and_gradient(net: Network, x: Any, t: Any, s: Any, whole: tuple[Any, Any, Any]) -> tuple[float, Any]:
+    """E and ∂E/∂θ, refused where E is not finite; `whole` has the samples of weight 0 too, so that rows keep their numbers."""
     error, gradient = net.model.run.error_and_gradient(net.theta, x, t, s)
     if not math.isfinite(error):
         raise NumericalError(
-            f"E = {error} at these weights: {cause_at(net.model, net.theta, x, t, s)}; the Laplace approximation needs a trained network"
+            f"E = {error} at these weights: {cause_at(net.model, net.theta, *whole)}; the Laplace approximation needs a trained network"
         )
     return error, gradient
 
@@ -171,7 +171,7 @@ def _part_total(net: Network, x: Any, s: Any) -> float:
 
 def _of_mixed_heads(
     net: Network,
-    batch: tuple[Any, Any, Any],
+    whole: tuple[Any, Any, Any],
     squared: Any,
     alpha: float | None,
     beta: float | None,
@@ -183,12 +183,12 @@ def _of_mixed_heads(
 
     Without a noise it is the β whose evidence is the highest, found by a search in ln β that computes the curvature each time.
     """
-    outputs = _outputs(net)
+    outputs, batch = _outputs(net), weighed(*whole)
     found: dict[float, tuple[Any, ...]] = {}
 
     def at(ln_beta: float) -> float:
         if ln_beta not in found:
-            found[ln_beta] = _mixed_at(net, outputs, batch, squared, alpha, math.exp(ln_beta), hessian, theta[index])
+            found[ln_beta] = _mixed_at(net, outputs, whole, squared, alpha, math.exp(ln_beta), hessian, theta[index])
         return -float(found[ln_beta][0])
 
     with status("computing the curvature for the Laplace approximation"):
@@ -224,7 +224,7 @@ def _of_mixed_heads(
 def _mixed_at(
     net: Network,
     outputs: Outputs,
-    batch: tuple[Any, Any, Any],
+    whole: tuple[Any, Any, Any],
     squared: Any,
     alpha: float | None,
     beta: float,
@@ -232,10 +232,10 @@ def _mixed_at(
     theta: Any,
 ) -> tuple[float, float, Any, Any]:
     """(ln p(T | X, α, β), α, the precision, ∂(β E_squares + E_others)/∂θ) at one β."""
-    x, t, _ = batch
+    batch = x, t, _ = weighed(*whole)
     to_numpy, backend = net.model.backend.to_numpy, net.model.backend
     weight = backend.asarray(_by_entry(net, batch) * np.where(squared, beta, 1.0), net.dtype)
-    error, gradient = _error_and_gradient(net, x, t, weight)
+    error, gradient = _error_and_gradient(net, x, t, weight, whole)
     curvature = find_curvature(hessian, net, outputs, x, t, weight)
     count, constant, _ = _likelihood(net, to_numpy(t), _by_entry(net, batch))
     constant += 0.5 * count * math.log(beta / (2 * math.pi))

@@ -129,6 +129,7 @@ def test_inverses_stand_inside(method, request):
 
 
 @pytest.mark.sampled(6)
+@pytest.mark.filterwarnings("ignore:.*it is composed from")
 @pytest.mark.parametrize("quantity", QUANTITIES.values(), ids=str)
 def test_quantities_stand_inside(quantity, outside):
     for case in zoo():

@@ -73,7 +73,7 @@ def test_a_file_is_the_network(case: Case, tmp_path: Any) -> None:
     assert_same_graph(graph, net.to_networkx())
     assert np.array_equal(back.weights, net.weights)
     assert back.schedule.n_edges == net.schedule.n_edges
-    for other in (back, gb.Network(graph, error=case.error, backend="numpy")):
+    for other in (back, gb.Network(graph, error=case.error or None, backend="numpy")):
         assert np.array_equal(other.gradient(*case.batch), net.gradient(*case.batch))
 
 

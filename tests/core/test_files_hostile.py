@@ -78,7 +78,7 @@ HUGE = 10**9
 DAMAGE = {
     "another format": (lambda d: d.update(format="keras"), "is not a graphbp model"),
     "no format": (lambda d: d.pop("format"), "is not a graphbp model"),
-    "a newer version": (lambda d: d.update(version=2), "is of version 2; this graphbp reads version 1"),
+    "a newer version": (lambda d: d.update(version=3), "is of version 3; this graphbp reads"),
     "a version that is text": (lambda d: d.update(version="1"), "is of version '1'"),
     "a version that is true": (lambda d: d.update(version=True), "is of version True"),
     "no nodes": (lambda d: d.pop("nodes"), "has no 'nodes'"),
