@@ -10,6 +10,8 @@ How far the minimum is, is measured in standard errors, as Levenberg-Marquardt d
 
     √(2 Σ_n s_n ½ gᵀ|H|⁻¹g / W) / σ ≤ tolerance,      σ² = 2 E / (N K − W) for a sum of squares, 1 for minus a log likelihood
 
+(N K without the targets that are missing)
+
 and one more step is taken from there, which squares the distance.  A saddle point is never called a minimum: the exact Hessian is asked,
 or where it is not had whole, the Krylov space of a random direction.  A minimum at infinity is looked for along the steps (`separable`).
 """
@@ -71,10 +73,10 @@ def require_curvature(net: Network) -> None:
 
 
 def noise_variance(problem: Problem, error: float, rank: int) -> float:
-    """σ²: 2 E / (N K − rank) of a sum of squares with the given mean error, NaN without degrees of freedom; 1 of a log likelihood."""
+    """σ²: 2 E / (targets − rank) of a sum of squares with the given mean error, NaN without degrees of freedom; 1 of a log likelihood."""
     if not _is_least_squares(problem.net):
         return 1.0
-    freedom = len(problem.weighed.training) * problem.net.schedule.n_outputs - rank
+    freedom = problem.training.n_targets - rank
     return 2 * error * problem.training.total / freedom if freedom > 0 else math.nan
 
 

@@ -64,6 +64,14 @@ class Part:
             return np.ones(len(self)) if weights is None else weights
         return np.asarray(weights @ self.share if weights.ndim == 2 else weights * self.share.sum())
 
+    @property
+    def n_targets(self) -> int:
+        """Entries of T that count: N K less those of weight 0."""
+        weights, (n, k) = self.weights, self.t.shape
+        if weights is None:
+            return int(n * k)
+        return int(np.count_nonzero(weights)) * (1 if weights.ndim == 2 else int(k))
+
     def row(self, n: int) -> int:
         """Sample n's row in the caller's X."""
         return n if self.rows is None else int(self.rows[n])

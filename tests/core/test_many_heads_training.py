@@ -184,3 +184,13 @@ def test_a_noise_that_has_no_maximum_is_refused(trained):
     exact = {**T, "price": net.forward(X)[:, 0]}
     with pytest.raises(NumericalError, match="residuals of the squared outputs vanish"):
         gb.laplace(net, X, exact)
+
+
+def test_gaps_are_no_degrees_of_freedom():
+    """Newton's σ² = 2 E / (targets − W) is Levenberg-Marquardt's: a target that is missing is no observation."""
+    g, x, t = lines()
+    fits = [
+        gb.train(gb.Network(g, missing="skip", backend="numpy"), x, t, optimizer=optimizer, progress=False)
+        for optimizer in ("newton", "levenberg_marquardt")
+    ]
+    np.testing.assert_allclose(fits[0].standard_errors, fits[1].standard_errors, rtol=1e-9)
