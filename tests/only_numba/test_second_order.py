@@ -14,7 +14,7 @@ import graphbp as gb
 from graphbp.second_order.plan import HessianPlan
 from graphbp.second_order.rows import worth_it
 from graphbp.testing import tolerance
-from graphbp_numba.hessians import assembly
+from graphbp_numba.hessians import assembly, groups, singles
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS
 from graphbp_numba.instructions.sample_sums import SLOTS, aligned_array, padded_samples, sum_products, tile_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
@@ -203,9 +203,9 @@ def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
 def test_the_kinds_take_the_paths_they_are_for():
     plans = {kind: HessianPlan.of(problem(kind, 1)[0].schedule) for kind in KINDS}
     pairs = [g.n_units * g.n_sources for g in plans["blocks"].groups]
-    assert max(pairs) > assembly.SOURCE_TILES * TILE_VECTORS * VECTOR_BYTES // 8
+    assert max(pairs) > groups.SOURCE_TILES * TILE_VECTORS * VECTOR_BYTES // 8
     assert not plans["blocks"].single.any()
-    assert max(g.n_sources for g in plans["singles"].groups if g.n_units == 1) > assembly.MAX_SOURCES
+    assert max(g.n_sources for g in plans["singles"].groups if g.n_units == 1) > singles.MAX_SOURCES
     assert plans["singles"].groups_of_several
     assert worth_it(plans["singles"].schedule)
     assert not worth_it(plans["many outputs"].schedule)

@@ -1,6 +1,6 @@
 """What the Numba backend gives the core for its Hessians: sample tiles, columns of B and Φ, the rows of few outputs, and the assembly.
 
-The sweeps are those of `graphbp_numba.hessians.column_sweeps`, the products those of `graphbp_numba.hessians.assembly`; here they are cut into tasks.
+The sweeps are those of `graphbp_numba.hessians.column_sweeps`, the products those of `groups` and `singles`; here they are cut into tasks.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import ColumnTile, HessianPlan, OutputCurvature, OutputRows, SampleTile, Schedule, run_tasks, weigh_rows
-from graphbp_numba.hessians.assembly import MIRROR, add_group, add_singles, mirror, scratch_bytes
+from graphbp_numba.hessians.assembly import MIRROR, mirror, scratch_bytes
 from graphbp_numba.hessians.column_sweeps import columns, descendants, output_rows, own_curvature
+from graphbp_numba.hessians.groups import add_group
 from graphbp_numba.hessians.operands import Columns, Factors, Net, Reach, Several, Slopes, Stack, Units
+from graphbp_numba.hessians.singles import add_singles
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS
 from graphbp_numba.instructions.sample_sums import aligned_array
 from graphbp_numba.machine.functions import VECTOR_BYTES
