@@ -361,3 +361,9 @@ def test_a_spent_budget_is_not_called_converged():
     net = gb.Network(gb.layered([1, 2, 1], seed=0), backend="numpy")
     history = gb.train(net, [[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5], optimizer="levenberg_marquardt", epochs=1)
     assert history.reason == "all 1 epochs done, not converged"
+
+
+def test_a_step_of_no_length_is_refused():
+    net = gb.Network(gb.layered([1, 1], seed=0), backend="numpy")
+    with pytest.raises(gb.ConfigError, match="initial_radius"):
+        gb.train(net, [[0.0], [1.0]], [[0.0], [1.0]], optimizer="levenberg_marquardt", initial_radius=0, progress=False)
