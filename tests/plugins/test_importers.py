@@ -328,6 +328,7 @@ def test_neat_refusals(tmp_path, damage, error, message):
     assert "m.json" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # neat-python's own, when it writes a file
 @pytest.mark.parametrize("response", [1.0, 2.5, -0.75, 0.0])
 def test_neat_aggregations_are_those_of_neat_python(tmp_path, response):
     """What neat-python's own evaluation gives, for networks that it exported, nodes without a connection among them."""
