@@ -26,7 +26,9 @@ def curvature(tag: Any, given: Any, j: int, l: int, n0: int, vectors: int, out: 
     """out = B_lj of some samples, of the columns `given`."""
     g, weighted = given.g, given.weighted
     if g.shape[0]:
-        sum_products(tag, out, samples_of(g, j, 0, n0), samples_of(weighted, l, 0, n0), g.shape[2] * g.itemsize, g.shape[1], vectors)
+        sum_products(
+            tag, out, samples_of(g, j, 0, n0), samples_of(weighted, l, 0, n0), g.shape[2] * g.itemsize, g.shape[1], vectors
+        )
     else:
         copy_rows(tag, out, samples_of(given.B, l - given.start, j - given.start, n0), vectors)
 
