@@ -56,7 +56,7 @@ class Model:
     Attributes
     ----------
     spec, schedule, layout : the graph as it was read, the order of its sweeps, and where its weights stand in θ.
-    heads, backend, dtype : what it was compiled for: the outputs' errors and weights, ...
+    heads, backend, dtype : what it was compiled for; heads are the errors and weights of the outputs.
     meaning : what the columns of X and Y are: names, scaling, classes.
     run : the executable, with what it leaves out composed.  Sees scaled x and t, checked, in the backend's memory.
     """
@@ -370,7 +370,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
     if len(live.combinations) and not getattr(backend, "combinations", False):
         raise NotSupportedError(
             f"backend {backend.name!r} computes weighted sums only, and node {live.names[live.node_of_row(int(live.combinations.rows[0]))[0]]!r} "
-            f"multiplies or chooses; use backend='numpy', which knows every aggregation"
+            "multiplies or chooses; use backend='numba' or 'numpy', which know every aggregation"
         )
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
 
