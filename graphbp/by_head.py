@@ -20,13 +20,24 @@ from graphbp.batches import one_hot
 from graphbp.config import option
 from graphbp.exceptions import DataError
 from graphbp.mixture import error_at
-from graphbp.tables import Column, Table, by_position, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
+from graphbp.tables import (
+    Column,
+    Table,
+    by_position,
+    cells,
+    extra_columns,
+    index_columns,
+    loose_table,
+    numbers_of,
+    surplus,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.meaning import Meaning
 
-__all__ = ["new_classes", "predicted", "read_targets", "target_names"]
+__all__ = ["new_classes", "predicted", "read_targets", "target_names", "without_gaps"]
 
 Array = npt.NDArray[Any]
 
@@ -259,6 +270,16 @@ def _missing(column: Column) -> Array:
 
 def _is_gap(value: Any) -> bool:
     return value is None or str(value) in ("<NA>", "NaT", "nan") or (isinstance(value, str) and value.strip().lower() in _WORDS)
+
+
+def without_gaps(table: Table, i: int) -> tuple[Column, npt.NDArray[np.bool_]]:
+    """What is there of column i, numbers as numbers, and (N,) where it is missing."""
+    column = table.load(i)
+    missing = np.asarray(_missing(column), bool)
+    values = column.values[~missing]
+    if column.written and len(values):
+        return cells(values.tolist()), missing
+    return Column(values, None, column.categories, column.written), missing
 
 
 def _with_gaps(table: Table, i: int) -> Array:
