@@ -26,7 +26,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EDGE_ATTRIBUTES", "NODE_ATTRIBUTES", "ROLES", "is_near", "slip_of"]
+from graphbp.activations.table import get_activation
+from graphbp.aggregation import aggregation_number
+from graphbp.exceptions import UnknownNameError
+
+__all__ = ["EDGE_ATTRIBUTES", "NODES_ALONE", "NODE_ATTRIBUTES", "ROLES", "is_near", "is_of_nodes", "slip_of"]
 
 ROLES = ("hidden", "input", "output")
 
@@ -73,6 +77,20 @@ NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
 
 EDGE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {"weight": _is_numeric, "trainable": _is_switch, "tie": _is_name}
 """The same for edges."""
+
+NODES_ALONE = ("activation", "aggregation")
+"""What an edge may carry for others, but not with a value that a node's would have."""
+
+
+def is_of_nodes(key: Any, value: Any) -> bool:
+    """An edge's `activation="tanh"` or `aggregation="max"`: a node's attribute, with a value that would serve there."""
+    if key not in NODES_ALONE or not isinstance(value, str):
+        return False
+    try:
+        get_activation(value) if key == "activation" else aggregation_number("", value)
+    except UnknownNameError:
+        return False
+    return True
 
 
 def slip_of(key: Any, value: Any, known: Mapping[str, Callable[[Any], bool]]) -> str | None:

@@ -336,6 +336,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     ),
     "parameter_name": (lambda: net().parameter_name(6), gb.UnknownNameError, ("6", "6 free parameters", "numbered from 0")),
     "trace node": (lambda: net().trace(X, T).a["hh"], gb.UnknownNameError, ("'hh'", "did you mean 'h'")),
+    "another library's error": (lambda: net(error="MSE"), gb.UnknownNameError, ("'MSE'", "did you mean 'sum_of_squares'")),
     "error name": (lambda: net(error="crossentropy"), gb.UnknownNameError, ("'crossentropy'", "did you mean", "'cross_entropy'")),
     "error of no string": (lambda: net(error=3), gb.UnknownNameError, ("error function 3",)),
     "dtype": (lambda: net(dtype="float16"), gb.DataError, ("float16", "float64 or float32")),
