@@ -184,7 +184,6 @@ OPTIONAL_METHODS = tuple(
 )
 
 
-@runtime_checkable
 class Backend(Protocol):
     """The object behind an entry point of the group `graphbp.backends`.  Importing its module must import no optional library.
 

@@ -21,15 +21,20 @@ AUTOMATIC = ("numba", "numpy")
 
 def register_backend(backend: Any) -> None:
     """Make a backend known under its name, in this process.  A wheel does the same by an entry point in `graphbp.backends`."""
-    if not isinstance(backend, Backend):
-        missing = [m for m in ("name", "availability", "compile", "owns", "asarray", "to_numpy") if not hasattr(backend, m)]
-        raise RegistryError(
-            f"{type(backend).__name__} is not a backend: it lacks {', '.join(missing)} (see graphbp.extend.Backend)"
-        )
+    _require_backend(backend, type(backend).__name__)
     known = _added.get(backend.name)
     if backend.name in plugin_entries(BACKENDS) or (known is not None and known is not backend):
         raise RegistryError(f"a backend called {backend.name!r} exists already; choose another name")
     _added[backend.name] = backend
+
+
+def _require_backend(backend: Any, what: str) -> None:
+    """Refuse what lacks a name of `Backend`.  One that a wrapper hands on by `__getattr__` counts, which `isinstance` denies since 3.12."""
+    missing = [
+        member for member in ("name", "availability", "compile", "owns", "asarray", "to_numpy") if not hasattr(backend, member)
+    ]
+    if missing:
+        raise RegistryError(f"{what} is not a backend: it lacks {', '.join(missing)} (see graphbp.extend.Backend)")
 
 
 def unregister_backend(name: str) -> None:
@@ -62,8 +67,7 @@ def _load_backend(name: str) -> Backend:
         raise BackendNotAvailableError(
             f"backend {name!r} ({entry.value}) could not be imported: {describe_failure(problem)}"
         ) from problem
-    if not isinstance(backend, Backend):
-        raise RegistryError(f"entry point {entry.value} of backend {name!r} is not a backend (see graphbp.extend.Backend)")
+    _require_backend(backend, f"entry point {entry.value} of backend {name!r}")
     if backend.name != name:
         raise RegistryError(f"entry point {entry.value} of backend {name!r} calls itself {backend.name!r}; the two must agree")
     return backend
