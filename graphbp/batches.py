@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import foreign
 from graphbp.exceptions import DataError, DataWarning, callers_level
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def targets_of(T: Any, n: int, heads: Heads) -> Array:
     k = heads.schedule.n_outputs
     if isinstance(T, np.ma.MaskedArray):
         T = np.ma.filled(T.astype(np.float64), np.nan)
-    array = np.asarray(data.host_array(T, "T"))
+    array = np.asarray(foreign.host_array(T, "T"))
     entry = heads.entries[0]
     labelled = len(heads.entries) == 1 and entry.grouped and entry.error.classes
     if labelled and array.shape in ((n,), (n, 1)):
@@ -67,7 +67,7 @@ def entry_weights(sample_weight: Any, n: int, heads: Heads) -> Array | None:
     if sample_weight is None:
         return None
     k = heads.schedule.n_outputs
-    array = np.asarray(data.host_array(sample_weight, "sample_weight"), np.float64)
+    array = np.asarray(foreign.host_array(sample_weight, "sample_weight"), np.float64)
     if array.shape == (n,):
         array = np.broadcast_to(array[:, None], (n, k))
     if array.shape != (n, k):

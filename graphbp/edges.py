@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from graphbp.aggregation import NAMES
 from graphbp.columns import columns_of, to_digraph
-from graphbp.data import as_number, host_array, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError
+from graphbp.foreign import as_number, host_array, summed_csr
 from graphbp.graph import read_graph
 from graphbp.network import Network
 from graphbp.spec import INPUT, OUTPUT, GraphSpec, describe_edge

@@ -48,20 +48,29 @@ from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
 from graphbp.heads import Head, output_heads
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
+from graphbp.levels import DenseBlock, Level, Segment
 from graphbp.memory import check_memory
 from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
 from graphbp.registry import get_backend, register_backend, unregister_backend
-from graphbp.schedule import DenseBlock, Level, Schedule, Segment
+from graphbp.schedule import Schedule
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
-from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
-from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
+from graphbp.second_order.rows import output_rows, weigh_rows
+from graphbp.second_order.tiles import (
+    ColumnTile,
+    OutputCurvature,
+    OutputRows,
+    OwnAssembly,
+    OwnCurvature,
+    SampleTile,
+    SecondOrderSweeps,
+)
 from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import data, foreign
 from graphbp.differenced_runs import RawUnits, executable_of
 from graphbp.exceptions import DataError, NotSupportedError, unknown_name
 from graphbp.registry import get_backend
@@ -416,7 +416,7 @@ class _Point:
 
 
 def _as_steps(step: Any, w: int) -> Array:
-    steps = data.host_array(step, "step").astype(np.float64)
+    steps = foreign.host_array(step, "step").astype(np.float64)
     if steps.shape not in ((), (w,)) or not (np.isfinite(steps) & (steps > 0)).all():
         raise DataError(f"step={step!r}; it must be a number above 0, or one for each of the {w} parameters")
     return np.broadcast_to(steps, (w,))

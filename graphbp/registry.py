@@ -58,7 +58,7 @@ def backend_names() -> list[str]:
 def _load_backend(name: str) -> Backend:
     entry = plugin_entries(BACKENDS)[name]
     try:
-        backend = entry.load()
+        backend: Backend = entry.load()
     except RegistryError:
         raise
     except AttributeError as problem:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.heads import output_heads
+from graphbp.training.part import Part, whole
 
 if TYPE_CHECKING:
     from graphbp.network import Network
-    from graphbp.training.problem import Part
 
 __all__ = ["head_errors", "mean_errors"]
 
@@ -69,7 +69,5 @@ def _mean(total: Any, count: Any) -> float:
 
 def mean_errors(net: Network, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, dict[str, float]]:
     """(the mean error that training minimises, that of each head) of a batch."""
-    from graphbp.training.problem import whole
-
     part = whole(net, X, T, sample_weight, "X")
     return float(net.model.run.error(net.theta, part.x, part.t, part.s)) / part.total, head_errors(net, net.theta, part)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.data import as_number
 from graphbp.diagnosis import cause_at
 from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
+from graphbp.foreign import as_number
 from graphbp.mixture import Mixture, error_at
 from graphbp.network import require_network
 from graphbp.progress import status

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_count, generator
 from graphbp.exceptions import one_of
+from graphbp.foreign import as_count, generator
 from graphbp.heads import Head
 from graphbp.memory import check_memory
 from graphbp.mixture import error_at

@@ -1,0 +1,74 @@
+"""No circle among modules, imports for type checkers and inside functions counted, but for the doors of the face."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = sorted({path.parent for pattern in ("graphbp", "backends/*", "plugins/*") for path in ROOT.glob(f"{pattern}/__init__.py")})
+
+
+def modules_of(package: Path) -> dict[str, Path]:
+    """Name of a module → its file."""
+    found = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(package: Path) -> nx.DiGraph:
+    """Who imports whom inside a package."""
+    modules = modules_of(package)
+    graph = nx.DiGraph()
+    graph.add_nodes_from(modules)
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                graph.add_edges_from((name, alias.name) for alias in node.names if alias.name in modules)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                named = (f"{node.module}.{alias.name}" for alias in node.names)
+                graph.add_edges_from((name, other if other in modules else node.module) for other in named if node.module in modules)
+    return graph
+
+
+def doors() -> set[tuple[str, str]]:
+    """What the face imports when it is called: the exemptions of the contract on floors."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter", encoding="utf-8")
+    return set(re.findall(r"(\S+) -> (\S+)", contracts["importlinter:contract:floors"]["ignore_imports"]))
+
+
+def circles(graph: nx.DiGraph) -> list[list[str]]:
+    return [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_no_circle(package):
+    graph = imports(package)
+    assert graph.number_of_edges()
+    graph.remove_edges_from(doors())
+    assert circles(graph) == []
+
+
+def test_the_doors_are_those_of_the_face_and_all_are_used():
+    assert {source for source, _ in doors()} == {"graphbp.network"}
+    assert doors() <= set(imports(ROOT / "graphbp").edges)
+
+
+def test_a_circle_is_seen(tmp_path):
+    package = tmp_path / "house"
+    (package / "room").mkdir(parents=True)
+    (package / "__init__.py").write_text("from house import a\n")
+    (package / "room" / "__init__.py").write_text("")
+    (package / "a.py").write_text("from house.room import b\n")
+    (package / "room" / "b.py").write_text("def f():\n    from house import c\n")
+    (package / "c.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.a import A\n")
+    assert circles(imports(package)) == [["house.a", "house.c", "house.room.b"]]
