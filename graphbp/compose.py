@@ -41,7 +41,7 @@ import numpy as np
 from graphbp.exceptions import NotSupportedError
 from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
-from graphbp.protocols import OPTIONAL_METHODS, Executable
+from graphbp.protocols import OPTIONAL_METHODS, WEIGHTED_METHODS, Executable
 from graphbp.schedule import Schedule
 from graphbp.second_order.by_inputs import BY_INPUTS, diagonal_by_products, hessian_by_products, products_by_moving_inputs
 from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
@@ -55,21 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["Composed", "ComposedWarning"]
 
 _BLOCK = 64
-
-WEIGHTED = (
-    "error",
-    "error_and_gradient",
-    "per_sample_gradient",
-    "hessian",
-    "outer_product_hessian",
-    "hessian_diagonal",
-    "unit_blocks",
-    "hessian_product",
-    "outer_product_product",
-    "error_product",
-    "trace",
-)
-"""The methods that take (theta, X, T, sample_weight, ...)."""
 
 
 class ComposedWarning(UserWarning):
@@ -113,7 +98,7 @@ class Composed:
         poles = Poles(schedule, heads)
         for name in MENDED if heads else ():
             setattr(self, name, mended(name, getattr(self, name), poles))
-        for name in WEIGHTED:
+        for name in WEIGHTED_METHODS:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
 
     error: Callable[..., Any]

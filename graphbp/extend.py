@@ -53,7 +53,16 @@ from graphbp.memory import check_memory
 from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
-from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
+from graphbp.protocols import (
+    WEIGHTED_METHODS,
+    Availability,
+    Backend,
+    Executable,
+    Exporter,
+    FullExecutable,
+    Importer,
+    TraceArrays,
+)
 from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.schedule import Schedule
 from graphbp.second_order.assembly import HessianAccumulator
@@ -83,6 +92,7 @@ __all__ = [
     "INPUT",
     "LINEAR",
     "OUTPUT",
+    "WEIGHTED_METHODS",
     "Activation",
     "AnyError",
     "Availability",

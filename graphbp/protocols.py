@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONAL_METHODS",
     "REQUIRED_METHODS",
+    "WEIGHTED_METHODS",
     "Availability",
     "Backend",
     "Executable",
@@ -182,6 +184,12 @@ REQUIRED_METHODS = ("forward", "error_and_gradient", "vjp")
 OPTIONAL_METHODS = tuple(
     name for name in vars(FullExecutable) if not name.startswith("_") and callable(getattr(FullExecutable, name))
 )
+WEIGHTED_METHODS = tuple(
+    name
+    for name in (*REQUIRED_METHODS, *OPTIONAL_METHODS)
+    if "sample_weight" in signature(getattr(FullExecutable, name)).parameters
+)
+"""The methods that take (theta, X, T, sample_weight, ...)."""
 
 
 class Backend(Protocol):

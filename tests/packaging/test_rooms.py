@@ -11,7 +11,9 @@ import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = sorted({path.parent for pattern in ("graphbp", "backends/*", "plugins/*") for path in ROOT.glob(f"{pattern}/__init__.py")})
+PACKAGES = sorted(
+    {path.parent for pattern in ("graphbp", "backends/*", "plugins/*") for path in ROOT.glob(f"{pattern}/__init__.py")}
+)
 
 
 def modules_of(package: Path) -> dict[str, Path]:
@@ -35,7 +37,9 @@ def imports(package: Path) -> nx.DiGraph:
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path}: imports are absolute"
                 named = (f"{node.module}.{alias.name}" for alias in node.names)
-                graph.add_edges_from((name, other if other in modules else node.module) for other in named if node.module in modules)
+                graph.add_edges_from(
+                    (name, other if other in modules else node.module) for other in named if node.module in modules
+                )
     return graph
 
 
