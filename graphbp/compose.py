@@ -49,7 +49,7 @@ from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
-    from graphbp.heads import Head
+    from graphbp.heads import HeadGroup
     from graphbp.second_order.plan import Group
 
 __all__ = ["Composed", "ComposedWarning"]
@@ -70,7 +70,7 @@ class Composed:
         schedule: Schedule,
         backend: str,
         part: Callable[..., Executable] | None = None,
-        heads: tuple[Head, ...] = (),
+        heads: tuple[HeadGroup, ...] = (),
         many_heads: bool = True,
     ) -> None:
         """`part` compiles a schedule made of this one, with some of its outputs, under the same error or another; `heads` are all of them.

@@ -3,8 +3,8 @@
 Plugins and backends import only this module: what is here is kept stable, what is not here may change.
 
 * A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
-  (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
-  `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
+  (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `HeadGroup` /
+  `head_groups` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
   `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
   and `Composed` fills in what an executable leaves out.
   One with an attribute `combinations = True` is given nodes that multiply and choose too: `Schedule.combinations`, whose kinds the table
@@ -43,10 +43,10 @@ from graphbp.exceptions import (
 )
 from graphbp.files.atomic import write_atomically
 from graphbp.files.contents import Holds
-from graphbp.files.reading import parse_json, read_file, read_head, read_text
+from graphbp.files.reading import parse_json, read_file, read_start, read_text
 from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
-from graphbp.heads import Head, output_heads
+from graphbp.heads import HeadGroup, head_groups
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
 from graphbp.levels import DenseBlock, Level, Segment
 from graphbp.memory import check_memory
@@ -115,7 +115,7 @@ __all__ = [
     "GraphSpec",
     "GraphbpError",
     "Group",
-    "Head",
+    "HeadGroup",
     "HessianAccumulator",
     "HessianPlan",
     "Holds",
@@ -150,17 +150,17 @@ __all__ = [
     "get_activation",
     "get_backend",
     "get_error_function",
+    "head_groups",
     "inputs_of_rows",
     "n_threads",
     "option",
-    "output_heads",
     "output_rows",
     "outputs_of_rows",
     "pair_of",
     "parse_json",
     "read_file",
     "read_graph",
-    "read_head",
+    "read_start",
     "read_text",
     "register_activation",
     "register_backend",

@@ -23,7 +23,7 @@ from graphbp.columns import Columns
 from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.links import refuse_unfit_outputs
 from graphbp.lookup import columns_now, parameter_labels
 from graphbp.lowering import lower
@@ -371,7 +371,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
             f"backend {backend.name!r} computes weighted sums only, and node {live.names[live.node_of_row(int(live.combinations.rows[0]))[0]]!r} "
             "multiplies or chooses; use backend='numba' or 'numpy', which know every aggregation"
         )
-    return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
+    return Composed(backend.compile(live, error, dtype), live, backend.name, part, head_groups(live, error), many)
 
 
 def _by_output(sample_weight: Any) -> bool:

@@ -32,9 +32,9 @@ class _ByNode(Mapping[Hashable, Array]):
 
     def __repr__(self) -> str:
         n = self._rows.shape[1]
-        heads = [f"sample {k}" for k in range(min(n, 4))]
+        headings = [f"sample {k}" for k in range(min(n, 4))]
         more = [f"... {n - 4} more samples"] if n > 4 else []
-        return _table(self._spec, self._schedule, [*heads, *more], self._rows[:, :4].T, self._what)
+        return _table(self._spec, self._schedule, [*headings, *more], self._rows[:, :4].T, self._what)
 
     def __getitem__(self, node: Hashable) -> Array:
         try:
@@ -103,14 +103,14 @@ class Trace:
     __repr__ = __str__
 
 
-def _table(spec: GraphSpec, schedule: Schedule, heads: list[str], columns: Any, what: str, last: bool = False) -> str:
+def _table(spec: GraphSpec, schedule: Schedule, headings: list[str], columns: Any, what: str, last: bool = False) -> str:
     """A line a row of the schedule; `what` stands at the end of the head where it is a remark, else before it."""
     own = schedule.own_rows
     total = len(own)
     rows = own.tolist() if total <= SHOWN else [*own[: SHOWN // 2].tolist(), *own[total - SHOWN // 2 :].tolist()]
     names = [_row_name(spec, schedule, row) for row in rows]
     width = max(16, *(len(name) for name in names))
-    head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in heads)
+    head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in headings)
     lines = [head + (f"   {what}" if last else "")]
     for k, (row, name) in enumerate(zip(rows, names, strict=True)):
         if total > SHOWN and k == SHOWN // 2:

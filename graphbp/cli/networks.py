@@ -13,7 +13,7 @@ from graphbp.cli.common import (
     CheckFailed,
     debug_option,
     destination,
-    head_options,
+    error_options,
     key_values,
     load_network,
     network_options,
@@ -219,7 +219,7 @@ def draw(network: str, output: str, title: str | None, names: bool | None, as_js
 @click.option("--quantity", "quantities", metavar="NAME", multiple=True, help="Only this quantity; may be repeated.")
 @click.option("--case", "cases", metavar="NAME", multiple=True, help="Only this network of the zoo; may be repeated.")
 @click.option("--by", type=click.Choice(["quantity", "network"]), default="quantity", help="The lines of the table.")
-@head_options
+@error_options
 @click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
 @click.option(
     "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from graphbp.cli.common import HEADS, CheckFailed, load_network, network_options, say, tell
+from graphbp.cli.common import ERROR_PARAMETERS, CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
 from graphbp.cli.documents import json_option, tell_json
 from graphbp.cli.output import emit, output_names, output_option
@@ -17,7 +17,7 @@ from graphbp.cli.output import emit, output_names, output_option
 __all__ = ["COMMANDS"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NETWORK = ("backend", "dtype", *HEADS, "file_format", "options")
+_NETWORK = ("backend", "dtype", *ERROR_PARAMETERS, "file_format", "options")
 
 
 def _read(network: str, data: str, given: dict[str, Any]) -> tuple[Any, Batch]:

@@ -27,7 +27,7 @@ from typing import Any
 from graphbp.exceptions import DataError, FileFormatError, GraphbpError, MemoryLimitError
 from graphbp.memory import check_memory
 
-__all__ = ["Allowance", "as_path", "decode_text", "element_count", "parse_json", "read_file", "read_head", "read_text", "reading"]
+__all__ = ["Allowance", "as_path", "decode_text", "element_count", "parse_json", "read_file", "read_start", "read_text", "reading"]
 
 FREE_BYTES = 1 << 24
 EXPANSION = 8
@@ -83,7 +83,7 @@ def _check_regular(file: Path, status: os.stat_result) -> None:
         raise DataError(f"{file} is not a file that can be read: it is {what}")
 
 
-def read_head(path: str | os.PathLike[str], size: int) -> str:
+def read_start(path: str | os.PathLike[str], size: int) -> str:
     """The text with which a file starts, "" where it cannot be read; for telling formats apart."""
     try:
         content = read_file(path, size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.training.part import Part, whole
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ CHUNK_VALUES = 1 << 22
 def head_errors(net: Network, theta: Any, part: Part) -> dict[str, float]:
     """Output node → Σ_n s_n e_n / Σ_n s_n over the targets that it has, without the weight of its error; NaN where it has none."""
     heads, schedule = net.model.heads, net.schedule.live
-    groups = output_heads(schedule, heads.error)
+    groups = head_groups(schedule, heads.error)
     weight = np.ones(schedule.n_outputs) if heads.weight is None else heads.weight
     total, count = np.zeros(schedule.n_outputs), np.zeros(schedule.n_outputs)
     for start in range(0, len(part), max(1, CHUNK_VALUES // schedule.n_rows)):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import one_of
 from graphbp.foreign import as_count, generator
-from graphbp.heads import Head
+from graphbp.heads import HeadGroup
 from graphbp.memory import check_memory
 from graphbp.mixture import error_at
 from graphbp.uncertainty.curvature import Precision
@@ -163,7 +163,7 @@ class Posterior:
         return Prediction(affine.shift + affine.scale * out.mean, squared * out.variance, squared * out.noise_variance, out.kinds)
 
     def _head(
-        self, head: Head, a: Array, covariance: Array, draws: int, rng: np.random.Generator
+        self, head: HeadGroup, a: Array, covariance: Array, draws: int, rng: np.random.Generator
     ) -> tuple[Array, Array, Array | float]:
         """(mean, variance, noise variance) of one head's outputs."""
         v = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
