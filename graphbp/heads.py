@@ -1,6 +1,6 @@
 """Where the error meets the output units: δ, R and Λ in terms of the outputs' pre-activations a.
 
-The outputs split into *heads*, each a set of output positions that one formula serves:
+The heads, outputs with their errors, fall into groups, each a set of output positions that one formula serves:
 
 ==============  =============================================================================================
 canonical       h is the error's canonical activation:   δ = y − t            R = Λ = h'(a)   (or the softmax one)

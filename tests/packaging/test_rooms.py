@@ -1,4 +1,4 @@
-"""No circle among modules, imports for type checkers and inside functions counted, but for the doors of the face."""
+"""No circle among modules, imports for type checkers and inside functions counted, but for the doors of the face; drawings that are true."""
 
 from __future__ import annotations
 
@@ -43,11 +43,27 @@ def imports(package: Path) -> nx.DiGraph:
     return graph
 
 
-def doors() -> set[tuple[str, str]]:
-    """What the face imports when it is called: the exemptions of the contract on floors."""
+def contract(name: str) -> configparser.SectionProxy:
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter", encoding="utf-8")
-    return set(re.findall(r"(\S+) -> (\S+)", contracts["importlinter:contract:floors"]["ignore_imports"]))
+    return contracts[f"importlinter:contract:{name}"]
+
+
+def doors() -> set[tuple[str, str]]:
+    """What the face imports when it is called: the exemptions of the contract on floors."""
+    return set(re.findall(r"(\S+) -> (\S+)", contract("floors")["ignore_imports"]))
+
+
+def floors(name: str) -> list[set[str]]:
+    """The rooms on each floor of a contract, from the top."""
+    return [{room.split(".")[-1] for room in re.findall(r"[\w.]+", line)} for line in contract(name)["layers"].strip().splitlines()]
+
+
+def drawn(first: str) -> list[list[str]]:
+    """The drawing of the page on architecture whose first line begins with `first`: the lines' words before the text on them."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page[page.index(f"\n    {first}") :].split("\n\n")[0]
+    return [re.findall(r"\w+", re.split(r" {2,}", line.strip())[0]) for line in block.strip().splitlines()]
 
 
 def circles(graph: nx.DiGraph) -> list[list[str]]:
@@ -76,3 +92,17 @@ def test_a_circle_is_seen(tmp_path):
     (package / "room" / "b.py").write_text("def f():\n    from house import c\n")
     (package / "c.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.a import A\n")
     assert circles(imports(package)) == [["house.a", "house.c", "house.room.b"]]
+
+
+def test_the_drawing_of_the_core_is_that_of_the_contract():
+    assert [set(line) for line in drawn("cli ")] == floors("floors")
+
+
+def test_the_drawing_of_the_numba_backend_is_that_of_the_contract_and_of_its_folders():
+    package = ROOT / "backends" / "graphbp_numba"
+    rooms = [line[0] for line in drawn("executable ")]
+    assert set(rooms) == {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {
+        "__init__"
+    }
+    order = {room: floor for floor, names in enumerate(floors("numba")) for room in names}
+    assert [order[room] for room in rooms] == sorted(order.values())
