@@ -98,7 +98,7 @@ class NumericalWarning(RuntimeWarning):
 
 def callers_level() -> int:
     """The `stacklevel` at which a warning names the line of the caller's program, not one of ours."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  # warnings itself looks there
     ours = ("graphbp", "scipy")  # SciPy's operators call us back
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         level, frame = level + 1, frame.f_back

@@ -62,14 +62,14 @@ class ByInputs:
             at = self.point(w, X[part], T[part], weight[part])
             x_dot = None if U is None else U[part].T[None]
             a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, 1, x_dot=x_dot, w_dot=w_dot)
-            delta_dot = self._down(at, (a_dot, z_dot), w_dot)
+            delta_dot = self.down(at, (a_dot, z_dot), w_dot)
             by_x[part] = delta_dot[0, : self.schedule.n_inputs].T
             self.sweeps.add_slot_sums(g, at.z, delta_dot, at.delta, z_dot)
 
         self.cut(len(X), "product", 1).over_parts(chunk)
         return by_x, self.sweeps.reduce(g)[0]
 
-    def _down(self, at: Point, tangents: tuple[Array, Array], w_dot: Array = None) -> Array:
+    def down(self, at: Point, tangents: tuple[Array, Array], w_dot: Array = None) -> Array:
         """δ̇ (B, rows, n), the inputs' too, for (ȧ, ż)."""
         head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, tangents[0], True)
         return self.sweeps.reverse_tangent(at.w, w_dot, (at.a, at.z, at.beta, at.delta), tangents, head, inputs=True)
@@ -127,7 +127,7 @@ class ByInputs:
                 def batch(lo: int, hi: int, at: Point = at, k: int = k) -> None:
                     which = self.cp.arange(lo, hi, dtype=self.cp.int32)
                     moved = run.sweeps.tangent(w, at.a, at.z, hi - lo, x_dot=run.sweeps.units(which, d, at.a.shape[1]))
-                    put(part, k, lo, hi, run._down(at, moved)[:, :d])
+                    put(part, k, lo, hi, run.down(at, moved)[:, :d])
 
                 cut.over_batches(batch)
 
