@@ -106,3 +106,30 @@ def test_the_drawing_of_the_numba_backend_is_that_of_the_contract_and_of_its_fol
     }
     order = {room: floor for floor, names in enumerate(floors("numba")) for room in names}
     assert [order[room] for room in rooms] == sorted(order.values())
+
+
+def strangers(text: str, modules: dict[str, Path]) -> list[str]:
+    """Names in backticks that begin with a package of ours and lead nowhere."""
+    found = []
+    for name in re.findall(r"`((?:graphbp|graphbp_\w+)(?:\.\w+)+)`", text):
+        module = next((head for n in range(name.count(".") + 1, 0, -1) if (head := ".".join(name.split(".")[:n])) in modules), None)
+        rest = name.removeprefix(f"{module}.").split(".")[0] if module != name else None
+        if module is not None and rest is not None and not re.search(rf"\b{rest}\b", modules[module].read_text(encoding="utf-8")):
+            found.append(name)
+    return found
+
+
+OTHERS = {"graphbp.toml", "graphbp.exporters", "graphbp.importers"}  # a file, groups of entry points
+
+
+def test_what_docstrings_and_pages_point_to_is_there():
+    modules = {name: path for package in PACKAGES for name, path in modules_of(package).items()}
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found = {name for path in (*modules.values(), *pages) for name in strangers(path.read_text(encoding="utf-8"), modules)}
+    assert sorted(found - OTHERS) == []
+
+
+def test_a_name_that_leads_nowhere_is_seen():
+    modules = {"graphbp": ROOT / "graphbp" / "__init__.py", "graphbp.spec": ROOT / "graphbp" / "spec.py"}
+    text = "`graphbp.spec`, `graphbp.spec.GraphSpec`, `graphbp.spec.GraphSpecs` and `graphbp.specs`"
+    assert strangers(text, modules) == ["graphbp.spec.GraphSpecs", "graphbp.specs"]
