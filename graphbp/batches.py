@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import foreign
-from graphbp.exceptions import DataError, DataWarning, callers_level
+from graphbp.exceptions import DataError, DataWarning, callers_level, listed
 
 if TYPE_CHECKING:
     from graphbp.mixture import Entry, Heads
@@ -164,9 +164,8 @@ def warn_of_empty(missing: Array, heads: Heads, told: set[Any]) -> None:
     new = [name for name in empty if ("no target", name) not in told]
     if new and len(empty) < len(heads.entries):
         told.update(("no target", name) for name in new)
-        listed = ", ".join(new[:8]) + (f", ... ({len(new)} in all)" if len(new) > 8 else "")
         warnings.warn(
-            f"T holds no target for {listed}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level()
+            f"T holds no target for {listed(new)}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level()
         )
 
 

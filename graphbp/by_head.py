@@ -19,7 +19,7 @@ from graphbp import classes as labels
 from graphbp import foreign
 from graphbp.batches import one_hot
 from graphbp.config import option
-from graphbp.exceptions import DataError
+from graphbp.exceptions import DataError, listed
 from graphbp.mixture import error_at
 from graphbp.tables import Column, Table, by_position, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
 
@@ -186,9 +186,8 @@ class ByHead:
             return [part.positions.tolist() for part in parts]
         lacking = [str(part.node) for part, found in zip(parts, place, strict=True) if found is None]
         if lacking:
-            listed = ", ".join(lacking[:8]) + (f", ... ({len(lacking)} in all)" if len(lacking) > 8 else "")
             raise DataError(
-                f'{table.source} has no column for output {listed}; a column of missing values (NaN) with missing="skip" says that there are no '
+                f'{table.source} has no column for output {listed(lacking)}; a column of missing values (NaN) with missing="skip" says that there are no '
                 "targets of it"
             )
         chosen = [found for found in place if found is not None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import DataError
+from graphbp.exceptions import DataError, listed
 from graphbp.foreign import host_array
 from graphbp.protocols import Backend
 
@@ -67,10 +67,6 @@ def _row_names(schedule: Schedule, rows: npt.NDArray[np.int64], limit: int = 20)
     return [schedule.describe_row(int(r)) for r in rows[:limit]]
 
 
-def _listed(names: list[str], total: int) -> str:
-    return ", ".join(names) + (f", ... ({total} in all)" if total > len(names) else "")
-
-
 def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any], scaling: Affine | None = None) -> Any:
     """(N, D) inputs, scaled in float64 where they are to be.
 
@@ -101,7 +97,7 @@ def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
     d = schedule.n_inputs
     if len(shape) == 2 and shape[1] == d and shape[0] > 0:
         return
-    order = _listed(_row_names(schedule, np.arange(d)), d)
+    order = listed(_row_names(schedule, np.arange(d)), 20, d)
     if len(shape) != 2:
         fix = (
             "X.reshape(1, -1) makes one sample of it"
@@ -144,7 +140,7 @@ def as_targets(
         T = T.reshape(n, 1)
     if T.shape != (n, k):
         labels = f", or {(n,)} integer class labels" if error.classes else ""
-        names = _listed(_row_names(schedule, schedule.output_rows), k)
+        names = listed(_row_names(schedule, schedule.output_rows), 20, k)
         raise DataError(
             f"T has shape {T.shape}; X has {n} rows and the network {k} outputs ({names}), so it must be {(n, k)}{labels}"
         )

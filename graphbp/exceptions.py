@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BackendError",
@@ -27,6 +27,7 @@ __all__ = [
     "UnknownNameError",
     "WeightError",
     "callers_level",
+    "listed",
     "one_of",
     "printable",
     "shown",
@@ -137,6 +138,16 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def listed(names: Sequence[str], limit: int = 8, total: int | None = None) -> str:
+    """The first of many names for a message, and how many there are (`total`, where not all are given).
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b, ... (3 in all)'
+    """
+    count = len(names) if total is None else total
+    return ", ".join(names[:limit]) + (f", ... ({count} in all)" if count > limit else "")
+
+
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
 
 
@@ -150,7 +161,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     folded = {n.lower(): n for n in names[:_MATCHED]}
     near = [folded[n] for n in difflib.get_close_matches(given.strip("'").lower(), folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listed = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
+    known_names = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
-    tail = f"{'.' if listed else ''} {hint}" if hint else ""
-    return UnknownNameError(f"unknown {kind} {given}{guess}{listed}{more}{tail}")
+    tail = f"{'.' if known_names else ''} {hint}" if hint else ""
+    return UnknownNameError(f"unknown {kind} {given}{guess}{known_names}{more}{tail}")

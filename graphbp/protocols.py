@@ -225,9 +225,8 @@ class Backend(Protocol):
         ...
 
 
-@runtime_checkable
-class Importer(Protocol):
-    """What an entry point of the group `graphbp.importers` names: an object, or a module, that reads one file format."""
+class _FileFormat(Protocol):
+    """What importers and exporters say of their files."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -238,6 +237,11 @@ class Importer(Protocol):
     def description(self) -> str:
         """One line for people."""
         ...
+
+
+@runtime_checkable
+class Importer(_FileFormat, Protocol):
+    """What an entry point of the group `graphbp.importers` names: an object, or a module, that reads one file format."""
 
     @property
     def read(self) -> Callable[..., nx.DiGraph]:
@@ -256,18 +260,8 @@ class Importer(Protocol):
 
 
 @runtime_checkable
-class Exporter(Protocol):
+class Exporter(_FileFormat, Protocol):
     """What an entry point of the group `graphbp.exporters` names: an object, or a module, that writes one file format."""
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Of its files, in lower case with the dot."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        ...
 
     @property
     def write(self) -> Callable[..., None]:

@@ -262,14 +262,11 @@ def _far(distance: float, size: int, advice: str, idle: bool = False) -> str:
 
 def _error_of_the_mean(t: Any, s: Any) -> float:
     """½ Σ_n s_n |t_n − mean|²: what a constant output reaches."""
-    weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
     wide = np.asarray(t, np.float64)
-    if weight.ndim == 2:
-        mean = (weight * wide).sum(axis=0) / np.maximum(weight.sum(axis=0), np.finfo(np.float64).tiny)
-        return float(0.5 * (weight * (wide - mean) ** 2).sum())
-    return (
-        float(0.5 * (weight[:, None] * (wide - np.average(wide, axis=0, weights=weight)) ** 2).sum()) if weight.any() else math.inf
-    )
+    weight = np.ones(len(wide)) if s is None else np.asarray(s, np.float64)
+    weight = weight[:, None] if weight.ndim == 1 else weight
+    mean = (weight * wide).sum(axis=0) / np.maximum(weight.sum(axis=0), np.finfo(np.float64).tiny)
+    return float(0.5 * (weight * (wide - mean) ** 2).sum()) if weight.any() else math.inf
 
 
 def _prior(value: float | str) -> float | None:
