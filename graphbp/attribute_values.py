@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import foreign_array, refuse_masked, summed_csr
 from graphbp.exceptions import GraphError, WeightError
+from graphbp.foreign import foreign_array, refuse_masked, summed_csr
 from graphbp.spec import ROLES, describe_edge
 
 __all__ = ["MAX_UNITS", "read_bias", "read_role", "read_tie", "read_trainable", "read_units", "read_weight"]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
-from graphbp.exceptions import DataError, DataWarning, callers_level
+from graphbp import foreign
+from graphbp.exceptions import DataError, DataWarning, callers_level, listed
 
 if TYPE_CHECKING:
     from graphbp.mixture import Entry, Heads
@@ -34,7 +34,7 @@ def targets_of(T: Any, n: int, heads: Heads) -> Array:
     k = heads.schedule.n_outputs
     if isinstance(T, np.ma.MaskedArray):
         T = np.ma.filled(T.astype(np.float64), np.nan)
-    array = np.asarray(data.host_array(T, "T"))
+    array = np.asarray(foreign.host_array(T, "T"))
     entry = heads.entries[0]
     labelled = len(heads.entries) == 1 and entry.grouped and entry.error.classes
     if labelled and array.shape in ((n,), (n, 1)):
@@ -67,7 +67,7 @@ def entry_weights(sample_weight: Any, n: int, heads: Heads) -> Array | None:
     if sample_weight is None:
         return None
     k = heads.schedule.n_outputs
-    array = np.asarray(data.host_array(sample_weight, "sample_weight"), np.float64)
+    array = np.asarray(foreign.host_array(sample_weight, "sample_weight"), np.float64)
     if array.shape == (n,):
         array = np.broadcast_to(array[:, None], (n, k))
     if array.shape != (n, k):
@@ -164,9 +164,8 @@ def warn_of_empty(missing: Array, heads: Heads, told: set[Any]) -> None:
     new = [name for name in empty if ("no target", name) not in told]
     if new and len(empty) < len(heads.entries):
         told.update(("no target", name) for name in new)
-        listed = ", ".join(new[:8]) + (f", ... ({len(new)} in all)" if len(new) > 8 else "")
         warnings.warn(
-            f"T holds no target for {listed}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level()
+            f"T holds no target for {listed(new)}: nothing is learnt of it from these rows", DataWarning, stacklevel=callers_level()
         )
 
 

@@ -2,23 +2,24 @@
 
 T = {"price": [...], "kind": ["cat", None, "dog"]}   a dict or a frame by output name; the column of a softmax holds labels, or it has a
 column for each class ("kind_0", ...; in a dict an array (N, classes)); unit nodes a, b, c of a softmax are called ("a", "b", "c") together
-──`read_targets`──► T (N, K), NaN where a target is missing
+──`ByHead.read_targets`──► T (N, K), NaN where a target is missing
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp import classes as labels
-from graphbp import data
+from graphbp import foreign
 from graphbp.batches import one_hot
 from graphbp.config import option
-from graphbp.exceptions import DataError
+from graphbp.exceptions import DataError, listed
 from graphbp.mixture import error_at
 from graphbp.tables import (
     Column,
@@ -35,9 +36,10 @@ from graphbp.tables import (
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
-    from graphbp.meaning import Meaning
+    from graphbp.mixture import Heads
+    from graphbp.spec import GraphSpec
 
-__all__ = ["new_classes", "predicted", "read_targets", "target_names", "without_gaps"]
+__all__ = ["ByHead", "without_gaps"]
 
 Array = npt.NDArray[Any]
 
@@ -68,33 +70,143 @@ class Part:
         return labels.n_classes(self.error, self.columns)
 
 
-def _parts(m: Meaning) -> list[Part]:
-    found: dict[Hashable, list[int]] = {}
-    for entry in m.heads.entries:
-        found.setdefault(entry.node, []).extend(entry.positions.tolist())
-    parts = []
-    for positions in found.values():
-        nodes = tuple(dict.fromkeys(m.heads.nodes[k] for k in positions))
-        names = tuple(m.output_columns[k] for k in positions)
-        parts.append(Part(nodes, np.array(positions), error_at(m.error, positions[0]), labels.classes_of(m.spec, nodes), names))
-    return parts
+@dataclass(frozen=True)
+class ByHead:
+    """The columns of Y, node by node, and what tables call them and X's."""
 
+    spec: GraphSpec
+    heads: Heads
+    outputs: tuple[Hashable, ...]
+    output_columns: list[tuple[Hashable, ...]]
+    input_columns: list[tuple[Hashable, ...]]
 
-# -- in ----------------------------------------------------------------------------------------------------------------------
+    @cached_property
+    def parts(self) -> list[Part]:
+        """One for each output node, or for the unit nodes of one softmax."""
+        found: dict[Hashable, list[int]] = {}
+        for entry in self.heads.entries:
+            found.setdefault(entry.node, []).extend(entry.positions.tolist())
+        parts = []
+        for positions in found.values():
+            nodes = tuple(dict.fromkeys(self.heads.nodes[k] for k in positions))
+            names = tuple(self.output_columns[k] for k in positions)
+            error = error_at(self.heads.error, positions[0])
+            parts.append(Part(nodes, np.array(positions), error, labels.classes_of(self.spec, nodes), names))
+        return parts
 
+    def read_targets(self, T: Any) -> Any:
+        """T (N, K) in float64, NaN where a target is missing; an array of numbers as it came."""
+        if isinstance(T, np.ma.MaskedArray) and T.dtype.kind in "fiub":
+            return np.ma.filled(T.astype(np.float64), np.nan)
+        table = _table(T)
+        if table is None:
+            return self._labelled(T)
+        place = self._places(table)
+        out = np.empty((table.n_rows, len(self.output_columns)))
+        for part, columns in zip(self.parts, place, strict=True):
+            out[:, part.positions] = _values(table, columns, part)
+        return out
 
-def read_targets(m: Meaning, T: Any) -> Any:
-    """T (N, K) in float64, NaN where a target is missing; an array of numbers as it came."""
-    if isinstance(T, np.ma.MaskedArray) and T.dtype.kind in "fiub":
-        return np.ma.filled(T.astype(np.float64), np.nan)
-    table = _table(T)
-    if table is None:
-        return _labelled(m, T)
-    place = _places(m, table)
-    out = np.empty((table.n_rows, len(m.output_columns)))
-    for part, columns in zip(_parts(m), place, strict=True):
-        out[:, part.positions] = _values(table, columns, part)
-    return out
+    def new_classes(self, T: Any) -> dict[Hashable, Any]:
+        """The classes that training on T gives to output nodes that have none: node → its labels, sorted."""
+        table = _table(T)
+        if table is None:
+            return {}
+        found: dict[Hashable, Any] = {}
+        for part, places in zip(self.parts, self._places(table), strict=True):
+            n = part.takes_labels
+            if part.classes is not None or not n or len(places) != 1:
+                continue
+            column = table.load(places[0])
+            values = column.values[~_missing(column)]
+            if values.dtype.kind in "fiu" or all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.tolist()):
+                continue
+            if column.written and all(isinstance(_cell(v), float) for v in values.tolist()):
+                continue
+            told = [False, True] if values.dtype.kind == "b" else labels.found_in(values, column.categories, n)
+            if len(told) != n:
+                raise DataError(
+                    f"{table.source}: {table.name(places[0])} holds {len(told)} classes ({labels.shown(told)}) and output {part.node!r} tells {n} "
+                    "apart; build it for the classes there are, or name them all: classes=[...] on the output node"
+                )
+            if len(part.nodes) == 1:
+                found[part.node] = told
+            else:
+                found.update(dict(zip(part.nodes, told, strict=True)))
+        return found
+
+    def predicted(self, y: Array) -> dict[Hashable, Array]:
+        """Output node → the class of each row (by name where it has classes), or y."""
+        out: dict[Hashable, Array] = {}
+        softmax = [entry.positions for entry in self.heads.entries if entry.grouped]
+        for part in self.parts:
+            own = y[:, part.positions]
+            if (
+                part.columns > 1
+                and part.error.targets == "distribution"
+                and any(np.array_equal(part.positions, p) for p in softmax)
+            ):
+                out[part.node] = _named(own.argmax(axis=1), part.classes)
+            elif part.error.targets == "probability":
+                codes = (own > 0.5).astype(np.int64)
+                out[part.node] = _named(codes[:, 0], part.classes) if part.columns == 1 else codes
+            else:
+                out[part.node] = own[:, 0] if part.columns == 1 else own
+        return out
+
+    def _labelled(self, T: Any) -> Any:
+        """An array: as it is, but for one that holds labels of the only head's classes."""
+        parts = self.parts
+        array = T if isinstance(T, np.ndarray) else None
+        if array is None and isinstance(T, list | tuple):
+            array = foreign.foreign_array(T, "T")
+        if array is None or array.ndim != 1 or len(parts) != 1 or array.dtype.kind not in "biuf" or not parts[0].takes_labels:
+            return T
+        return _numbered(
+            array.astype(np.float64), array.tolist(), np.isnan(array.astype(np.float64)), parts[0], lambda n: f"row {n}", "T"
+        )
+
+    def _places(self, table: Table) -> list[list[int]]:
+        """For each output node where its columns stand: one, or one for each unit.
+
+        Raises
+        ------
+        DataError : an output that no column is called like, a column for no head.
+        """
+        parts = self.parts
+        if table.names is None:
+            if table.n_columns == sum(part.columns for part in parts):
+                return [part.positions.tolist() for part in parts]
+            if table.n_columns == len(parts):
+                return [[i] for i in range(len(parts))]
+            raise DataError(
+                f"{table.source} has {table.n_columns} columns; the network has {len(parts)} outputs of {sum(p.columns for p in parts)} columns: "
+                + ", ".join(map(str, self.outputs[:20]))
+            )
+        if unnamed := index_columns(table):
+            raise DataError(extra_columns(table, [table.names[i] for i in unnamed], "output"))
+        text = {str(name): i for i, name in reversed(list(enumerate(table.names)))}
+        if len(text) < len(table.names):
+            twice = next(name for i, name in enumerate(map(str, table.names)) if name in map(str, table.names[:i]))
+            raise DataError(f"{table.source} has two columns called {twice!r}; give each a name of its own")
+        place = [_columns_of(part, text, table) for part in parts]
+        if len(parts) == 1 and place[0] is None and table.n_columns in (1, parts[0].columns):
+            return [list(range(table.n_columns))]
+        if all(found is None for found in place) and table.n_columns == len(self.output_columns):
+            by_position(table, self.output_columns, "output")
+            return [part.positions.tolist() for part in parts]
+        lacking = [str(part.node) for part, found in zip(parts, place, strict=True) if found is None]
+        if lacking:
+            raise DataError(
+                f'{table.source} has no column for output {listed(lacking)}; a column of missing values (NaN) with missing="skip" says that there are no '
+                "targets of it"
+            )
+        chosen = [found for found in place if found is not None]
+        known = [name for each in self.input_columns for name in each]
+        extra = surplus(table, [i for found in chosen for i in found], known)
+        if extra and not option("ignore_extra", None):
+            raise DataError(extra_columns(table, extra, "output"))
+        return chosen
 
 
 def _table(T: Any) -> Table | None:
@@ -117,63 +229,6 @@ def _spread(T: Mapping[Any, Any]) -> dict[Any, Any]:
         else:
             found[name] = values
     return found
-
-
-def _labelled(m: Meaning, T: Any) -> Any:
-    """An array: as it is, but for one that holds labels of the only head's classes."""
-    parts = _parts(m)
-    array = T if isinstance(T, np.ndarray) else None
-    if array is None and isinstance(T, list | tuple):
-        array = data.foreign_array(T, "T")
-    if array is None or array.ndim != 1 or len(parts) != 1 or array.dtype.kind not in "biuf" or not parts[0].takes_labels:
-        return T
-    return _numbered(
-        array.astype(np.float64), array.tolist(), np.isnan(array.astype(np.float64)), parts[0], lambda n: f"row {n}", "T"
-    )
-
-
-def _places(m: Meaning, table: Table) -> list[list[int]]:
-    """For each output node where its columns stand: one, or one for each unit.
-
-    Raises
-    ------
-    DataError : an output that no column is called like, a column for no head.
-    """
-    parts = _parts(m)
-    if table.names is None:
-        if table.n_columns == sum(part.columns for part in parts):
-            return [part.positions.tolist() for part in parts]
-        if table.n_columns == len(parts):
-            return [[i] for i in range(len(parts))]
-        raise DataError(
-            f"{table.source} has {table.n_columns} columns; the network has {len(parts)} outputs of {sum(p.columns for p in parts)} columns: "
-            + ", ".join(map(str, m.outputs[:20]))
-        )
-    if unnamed := index_columns(table):
-        raise DataError(extra_columns(table, [table.names[i] for i in unnamed], "output"))
-    text = {str(name): i for i, name in reversed(list(enumerate(table.names)))}
-    if len(text) < len(table.names):
-        twice = next(name for i, name in enumerate(map(str, table.names)) if name in map(str, table.names[:i]))
-        raise DataError(f"{table.source} has two columns called {twice!r}; give each a name of its own")
-    place = [_columns_of(part, text, table) for part in parts]
-    if len(parts) == 1 and place[0] is None and table.n_columns in (1, parts[0].columns):
-        return [list(range(table.n_columns))]
-    if all(found is None for found in place) and table.n_columns == len(m.output_columns):
-        by_position(table, m.output_columns, "output")
-        return [part.positions.tolist() for part in parts]
-    lacking = [str(part.node) for part, found in zip(parts, place, strict=True) if found is None]
-    if lacking:
-        listed = ", ".join(lacking[:8]) + (f", ... ({len(lacking)} in all)" if len(lacking) > 8 else "")
-        raise DataError(
-            f'{table.source} has no column for output {listed}; a column of missing values (NaN) with missing="skip" says that there are no '
-            "targets of it"
-        )
-    chosen = [found for found in place if found is not None]
-    known = [name for each in m.input_columns for name in each]
-    extra = surplus(table, [i for found in chosen for i in found], known)
-    if extra and not option("ignore_extra", None):
-        raise DataError(extra_columns(table, extra, "output"))
-    return chosen
 
 
 def _columns_of(part: Part, text: Mapping[str, int], table: Table) -> list[int] | None:
@@ -298,65 +353,9 @@ def _with_gaps(table: Table, i: int) -> Array:
     return out
 
 
-# -- names that the data bring -------------------------------------------------------------------------------------------------
-
-
-def new_classes(m: Meaning, T: Any) -> dict[Hashable, Any]:
-    """The classes that training on T gives to output nodes that have none: node → its labels, sorted."""
-    table = _table(T)
-    if table is None:
-        return {}
-    found: dict[Hashable, Any] = {}
-    for part, places in zip(_parts(m), _places(m, table), strict=True):
-        n = part.takes_labels
-        if part.classes is not None or not n or len(places) != 1:
-            continue
-        column = table.load(places[0])
-        values = column.values[~_missing(column)]
-        if values.dtype.kind in "fiu" or all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.tolist()):
-            continue
-        if column.written and all(isinstance(_cell(v), float) for v in values.tolist()):
-            continue
-        told = [False, True] if values.dtype.kind == "b" else labels.found_in(values, column.categories, n)
-        if len(told) != n:
-            raise DataError(
-                f"{table.source}: {table.name(places[0])} holds {len(told)} classes ({labels.shown(told)}) and output {part.node!r} tells {n} "
-                "apart; build it for the classes there are, or name them all: classes=[...] on the output node"
-            )
-        if len(part.nodes) == 1:
-            found[part.node] = told
-        else:
-            found.update(dict(zip(part.nodes, told, strict=True)))
-    return found
-
-
-# -- out ---------------------------------------------------------------------------------------------------------------------
-
-
-def predicted(m: Meaning, y: Array) -> dict[Hashable, Array]:
-    """Output node → the class of each row (by name where it has classes), or y."""
-    out: dict[Hashable, Array] = {}
-    softmax = [entry.positions for entry in m.heads.entries if entry.grouped]
-    for part in _parts(m):
-        own = y[:, part.positions]
-        if part.columns > 1 and part.error.targets == "distribution" and any(np.array_equal(part.positions, p) for p in softmax):
-            out[part.node] = _named(own.argmax(axis=1), part.classes)
-        elif part.error.targets == "probability":
-            codes = (own > 0.5).astype(np.int64)
-            out[part.node] = _named(codes[:, 0], part.classes) if part.columns == 1 else codes
-        else:
-            out[part.node] = own[:, 0] if part.columns == 1 else own
-    return out
-
-
 def _named(codes: Array, classes: Sequence[labels.Label] | None) -> Array:
     if classes is None:
         return codes
     kinds = set(map(type, classes))
     names = np.array(classes) if len(kinds) == 1 or kinds == {int, float} else np.array(classes, object)
     return np.asarray(names[codes])
-
-
-def target_names(m: Meaning) -> list[str]:
-    """What the columns of a frame of predictions are called."""
-    return [str(node) for node in m.outputs]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import DataError, GraphError
+from graphbp.exceptions import DataError, GraphError, listed
 
 if TYPE_CHECKING:
     from graphbp.mixture import AnyError
@@ -102,7 +102,7 @@ def number(labels: Array, classes: Sequence[Label], where: str, row: Any) -> npt
 
 def shown(classes: Sequence[Label]) -> str:
     """The classes for a message."""
-    return ", ".join(map(repr, classes[:20])) + (f", ... ({len(classes)} in all)" if len(classes) > 20 else "")
+    return listed([repr(label) for label in classes[:20]], 20, len(classes))
 
 
 def _key(label: Any) -> Any:

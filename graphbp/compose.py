@@ -41,7 +41,7 @@ import numpy as np
 from graphbp.exceptions import NotSupportedError
 from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
-from graphbp.protocols import OPTIONAL_METHODS, Executable
+from graphbp.protocols import OPTIONAL_METHODS, WEIGHTED_METHODS, Executable
 from graphbp.schedule import Schedule
 from graphbp.second_order.by_inputs import BY_INPUTS, diagonal_by_products, hessian_by_products, products_by_moving_inputs
 from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
@@ -49,27 +49,12 @@ from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
-    from graphbp.heads import Head
+    from graphbp.heads import HeadGroup
     from graphbp.second_order.plan import Group
 
 __all__ = ["Composed", "ComposedWarning"]
 
 _BLOCK = 64
-
-WEIGHTED = (
-    "error",
-    "error_and_gradient",
-    "per_sample_gradient",
-    "hessian",
-    "outer_product_hessian",
-    "hessian_diagonal",
-    "unit_blocks",
-    "hessian_product",
-    "outer_product_product",
-    "error_product",
-    "trace",
-)
-"""The methods that take (theta, X, T, sample_weight, ...)."""
 
 
 class ComposedWarning(UserWarning):
@@ -85,7 +70,7 @@ class Composed:
         schedule: Schedule,
         backend: str,
         part: Callable[..., Executable] | None = None,
-        heads: tuple[Head, ...] = (),
+        heads: tuple[HeadGroup, ...] = (),
         many_heads: bool = True,
     ) -> None:
         """`part` compiles a schedule made of this one, with some of its outputs, under the same error or another; `heads` are all of them.
@@ -113,7 +98,7 @@ class Composed:
         poles = Poles(schedule, heads)
         for name in MENDED if heads else ():
             setattr(self, name, mended(name, getattr(self, name), poles))
-        for name in WEIGHTED:
+        for name in WEIGHTED_METHODS:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
 
     error: Callable[..., Any]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import foreign
 from graphbp.diagnosis import is_finite, warn_not_finite, warn_of_derivative
 from graphbp.exceptions import DataError, shown
 from graphbp.model import Model
@@ -94,7 +94,7 @@ class Derivatives:
         With `sparse`, the result is a SciPy CSR array (N K, D) without the structural zeros: row n K + k is ∂y_k/∂x of sample n.
         """
         m, x = self.model, self.model.inputs(X)
-        if data.as_flag("sparse", sparse):
+        if foreign.as_flag("sparse", sparse):
             found = m.sparse_jacobian(self.theta, x)
             self._finite(found.data, "∂y/∂x", x)
             return found

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from graphbp import data
 from graphbp.exceptions import NumericalWarning, callers_level
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.registry import get_backend
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _cause(model: Model, theta: Array, x: Array, t: Array | None, numbers: Seque
 def _infinite_error(model: Model, a: Array, z: Array, t: Array, numbers: Sequence[int]) -> str:
     """A sample whose E is not finite though its outputs are."""
     s = model.schedule.live
-    for head in output_heads(s, model.error):
+    for head in head_groups(s, model.error):
         p = head.positions
         rows = s.output_rows[p]
         value = head.value(a[rows], z[rows], t[:, p].T)

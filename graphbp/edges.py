@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from graphbp.aggregation import NAMES
 from graphbp.columns import columns_of, to_digraph
-from graphbp.data import as_number, host_array, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError
+from graphbp.foreign import as_number, host_array, summed_csr
 from graphbp.graph import read_graph
+from graphbp.lookup import positions
 from graphbp.network import Network
 from graphbp.spec import INPUT, OUTPUT, GraphSpec, describe_edge
 
@@ -155,18 +156,12 @@ def prune(
 
 def _by_threshold(spec: GraphSpec, threshold: float | None) -> dict[int, Keep]:
     """Edge number → which of its entries stay."""
-    least = _threshold(threshold)
+    least = 0.0 if threshold is None else as_number("threshold", threshold, least=0)
     summed = spec.aggregation[spec.edge_dst] == 0
     small = np.flatnonzero((np.abs(spec.edge_weight) <= least) & summed)  # NaN: an array
     keeps: dict[int, Keep] = {int(e): np.zeros(1, bool) for e in small}
     arrays = {e: array for e, array in spec.edge_array.items() if summed[e]}
     return keeps | {e: np.abs(array.data if hasattr(array, "nnz") else array) > least for e, array in arrays.items()}
-
-
-def _threshold(value: Any) -> float:
-    if value is None:
-        return 0.0
-    return as_number("threshold", value, least=0)
 
 
 def _by_mask(spec: GraphSpec, mask: Mapping[Edge, Any], threshold: float | None) -> dict[int, Keep]:
@@ -203,11 +198,7 @@ def _entries(spec: GraphSpec, e: int, value: Any) -> Keep:
     if array is None:
         return keep.astype(bool).reshape(1)
     keep = np.broadcast_to(keep.astype(bool), shape)
-    return keep[_rows(array), array.indices] if hasattr(array, "nnz") else keep
-
-
-def _rows(matrix: Any) -> npt.NDArray[np.intp]:
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return keep[positions(array)] if hasattr(array, "nnz") else keep
 
 
 def _kept(array: Any, keep: Keep) -> Any:
@@ -215,7 +206,8 @@ def _kept(array: Any, keep: Keep) -> Any:
     from scipy import sparse
 
     if hasattr(array, "nnz"):
-        rows, columns, values = _rows(array)[keep], array.indices[keep], array.data[keep]
+        rows, columns = (where[keep] for where in positions(array))
+        values = array.data[keep]
     else:
         rows, columns = np.nonzero(keep)
         values = array[keep]

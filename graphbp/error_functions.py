@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, get_args
@@ -29,8 +29,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.activations import Activation, plain_values
-from graphbp.exceptions import RegistryError, shown, unknown_name
+from graphbp.activations import Activation
+from graphbp.exceptions import RegistryError, shown
+from graphbp.row_table import RowTable, contradiction, plain_values
 from graphbp.tails import (
     Tails,
     dsigmoid,
@@ -277,36 +278,13 @@ _ROWS = [
     ),
 ]
 
-_TABLE: dict[str, ErrorFunction] = {row.name: row for row in _ROWS}
-
-
-class _Table:
-    """The live table, in order; iterating yields rows."""
-
-    def __iter__(self) -> Iterator[ErrorFunction]:
-        return iter(list(_TABLE.values()))
-
-    def names(self) -> list[str]:
-        return list(_TABLE)
-
-
-error_table = _Table()
+error_table: RowTable[ErrorFunction] = RowTable("error function", ("value", "dy", "d2y"), "(y, t)")
+error_table.rows.update({row.name: row for row in _ROWS})
 
 
 def get_error_function(name: str) -> ErrorFunction:
     """The row called `name`.  Raises `UnknownNameError`, near matches offered."""
-    if isinstance(name, str):
-        if name in _TABLE:
-            return _TABLE[name]
-        from graphbp.plugins import load_plugins
-
-        load_plugins("error_functions")
-        if name in _TABLE:
-            return _TABLE[name]
-    from graphbp.plugins import unregistered
-
-    hint = "Add your own with gb.register_error_function(name, value, dy, d2y)."
-    raise unknown_name("error function", name, _TABLE, unregistered("error_functions", hint))
+    return error_table.get(name)
 
 
 def register_error_function(
@@ -328,22 +306,10 @@ def register_error_function(
     ------
     RegistryError : a name that is taken, values that are not real numbers, or a derivative that differencing contradicts.
     """
-    if not isinstance(name, str) or not name:
-        raise RegistryError(f"an error function's name is a non-empty string, not {shown(name)}")
-    name = str(name)
-    for label, function in (("value", value), ("dy", dy), ("d2y", d2y)):
-        if not callable(function):
-            raise RegistryError(f"error function {name!r}: {label} must be a function of (y, t), not {type(function).__name__}")
-    if not isinstance(formula, str):
-        raise RegistryError(f"error function {name!r}: formula={shown(formula)}; it must be text for people")
+    name = error_table.new_name(name, (value, dy, d2y), formula)
     if not isinstance(targets, str) or targets not in get_args(Targets):
         raise RegistryError(f"error function {name!r}: targets={shown(targets)}; it must be one of {', '.join(get_args(Targets))}")
     row = ErrorFunction(name, value, dy, d2y, formula=formula or name, targets=targets, domain=_domain(name, domain))
-    old = _TABLE.get(name)
-    if old is not None and (old.builtin or (old.value, old.dy, old.d2y) != (value, dy, d2y)):
-        raise RegistryError(
-            f"error function {name!r} is {'built in' if old.builtin else 'registered already'}; choose another name"
-        )
     y, t = (part.ravel() for part in np.meshgrid(np.linspace(0.13, 0.87, 6), np.linspace(0.21, 0.83, 4)))
     for dtype in (np.float64, np.float32):
         for shape in ((24,), (2, 12), (0, 3)):
@@ -353,14 +319,12 @@ def register_error_function(
     h = 1e-6
     for label, low, high in (("dy", value, dy), ("d2y", dy, d2y)):
         exact, difference = np.asarray(high(y, t)), (np.asarray(low(y + h, t)) - np.asarray(low(y - h, t))) / (2 * h)
-        error = np.abs(exact - difference) - 1e-5 * (1 + np.abs(difference))
-        worst = int(np.argmax(error))
-        if not error[worst] <= 0:
+        if (worst := contradiction(exact, difference)) is not None:
             raise RegistryError(
                 f"error function {name!r}: {label}(y={y[worst]:.3g}, t={t[worst]:.3g}) is {exact[worst]:.6g}, but differencing "
                 f"gives {difference[worst]:.6g}"
             )
-    _TABLE[name] = row
+    error_table.rows[name] = row
     return row
 
 

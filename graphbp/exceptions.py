@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BackendError",
@@ -28,6 +28,7 @@ __all__ = [
     "UnknownNameError",
     "WeightError",
     "callers_level",
+    "listed",
     "one_of",
     "printable",
     "shown",
@@ -99,7 +100,7 @@ class NumericalWarning(RuntimeWarning):
 
 def callers_level() -> int:
     """The `stacklevel` at which a warning names the line of the caller's program, not one of ours."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  # warnings itself looks there
     ours = ("graphbp", "scipy")  # SciPy's operators call us back
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         level, frame = level + 1, frame.f_back
@@ -138,6 +139,16 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+def listed(names: Sequence[str], limit: int = 8, total: int | None = None) -> str:
+    """The first of many names for a message, and how many there are (`total`, where not all are given).
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b, ... (3 in all)'
+    """
+    count = len(names) if total is None else total
+    return ", ".join(names[:limit]) + (f", ... ({count} in all)" if count > limit else "")
+
+
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
 
 
@@ -173,7 +184,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     near = [ours for ours, others in _CALLED.items() if plain in others.split() and ours in names]
     near = near or [folded[n] for n in difflib.get_close_matches(typed, folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    listed = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
+    known_names = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""
-    tail = f"{'.' if listed else ''} {hint}" if hint else ""
-    return UnknownNameError(f"unknown {kind} {given}{guess}{listed}{more}{tail}")
+    tail = f"{'.' if known_names else ''} {hint}" if hint else ""
+    return UnknownNameError(f"unknown {kind} {given}{guess}{known_names}{more}{tail}")

@@ -3,8 +3,8 @@
 Plugins and backends import only this module: what is here is kept stable, what is not here may change.
 
 * A backend: `Backend`, `Executable`, `FullExecutable`, `Availability`, `TraceArrays`; the program to run is a `Schedule`
-  (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `Head` /
-  `output_heads` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
+  (`Level`, `DenseBlock`, `Segment`, `ParameterMap`), the formulas are `Activation`, `ErrorFunction`, and `HeadGroup` /
+  `head_groups` where they meet.  `graphbp.testing` checks it.  An entry point in `graphbp.backends` makes it known;
   `register_backend` and `unregister_backend` do and undo the same inside one program.  One that wraps another has it by `get_backend`,
   and `Composed` fills in what an executable leaves out.
   One with an attribute `combinations = True` is given nodes that multiply and choose too: `Schedule.combinations`, whose kinds the table
@@ -43,25 +43,43 @@ from graphbp.exceptions import (
 )
 from graphbp.files.atomic import write_atomically
 from graphbp.files.contents import Holds
-from graphbp.files.reading import parse_json, read_file, read_head, read_text
+from graphbp.files.reading import parse_json, read_file, read_start, read_text
 from graphbp.folding import fold_scaling
 from graphbp.graph import read_graph
-from graphbp.heads import Head, output_heads
+from graphbp.heads import HeadGroup, head_groups
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
+from graphbp.levels import DenseBlock, Level, Segment
 from graphbp.memory import check_memory
 from graphbp.mixture import AnyError, Mixture, error_at
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
-from graphbp.protocols import Availability, Backend, Executable, Exporter, FullExecutable, Importer, TraceArrays
+from graphbp.protocols import (
+    WEIGHTED_METHODS,
+    Availability,
+    Backend,
+    Executable,
+    Exporter,
+    FullExecutable,
+    Importer,
+    TraceArrays,
+)
 from graphbp.registry import get_backend, register_backend, unregister_backend
-from graphbp.schedule import DenseBlock, Level, Schedule, Segment
+from graphbp.schedule import Schedule
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
-from graphbp.second_order.rows import OutputRows, output_rows, weigh_rows
-from graphbp.second_order.tiles import ColumnTile, OutputCurvature, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
+from graphbp.second_order.rows import output_rows, weigh_rows
+from graphbp.second_order.tiles import (
+    ColumnTile,
+    OutputCurvature,
+    OutputRows,
+    OwnAssembly,
+    OwnCurvature,
+    SampleTile,
+    SecondOrderSweeps,
+)
 from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
@@ -74,6 +92,7 @@ __all__ = [
     "INPUT",
     "LINEAR",
     "OUTPUT",
+    "WEIGHTED_METHODS",
     "Activation",
     "AnyError",
     "Availability",
@@ -96,7 +115,7 @@ __all__ = [
     "GraphSpec",
     "GraphbpError",
     "Group",
-    "Head",
+    "HeadGroup",
     "HessianAccumulator",
     "HessianPlan",
     "Holds",
@@ -131,17 +150,17 @@ __all__ = [
     "get_activation",
     "get_backend",
     "get_error_function",
+    "head_groups",
     "inputs_of_rows",
     "n_threads",
     "option",
-    "output_heads",
     "output_rows",
     "outputs_of_rows",
     "pair_of",
     "parse_json",
     "read_file",
     "read_graph",
-    "read_head",
+    "read_start",
     "read_text",
     "register_activation",
     "register_backend",

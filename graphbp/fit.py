@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import batches, by_head, data
+from graphbp import batches, data
 from graphbp import classes as labels
 from graphbp.exceptions import DataWarning, NotSupportedError, callers_level
 from graphbp.mixture import error_at
@@ -77,7 +77,7 @@ def adopt(net: Network, X: Any, T: Any) -> None:
 
 def _adopt_by_head(net: Network, T: Any, changed: dict[Hashable, dict[str, Any]]) -> None:
     """The same of targets that are read head by head: the classes of output nodes."""
-    for node, names in by_head.new_classes(net.model.meaning, T).items() if T is not None else ():
+    for node, names in net.model.meaning.by_head.new_classes(T).items() if T is not None else ():
         changed.setdefault(node, {})["classes"] = names
     if changed:
         net.model = net.model.saying(with_attributes(net.model.spec, changed))

@@ -1,6 +1,6 @@
 """Where the error meets the output units: δ, R and Λ in terms of the outputs' pre-activations a.
 
-The outputs split into *heads*, each a set of output positions that one formula serves:
+The heads, outputs with their errors, fall into groups, each a set of output positions that one formula serves:
 
 ==============  =============================================================================================
 canonical       h is the error's canonical activation:   δ = y − t            R = Λ = h'(a)   (or the softmax one)
@@ -35,13 +35,13 @@ from graphbp.softmax import SoftmaxLogs
 if TYPE_CHECKING:
     from graphbp.schedule import Schedule
 
-__all__ = ["Head", "output_heads"]
+__all__ = ["HeadGroup", "head_groups"]
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadGroup:
     """One group of output units that share an activation, and how the error acts on it.
 
     positions : where these units stand among the K outputs.
@@ -216,7 +216,7 @@ def _diagonal(v: Array) -> Array:
     return out
 
 
-def output_heads(schedule: Schedule, error: AnyError) -> tuple[Head, ...]:
+def head_groups(schedule: Schedule, error: AnyError) -> tuple[HeadGroup, ...]:
     """The heads of a network under an error (or one for each output), covering every output once."""
     heads = []
     grouped = np.zeros(len(schedule.output_rows), bool)
@@ -224,7 +224,7 @@ def output_heads(schedule: Schedule, error: AnyError) -> tuple[Head, ...]:
         grouped[group] = True
         activation = schedule.activations[schedule.row_activation[schedule.output_rows[group[0]]]]
         row = error_at(error, int(group[0]))
-        heads.append(Head(group, activation, row, row.canonical == activation.name))
+        heads.append(HeadGroup(group, activation, row, row.canonical == activation.name))
     kinds = schedule.row_activation[schedule.output_rows]
     rows = error.each if isinstance(error, Mixture) else (error,) * len(kinds)
     alike: dict[tuple[int, ErrorFunction], list[int]] = {}
@@ -232,5 +232,5 @@ def output_heads(schedule: Schedule, error: AnyError) -> tuple[Head, ...]:
         alike.setdefault((int(kinds[k]), rows[k]), []).append(k)
     for (kind, row), positions in alike.items():
         activation = schedule.activations[kind]
-        heads.append(Head(np.array(positions), activation, row, row.canonical == activation.name))
+        heads.append(HeadGroup(np.array(positions), activation, row, row.canonical == activation.name))
     return tuple(heads)

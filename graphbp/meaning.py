@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import by_head
 from graphbp import classes as labels
+from graphbp.by_head import ByHead
 from graphbp.exceptions import DataError
 from graphbp.mixture import AnyError, Heads, Mixture, error_at
 from graphbp.scaling import Scaling, check_error, scaling_of, told_names
@@ -87,6 +87,11 @@ class Meaning:
         return [(told, *each) for told, each in zip(self.targets, names, strict=True)]
 
     @cached_property
+    def by_head(self) -> ByHead:
+        """The outputs node by node, for targets and predictions of many heads."""
+        return ByHead(self.spec, self.heads, self.outputs, self.output_columns, self.input_columns)
+
+    @cached_property
     def known(self) -> list[Hashable]:
         """What may stand in a table beside X's columns: the outputs by name, and what the network was trained on."""
         whole = self.outputs if self.told_apart else ()  # a column of labels is called like its layer node
@@ -124,7 +129,7 @@ class Meaning:
     def read_targets(self, T: Any, gaps: bool = False) -> Any:
         """T as numbers or positions of classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
         if self.told_apart:
-            return by_head.read_targets(self, T)
+            return self.by_head.read_targets(T)
         if gaps and isinstance(T, np.ma.MaskedArray):
             return T
         table = table_of(T, "T") or loose_table(T, "T")
@@ -268,7 +273,7 @@ class Meaning:
     def predicted(self, y: Array) -> Any:
         """The class of each row where the outputs tell classes apart, else y; of several heads, output node → either."""
         if isinstance(self.error, Mixture):
-            return by_head.predicted(self, y)
+            return self.by_head.predicted(y)
         if self.error.targets not in ("distribution", "probability"):
             return y
         k = y.shape[1]
@@ -294,7 +299,7 @@ _LABELS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, float), "u": (i
 
 
 def _plain_array(T: Any) -> Array | None:
-    """An array or list as an array; None for what `graphbp.data` has to refuse or convert."""
+    """An array or list as an array; None for what `graphbp.foreign` has to refuse or convert."""
     if not isinstance(T, np.ndarray | list | tuple) or np.ma.isMaskedArray(T):
         return None
     try:

@@ -8,7 +8,7 @@ sum is waited for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -101,27 +101,30 @@ def _jvp(poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: A
     return found
 
 
-def _vjp(
-    poles: Poles, own: Callable[..., Any], found: tuple[Array, Array], theta: Array, X: Array, V: Array
-) -> tuple[Array, Array]:
-    odd = poles.samples(theta, X, overflown=True)
-    rest = _others(len(X), odd)
-    by_x, total = poles.vjp(theta, X[odd], V[odd])
-    if len(rest):
-        total = total + own(theta, X[rest], V[rest])[1]
-    found[0][odd] = _replaced(found[0][odd], by_x)
-    return found[0], _replaced(found[1], total)
+def _summed(
+    sweep: Callable[..., tuple[Array | None, Array]], by_sample: int, *, of_error: bool, overflown: bool
+) -> Callable[..., tuple[Any, Array]]:
+    """(a row for each sample, or E; a sum over samples): what `sweep` finds at poles added to that of the others.
+
+    The first `by_sample` arguments after θ have a row for each sample, X and, `of_error`, T and the weights among them.
+    """
+
+    def mend(poles: Poles, own: Callable[..., Any], found: tuple[Any, Array], theta: Array, *args: Any) -> tuple[Any, Array]:
+        X, T, s = args[:3] if of_error else (args[0], None, None)
+        odd = poles.samples(theta, X, T, overflown=overflown, s=s)
+        by_x, total = sweep(poles, theta, *_of_samples(args, by_sample, odd))
+        rest = _others(len(X), odd)
+        if len(rest):
+            total = total + own(theta, *_of_samples(args, by_sample, rest))[1]
+        if by_x is not None:
+            found[0][odd] = _replaced(found[0][odd], by_x)
+        return found[0], _replaced(found[1], total)
+
+    return mend
 
 
-def _error_and_gradient(
-    poles: Poles, own: Callable[..., Any], found: tuple[float, Array], theta: Array, X: Array, T: Array, s: Array | None
-) -> tuple[float, Array]:
-    odd = poles.samples(theta, X, T, overflown=True, s=s)
-    rest = _others(len(X), odd)
-    total = poles.gradient(theta, X[odd], T[odd], _some(s, odd))
-    if len(rest):
-        total = total + own(theta, X[rest], T[rest], _some(s, rest))[1]
-    return found[0], _replaced(found[1], total)
+def _of_samples(args: tuple[Any, ...], by_sample: int, which: Array) -> tuple[Any, ...]:
+    return (*(_some(values, which) for values in args[:by_sample]), *args[by_sample:])
 
 
 def _trace(
@@ -154,24 +157,34 @@ def _jacobian(of: int) -> Callable[..., Array]:
     return mend
 
 
-def _second_order(product: bool, exact: bool) -> Callable[..., Array]:
-    """Of a whole Hessian, or of its product with the columns of v."""
+def _products(complete: Callable[..., Any]) -> Callable[..., Any]:
+    """What products with a Hessian make: (poles, found, the sum of the other samples, v ↦ H v of those at poles, θ, *more) to the result."""
 
     def mend(
-        poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None, *v: Array
-    ) -> Array:
+        poles: Poles, own: Callable[..., Any], found: Any, theta: Array, X: Array, T: Array, s: Array | None, *more: Any
+    ) -> Any:
         odd = poles.samples(theta, X, T, s=s)
         if not len(odd):
             return found
         rest = _others(len(X), odd)
-        total = own(theta, X[rest], T[rest], _some(s, rest), *v) if len(rest) else np.zeros_like(found)
-        columns = np.flatnonzero(np.isnan(found).any(axis=0))
-        for some in _blocks(columns):
-            directions = np.ascontiguousarray(v[0][:, some]) if product else _units(theta, some)
-            total[:, some] += poles.product(theta, X[odd], T[odd], _some(s, odd), directions, exact=exact)
-        return _replaced(found, total if product else (total + total.T) / 2)
+        if len(rest):
+            total = own(theta, X[rest], T[rest], _some(s, rest), *more)
+        else:
+            total = [np.zeros_like(block) for block in found] if isinstance(found, list) else np.zeros_like(found)
+        return complete(poles, found, total, partial(poles.product, theta, X[odd], T[odd], _some(s, odd)), theta, *more)
 
     return mend
+
+
+def _columns(exact: bool) -> Callable[..., Array]:
+    """Of a whole Hessian, or of its product with the columns of v."""
+
+    def complete(poles: Poles, found: Array, total: Array, product: Callable[..., Array], theta: Array, *v: Array) -> Array:
+        for some in _blocks(np.flatnonzero(np.isnan(found).any(axis=0))):
+            total[:, some] += product(np.ascontiguousarray(v[0][:, some]) if v else _units(theta, some), exact=exact)
+        return _replaced(found, total if v else (total + total.T) / 2)
+
+    return complete
 
 
 def _blocks(columns: Array) -> list[Array]:
@@ -185,74 +198,22 @@ def _units(theta: Array, which: Array) -> Array:
     return out
 
 
-def _hessian_diagonal(
-    poles: Poles, own: Callable[..., Any], found: Array, theta: Array, X: Array, T: Array, s: Array | None
-) -> Array:
-    odd = poles.samples(theta, X, T, s=s)
-    if not len(odd):
-        return found
-    rest = _others(len(X), odd)
-    total = own(theta, X[rest], T[rest], _some(s, rest)) if len(rest) else np.zeros_like(found)
+def _diagonal(poles: Poles, found: Array, total: Array, product: Callable[..., Array], theta: Array) -> Array:
     for some in _blocks(np.flatnonzero(np.isnan(found))):
-        columns = poles.product(theta, X[odd], T[odd], _some(s, odd), _units(theta, some), exact=True)
-        total[some] += columns[some, np.arange(len(some))]
+        total[some] += product(_units(theta, some), exact=True)[some, np.arange(len(some))]
     return _replaced(found, total)
 
 
 def _unit_blocks(
-    poles: Poles, own: Callable[..., Any], found: list[Array], theta: Array, X: Array, T: Array, s: Array | None, exact: bool
+    poles: Poles, found: list[Array], total: list[Array], product: Callable[..., Array], theta: Array, exact: bool
 ) -> list[Array]:
-    odd = poles.samples(theta, X, T, s=s)
-    if not len(odd):
-        return found
-    rest = _others(len(X), odd)
-    total = own(theta, X[rest], T[rest], _some(s, rest), exact) if len(rest) else [np.zeros_like(block) for block in found]
     for group, block, sums in zip(poles.groups, found, total, strict=True):
         for unit in np.flatnonzero(np.isnan(block).any(axis=(1, 2))).tolist():
             here = np.flatnonzero(group.index[unit] >= 0)
             which = group.index[unit, here]
-            product = poles.product(theta, X[odd], T[odd], _some(s, odd), _units(theta, which), exact=exact)
-            sums[unit][np.ix_(here, here)] += product[which]
+            sums[unit][np.ix_(here, here)] += product(_units(theta, which), exact=exact)[which]
         _replaced(block, sums)
     return found
-
-
-def _product_by_inputs(
-    poles: Poles,
-    own: Callable[..., Any],
-    found: tuple[Array, Array],
-    theta: Array,
-    X: Array,
-    V: Array,
-    U: Array | None,
-    v: Array | None,
-) -> tuple[Array, Array]:
-    odd = poles.samples(theta, X, overflown=True)
-    rest = _others(len(X), odd)
-    by_x, total = poles.second(theta, X[odd], _some(U, odd), v, V=V[odd])
-    if len(rest):
-        total = total + own(theta, X[rest], V[rest], _some(U, rest), v)[1]
-    found[0][odd] = _replaced(found[0][odd], by_x)
-    return found[0], _replaced(found[1], total)
-
-
-def _error_product(
-    poles: Poles,
-    own: Callable[..., Any],
-    found: tuple[Array, Array],
-    theta: Array,
-    X: Array,
-    T: Array,
-    s: Array | None,
-    *along: Any,
-) -> tuple[Array, Array]:
-    odd, (U, v) = poles.samples(theta, X, T, s=s), along
-    rest = _others(len(X), odd)
-    by_x, total = poles.second(theta, X[odd], _some(U, odd), v, batch=(T[odd], _some(s, odd)))
-    if len(rest):
-        total = total + own(theta, X[rest], T[rest], _some(s, rest), _some(U, rest), v)[1]
-    found[0][odd] = _replaced(found[0][odd], by_x)
-    return found[0], _replaced(found[1], total)
 
 
 def _by_inputs(cut: Callable[[Array, Any], Array], each_output: bool = False) -> Callable[..., Array]:
@@ -272,22 +233,26 @@ def _by_inputs(cut: Callable[[Array, Any], Array], each_output: bool = False) ->
 
 MENDED: dict[str, Callable[..., Any]] = {
     "trace": _trace,
-    "error_and_gradient": _error_and_gradient,
+    "error_and_gradient": _summed(lambda poles, *args: (None, poles.gradient(*args)), 3, of_error=True, overflown=True),
     "per_sample_gradient": _per_sample_gradient,
     "jacobian": _jacobian(0),
     "weight_jacobian": _jacobian(1),
-    "vjp": _vjp,
+    "vjp": _summed(Poles.vjp, 2, of_error=False, overflown=True),
     "jvp": _jvp,
-    "hessian": _second_order(product=False, exact=True),
-    "outer_product_hessian": _second_order(product=False, exact=False),
-    "hessian_product": _second_order(product=True, exact=True),
-    "outer_product_product": _second_order(product=True, exact=False),
-    "hessian_diagonal": _hessian_diagonal,
-    "unit_blocks": _unit_blocks,
+    "hessian": _products(_columns(exact=True)),
+    "outer_product_hessian": _products(_columns(exact=False)),
+    "hessian_product": _products(_columns(exact=True)),
+    "outer_product_product": _products(_columns(exact=False)),
+    "hessian_diagonal": _products(_diagonal),
+    "unit_blocks": _products(_unit_blocks),
     "input_hessian": _by_inputs(lambda whole, _: whole),
     "input_hessian_diagonal": _by_inputs(lambda whole, _: whole.diagonal()),
     "laplacian": _by_inputs(lambda whole, lengths: (lengths * lengths * whole.diagonal()).sum(), each_output=True),
-    "second_order_product": _product_by_inputs,
-    "error_product": _error_product,
+    "second_order_product": _summed(
+        lambda poles, theta, X, V, U, v: poles.second(theta, X, U, v, V=V), 3, of_error=False, overflown=True
+    ),
+    "error_product": _summed(
+        lambda poles, theta, X, T, s, U, v: poles.second(theta, X, U, v, batch=(T, s)), 4, of_error=True, overflown=False
+    ),
 }
 """How each method's result is mended: (poles, the method, its result, *its arguments)."""

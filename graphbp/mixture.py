@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.error_functions import ErrorFunction, Pairwise, get_error_function
-from graphbp.exceptions import ConfigError, GraphError, shown
+from graphbp.exceptions import ConfigError, GraphError, listed, shown
 from graphbp.scaling import with_attributes
 from graphbp.spec import OUTPUT
 
@@ -228,8 +228,7 @@ def _outputs(outputs: list[Hashable], name: Any, where: str) -> list[Hashable]:
         return as_text
     if isinstance(name, tuple) and name and all(node in outputs for node in name):
         return list(name)
-    listed = ", ".join(map(repr, outputs[:20])) + (f", ... ({len(outputs)} in all)" if len(outputs) > 20 else "")
-    raise GraphError(f"{where} names no output; the outputs are {listed}")
+    raise GraphError(f"{where} names no output; the outputs are {listed(list(map(repr, outputs)), 20)}")
 
 
 def _weight(node: Hashable, value: Any) -> float:
@@ -291,13 +290,13 @@ def _spread(members: list[Hashable], told: dict[Hashable, Any], what: str, text:
 def _refuse_silent(told: Mapping[Hashable, Any], errors: Mapping[Hashable, ErrorFunction]) -> None:
     silent = [name for name in told if name not in errors]
     if silent:
-        listed = ", ".join(map(repr, silent[:8])) + (f", ... ({len(silent)} in all)" if len(silent) > 8 else "")
-        raise GraphError(f"no error for output {listed}, and other outputs have their own; name one for each")
+        raise GraphError(
+            f"no error for output {listed(list(map(repr, silent)))}, and other outputs have their own; name one for each"
+        )
 
 
 def _mixture(each: tuple[ErrorFunction, ...], names: list[Hashable]) -> AnyError:
     if all(row == each[0] for row in each):
         return each[0]
     by_node = dict(zip(names, each, strict=True))
-    listed = [f"{name}={row.name}" for name, row in by_node.items()]
-    return Mixture(each, ", ".join(listed[:8]) + (f", ... ({len(listed)} in all)" if len(listed) > 8 else ""))
+    return Mixture(each, listed([f"{name}={row.name}" for name, row in by_node.items()]))

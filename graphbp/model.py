@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import batches, data
+from graphbp import batches, data, foreign
 from graphbp.columns import Columns
 from graphbp.compose import Composed
 from graphbp.error_functions import ErrorFunction
 from graphbp.exceptions import NotSupportedError, WeightError
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.links import refuse_unfit_outputs
-from graphbp.live import whole_trace
 from graphbp.lookup import columns_now, parameter_labels
 from graphbp.lowering import lower
 from graphbp.meaning import Meaning, meaning_of
@@ -38,7 +37,7 @@ from graphbp.scaling import unscaled
 from graphbp.schedule import Schedule
 from graphbp.spec import GraphSpec
 from graphbp.tables import refuse_other_order
-from graphbp.trace import Trace, rescaled
+from graphbp.trace import Trace, rescaled, whole_trace
 
 if TYPE_CHECKING:
     from graphbp.jacobian import JacobianPlan
@@ -321,7 +320,7 @@ class Model:
         a, z, delta = (self.backend.to_numpy(part) for part in (arrays.a, arrays.z, arrays.delta))
         a, z, delta = whole_trace(self.schedule, self.backend.to_numpy(theta), a, z, delta)
         if self.meaning.scaling:
-            x = self.backend.to_numpy(X) if self.backend.owns(X) else data.host_array(self.read(X), "X")
+            x = self.backend.to_numpy(X) if self.backend.owns(X) else foreign.host_array(self.read(X), "X")
             a, z, delta = rescaled(self.meaning.scaling, self.schedule, x, a, z, delta)
         return Trace(self.spec, self.schedule, a, z, delta)
 
@@ -372,7 +371,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
             f"backend {backend.name!r} computes weighted sums only, and node {live.names[live.node_of_row(int(live.combinations.rows[0]))[0]]!r} "
             "multiplies or chooses; use backend='numba' or 'numpy', which know every aggregation"
         )
-    return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
+    return Composed(backend.compile(live, error, dtype), live, backend.name, part, head_groups(live, error), many)
 
 
 def _by_output(sample_weight: Any) -> bool:

@@ -19,7 +19,7 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data, lookup
+from graphbp import data, foreign, lookup
 from graphbp.columns import Columns, to_digraph
 from graphbp.config import dtype_of, option, option_and_source
 from graphbp.derivatives import Derivatives
@@ -201,7 +201,7 @@ class Network(Derivatives):
 
     def describe(self, n_samples: int = 1024) -> str:
         """The schedule, and which path the backend takes for `n_samples` samples."""
-        n_samples = data.as_count("n_samples", n_samples, 0)
+        n_samples = foreign.as_count("n_samples", n_samples, 0)
         program = describe_schedule(self.model.schedule, n_samples, self.dtype.itemsize)
         if said := str(self.model.meaning):
             program += f"\n  {said}"
@@ -382,7 +382,7 @@ class Network(Derivatives):
         """
         from graphbp.uncertainty.inverse import outer_product_inverse
 
-        alpha = data.as_number("alpha", alpha, above=0)
+        alpha = foreign.as_number("alpha", alpha, above=0)
         one_of("method", method, ["auto", "sequential", "cholesky", "low_rank"])
         m = self.model
         x, t, s = (None if part is None else m.backend.to_numpy(part) for part in m.batch(X, T, sample_weight))

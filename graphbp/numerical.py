@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import data, foreign
 from graphbp.differenced_runs import RawUnits, executable_of
 from graphbp.exceptions import DataError, NotSupportedError, unknown_name
 from graphbp.registry import get_backend
@@ -228,17 +228,7 @@ def difference_moving(
 ) -> Differenced:
     """Central differences of function(executable, θ, X, T, s) as θ and X move along v (W,) and U (N, D), in their own units: (..., 1)."""
     at = _Point(net, X, "central", T, sample_weight)
-    step = UNIT ** POWER["central"]
-
-    def f(w: Array, x: Array) -> Array:
-        return np.asarray(function(at.run, w, x, *at.rest))
-
-    def derivative(shrink: float, jitter: float) -> Array:
-        theta, x = at.moved(jitter)
-        above, below = (f(theta + sign * shrink * step * v, x + sign * shrink * step * U) for sign in (1, -1))
-        return np.asarray((above - below) / (2 * shrink * step))[..., None]
-
-    return Differenced("central", step, lambda jitter: f(*at.moved(jitter)), derivative)
+    return at.along(lambda w, x: function(at.run, w, x, *at.rest), [(v, U)])
 
 
 def difference_along(net: Network, X: Any, T: Any, sample_weight: Any, directions: Array, *, gradient: bool = False) -> Differenced:
@@ -247,22 +237,11 @@ def difference_along(net: Network, X: Any, T: Any, sample_weight: Any, direction
     Two evaluations a direction, whatever W is.
     """
     at = _Point(net, X, "central", T, sample_weight)
-    along = at.lengths[0][:, None] * directions
-    step = UNIT ** POWER["central"]
 
-    def f(w: Array, x: Array) -> Array:
-        found = at.run.error_and_gradient(w, x, *at.rest)[1] if gradient else at.run.error(w, x, *at.rest)
-        return np.asarray(found)
+    def f(w: Array, x: Array) -> Any:
+        return at.run.error_and_gradient(w, x, *at.rest)[1] if gradient else at.run.error(w, x, *at.rest)
 
-    def derivative(shrink: float, jitter: float) -> Array:
-        theta, x = at.moved(jitter)
-        columns = []
-        for direction in along.T:
-            above, below = (f(theta + sign * shrink * step * direction, x) for sign in (1, -1))
-            columns.append((above - below) / (2 * shrink * step))
-        return np.stack(columns, axis=-1)
-
-    return Differenced("central", step, lambda jitter: f(*at.moved(jitter)), derivative)
+    return at.along(f, [(direction, 0.0) for direction in (at.lengths[0][:, None] * directions).T])
 
 
 def differences(f: Callable[[Array], Any], theta: Array, method: str = "central", steps: Array | None = None) -> Array:
@@ -414,9 +393,23 @@ class _Point:
 
         return Differenced(self.method, steps, lambda jitter: np.asarray(f(*self.moved(jitter))), derivative)
 
+    def along(self, f: Callable[[Array, Array], Any], directions: list[tuple[Any, Any]]) -> Differenced:
+        """Central differences of f(θ, X) along directions (v, U), in their own units: (..., directions)."""
+        step = UNIT ** POWER["central"]
+
+        def derivative(shrink: float, jitter: float) -> Array:
+            theta, x = self.moved(jitter)
+            columns = []
+            for v, u in directions:
+                above, below = (np.asarray(f(theta + way * v, x + way * u)) for way in (shrink * step, -shrink * step))
+                columns.append((above - below) / (2 * shrink * step))
+            return np.stack(columns, axis=-1)
+
+        return Differenced("central", step, lambda jitter: np.asarray(f(*self.moved(jitter))), derivative)
+
 
 def _as_steps(step: Any, w: int) -> Array:
-    steps = data.host_array(step, "step").astype(np.float64)
+    steps = foreign.host_array(step, "step").astype(np.float64)
     if steps.shape not in ((), (w,)) or not (np.isfinite(steps) & (steps > 0)).all():
         raise DataError(f"step={step!r}; it must be a number above 0, or one for each of the {w} parameters")
     return np.broadcast_to(steps, (w,))

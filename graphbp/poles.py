@@ -28,7 +28,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from graphbp.activations import Activation
     from graphbp.combinations import CombinationRun
-    from graphbp.heads import Head
+    from graphbp.heads import HeadGroup
     from graphbp.schedule import Schedule
     from graphbp.second_order.plan import Group
 
@@ -86,7 +86,7 @@ def _give(run: CombinationRun, factors: list[tuple[Array, Flags]], delta: Array,
 class Poles:
     """The sweeps of one schedule that know what moves."""
 
-    def __init__(self, schedule: Schedule, heads: tuple[Head, ...]) -> None:
+    def __init__(self, schedule: Schedule, heads: tuple[HeadGroup, ...]) -> None:
         self.schedule = schedule
         self.heads = [(schedule.output_rows[head.positions], head) for head in heads]
 

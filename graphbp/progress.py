@@ -62,9 +62,9 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
         if shows():
             with _lock:
                 for other in _open:
-                    other._hide()
+                    other.hide()
                 _open.append(self)
-            self._timer = threading.Timer(self._after, self._show)
+            self._timer = threading.Timer(self._after, self.show)
             self._timer.daemon = True
             self._timer.start()
         return self
@@ -74,11 +74,11 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
             return
         self._timer.cancel()
         with _lock:
-            self._hide()
+            self.hide()
             if self in _open:
                 _open.remove(self)
             if _open:
-                _open[-1]._show()
+                _open[-1].show()
 
     def say(self, text: str) -> None:
         """Another text from here on."""
@@ -87,7 +87,8 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
             if self._shown is not None:
                 self._shown.update(_plain(text))
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Put it on the screen, where it is the last that was opened."""
         with _lock:
             if not _open or _open[-1] is not self or self._shown is not None:
                 return
@@ -104,7 +105,8 @@ class status:  # noqa: N801  # reads as a statement: `with status("..."):`
             self._shown = console.status(_plain(self._text))
             self._shown.start()
 
-    def _hide(self) -> None:
+    def hide(self) -> None:
+        """Take it off the screen, for now."""
         if _bars:
             _bars[-1]("")
         if self._shown is not None:

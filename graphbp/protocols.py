@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONAL_METHODS",
     "REQUIRED_METHODS",
+    "WEIGHTED_METHODS",
     "Availability",
     "Backend",
     "Executable",
@@ -182,6 +184,12 @@ REQUIRED_METHODS = ("forward", "error_and_gradient", "vjp")
 OPTIONAL_METHODS = tuple(
     name for name in vars(FullExecutable) if not name.startswith("_") and callable(getattr(FullExecutable, name))
 )
+WEIGHTED_METHODS = tuple(
+    name
+    for name in (*REQUIRED_METHODS, *OPTIONAL_METHODS)
+    if "sample_weight" in signature(getattr(FullExecutable, name)).parameters
+)
+"""The methods that take (theta, X, T, sample_weight, ...)."""
 
 
 class Backend(Protocol):
@@ -217,9 +225,8 @@ class Backend(Protocol):
         ...
 
 
-@runtime_checkable
-class Importer(Protocol):
-    """What an entry point of the group `graphbp.importers` names: an object, or a module, that reads one file format."""
+class _FileFormat(Protocol):
+    """What importers and exporters say of their files."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -230,6 +237,11 @@ class Importer(Protocol):
     def description(self) -> str:
         """One line for people."""
         ...
+
+
+@runtime_checkable
+class Importer(_FileFormat, Protocol):
+    """What an entry point of the group `graphbp.importers` names: an object, or a module, that reads one file format."""
 
     @property
     def read(self) -> Callable[..., nx.DiGraph]:
@@ -248,18 +260,8 @@ class Importer(Protocol):
 
 
 @runtime_checkable
-class Exporter(Protocol):
+class Exporter(_FileFormat, Protocol):
     """What an entry point of the group `graphbp.exporters` names: an object, or a module, that writes one file format."""
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Of its files, in lower case with the dot."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        ...
 
     @property
     def write(self) -> Callable[..., None]:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import foreign_array
 from graphbp.exceptions import GraphError, WeightError
+from graphbp.foreign import foreign_array
 from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 
 if TYPE_CHECKING:

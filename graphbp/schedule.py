@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -32,65 +31,14 @@ import numpy.typing as npt
 from graphbp.activations import Activation
 from graphbp.combinations import COMBINATIONS, NO_COMBINATIONS, CombinationRun, Combinations, runs_by_level
 from graphbp.exceptions import printable
-from graphbp.live import live_part
+from graphbp.levels import MIN_DENSE_ENTRIES, DenseBlock, Level, build_levels
 from graphbp.parameters import ParameterMap
 
-__all__ = ["MIN_DENSE_ENTRIES", "DenseBlock", "Level", "Schedule", "Segment", "build_levels", "describe"]
+__all__ = ["InnerRows", "Schedule", "describe"]
 
 Indices = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
-
-MIN_DENSE_ENTRIES = 32
-"""Units that share their sources become a dense block from this many edges on (and two units); smaller ones stay sparse."""
-
-
-@dataclass(frozen=True)
-class DenseBlock:
-    """Rows start..stop, all fed by the rows `src`: a[start:stop] += w[slot : slot + m·n].reshape(m, n) @ z[src].
-
-    `src` is ascending; where it is a contiguous run, `src_start` is its first row, else −1.
-    """
-
-    start: int
-    stop: int
-    src: Rows
-    src_start: int
-    slot: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, sources)."""
-        return self.stop - self.start, len(self.src)
-
-    @property
-    def size(self) -> int:
-        """Edges in the block."""
-        return (self.stop - self.start) * len(self.src)
-
-    @property
-    def source(self) -> slice | Rows:
-        """What indexes the source rows: a slice where they are contiguous (a view, no copy), else the array."""
-        return slice(self.src_start, self.src_start + len(self.src)) if self.src_start >= 0 else self.src
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Rows start..stop of one level share the activation number `activation`."""
-
-    start: int
-    stop: int
-    activation: int
-
-
-@dataclass(frozen=True)
-class Level:
-    """Rows start..stop: their dense blocks, their activation segments, and how many sparse edges lead in."""
-
-    start: int
-    stop: int
-    dense: tuple[DenseBlock, ...]
-    segments: tuple[Segment, ...]
-    n_sparse: int
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -207,8 +155,8 @@ class Schedule:
 
     @cached_property
     def live(self) -> Schedule:
-        """What backends compile: without the units that lead to no output (see `graphbp.live`); itself where there are none."""
-        return live_part(self)
+        """What backends compile: without the units that lead to no output; itself where there are none.  O(edges)."""
+        return _live_part(self)
 
     @property
     def output_groups(self) -> tuple[Indices, ...]:
@@ -325,20 +273,119 @@ def _combining(s: Schedule) -> list[str]:
     return [f"  combinations of two rows {len(c):,} ({kinds or 'none'}); {s.whole.inner.n_rows:,} inner rows beside the units"]
 
 
-def build_levels(row_level: Rows, row_activation: Rows, in_ptr: Indices, blocks: list[DenseBlock]) -> tuple[Level, ...]:
-    """Cut the rows above the inputs into levels, and each level into runs of one activation."""
-    n = len(row_level)
-    change = np.flatnonzero((np.diff(row_level) != 0) | (np.diff(row_activation) != 0)) + 1
-    first = int(np.searchsorted(row_level, 0, side="right"))
-    bounds = [first, *change[change > first].tolist(), n] if first < n else []
-    per_level: dict[int, list[Segment]] = {}
-    for lo, hi in pairwise(bounds):
-        per_level.setdefault(int(row_level[lo]), []).append(Segment(lo, hi, int(row_activation[lo])))
-    dense: dict[int, list[DenseBlock]] = {}
-    for block in blocks:
-        dense.setdefault(int(row_level[block.start]), []).append(block)
-    levels = []
-    for number, segments in per_level.items():
-        start, stop = segments[0].start, segments[-1].stop
-        levels.append(Level(start, stop, tuple(dense.get(number, ())), tuple(segments), int(in_ptr[stop] - in_ptr[start])))
-    return tuple(levels)
+# -- the live part -----------------------------------------------------------------------------------------------------------
+#
+# What leads to no output has no say in y or E: its derivatives are 0 because no path is there, not because a product comes out as 0.
+# (A dead unit may overflow, and 0 · ∞ is NaN.)  So backends are given a schedule that leaves dead units out, with their edges and
+# biases; θ keeps its length, and a parameter that fills no slot of the live part has the derivative 0.
+#
+#     x ─┬─► h ───► y          live: x h y
+#        └─► d ───► e          dead: d e, and the three weights and biases that lead into them
+
+
+def _live_rows(s: Schedule) -> Flags:
+    """(n_rows,) whether a row is an input, or leads to an output (or is one)."""
+    live = np.zeros(s.n_rows, bool)
+    live[s.output_rows] = True
+    if (s.feeds | live)[s.n_inputs :].all():  # every path ends at an output
+        return np.ones(s.n_rows, bool)
+    for level in reversed(s.levels):
+        edges = live[s.out_dst[s.out_ptr[level.start] : s.out_ptr[level.stop]]]
+        feeding = level.start + np.flatnonzero(np.diff(s.out_ptr[level.start : level.stop + 1]))
+        if len(feeding):
+            live[feeding] |= np.logical_or.reduceat(edges, s.out_ptr[feeding] - s.out_ptr[level.start])
+        for block in level.dense:
+            if live[block.start : block.stop].any():
+                live[block.src] = True
+        combined = s.combinations.of_rows(level.start, level.stop)
+        combined = combined[live[s.combinations.rows[combined]]]
+        live[s.combinations.first[combined]] = live[s.combinations.second[combined]] = True
+    live[: s.n_inputs] = True
+    return live
+
+
+def _live_part(s: Schedule) -> Schedule:
+    """The schedule without its dead rows; itself where it has none."""
+    live = _live_rows(s)
+    if live.all():
+        return s
+    rows = np.flatnonzero(live)
+    place = np.cumsum(live) - 1
+    dst, src, slot, blocks, block_slots = _edges(s, live)
+    in_ptr, out_ptr = (_pointers(place[ends], len(rows)) for ends in (dst, src))
+    by_source = np.argsort(src, kind="stable")
+    dense = []
+    at = len(slot)
+    for block, slots in zip(blocks, block_slots, strict=True):
+        dense.append(_placed(block, place, slots, at))
+        at += len(slots)
+    biased = rows[s.bias_slot[rows] >= 0]
+    bias_slot = np.full(len(rows), -1, np.int64)
+    bias_slot[place[biased]] = at + np.arange(len(biased))
+    taken = np.concatenate([slot, *block_slots, s.bias_slot[biased]]).astype(np.int64)
+    before = np.concatenate([[0], np.cumsum(live)])
+    row_level, row_activation = s.row_level[rows], s.row_activation[rows]
+    levels = build_levels(row_level, row_activation, in_ptr, dense)
+    made = replace(
+        s,
+        n_rows=len(rows),
+        node_row=before[s.node_row],
+        units=before[s.node_row + s.units] - before[s.node_row],
+        row_level=row_level,
+        levels=levels,
+        in_ptr=in_ptr,
+        in_src=place[src].astype(np.int32),
+        out_ptr=out_ptr,
+        out_dst=place[dst[by_source]].astype(np.int32),
+        out_slot=by_source.astype(np.int64),
+        bias_slot=bias_slot,
+        combinations=s.combinations.among(live, place, [*(level.start for level in levels), len(rows)]),
+        row_activation=row_activation,
+        output_rows=place[s.output_rows],
+        parameters=ParameterMap(s.n_parameters, s.parameters.slot_parameter[taken], s.parameters.slot_value[taken]),
+        part_of=(s, rows),
+    )
+    for value in (*vars(made).values(), *vars(made.parameters).values(), rows):
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    return made
+
+
+def _edges(s: Schedule, live: Flags) -> tuple[Indices, Indices, Indices, list[DenseBlock], list[Indices]]:
+    """The live edges, in the old rows and slots: (dst, src, slot) of the sparse ones, sorted; the blocks, and the slots that each keeps.
+
+    What is left of a block joins the sparse edges where it would not have become a block (see `MIN_DENSE_ENTRIES`).
+    """
+    ends = np.repeat(np.arange(s.n_rows), np.diff(s.in_ptr))
+    kept = np.flatnonzero(live[ends])
+    dst, src, slot = [ends[kept]], [s.in_src[kept].astype(np.int64)], [kept]
+    blocks, block_slots = [], []
+    for block in s.dense_blocks:
+        units = np.flatnonzero(live[block.start : block.stop])
+        n = len(block.src)
+        slots = (block.slot + units[:, None] * n + np.arange(n)).ravel()
+        if len(units) >= 2 and len(slots) >= MIN_DENSE_ENTRIES:
+            blocks.append(replace(block, start=block.start + int(units[0])))
+            block_slots.append(slots)
+        else:
+            dst.append(np.repeat(block.start + units, n))
+            src.append(np.tile(block.src.astype(np.int64), len(units)))
+            slot.append(slots)
+    all_dst, all_src, all_slot = np.concatenate(dst), np.concatenate(src), np.concatenate(slot)
+    order = np.lexsort((all_src, all_dst))
+    return all_dst[order], all_src[order], all_slot[order], blocks, block_slots
+
+
+def _pointers(rows: Indices, n_rows: int) -> Indices:
+    return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_rows))]).astype(np.int64)
+
+
+def _placed(block: DenseBlock, place: Indices, slots: Indices, slot: int) -> DenseBlock:
+    """A block whose first row is live, in the new rows, with its slots from `slot` on."""
+    src = place[block.src].astype(np.int32)
+    src.flags.writeable = False
+    start = int(place[block.start])
+    run = int(src[-1]) - int(src[0]) + 1 == len(src)
+    return replace(
+        block, start=start, stop=start + len(slots) // len(src), src=src, src_start=int(src[0]) if run else -1, slot=slot
+    )

@@ -72,7 +72,7 @@ def _pool_of(library: Any) -> _Pool:
     own = getattr(library, "threading_layer", None) == "openmp"
     names = ("omp_set_num_threads", "omp_get_max_threads") if own else _CALLS.get(library.internal_api)
     if names is not None:
-        functions = ctypes.PyDLL(library.filepath, handle=library.dynlib._handle)
+        functions = ctypes.PyDLL(library.filepath, handle=library.dynlib._handle)  # noqa: SLF001  # ctypes has no other name for it
         for before, after in _AFFIXES:
             setter, getter = (getattr(functions, f"{before}{name}{after}", None) for name in names)
             if setter is not None and getter is not None:

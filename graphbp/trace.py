@@ -6,14 +6,16 @@ import numbers
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from graphbp.combinations import COMBINATIONS
 from graphbp.exceptions import DataError, printable, shown, unknown_name
 from graphbp.scaling import Scaling
 from graphbp.schedule import Schedule
 from graphbp.spec import GraphSpec
 
-__all__ = ["Trace", "rescaled"]
+__all__ = ["Trace", "rescaled", "whole_trace"]
 
 Array = npt.NDArray[Any]
 
@@ -30,9 +32,9 @@ class _ByNode(Mapping[Hashable, Array]):
 
     def __repr__(self) -> str:
         n = self._rows.shape[1]
-        heads = [f"sample {k}" for k in range(min(n, 4))]
+        headings = [f"sample {k}" for k in range(min(n, 4))]
         more = [f"... {n - 4} more samples"] if n > 4 else []
-        return _table(self._spec, self._schedule, [*heads, *more], self._rows[:, :4].T, self._what)
+        return _table(self._spec, self._schedule, [*headings, *more], self._rows[:, :4].T, self._what)
 
     def __getitem__(self, node: Hashable) -> Array:
         try:
@@ -101,14 +103,14 @@ class Trace:
     __repr__ = __str__
 
 
-def _table(spec: GraphSpec, schedule: Schedule, heads: list[str], columns: Any, what: str, last: bool = False) -> str:
+def _table(spec: GraphSpec, schedule: Schedule, headings: list[str], columns: Any, what: str, last: bool = False) -> str:
     """A line a row of the schedule; `what` stands at the end of the head where it is a remark, else before it."""
     own = schedule.own_rows
     total = len(own)
     rows = own.tolist() if total <= SHOWN else [*own[: SHOWN // 2].tolist(), *own[total - SHOWN // 2 :].tolist()]
     names = [_row_name(spec, schedule, row) for row in rows]
     width = max(16, *(len(name) for name in names))
-    head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in heads)
+    head = f"{'node' if last else what:>{width}s} " + " ".join(f"{head:>12s}" for head in headings)
     lines = [head + (f"   {what}" if last else "")]
     for k, (row, name) in enumerate(zip(rows, names, strict=True)):
         if total > SHOWN and k == SHOWN // 2:
@@ -122,3 +124,33 @@ def _row_name(spec: GraphSpec, schedule: Schedule, row: int) -> str:
     node, unit = schedule.node_of_row(row)
     name = printable(spec.names[node])
     return name if spec.units[node] == 1 else f"{name}[{unit}]"
+
+
+def whole_trace(s: Schedule, theta: Array, a: Array, z: Array, delta: Array) -> tuple[Array, Array, Array]:
+    """a, z and δ of all rows from those of the live part: a dead unit's a and z by their definition, its δ 0."""
+    if s.live.part_of is None:
+        return a, z, delta
+    rows = s.live.part_of[1]
+    all_a, all_z, all_delta = (np.zeros((s.n_rows, a.shape[1]), a.dtype) for _ in range(3))
+    all_a[rows], all_z[rows], all_delta[rows] = a, z, delta
+    w = s.parameters.expand(theta)
+    with np.errstate(all="ignore"):  # it may overflow: nothing hangs on it
+        for j in np.setdiff1d(np.arange(s.n_rows), rows).tolist():  # upwards: a row's sources stand before it
+            all_a[j] = w[s.bias_slot[j]] if s.bias_slot[j] >= 0 else 0
+            for source, slots in _incoming(s, j):
+                all_a[j] += (w[slots, None] * all_z[source]).sum(axis=0)
+            for c in s.combinations.of_rows(j, j + 1).tolist():
+                u, v = all_z[s.combinations.first[c]], all_z[s.combinations.second[c]]
+                all_a[j] += COMBINATIONS[s.combinations.kind[c]].g(u, v)
+            all_z[j] = s.activations[s.row_activation[j]].f(all_a[j])
+    return all_a, all_z, all_delta
+
+
+def _incoming(s: Schedule, j: int) -> Iterator[tuple[Any, slice]]:
+    """(sources, slots) of the edges that lead into row j."""
+    edges = slice(int(s.in_ptr[j]), int(s.in_ptr[j + 1]))
+    yield s.in_src[edges], edges
+    for block in s.levels[int(s.row_level[j]) - 1].dense:
+        if block.start <= j < block.stop:
+            first = block.slot + (j - block.start) * len(block.src)
+            yield block.source, slice(first, first + len(block.src))

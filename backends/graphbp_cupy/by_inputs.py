@@ -12,7 +12,7 @@ from typing import Any
 
 from graphbp.extend import BY_INPUTS, Schedule
 from graphbp_cupy.curvature import Point
-from graphbp_cupy.memory import Plan, guarded
+from graphbp_cupy.memory import Cut, guarded
 from graphbp_cupy.program import Program
 from graphbp_cupy.sweeps import Array, Sweeps
 
@@ -30,7 +30,7 @@ class ByInputs:
     combines_by_inputs = BY_INPUTS
     """What takes rows that combine two others into account: all of it."""
 
-    def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
+    def cut(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Cut:
         """Chunks and batches; the executable has it."""
         raise NotImplementedError
 
@@ -62,14 +62,14 @@ class ByInputs:
             at = self.point(w, X[part], T[part], weight[part])
             x_dot = None if U is None else U[part].T[None]
             a_dot, z_dot = self.sweeps.tangent(w, at.a, at.z, 1, x_dot=x_dot, w_dot=w_dot)
-            delta_dot = self._down(at, (a_dot, z_dot), w_dot)
+            delta_dot = self.down(at, (a_dot, z_dot), w_dot)
             by_x[part] = delta_dot[0, : self.schedule.n_inputs].T
             self.sweeps.add_slot_sums(g, at.z, delta_dot, at.delta, z_dot)
 
-        self.plan(len(X), "product", 1).over_parts(chunk)
+        self.cut(len(X), "product", 1).over_parts(chunk)
         return by_x, self.sweeps.reduce(g)[0]
 
-    def _down(self, at: Point, tangents: tuple[Array, Array], w_dot: Array = None) -> Array:
+    def down(self, at: Point, tangents: tuple[Array, Array], w_dot: Array = None) -> Array:
         """δ̇ (B, rows, n), the inputs' too, for (ȧ, ż)."""
         head = self.sweeps.head_curvature(at.a, at.z, at.t, at.weight, tangents[0], True)
         return self.sweeps.reverse_tangent(at.w, w_dot, (at.a, at.z, at.beta, at.delta), tangents, head, inputs=True)
@@ -117,7 +117,7 @@ class ByInputs:
     def _along_inputs(self, theta: Array, X: Array, V: Array | None, put: Callable[[slice, int, int, int, Array], None]) -> None:
         """`put` for each chunk, output and batch of inputs lo..hi: the lines ∂²y/∂x∂x e_i (hi − lo, D, n) of their Hessians."""
         d, w, run = self.schedule.n_inputs, self.sweeps.expand(theta), self.of_outputs
-        plan = self.plan(len(X), "diagonal", d)
+        cut = self.cut(len(X), "diagonal", d)
         ones = self._weights(None, len(X))
 
         def chunk(part: slice) -> None:
@@ -127,11 +127,11 @@ class ByInputs:
                 def batch(lo: int, hi: int, at: Point = at, k: int = k) -> None:
                     which = self.cp.arange(lo, hi, dtype=self.cp.int32)
                     moved = run.sweeps.tangent(w, at.a, at.z, hi - lo, x_dot=run.sweeps.units(which, d, at.a.shape[1]))
-                    put(part, k, lo, hi, run._down(at, moved)[:, :d])
+                    put(part, k, lo, hi, run.down(at, moved)[:, :d])
 
-                plan.over_batches(batch)
+                cut.over_batches(batch)
 
-        plan.over_parts(chunk)
+        cut.over_parts(chunk)
 
     def _unit(self, x: Array, k: int) -> Array:
         """e_k for every sample."""

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from graphbp.extend import Schedule
-from graphbp_cupy.memory import Plan, guarded
+from graphbp_cupy.memory import Cut, guarded
 from graphbp_cupy.module import Kernels
 from graphbp_cupy.paths import Path
 from graphbp_cupy.program import Program
@@ -50,7 +50,7 @@ class Curvature:
     kernels: Kernels
     sweeps: Sweeps
 
-    def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
+    def cut(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Cut:
         """Chunks and batches; the executable has it."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class Curvature:
         columns = v if v.ndim == 2 else v[:, None]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         g = self.sweeps.zeros(columns.shape[1], self.program.sizes["n_slots"])
-        plan = self.plan(len(X), "product", columns.shape[1])
+        cut = self.cut(len(X), "product", columns.shape[1])
 
         def chunk(part: slice) -> None:
             at = self.point(w, X[part], T[part], weight[part])
@@ -96,9 +96,9 @@ class Curvature:
                 else:
                     self.sweeps.add_slot_sums(g[lo:hi], at.z, delta_dot)
 
-            plan.over_batches(batch)
+            cut.over_batches(batch)
 
-        plan.over_parts(chunk)
+        cut.over_parts(chunk)
         return (self.cp.ascontiguousarray(self.sweeps.reduce(g).T).reshape(v.shape),)
 
     # -- whole Hessians --------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Curvature:
         s, p, slots = self.schedule, self.program, self.program.sizes["n_slots"]
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         half = self.sweeps.zeros(slots, slots)
-        plan = self.plan(len(X), "hessian", s.n_units)
+        cut = self.cut(len(X), "hessian", s.n_units)
 
         def chunk(part: slice) -> None:
             at = self.point(w, X[part], T[part], weight[part])
@@ -126,9 +126,9 @@ class Curvature:
                 delta_dot, z_dot = self._injected(at, lo, hi, exact)
                 self._add_half(half, at, lo + s.n_inputs, hi + s.n_inputs, delta_dot, z_dot, exact)
 
-            plan.over_batches(batch)
+            cut.over_batches(batch)
 
-        plan.over_parts(chunk)
+        cut.over_parts(chunk)
         out = self.sweeps.empty(s.n_parameters, s.n_parameters)
         self.kernels.over_items("fold_hessian", s.n_parameters, s.n_parameters, 1, p.network, half, out)
         return out
@@ -160,7 +160,7 @@ class Curvature:
         weight, w = self._weights(sample_weight, len(X)), self.sweeps.expand(theta)
         by_slot = self.sweeps.zeros(1, p.sizes["n_slots"])
         widest = int((p.unit_ptr[1:] - p.unit_ptr[:-1]).max())
-        plan = self.plan(len(X), "diagonal", s.n_units)
+        cut = self.cut(len(X), "diagonal", s.n_units)
 
         def chunk(part: slice) -> None:
             at = self.point(w, X[part], T[part], weight[part])
@@ -170,10 +170,10 @@ class Curvature:
                 args = (p.network, at.z, delta_dot, p.units[lo:hi], at.a.shape[1], by_slot)
                 self.kernels.over_warps("diagonal_sums", widest, 1, hi - lo, *args)
 
-            plan.over_batches(batch)
+            cut.over_batches(batch)
 
         if widest:
-            plan.over_parts(chunk)
+            cut.over_parts(chunk)
         diagonal = self.sweeps.reduce(by_slot)[0]
         for start in range(0, len(p.tied), _TIED_AT_ONCE):
             tied = self.cp.asarray(p.tied[start : start + _TIED_AT_ONCE])

@@ -16,7 +16,7 @@ from graphbp_cupy.by_inputs import ByInputs
 from graphbp_cupy.curvature import Curvature
 from graphbp_cupy.formulas import select
 from graphbp_cupy.graphs import Recorder
-from graphbp_cupy.memory import Plan, budget, footprint, guarded, plan
+from graphbp_cupy.memory import Cut, budget, cut, footprint, guarded
 from graphbp_cupy.module import Kernels
 from graphbp_cupy.paths import MAX_FLAT_DENSE, Path, Shape, choose
 from graphbp_cupy.program import Program
@@ -86,12 +86,12 @@ class CupyExecutable(Curvature, ByInputs):
         size, refusal = self._kept_by(path, n_samples)
         refusal = self.recorder.reason(size, self.budget, refusal)
         again = f"no CUDA graph: {refusal}" if refusal else "called again with the same shapes: one launch of a CUDA graph"
-        return f"{path.why}\n{again}\nother quantities level by level: {self.plan(n_samples)}"
+        return f"{path.why}\n{again}\nother quantities level by level: {self.cut(n_samples)}"
 
-    def plan(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Plan:
+    def cut(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Cut:
         """Chunks of samples, and batches of directions, of a quantity on the level path."""
         need = footprint(quantity, self.schedule, self.program.sizes["n_slots"])
-        return plan(self.budget, n_samples, self.dtype.itemsize, need, columns)
+        return cut(self.budget, n_samples, self.dtype.itemsize, need, columns)
 
     # -- first order -----------------------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class CupyExecutable(Curvature, ByInputs):
             _, z = self.sweeps.forward(w, X[part])
             Y[part] = self.cp.take(z, self.program.output_rows, axis=0).T
 
-        self.plan(n, "forward").over_parts(chunk)
+        self.cut(n, "forward").over_parts(chunk)
         return (Y,)
 
     @guarded
@@ -132,7 +132,7 @@ class CupyExecutable(Curvature, ByInputs):
             a, z = self.sweeps.forward(w, X[part])
             self.sweeps.add_values(total, self.sweeps.head_error(a, z, T[part], weight[part]))
 
-        self.plan(n, "forward").over_parts(chunk)
+        self.cut(n, "forward").over_parts(chunk)
         return (total,)
 
     @guarded
@@ -150,7 +150,7 @@ class CupyExecutable(Curvature, ByInputs):
             self.sweeps.add_values(total, each)
         else:
             g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-            self.plan(n).over_parts(lambda part: self._add_chunk(w, X[part], T[part], weight[part], total, g))
+            self.cut(n).over_parts(lambda part: self._add_chunk(w, X[part], T[part], weight[part], total, g))
         return total, self.sweeps.reduce(g)[0]
 
     @guarded
@@ -166,7 +166,7 @@ class CupyExecutable(Curvature, ByInputs):
             g = self._sums(path, w, X, V, self.sweeps.unused, 0, self.sweeps.unused, by_x)
             return by_x, self.sweeps.reduce(g)[0]
         g = self.sweeps.zeros(1, self.program.sizes["n_slots"])
-        self.plan(n).over_parts(lambda part: self._pull_chunk(w, X[part], V[part], by_x[part], g))
+        self.cut(n).over_parts(lambda part: self._pull_chunk(w, X[part], V[part], by_x[part], g))
         return by_x, self.sweeps.reduce(g)[0]
 
     # A call with the shapes of an earlier one: recorded and replayed (graphbp_cupy.graphs), with the bits that it has otherwise.
@@ -179,7 +179,7 @@ class CupyExecutable(Curvature, ByInputs):
         """(bytes of working arrays, why the call cannot be recorded or "")."""
         if path.kind == "level":
             cublas = "its dense blocks are cuBLAS's, which CuPy does not let a stream record" if self.schedule.dense_blocks else ""
-            return self.plan(n, "product" if "product" in name else name, columns).bytes, cublas
+            return self.cut(n, "product" if "product" in name else name, columns).bytes, cublas
         scratch = self.shape.tile_numbers(path.lanes) if path.kind == "wide" else 0
         return path.blocks * (scratch + self.shape.n_edges + self.shape.n_rows) * self.dtype.itemsize, ""
 
@@ -242,7 +242,7 @@ class CupyExecutable(Curvature, ByInputs):
             _, delta = self.sweeps.reverse(w, a, z, self.sweeps.head_delta(a, z, T[part], weight[part]), inputs=False)
             self._sample_gradient(z, delta, out[part], 1, 0)
 
-        self.plan(len(X)).over_parts(chunk)
+        self.cut(len(X)).over_parts(chunk)
         return out
 
     @guarded
@@ -276,7 +276,7 @@ class CupyExecutable(Curvature, ByInputs):
             a_dot, _ = self.sweeps.tangent(w, a, z, 1, x_dot=None if U is None else U[part].T[None], w_dot=w_dot)
             out[part] = self.sweeps.head_pushforward(a, z, a_dot)[0].T
 
-        self.plan(len(X), "jvp", 1).over_parts(chunk)
+        self.cut(len(X), "jvp", 1).over_parts(chunk)
         return (out,)
 
     @guarded
@@ -284,7 +284,7 @@ class CupyExecutable(Curvature, ByInputs):
         """(N, K, D) = ∂y_k/∂x_i: K reverse sweeps or D forward ones, whichever is fewer, many at once."""
         s, w = self.schedule, self.sweeps.expand(theta)
         out = self.sweeps.empty(len(X), s.n_outputs, s.n_inputs)
-        plan = self.plan(len(X), "jacobian", min(s.n_outputs, s.n_inputs))
+        cut = self.cut(len(X), "jacobian", min(s.n_outputs, s.n_inputs))
 
         def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
@@ -298,9 +298,9 @@ class CupyExecutable(Curvature, ByInputs):
                     a_dot, _ = self.sweeps.tangent(w, a, z, hi - lo, x_dot=x_dot)
                     out[part, :, lo:hi] = self.sweeps.head_pushforward(a, z, a_dot).transpose(2, 1, 0)
 
-            plan.over_batches(batch)
+            cut.over_batches(batch)
 
-        plan.over_parts(chunk)
+        cut.over_parts(chunk)
         return out
 
     @guarded
@@ -308,7 +308,7 @@ class CupyExecutable(Curvature, ByInputs):
         """(N, K, W) = ∂y_k/∂θ: one reverse sweep an output, many at once."""
         s, w = self.schedule, self.sweeps.expand(theta)
         out = self.sweeps.empty(len(X), s.n_outputs, s.n_parameters)
-        plan = self.plan(len(X), "weight_jacobian", s.n_outputs)
+        cut = self.cut(len(X), "weight_jacobian", s.n_outputs)
 
         def chunk(part: slice) -> None:
             a, z = self.sweeps.forward(w, X[part])
@@ -317,9 +317,9 @@ class CupyExecutable(Curvature, ByInputs):
                 delta = self._output_rows_reverse(w, a, z, lo, hi, inputs=False)
                 self._sample_gradient(z, delta, out[part], s.n_outputs, lo)
 
-            plan.over_batches(batch)
+            cut.over_batches(batch)
 
-        plan.over_parts(chunk)
+        cut.over_parts(chunk)
         return out
 
     def _output_rows_reverse(self, w: Array, a: Array, z: Array, lo: int, hi: int, *, inputs: bool) -> Array:

@@ -1,7 +1,7 @@
 """How many samples, and how many directions beside them, are held on the device at once.
 
 A call streams its samples in chunks, and takes directions (the columns of a Hessian product, the outputs of a Jacobian, the units
-of a Hessian) in batches, so that its working arrays stay within a budget whatever N is.  The plan depends on the network, on N and
+of a Hessian) in batches, so that its working arrays stay within a budget whatever N is.  How a call is cut depends on the network, on N and
 on the budget alone, and the budget on the device, never on how much memory happens to be free: the same call gives the same bits.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from graphbp.extend import MemoryLimitError, Schedule, option
 
-__all__ = ["SHARE", "Footprint", "Plan", "budget", "footprint", "guarded", "plan"]
+__all__ = ["SHARE", "Cut", "Footprint", "budget", "cut", "footprint", "guarded"]
 
 SHARE = 16
 """A sixteenth of the device's memory is for working arrays, unless the option `memory` says less: few launches, and room for others."""
@@ -28,7 +28,7 @@ _MAX_BATCH = 65535  # the z dimension of a grid
 
 
 @dataclass(frozen=True)
-class Plan:
+class Cut:
     """chunk : samples at once.  batch : directions at once.  bytes : of the working arrays then."""
 
     n_samples: int
@@ -37,7 +37,7 @@ class Plan:
     batch: int
     bytes: int
 
-    # Functions of their own for a chunk and a batch: the arrays of one are gone before the next one's are made, as the plan counts them.
+    # Functions of their own for a chunk and a batch: the arrays of one are gone before the next one's are made, as the cut counts them.
 
     def over_parts(self, work: Callable[[slice], object]) -> None:
         """`work` for the chunks of samples, in order."""
@@ -97,7 +97,7 @@ def _destinations(schedule: Schedule) -> Any:
     return np.concatenate([np.repeat(np.arange(schedule.n_rows), np.diff(schedule.in_ptr)), *dense])
 
 
-def plan(bytes_to_use: int, n_samples: int, itemsize: int, need: Footprint, columns: int = 0) -> Plan:
+def cut(bytes_to_use: int, n_samples: int, itemsize: int, need: Footprint, columns: int = 0) -> Cut:
     """Chunks and batches whose arrays stay within the bytes to use, where one sample and one direction do."""
     numbers = bytes_to_use // itemsize
     samples = min(n_samples, _WIDE)
@@ -107,7 +107,7 @@ def plan(bytes_to_use: int, n_samples: int, itemsize: int, need: Footprint, colu
     chunk = max(1, min(n_samples, (numbers - own) // each))
     if chunk < n_samples and chunk > _WIDE:
         chunk -= chunk % _WIDE
-    return Plan(n_samples, columns, chunk, batch, (chunk * each + own) * itemsize)
+    return Cut(n_samples, columns, chunk, batch, (chunk * each + own) * itemsize)
 
 
 P = ParamSpec("P")
@@ -115,7 +115,7 @@ R = TypeVar("R")
 
 
 def guarded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """Run on the executable's device; out of memory becomes a `MemoryLimitError` with the bytes of the plan."""
+    """Run on the executable's device; out of memory becomes a `MemoryLimitError` with the bytes of the cut."""
 
     @wraps(method)
     def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -123,7 +123,7 @@ def guarded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
             try:
                 return method(self, *args, **kwargs)
             except self.cp.cuda.memory.OutOfMemoryError as problem:
-                given = self.plan(len(args[1]))  # type: ignore[arg-type]  # every method's second argument is X
+                given = self.cut(len(args[1]))  # type: ignore[arg-type]  # every method's second argument is X
                 raise MemoryLimitError(
                     f"{method.__name__.lstrip('_')}: the GPU is out of memory ({problem}). A forward and reverse sweep here takes {given}, "
                     f"and the result and its inputs come on top. Give fewer samples a call, or a smaller budget with "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import DenseBlock, ErrorFunction, NotSupportedError, Schedule, output_heads
+from graphbp.extend import DenseBlock, ErrorFunction, NotSupportedError, Schedule, head_groups
 from graphbp_cupy.formulas import Selection
 from graphbp_cupy.module import FIELDS
 
@@ -147,7 +147,7 @@ def _items(s: Schedule, error: ErrorFunction) -> dict[str, Any]:
     """Each elementwise output by itself, then each softmax group: rows, output positions and flags."""
     members: list[Array] = []
     flags = []
-    for head in output_heads(s, error):
+    for head in head_groups(s, error):
         if head.coupled and head.canonical and error.name != "cross_entropy":
             raise NotSupportedError(f"backend 'cupy' has no joint form of error {error.name!r} with softmax; use another backend")
         groups = [head.positions] if head.coupled else [np.array([k]) for k in head.positions]

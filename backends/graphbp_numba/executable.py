@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.extend import (
+    WEIGHTED_METHODS,
     AnyError,
     HessianPlan,
     Schedule,
@@ -64,16 +65,27 @@ def _by_output(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _weighing(cls: type[NumbaExecutable]) -> type[NumbaExecutable]:
+    """The class, whose methods of (θ, X, T, sample weight, ...) take weights of every output too."""
+    for name in WEIGHTED_METHODS:
+        setattr(cls, name, _by_output(getattr(cls, name)))
+    return cls
+
+
+@_weighing
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
     combines_by_inputs = ("second_order_product", "error_product")
     """What takes rows that combine two others into account."""
 
-    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
-        self.schedule, self.dtype, self._error = schedule, dtype, error
-        self._sibling: NumbaExecutable | None = None
-        self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
+    def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any], sibling: NumbaExecutable | None = None) -> None:
+        """With a `sibling`, its plan and machine code are shared, and T is (N, 2K), targets and the weights of every output."""
+        self.schedule, self.dtype, self._error, self._sibling = schedule, dtype, error, sibling
+        if sibling is None:
+            self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
+        else:
+            self.layers = None if sibling.layers is None else LayerPath(sibling.layers.work.weighing_outputs())
         if self.layers is None:  # what cannot be compiled is refused here, not at the first call
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
 
@@ -87,12 +99,7 @@ class NumbaExecutable:
     @cached_property
     def weighing_outputs(self) -> NumbaExecutable:
         """What runs batches whose outputs have weights of their own: T (N, 2K), targets and weights."""
-        other = object.__new__(NumbaExecutable)
-        other.schedule, other.dtype, other._error, other._sibling = self.schedule, self.dtype, self._error, self
-        other.layers = None if self.layers is None else LayerPath(self.layers.work.weighing_outputs())
-        if other.layers is None:
-            other._few, other._up_to = FewPath(other.work), other.work.choice.few
-        return other
+        return NumbaExecutable(self.schedule, self._error, self.dtype, self)
 
     @cached_property
     def levels(self) -> LevelPath:
@@ -131,12 +138,10 @@ class NumbaExecutable:
         """Y (N, K)."""
         return self._path(len(X)).forward(theta, X)
 
-    @_by_output
     def error(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> float:
         """E = Σ_n s_n E_n."""
         return self._path(len(X)).sweep(theta, X, T, sample_weight, MODE_VALUE)[0]
 
-    @_by_output
     def error_and_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> tuple[float, Array]:
         """(E, ∂E/∂θ)."""
         value, gradient, _ = self._path(len(X)).sweep(theta, X, T, sample_weight, MODE_GRADIENT)
@@ -149,7 +154,6 @@ class NumbaExecutable:
 
     # -- whole states --------------------------------------------------------------------------------------------------------
 
-    @_by_output
     def per_sample_gradient(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(N, W): δ_j z_i, not summed."""
         return self.states.sample_gradients(theta, X, T, sample_weight)
@@ -166,17 +170,14 @@ class NumbaExecutable:
         """(N, K): ∂y/∂x U + ∂y/∂θ v."""
         return self.states.jvp(theta, X, U, v)
 
-    @_by_output
     def trace(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> TraceArrays:
         """a, z, δ of every row and sample."""
         return self.states.trace(theta, X, T, sample_weight)
 
-    @_by_output
     def hessian_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """H v for v (W, B): (W, B), by the R-operator."""
         return self._products(theta, X, T, sample_weight, v, exact=True)
 
-    @_by_output
     def outer_product_product(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, v: Array) -> Array:
         """The outer-product Hessian times v (W, B): (W, B)."""
         return self._products(theta, X, T, sample_weight, v, exact=False)
@@ -204,7 +205,6 @@ class NumbaExecutable:
         """((N, D), (W,)): ∂/∂(x, θ) of Σ ⟨V, ∂y/∂x U + ∂y/∂θ v⟩."""
         return self.by_inputs.along(theta, X, V, None, U, v, pulled=True)
 
-    @_by_output
     def error_product(
         self, theta: Array, X: Array, T: Array, sample_weight: Array | None, U: Array | None, v: Array | None
     ) -> tuple[Array, Array]:
@@ -213,23 +213,19 @@ class NumbaExecutable:
 
     # -- second order ----------------------------------------------------------------------------------------------------------
 
-    @_by_output
     def hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W), exact; the sweeps and the products are this backend's, the order of tiles is the core's."""
         return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=True)
 
-    @_by_output
     def outer_product_hessian(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W, W): Σ_n s_n ∇a_n Λ_n ∇a_nᵀ."""
         return assemble_hessian(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact=False)
 
-    @_by_output
     def hessian_diagonal(self, theta: Array, X: Array, T: Array, sample_weight: Array | None) -> Array:
         """(W,): Σ_n z_i² B_jj."""
         product = partial(self.hessian_product, theta, X, T, sample_weight)
         return assemble_diagonal(self._second_order(theta), self.hessian_plan, X, T, sample_weight, product)
 
-    @_by_output
     def unit_blocks(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, exact: bool) -> list[Array]:
         """For each group of the plan, Σ_n B_jj z zᵀ: (units, sources, sources), untied parameters' blocks of the Hessian."""
         return assemble_unit_blocks(self._second_order(theta), self.hessian_plan, X, T, sample_weight, exact)

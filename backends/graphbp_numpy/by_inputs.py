@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import Head, ParameterMap, Schedule, add_heads
+from graphbp.extend import HeadGroup, ParameterMap, Schedule, add_heads
 from graphbp_numpy.second_order import reverse_tangent
 from graphbp_numpy.sweeps import Program
 
@@ -43,7 +43,7 @@ class ByInputs:
 
     schedule: Schedule
     program: Program
-    heads: tuple[Head, ...]
+    heads: tuple[HeadGroup, ...]
     map: ParameterMap
     combines_by_inputs = ("second_order_product", "error_product")
     """What takes rows that combine two others into account."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import AnyError, Schedule, TraceArrays, output_heads, run_tasks
+from graphbp.extend import AnyError, Schedule, TraceArrays, head_groups, run_tasks
 from graphbp_numpy.by_inputs import ByInputs
 from graphbp_numpy.second_order import SecondOrder
 from graphbp_numpy.sweeps import Program
@@ -43,7 +43,7 @@ class NumpyExecutable(SecondOrder, ByInputs):
         self.schedule = schedule
         self.dtype = dtype
         self.program = Program(schedule)
-        self.heads = output_heads(schedule, error)
+        self.heads = head_groups(schedule, error)
         self.map = schedule.parameters
 
     # -- first order -----------------------------------------------------------------------------------------------------

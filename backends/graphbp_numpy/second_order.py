@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import Head, HessianPlan, ParameterMap, Schedule, assemble_diagonal, assemble_hessian, assemble_unit_blocks
+from graphbp.extend import HeadGroup, HessianPlan, ParameterMap, Schedule, assemble_diagonal, assemble_hessian, assemble_unit_blocks
 from graphbp_numpy.second_order_sweeps import NumpySecondOrderSweeps
 from graphbp_numpy.sweeps import Program
 
@@ -32,7 +32,7 @@ class SecondOrder:
     schedule: Schedule
     dtype: np.dtype[Any]
     program: Program
-    heads: tuple[Head, ...]
+    heads: tuple[HeadGroup, ...]
     map: ParameterMap
 
     def total(self, n_samples: int, work: Callable[[slice], _R], none: _R) -> _R:

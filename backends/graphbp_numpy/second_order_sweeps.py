@@ -23,7 +23,7 @@ from graphbp.extend import (
     ColumnTile,
     CombinationRun,
     DenseBlock,
-    Head,
+    HeadGroup,
     HessianPlan,
     Level,
     OutputCurvature,
@@ -48,7 +48,7 @@ class NumpySecondOrderSweeps:
 
     w: Array
 
-    def __init__(self, plan: HessianPlan, heads: tuple[Head, ...], program: Program, dtype: np.dtype[Any]) -> None:
+    def __init__(self, plan: HessianPlan, heads: tuple[HeadGroup, ...], program: Program, dtype: np.dtype[Any]) -> None:
         self.plan, self.schedule = plan, plan.schedule
         self.heads = heads
         self.program = program

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from graphbp.activations.builtin import SOFTMAX
 from graphbp.activations.registration import register_activation, sampled_range
-from graphbp.activations.table import Activation, Function, activation_table, get_activation, plain_values
+from graphbp.activations.table import Activation, Function, activation_table, get_activation
 
 __all__ = [
     "SOFTMAX",
@@ -29,7 +29,6 @@ __all__ = [
     "Function",
     "activation_table",
     "get_activation",
-    "plain_values",
     "register_activation",
     "sampled_range",
 ]

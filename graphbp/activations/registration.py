@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.activations.table import LABELS, TABLE, Activation, Function
+from graphbp.activations.table import LABELS, TABLE, Activation, Function, activation_table
 from graphbp.exceptions import RegistryError, shown
+from graphbp.row_table import contradiction
 from graphbp.tails import Derivatives, Tails
 
 __all__ = ["register_activation", "sampled_range"]
@@ -54,14 +55,7 @@ def register_activation(
     RegistryError : a name that is taken, a function that is not callable or not elementwise, values that are not real numbers, a
         derivative that is not one, a range that f leaves.
     """
-    if not isinstance(name, str) or not name:
-        raise RegistryError(f"an activation's name is a non-empty string, not {shown(name)}")
-    name = str(name)
-    for label, function in (("f", f), ("df", df), ("d2f", d2f)):
-        if not callable(function):
-            raise RegistryError(f"activation {name!r}: {label} must be a function of an array, not {type(function).__name__}")
-    if not isinstance(formula, str):
-        raise RegistryError(f"activation {name!r}: formula={shown(formula)}; it must be text for people")
+    name = activation_table.new_name(name, (f, df, d2f), formula)
     lower, upper = (_bound(name, label, value) for label, value in (("lower", lower), ("upper", upper)))
     if not lower < upper:
         raise RegistryError(f"activation {name!r}: lower={lower} and upper={upper} leave no interval to be defined on")
@@ -75,10 +69,6 @@ def register_activation(
     row = Activation(name, f, df, d2f, formula or name, bool(analytic), kinks, lower, upper, range=range, tails=tails)
     if tails is not None and not isinstance(tails, Tails):
         raise RegistryError(f"activation {name!r}: tails={shown(tails)}; it must be a graphbp.extend.Tails")
-    old = TABLE.get(name)
-    if old is not None and (old.builtin or (old.f, old.df, old.d2f) != (f, df, d2f)):
-        owner = "built in" if old.builtin else "registered already"
-        raise RegistryError(f"activation {name!r} is {owner}; choose another name")
     _check_values(row)
     _check_derivatives(row)
     if tails is not None:
@@ -162,9 +152,7 @@ def _check_derivatives(row: Activation) -> None:
             raise RegistryError(f"activation {row.name!r}: {label} failed on an array of floats: {problem}") from problem
         if exact.shape != a.shape or difference.shape != a.shape:
             raise RegistryError(f"activation {row.name!r}: {label} must return an array of the shape it is given")
-        error = np.abs(exact - difference) - 1e-5 * (1 + np.abs(difference))
-        worst = int(np.argmax(error))
-        if not error[worst] <= 0:
+        if (worst := contradiction(exact, difference)) is not None:
             raise RegistryError(
                 f"activation {row.name!r}: {label}({a[worst]:.4g}) is {exact[worst]:.6g}, but differencing gives "
                 f"{difference[worst]:.6g}; correct {label}, or name the point in kinks= if the function is not smooth there"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import RegistryError, unknown_name
+from graphbp.row_table import RowTable, plain_values
 from graphbp.tails import Tails
 
-__all__ = ["LABELS", "TABLE", "Activation", "Function", "activation_table", "get_activation", "plain_values"]
+__all__ = ["LABELS", "TABLE", "Activation", "Function", "activation_table", "get_activation"]
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
@@ -64,47 +63,11 @@ class Activation:
 LABELS = ("f", "df", "d2f")
 
 
-def plain_values(value: Any, a: Array, what: str) -> Array:
-    """`value` as an array of real numbers (complex ones for complex `a`) of a's shape."""
-    try:
-        array = np.asarray(value)
-    except Exception as problem:
-        raise RegistryError(f"{what} returns {type(value).__name__}, which is no array: {problem}") from problem
-    if array.shape != a.shape:
-        raise RegistryError(f"{what} must return an array of the shape it is given; for {a.shape} it gave {array.shape}")
-    if array.dtype.kind not in ("fiubc" if a.dtype.kind == "c" else "fiub"):
-        raise RegistryError(f"{what} must return real numbers for real numbers; for {a.dtype} it gave {array.dtype}")
-    return array
-
-
-TABLE: dict[str, Activation] = {}
+activation_table: RowTable[Activation] = RowTable("activation", LABELS, "an array")
+TABLE = activation_table.rows
 """`builtin` fills it, `registration` adds to it."""
-
-
-class _Table:
-    """The live table, in order; iterating yields rows.  Plugins' rows are loaded the first time a name is not found here."""
-
-    def __iter__(self) -> Iterator[Activation]:
-        return iter(list(TABLE.values()))
-
-    def names(self) -> list[str]:
-        return list(TABLE)
-
-
-activation_table = _Table()
 
 
 def get_activation(name: str) -> Activation:
     """The row called `name`; plugins are asked when the table does not have it.  Raises `UnknownNameError`, near matches offered."""
-    if isinstance(name, str):
-        if name in TABLE:
-            return TABLE[name]
-        from graphbp.plugins import load_plugins
-
-        load_plugins("activations")
-        if name in TABLE:
-            return TABLE[name]
-    from graphbp.plugins import unregistered
-
-    hint = "Add your own with gb.register_activation(name, f, df, d2f)."
-    raise unknown_name("activation", name, TABLE, unregistered("activations", hint))
+    return activation_table.get(name)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphbp.activations import get_activation
-from graphbp.data import as_count
 from graphbp.exceptions import DataError, GraphError, shown
+from graphbp.foreign import as_count
 from graphbp.links import fitting_activation
 from graphbp.memory import check_memory
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from graphbp.builders.arguments import as_nodes, as_size, check_room, outputs_kind
 from graphbp.builders.node_values import activations_of, biases_of, roles_of
-from graphbp.data import host_array, refuse_masked, summed_csr
 from graphbp.exceptions import DataError, GraphError, WeightError, shown
+from graphbp.foreign import host_array, refuse_masked, summed_csr
 
 __all__ = ["add_edges", "from_adjacency", "from_edges"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.data import as_number
 from graphbp.exceptions import DataError, shown, unknown_name
+from graphbp.foreign import as_number
 
 __all__ = ["Init", "deviation"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from graphbp.builders.arguments import as_size, check_activations, check_room, is_listed, outputs_kind
 from graphbp.builders.initial import Init, deviation
-from graphbp.data import as_flag, generator
 from graphbp.exceptions import GraphError, shown
+from graphbp.foreign import as_flag, generator
 
 __all__ = ["layered"]
 

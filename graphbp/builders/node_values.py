@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from graphbp.activations import get_activation
 from graphbp.builders.arguments import as_nodes, check_activations, is_listed, refuse_strangers
-from graphbp.data import host_array
 from graphbp.exceptions import DataError, GraphError, WeightError
+from graphbp.foreign import host_array
 
 __all__ = ["activations_of", "biases_of", "roles_of"]
 

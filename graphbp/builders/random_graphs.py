@@ -13,8 +13,8 @@ from graphbp.aggregation import NAMES, aggregation_number
 from graphbp.builders.arguments import as_size, check_activations, check_room, is_listed, outputs_kind
 from graphbp.builders.edge_lists import add_edges
 from graphbp.builders.initial import Init, deviation
-from graphbp.data import as_flag, as_number, generator
 from graphbp.exceptions import GraphError, one_of
+from graphbp.foreign import as_flag, as_number, generator
 
 __all__ = ["random_dag"]
 

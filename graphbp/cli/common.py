@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphbp.network import Network
 
 __all__ = [
-    "HEADS",
+    "ERROR_PARAMETERS",
     "STANDARD",
     "CheckFailed",
     "Loaded",
@@ -28,9 +28,9 @@ __all__ = [
     "closed_pipe",
     "debug_option",
     "destination",
+    "error_options",
     "errors",
     "file_only",
-    "head_options",
     "key_values",
     "load_network",
     "network_options",
@@ -262,11 +262,11 @@ _MISSING = click.option(
     type=click.Choice(["refuse", "skip"]),
     help="Targets that are missing: refuse them, or leave them out; default: the file's, else refuse.",
 )
-HEADS = ("error", "error_weights", "missing")
-"""The parameters of `head_options`."""
+ERROR_PARAMETERS = ("error", "error_weights", "missing")
+"""The parameters of `error_options`."""
 
 
-def head_options(function: F) -> F:
+def error_options(function: F) -> F:
     """--error, --error-weight and --missing."""
     for decorate in (_MISSING, _ERROR_WEIGHT, _ERROR):
         function = decorate(function)
@@ -294,7 +294,7 @@ def runtime_options(function: F) -> F:
 def network_options(function: F) -> F:
     """The argument NETWORK, and --error, --error-weight, --missing, --format, --option, --backend, --dtype, --debug."""
     function = runtime_options(function)
-    for decorate in (_OPTION, _FORMAT, head_options):
+    for decorate in (_OPTION, _FORMAT, error_options):
         function = decorate(function)
     return click.argument("network", type=click.Path())(function)
 

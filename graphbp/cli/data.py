@@ -23,7 +23,7 @@ import numpy.typing as npt
 from graphbp.cli.common import STANDARD, F, Loaded, say, take_stdin
 from graphbp.cli.sheets import SHEETS, read_sheet, table_of_records
 from graphbp.config import option
-from graphbp.exceptions import DataError, unknown_name
+from graphbp.exceptions import DataError, listed, unknown_name
 from graphbp.fit import adopt
 from graphbp.tables import Column, Table, cells, index_columns, match
 
@@ -138,8 +138,8 @@ def read_table(data: str, header: bool | None, target: Sequence[str]) -> tuple[T
         return inputs, _array_table(values.reshape(len(T), -1), data, None if names or T.ndim > 1 else ["y"])
     table = _read_table(Path(data), header)
     if not target:
-        listed = _few([str(name) for name in table.names or range(table.n_columns)])
-        raise DataError(f"--target says which column of {data} is to be predicted; there are {listed}")
+        known = listed([str(name) for name in table.names or range(table.n_columns)])
+        raise DataError(f"--target says which column of {data} is to be predicted; there are {known}")
     at = list(dict.fromkeys(_position(table, name) for name in target))
     rest = [i for i in range(table.n_columns) if i not in at]
     if not rest:
@@ -159,10 +159,6 @@ def _unnamed(table: Table) -> Table:
     return Table(table.n_rows, table.n_columns, None, table.load, table.row, table.source)
 
 
-def _few(names: Sequence[str], limit: int = 8) -> str:
-    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
-
-
 def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     """The columns that the inputs read by name, said; the table as it is where none is called like an input."""
     meaning = net.model.meaning
@@ -170,14 +166,14 @@ def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     if place is None or table.names is None:
         nameless = index_columns(table)
         if nameless and option("ignore_extra", ignore_extra or None):
-            say(f"{table.source}: not read: {_few([f'column {i}, which has no name' for i in nameless])}")
+            say(f"{table.source}: not read: {listed([f'column {i}, which has no name' for i in nameless])}")
             return table.select([i for i in range(table.n_columns) if i not in nameless])
         return table
     names = [str(name) for name in table.names]
     left = [name if name.strip() else f"column {i}, which has no name" for i, name in enumerate(names) if i not in place]
     say(
-        f"{table.source}: the columns called {_few([names[i] for i in place])} are the inputs"
-        + (f"; not read: {_few(left)}" if left else "")
+        f"{table.source}: the columns called {listed([names[i] for i in place])} are the inputs"
+        + (f"; not read: {listed(left)}" if left else "")
     )
     return table.select(place)
 
@@ -315,13 +311,13 @@ def _split(net: Network, named: Table, table: Table, target: Sequence[str]) -> t
         return named.select([i for i in range(table.n_columns) if i not in at]), table.select(at)
     at = _targets_by_name(net, named)
     if at:
-        say(f"{table.source}: the columns called {_few([str(named.names[i]) for i in at if named.names])} are the targets")
+        say(f"{table.source}: the columns called {listed([str(named.names[i]) for i in at if named.names])} are the targets")
         return named, table.select(at)
     d, k = net.schedule.n_inputs, net.schedule.n_outputs
     after = table.n_columns - d
     if after in ({1, k} if net.error_function.classes else {k}) and not _any_input(net, named):
         say(
-            f"{table.source}: the first {d} columns are the inputs, number {_few([str(i) for i in range(d, d + after)])} the targets"
+            f"{table.source}: the first {d} columns are the inputs, number {listed([str(i) for i in range(d, d + after)])} the targets"
         )
         return named.select(range(d)), table.select(range(d, d + after))
     return named, None

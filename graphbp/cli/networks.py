@@ -13,7 +13,7 @@ from graphbp.cli.common import (
     CheckFailed,
     debug_option,
     destination,
-    head_options,
+    error_options,
     key_values,
     load_network,
     network_options,
@@ -22,7 +22,7 @@ from graphbp.cli.common import (
     tell,
 )
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
-from graphbp.exceptions import printable
+from graphbp.exceptions import listed, printable
 
 __all__ = ["COMMANDS"]
 
@@ -113,16 +113,12 @@ def info(network: str, samples: int, as_json: bool, **given: Any) -> None:
         tell_json(network=loaded.path, **about(net), samples=samples, description=net.describe(samples), metadata=loaded.metadata)
         return
     tell(f"{loaded.path}\n{net!r}")
-    tell(f"inputs   {_listed(net.inputs)}\noutputs  {_listed(net.outputs)}")
+    inputs, outputs = (listed([printable(name) for name in names[:12]], 12, len(names)) for names in (net.inputs, net.outputs))
+    tell(f"inputs   {inputs}\noutputs  {outputs}")
     tell(net.describe(samples))
     for key, value in loaded.metadata.items():
         text = repr(value)
         tell(f"metadata {key}: {text if len(text) <= 90 else text[:87] + '...'}")
-
-
-def _listed(names: tuple[Any, ...], limit: int = 12) -> str:
-    shown = ", ".join(map(printable, names[:limit]))
-    return shown + (f", ... ({len(names)} in all)" if len(names) > limit else "")
 
 
 class _WithFormats(click.Command):
@@ -219,7 +215,7 @@ def draw(network: str, output: str, title: str | None, names: bool | None, as_js
 @click.option("--quantity", "quantities", metavar="NAME", multiple=True, help="Only this quantity; may be repeated.")
 @click.option("--case", "cases", metavar="NAME", multiple=True, help="Only this network of the zoo; may be repeated.")
 @click.option("--by", type=click.Choice(["quantity", "network"]), default="quantity", help="The lines of the table.")
-@head_options
+@error_options
 @click.option("--format", "file_format", metavar="NAME", help="Format of NETWORK, where its suffix does not tell.")
 @click.option(
     "--option", "options", metavar="NAME=VALUE", multiple=True, callback=key_values, help="An option of NETWORK's format."

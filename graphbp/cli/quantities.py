@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
 
-from graphbp.cli.common import HEADS, CheckFailed, load_network, network_options, say, tell
+from graphbp.cli.common import ERROR_PARAMETERS, CheckFailed, load_network, network_options, say, tell
 from graphbp.cli.data import Batch, data_options, read_batch
 from graphbp.cli.documents import json_option, tell_json
 from graphbp.cli.output import emit, output_names, output_option
 
 __all__ = ["COMMANDS"]
 
-_NETWORK = ("backend", "dtype", *HEADS, "file_format", "options")
+F = TypeVar("F", bound=Callable[..., Any])
+_NETWORK = ("backend", "dtype", *ERROR_PARAMETERS, "file_format", "options")
 
 
 def _read(network: str, data: str, given: dict[str, Any]) -> tuple[Any, Batch]:
@@ -28,10 +30,17 @@ def _samples(X: Any) -> tuple[str, list[str]]:
     return "samples", [str(n) for n in range(len(X))]
 
 
-@click.command()
-@network_options
-@data_options
-@output_option
+def _computes(function: F) -> click.Command:
+    """A command that computes something of NETWORK from DATA and puts it out."""
+    return click.command()(network_options(data_options(output_option(function))))
+
+
+def _kind(help: str, *others: str) -> Callable[[F], F]:
+    """--kind: exact, or one of the others."""
+    return click.option("--kind", type=click.Choice(["exact", *others]), default="exact", show_default=True, help=help)
+
+
+@_computes
 def forward(network: str, data: str, output: str | None, as_json: bool, **given: Any) -> None:
     """Compute the outputs of NETWORK for DATA.
 
@@ -48,10 +57,7 @@ def forward(network: str, data: str, output: str | None, as_json: bool, **given:
     emit("Y", net.forward(batch.X), axes, output=output, as_json=as_json)
 
 
-@click.command()
-@network_options
-@data_options
-@output_option
+@_computes
 @click.option("--per-sample", is_flag=True, help="One row a sample, not their sum.")
 def gradient(network: str, data: str, output: str | None, as_json: bool, per_sample: bool, **given: Any) -> None:
     """Compute the gradient of the error by the weights.
@@ -76,10 +82,7 @@ def gradient(network: str, data: str, output: str | None, as_json: bool, per_sam
     emit("gradient", values, [names], output=output, as_json=as_json, error=float(error), samples=len(batch.X))
 
 
-@click.command()
-@network_options
-@data_options
-@output_option
+@_computes
 @click.option("--weights", is_flag=True, help="By the weights: (samples, outputs, parameters), not by the inputs.")
 def jacobian(network: str, data: str, output: str | None, as_json: bool, weights: bool, **given: Any) -> None:
     """Compute the Jacobian of the outputs, sample by sample.
@@ -98,16 +101,9 @@ def jacobian(network: str, data: str, output: str | None, as_json: bool, weights
     emit("jacobian", values, axes, output=output, as_json=as_json)
 
 
-@click.command()
-@network_options
-@data_options
-@output_option
-@click.option(
-    "--kind",
-    type=click.Choice(["exact", "outer-product", "diagonal"]),
-    default="exact",
-    show_default=True,
-    help="The whole matrix, its outer-product (Gauss-Newton) approximation, or the exact diagonal alone.",
+@_computes
+@_kind(
+    "The whole matrix, its outer-product (Gauss-Newton) approximation, or the exact diagonal alone.", "outer-product", "diagonal"
 )
 def hessian(network: str, data: str, output: str | None, as_json: bool, kind: str, **given: Any) -> None:
     """Compute the Hessian of the error by the weights.
@@ -125,17 +121,8 @@ def hessian(network: str, data: str, output: str | None, as_json: bool, kind: st
     emit("hessian", values, [names] * values.ndim, output=output, as_json=as_json, kind=kind)
 
 
-@click.command()
-@network_options
-@data_options
-@output_option
-@click.option(
-    "--kind",
-    type=click.Choice(["exact", "diagonal", "laplacian"]),
-    default="exact",
-    show_default=True,
-    help="All pairs of inputs, each input with itself, or the sum of those.",
-)
+@_computes
+@_kind("All pairs of inputs, each input with itself, or the sum of those.", "diagonal", "laplacian")
 def input_hessian(network: str, data: str, output: str | None, as_json: bool, kind: str, **given: Any) -> None:
     """Compute the second derivatives of the outputs by the inputs, sample by sample.
 

@@ -12,7 +12,17 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.cli.common import HEADS, STANDARD, destination, file_only, key_values, load_network, network_options, say, tell
+from graphbp.cli.common import (
+    ERROR_PARAMETERS,
+    STANDARD,
+    destination,
+    file_only,
+    key_values,
+    load_network,
+    network_options,
+    say,
+    tell,
+)
 from graphbp.cli.data import data_options, read_batch
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
 from graphbp.cli.drawing import PICTURES
@@ -108,7 +118,7 @@ def train(
             raise DataError(f"{path} cannot be written: its folder does not exist")
     if plot_file is not None and Path(plot_file).suffix.lower() not in PICTURES:
         raise DataError(f"{plot_file}: pictures are written as {', '.join(PICTURES)}")
-    names = ("backend", "dtype", *HEADS, "file_format", "options")
+    names = ("backend", "dtype", *ERROR_PARAMETERS, "file_format", "options")
     loaded = load_network(network, **{name: given.pop(name) for name in names})
     net = loaded.net
     batch = read_batch(loaded, data, **given, learn=True)

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import FileFormatError
-from graphbp.files.reading import reading
-from graphbp.files.values import element_count
+from graphbp.files.reading import element_count, reading
 
 __all__ = ["npz_bytes", "parse_npz"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +45,7 @@ __all__ = ["Format", "broken_formats", "formats", "load", "load_graph", "load_wi
 PathLike = str | os.PathLike[str]
 OWN = "graphbp"
 _GROUPS = {"read": IMPORTERS, "write": "graphbp.exporters"}
-_KINDS = {"read": Importer, "write": Exporter}
+_KINDS: dict[str, Any] = {"read": Importer, "write": Exporter}
 
 
 class _Own:
@@ -123,7 +123,7 @@ def _get(direction: Literal["read", "write"], name: str) -> Any:
     return found
 
 
-def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], str]:
+def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], list[str]]:
     """Every importer or exporter that can be imported, and why others cannot; these must not keep other files from being read."""
     found: dict[str, Any] = {OWN: _Own}
     broken = []
@@ -133,7 +133,7 @@ def _available(direction: Literal["read", "write"]) -> tuple[dict[str, Any], str
                 found[name] = _get(direction, name)
             except RegistryError as problem:
                 broken.append(str(problem))
-    return found, "".join(f"; {text}" for text in broken)
+    return found, broken
 
 
 def _advice(thing: Any) -> str:
@@ -142,13 +142,7 @@ def _advice(thing: Any) -> str:
 
 def broken_formats(direction: Literal["read", "write"]) -> list[str]:
     """What keeps each importer (exporter) that cannot be imported from it."""
-    problems = []
-    for name in plugin_entries(_GROUPS[direction]):
-        try:
-            _get(direction, name)
-        except RegistryError as problem:
-            problems.append(str(problem))
-    return problems
+    return _available(direction)[1]
 
 
 def _options(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -163,8 +157,8 @@ def _check_options(name: str, function: Callable[..., Any], options: Iterable[st
             raise DataError(f"format {name!r} has no option {given!r}; it takes {', '.join(known) or 'none'}")
 
 
-def _listing(candidates: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name} ({', '.join(each.suffixes)})" for name, each in candidates.items())
+def _listing(candidates: Mapping[str, Any], more: Sequence[str] = ()) -> str:
+    return "; ".join([*(f"{name} ({', '.join(each.suffixes)})" for name, each in candidates.items()), *more])
 
 
 def _as_file(path: Any) -> Path:
@@ -194,12 +188,13 @@ def _reader(path: Path, name: str | None) -> tuple[str, Any]:
     candidates = {n: each for n, each in importers.items() if path.suffix.lower() in each.suffixes}
     if not candidates:
         raise FileFormatError(
-            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; format= names one{broken}"
+            f"no format has the suffix {path.suffix!r} of {path}; formats to read: {_listing(importers)}; "
+            + "; ".join(["format= names one", *broken])
         )
     if len(candidates) > 1:
         shared, candidates = candidates, {n: each for n, each in candidates.items() if _looks_like(each, path)}
         if not candidates:
-            raise FileFormatError(f"{path} looks like none of the formats of {path.suffix} files: {_listing(shared)}{broken}")
+            raise FileFormatError(f"{path} looks like none of the formats of {path.suffix} files: {_listing(shared, broken)}")
     if len(candidates) > 1:
         raise FileFormatError(f"{path} may be any of several formats: {_listing(candidates)}; choose one with format=")
     return next(iter(candidates.items()))
@@ -262,7 +257,8 @@ def _writer(file: Path, format: str | None) -> tuple[str, Any]:
         what = "several formats have" if candidates else "no format has"
         hint = "; for weights beside a model.json, weights='npz'" if file.suffix in (".npz", ".safetensors") else ""
         raise FileFormatError(
-            f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}{broken}"
+            f"{what} the suffix {file.suffix!r} of {file}; formats to write: {_listing(candidates or exporters)}{hint}"
+            + "".join(f"; {problem}" for problem in broken)
         )
     return next(iter(candidates.items()))
 
@@ -388,15 +384,7 @@ def load(
 
 
 def load_with_metadata(
-    path: PathLike,
-    *,
-    backend: str | None = None,
-    dtype: Any = None,
-    error: str | ErrorFunction | Mapping[Any, Any] | None = None,
-    error_weights: Mapping[Any, float] | None = None,
-    missing: str | None = None,
-    format: str | None = None,  # the users' word for it
-    **options: Any,
+    path: PathLike, *, error: Any = None, missing: str | None = None, dtype: Any = None, format: str | None = None, **given: Any
 ) -> tuple[Network, Mapping[str, Any]]:
     """As `load`, and the metadata of a file of graphbp's own format, {} of others."""
     from graphbp.error_functions import get_error_function
@@ -405,9 +393,10 @@ def load_with_metadata(
 
     file = _as_file(path)
     name, reader = _reader(file, format)
+    network = {key: given.pop(key, None) for key in ("backend", "error_weights")}
     said: Mapping[str, Any] = {}
     if name == OWN:
-        _check_options(name, reader.read, options)
+        _check_options(name, reader.read, given)
         graph: nx.DiGraph | Columns
         graph, said = read_unchecked(file)  # Network checks the columns, once
         for key in ("error", "dtype"):
@@ -416,7 +405,7 @@ def load_with_metadata(
         if said.get("dtype", "float64") not in ("float32", "float64"):
             raise FileFormatError(f"{file}: the metadata's dtype is {said['dtype']!r}; graphbp computes in float64 or float32")
     else:
-        graph = load_graph(file, name, **options)
+        graph = load_graph(file, name, **given)
     if isinstance(error, str):  # the caller's, so that a wrong name is not blamed on the file
         error = get_error_function(error)
     error = said.get("error") if error is None else error
@@ -424,13 +413,6 @@ def load_with_metadata(
     if missing is None:
         missing = "skip" if said.get("missing") == "skip" else "refuse"
     with naming(file):
-        net = Network(
-            graph,
-            error=error,
-            error_weights=error_weights,
-            missing=missing,
-            backend=backend,
-            dtype=dtype if dtype is not None else said.get("dtype"),
-        )
+        net = Network(graph, error=error, missing=missing, dtype=said.get("dtype") if dtype is None else dtype, **network)
     _came_from[net] = name
     return net, adopt_metadata(net, said)

@@ -41,7 +41,7 @@ import numpy as np
 from graphbp.columns import Columns, columns_of, to_digraph
 from graphbp.exceptions import DataError, FileFormatError, GraphbpError, GraphError, NotSupportedError, UnknownNameError
 from graphbp.files.atomic import Draft, locked
-from graphbp.files.reading import Allowance, as_path, parse_json, read_file, read_head, reading
+from graphbp.files.reading import Allowance, as_path, parse_json, read_file, read_start, reading
 from graphbp.files.store import ArrayReader, ArrayWriter, WeightsFileError, weights_stem
 from graphbp.files.values import Decoder, Encoder
 from graphbp.graph import check_columns
@@ -205,12 +205,12 @@ def check_acyclic(spec: GraphSpec) -> None:
 
 def is_graphbp_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file says near its beginning that it is of this format."""
-    return re.search(r'"format"\s*:\s*"graphbp"', read_head(path, _HEAD)) is not None
+    return re.search(r'"format"\s*:\s*"graphbp"', read_start(path, _HEAD)) is not None
 
 
 def _weights_name(path: Path) -> str | None:
     """The weights file that the model at `path` uses, if `write_graph` named it."""
-    head = read_head(path, _HEAD) if is_graphbp_file(path) else ""
+    head = read_start(path, _HEAD) if is_graphbp_file(path) else ""
     found = re.search(r'"file"\s*:\s*("[^"]*")', head)
     try:
         name = json.loads(found[1]) if found else ""
@@ -228,7 +228,7 @@ def _remove_unused(path: Path, weights: str) -> None:
 
 def _names(path: Path, weights: str) -> bool:
     """Whether a file names this weights file: in its beginning, as `write_graph` has it, or anywhere where something rewrote it."""
-    head = read_head(path, _HEAD)
+    head = read_start(path, _HEAD)
     if re.search(r'"storage"\s*:', head):
         return weights in head
     try:

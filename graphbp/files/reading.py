@@ -5,6 +5,7 @@
     decode_text     bytes to text, with or without a byte order mark
     parse_json      JSON, in which no key stands twice
     reading         whatever goes wrong inside comes out as one of graphbp's errors, with the file's name
+    element_count   how many numbers a shape holds
     Allowance       bytes that a file's values may take beyond those it holds
 
 A file is not believed: it may claim any size, nest to any depth, and be a pipe that never ends.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import stat
 import sys
@@ -25,7 +27,7 @@ from typing import Any
 from graphbp.exceptions import DataError, FileFormatError, GraphbpError, MemoryLimitError
 from graphbp.memory import check_memory
 
-__all__ = ["Allowance", "as_path", "decode_text", "parse_json", "read_file", "read_head", "read_text", "reading"]
+__all__ = ["Allowance", "as_path", "decode_text", "element_count", "parse_json", "read_file", "read_start", "read_text", "reading"]
 
 FREE_BYTES = 1 << 24
 EXPANSION = 8
@@ -81,7 +83,7 @@ def _check_regular(file: Path, status: os.stat_result) -> None:
         raise DataError(f"{file} is not a file that can be read: it is {what}")
 
 
-def read_head(path: str | os.PathLike[str], size: int) -> str:
+def read_start(path: str | os.PathLike[str], size: int) -> str:
     """The text with which a file starts, "" where it cannot be read; for telling formats apart."""
     try:
         content = read_file(path, size)
@@ -174,3 +176,10 @@ class Allowance:
             raise FileFormatError(
                 f"{what} would bring the values to {self.taken:,} bytes, and a file of this size may ask for {self.limit:,}"
             )
+
+
+def element_count(shape: Any) -> int:
+    """The product of a shape, in whole numbers that cannot overflow; raises `ValueError` for what is not a shape."""
+    if not isinstance(shape, (list, tuple)) or len(shape) > 16 or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f"{shape!r} is not a shape")
+    return math.prod(shape)

@@ -21,8 +21,7 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError, FileFormatError, NotSupportedError, unknown_name
 from graphbp.files.archive import npz_bytes, parse_npz
-from graphbp.files.reading import Allowance, read_file, reading
-from graphbp.files.values import element_count
+from graphbp.files.reading import Allowance, element_count, read_file, reading
 
 __all__ = ["INLINE_LIMIT", "STORAGES", "ArrayReader", "ArrayWriter", "WeightsFileError", "weights_stem"]
 

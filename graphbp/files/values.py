@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import FileFormatError, NotSupportedError
-from graphbp.files.reading import Allowance
+from graphbp.files.reading import Allowance, element_count
 
 if TYPE_CHECKING:
     from graphbp.files.store import ArrayReader, ArrayWriter
 
-__all__ = ["Decoder", "Encoder", "element_count"]
+__all__ = ["Decoder", "Encoder"]
 
 _PLAIN = frozenset((str, bool, int, type(None)))
 _ATOMS = _PLAIN | {float}  # what JSON has that contains nothing else
@@ -265,10 +265,3 @@ def _a(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
-
-
-def element_count(shape: Any) -> int:
-    """The product of a shape, in whole numbers that cannot overflow; raises `ValueError` for what is not a shape."""
-    if not isinstance(shape, (list, tuple)) or len(shape) > 16 or any(type(n) is not int or n < 0 for n in shape):
-        raise ValueError(f"{shape!r} is not a shape")
-    return math.prod(shape)

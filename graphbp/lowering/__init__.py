@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.combinations import NO_COMBINATIONS, Combinations, combinations_by_level
+from graphbp.levels import Level, build_levels
 from graphbp.lowering.expansion import Expansion, expand
 from graphbp.lowering.order import levels_of, row_order, shared_sources
 from graphbp.lowering.slots import biases, dense_blocks, runs, sparse_edges
 from graphbp.parameters import Layout, ParameterMap, lay_out
-from graphbp.schedule import NO_INNER, InnerRows, Level, Schedule, build_levels
+from graphbp.schedule import NO_INNER, InnerRows, Schedule
 from graphbp.spec import INPUT, OUTPUT, GraphSpec
 
 __all__ = ["lower"]

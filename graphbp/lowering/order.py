@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import GraphError
+from graphbp.levels import MIN_DENSE_ENTRIES
 from graphbp.lowering.slots import is_dense
-from graphbp.schedule import MIN_DENSE_ENTRIES
 from graphbp.spec import INPUT, GraphSpec
 from graphbp.structure import cycle_message
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.levels import MIN_DENSE_ENTRIES, DenseBlock
 from graphbp.parameters import Layout
-from graphbp.schedule import MIN_DENSE_ENTRIES, DenseBlock
 from graphbp.spec import GraphSpec
 
 __all__ = ["SparseEdges", "biases", "dense_blocks", "is_dense", "runs", "sparse_edges"]

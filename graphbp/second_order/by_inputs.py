@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from graphbp.heads import Head
+    from graphbp.heads import HeadGroup
 
 __all__ = ["BY_INPUTS", "add_heads", "diagonal_by_products", "hessian_by_products", "products_by_moving_inputs"]
 
@@ -32,7 +32,7 @@ BY_INPUTS = ("input_hessian", "input_hessian_diagonal", "laplacian", "second_ord
 """The methods of an executable that take second derivatives by the inputs."""
 
 
-def add_heads(heads: Iterable[Head], a: Array, y: Array, tangents: Array, V: Array | None, out: Array) -> None:
+def add_heads(heads: Iterable[HeadGroup], a: Array, y: Array, tangents: Array, V: Array | None, out: Array) -> None:
     """out += the outputs' own part, in place.
 
     Parameters
@@ -54,7 +54,7 @@ def add_heads(heads: Iterable[Head], a: Array, y: Array, tangents: Array, V: Arr
                 out[shape] += np.where(weight == 0, 0, weight * part).sum(axis=0)
 
 
-def _seconds(head: Head, a: Array, y: Array, g: Array, axes: int) -> Iterator[tuple[tuple[Any, ...], Array]]:
+def _seconds(head: HeadGroup, a: Array, y: Array, g: Array, axes: int) -> Iterator[tuple[tuple[Any, ...], Array]]:
     """(where, ∂²y/∂a∂a [G_i, G_l] (k, ...)): line i of the Hessian (three axes with the samples), the diagonal (two), or their sum."""
     a, y = a[:, None], y[:, None]
     if axes == 3:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_count, generator
+from graphbp.foreign import as_count, generator
 from graphbp.second_order.operators import MATMAT_COLUMNS
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from graphbp.second_order.assembly import HessianAccumulator
 from graphbp.second_order.plan import MAX_COLUMNS, HessianPlan
-from graphbp.second_order.rows import OutputRows, worth_it
+from graphbp.second_order.rows import worth_it
 from graphbp.second_order.stacked import add_stacked, pays
-from graphbp.second_order.tiles import OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
+from graphbp.second_order.tiles import OutputRows, OwnAssembly, OwnCurvature, SampleTile, SecondOrderSweeps
 from graphbp.threads import run_tasks, single_threaded_blas
 
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "curvature_by_columns", "sample_tiles"]

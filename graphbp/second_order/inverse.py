@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import host_array
 from graphbp.exceptions import DataError
+from graphbp.foreign import host_array
 from graphbp.memory import check_memory
 from graphbp.second_order.refine import refined
 from graphbp.second_order.roots import Root, RowStack, Span, raw_rows

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from graphbp.activations import get_activation
 from graphbp.error_functions import ErrorFunction
+from graphbp.levels import DenseBlock, build_levels
 from graphbp.parameters import ParameterMap
-from graphbp.schedule import DenseBlock, Schedule, build_levels
+from graphbp.schedule import Schedule
 
 __all__ = ["LINEAR", "with_moving_inputs"]
 

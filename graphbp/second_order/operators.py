@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import host_array
+from graphbp.foreign import host_array
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator

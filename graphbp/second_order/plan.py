@@ -24,7 +24,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.schedule import DenseBlock, Level, Schedule
+from graphbp.levels import DenseBlock, Level
+from graphbp.schedule import Schedule
 
 __all__ = ["MAX_COLUMNS", "Group", "HessianPlan", "Part", "UnitList"]
 

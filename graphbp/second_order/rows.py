@@ -7,16 +7,15 @@ Work a sample: K (edges + M²/2), against edges · M and more for the columns' s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from graphbp.schedule import Schedule
-from graphbp.second_order.tiles import ColumnTile, SampleTile
+from graphbp.second_order.tiles import OutputRows, SampleTile
 
-__all__ = ["OutputRows", "output_rows", "weigh_rows", "worth_it"]
+__all__ = ["output_rows", "weigh_rows", "worth_it"]
 
 Array = npt.NDArray[Any]
 
@@ -28,27 +27,6 @@ def worth_it(schedule: Schedule) -> bool:
     """Rows take less work than columns."""
     k, m, edges = schedule.n_outputs, schedule.n_units, schedule.n_edges
     return k <= MAX_OUTPUTS and k * (edges + m * m // 2) < m * (edges + 3 * m)
-
-
-@dataclass(frozen=True)
-class OutputRows:
-    """G and ΛG of the outputs on one sample tile: (n_rows, K, n) each."""
-
-    g: Array
-    weighted: Array
-
-    def column_tile(self, start: int, stop: int) -> ColumnTile:
-        """The columns start..stop of GᵀΛG."""
-        n_rows, k, n = self.g.shape
-        out = np.empty((n_rows - start, stop - start, n), self.g.dtype)
-        term = np.empty_like(out[0])
-        for row in range(start, n_rows):
-            values = out[row - start]
-            np.multiply(self.weighted[row, 0], self.g[start:stop, 0], out=values)
-            for c in range(1, k):
-                np.multiply(self.weighted[row, c], self.g[start:stop, c], out=term)
-                values += term
-        return ColumnTile(start, stop, out, None)
 
 
 def output_rows(schedule: Schedule, w: Array, tile: SampleTile) -> OutputRows:

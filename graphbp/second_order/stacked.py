@@ -20,8 +20,7 @@ import numpy.typing as npt
 
 from graphbp.second_order.assembly import selection
 from graphbp.second_order.plan import HessianPlan
-from graphbp.second_order.rows import OutputRows
-from graphbp.second_order.tiles import OutputCurvature, SampleTile
+from graphbp.second_order.tiles import OutputCurvature, OutputRows, SampleTile
 from graphbp.threads import blas_on_one_thread, run_tasks
 
 __all__ = ["add_stacked", "pays"]

@@ -27,9 +27,8 @@ from graphbp.schedule import Schedule
 
 if TYPE_CHECKING:
     from graphbp.second_order.plan import HessianPlan
-    from graphbp.second_order.rows import OutputRows
 
-__all__ = ["ColumnTile", "OutputCurvature", "OwnAssembly", "OwnCurvature", "SampleTile", "SecondOrderSweeps"]
+__all__ = ["ColumnTile", "OutputCurvature", "OutputRows", "OwnAssembly", "OwnCurvature", "SampleTile", "SecondOrderSweeps"]
 
 Array = npt.NDArray[Any]
 
@@ -91,6 +90,27 @@ class ColumnTile:
     stop: int
     B: Array
     phi: Array | None
+
+
+@dataclass(frozen=True)
+class OutputRows:
+    """G and ΛG of the outputs on one sample tile: (n_rows, K, n) each."""
+
+    g: Array
+    weighted: Array
+
+    def column_tile(self, start: int, stop: int) -> ColumnTile:
+        """The columns start..stop of GᵀΛG."""
+        n_rows, k, n = self.g.shape
+        out = np.empty((n_rows - start, stop - start, n), self.g.dtype)
+        term = np.empty_like(out[0])
+        for row in range(start, n_rows):
+            values = out[row - start]
+            np.multiply(self.weighted[row, 0], self.g[start:stop, 0], out=values)
+            for c in range(1, k):
+                np.multiply(self.weighted[row, c], self.g[start:stop, c], out=term)
+                values += term
+        return ColumnTile(start, stop, out, None)
 
 
 class SecondOrderSweeps(Protocol):

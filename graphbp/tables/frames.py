@@ -46,7 +46,7 @@ def loose_table(value: Any, source: str) -> Table | None:
         try:
             array = np.asarray(value)
             value = array if array.dtype.kind != "U" else np.array(value, object)  # else NumPy writes numbers as text
-        except Exception:  # ragged, or foreign objects: `graphbp.data` says what is wrong with them
+        except Exception:  # ragged, or foreign objects: `graphbp.foreign` says what is wrong with them
             return None
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "OU" or value.ndim not in (1, 2):
         return None

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Hashable, Sequence
 
 from graphbp.config import option
-from graphbp.exceptions import DataError, DataWarning, callers_level
+from graphbp.exceptions import DataError, DataWarning, callers_level, listed
 from graphbp.tables.table import Table
 
 __all__ = ["by_position", "extra_columns", "index_columns", "match", "surplus", "warn_of_surplus"]
@@ -55,7 +55,7 @@ def match(
         guess = f" (there is {near[0]!r})" if near else ""
         raise DataError(
             f"{table.source} has no column {lacking[0]!r}, an {what} of the network{guess}"
-            + (f"; {len(lacking)} are missing: {_listed(lacking)}" if len(lacking) > 1 else "")
+            + (f"; {len(lacking)} are missing: {listed(lacking)}" if len(lacking) > 1 else "")
         )
     place = [at for at in found if at is not None]
     if (extra := surplus(table, place, known)) and not option("ignore_extra", ignore_extra):
@@ -72,7 +72,7 @@ def surplus(table: Table, place: Sequence[int], known: Sequence[Hashable]) -> tu
 def warn_of_surplus(table: Table, extra: Sequence[Hashable], what: str) -> None:
     """Say which columns are left out."""
     warnings.warn(
-        f"{table.source}: left out, since no {what} reads them: {_listed([repr(name) for name in extra])}",
+        f"{table.source}: left out, since no {what} reads them: {listed([repr(name) for name in extra])}",
         DataWarning,
         stacklevel=callers_level(),
     )
@@ -84,14 +84,14 @@ def by_position(table: Table, wanted: Sequence[Sequence[Hashable]], what: str, t
     if unnamed := index_columns(table):
         raise DataError(extra_columns(table, [(table.names or ())[i] for i in unnamed], what))
     if table.n_columns != len(named):
-        came = "" if table.names is None else f" ({_listed([repr(n) for n in table.names])})"
+        came = "" if table.names is None else f" ({listed([repr(n) for n in table.names])})"
         raise DataError(
-            f"{table.source} has {table.n_columns} columns{came}; the network has {len(named)} {what}s, in this order: {_listed(named, 20)}"
+            f"{table.source} has {table.n_columns} columns{came}; the network has {len(named)} {what}s, in this order: {listed(named, 20)}"
         )
     if table.names is not None and not told:
         warnings.warn(
             f"no column of {table.source} is called like an {what} of the network, so they are taken by position: "
-            + _listed([f"{name!r} is {to}" for name, to in zip(table.names, named, strict=True)]),
+            + listed([f"{name!r} is {to}" for name, to in zip(table.names, named, strict=True)]),
             DataWarning,
             stacklevel=callers_level(),
         )
@@ -116,8 +116,4 @@ def extra_columns(table: Table, extra: Sequence[Hashable], what: str) -> str:
         remedy = f"; select those that are: X[net.columns], or leave {them} out: gb.config(ignore_extra=True)"
     elif table.source == "T":
         remedy = f"; gb.config(ignore_extra=True) leaves {them} out"
-    return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {_listed([repr(n) for n in extra])}{index}{remedy}"
-
-
-def _listed(names: Sequence[str], limit: int = 8) -> str:
-    return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+    return f"{table.source} has {'a column' if one else f'{len(extra)} columns'} that no {what} reads: {listed([repr(n) for n in extra])}{index}{remedy}"

@@ -25,12 +25,13 @@ With pytest, a test for each network:
 
 from __future__ import annotations
 
+from graphbp.testing.case import Case
 from graphbp.testing.checks import CHECKS, Check
 from graphbp.testing.data import data_dir, real_cases
 from graphbp.testing.parity import Cell, ConformanceError, ParityTable, check_backend, run_parity
 from graphbp.testing.quantities import QUANTITIES, Quantity
 from graphbp.testing.tolerances import TOLERANCES, Tolerance, relative_difference, tolerance
-from graphbp.testing.zoo import Case, cases, find_cases, zoo
+from graphbp.testing.zoo import cases, find_cases, zoo
 
 __all__ = [
     "CHECKS",

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 
 from graphbp.aggregation import AGGREGATIONS
-from graphbp.testing.zoo import Case, weights
+from graphbp.testing.case import Case, weights
 
 __all__ = ["aggregating_cases"]
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from graphbp.config import config
 from graphbp.exceptions import NotSupportedError
 from graphbp.network import Network
+from graphbp.testing.case import Case
 from graphbp.testing.tolerances import relative_difference
-from graphbp.testing.zoo import Case
 
 __all__ = ["CHECKS", "Check"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from graphbp.testing.zoo import Case
+from graphbp.testing.case import Case
 
 __all__ = ["data_dir", "real_cases"]
 

@@ -22,9 +22,24 @@ from graphbp.protocols import Availability
 from graphbp.registry import get_backend
 from graphbp.schedule import Schedule
 
-__all__ = ["FAULTS", "Fault", "FaultyBackend"]
+__all__ = ["FAULTS", "Call", "Fault", "FaultyBackend"]
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a sound executable's method; `memory` is one dict for all calls of an executable."""
+
+    schedule: Schedule
+    memory: dict[str, Any]
+    method: str
+    run: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def result(self) -> Any:
+        """What the sound executable returns."""
+        return self.run(*self.args)
 
 
 @dataclass(frozen=True)
@@ -36,13 +51,13 @@ class Fault:
     network : a case of the zoo where it shows.
     caught_by : quantities or checks that must fail.
     schedule : spoils the schedule before it is compiled, or None.
-    call : spoils a call: `call(schedule, memory, method, run, args)` returns what `run(*args)` should have; or None.
+    call : spoils a call: call(c) returns what `c.result()` should have; or None.
     """
 
     network: str
     caught_by: tuple[str, ...]
     schedule: Callable[[Schedule], Schedule] | None = None
-    call: Callable[[Schedule, dict[str, Any], str, Callable[..., Any], tuple[Any, ...]], Any] | None = None
+    call: Callable[[Call], Any] | None = None
 
 
 class FaultyBackend:
@@ -88,7 +103,7 @@ class _Spoilt:
         run = getattr(self._executable, name)
         if name.startswith("_") or name == "describe" or not callable(run):
             return run
-        return lambda *args: self._call(self._schedule, self._memory, name, run, args)
+        return lambda *args: self._call(Call(self._schedule, self._memory, name, run, args))
 
 
 # -- spoilt schedules ------------------------------------------------------------------------------------------------------
@@ -121,15 +136,11 @@ def _no_mixed_derivative(schedule: Schedule) -> Schedule:
 # -- spoilt calls ----------------------------------------------------------------------------------------------------------
 
 
-def _slot(schedule: Schedule, slot: int) -> int:
-    return int(schedule.parameters.slot_parameter[slot])
-
-
 def _with_theta(change: Callable[[Schedule, dict[str, Any], Array], Array]) -> Any:
     """Runs every method at a θ that is not the one given."""
 
-    def call(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        return run(change(schedule, memory, args[0].copy()), *args[1:])
+    def call(c: Call) -> Any:
+        return c.run(change(c.schedule, c.memory, c.args[0].copy()), *c.args[1:])
 
     return call
 
@@ -162,9 +173,9 @@ def _transposed_blocks(schedule: Schedule, memory: dict[str, Any], theta: Array)
 
 
 def _on_gradient(change: Callable[[Schedule, Array], Array]) -> Any:
-    def call(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        found = run(*args)
-        return (found[0], change(schedule, found[1])) if method == "error_and_gradient" else found
+    def call(c: Call) -> Any:
+        found = c.result()
+        return (found[0], change(c.schedule, found[1])) if c.method == "error_and_gradient" else found
 
     return call
 
@@ -179,59 +190,53 @@ def _counter() -> Callable[[Schedule, Array], Array]:
     return lambda schedule, gradient: gradient * (1 + next(count) * np.finfo(gradient.dtype).eps)
 
 
-def _no_sample_weight(
-    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
-) -> Any:
-    return run(*args[:3], None) if method in ("error_and_gradient", "error") else run(*args)
+def _no_sample_weight(c: Call) -> Any:
+    return c.run(*c.args[:3], None) if c.method in ("error_and_gradient", "error") else c.result()
 
 
-def _whole_tiles_only(
-    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
-) -> Any:
+def _whole_tiles_only(c: Call) -> Any:
     """Samples beyond the last whole tile of four are left out of sums."""
-    if method != "error_and_gradient" or len(args[1]) < 4:
-        return run(*args)
-    n = len(args[1]) // 4 * 4
-    s = args[3] if len(args) > 3 else None
-    return run(args[0], args[1][:n], args[2][:n], None if s is None else s[:n])
+    if c.method != "error_and_gradient" or len(c.args[1]) < 4:
+        return c.result()
+    n = len(c.args[1]) // 4 * 4
+    s = c.args[3] if len(c.args) > 3 else None
+    return c.run(c.args[0], c.args[1][:n], c.args[2][:n], None if s is None else s[:n])
 
 
-def _writes_to_x(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    found = run(*args)
-    if method == "error_and_gradient":
-        args[1][...] = 0
+def _writes_to_x(c: Call) -> Any:
+    found = c.result()
+    if c.method == "error_and_gradient":
+        c.args[1][...] = 0
     return found
 
 
-def _one_buffer(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _one_buffer(c: Call) -> Any:
     """Forward hands out the same array every time."""
-    found = run(*args)
-    if method != "forward":
+    found = c.result()
+    if c.method != "forward":
         return found
-    kept = memory.setdefault(f"forward {found.shape}", found)
+    kept = c.memory.setdefault(f"forward {found.shape}", found)
     kept[...] = found
     return kept
 
 
-def _through_float32(
-    schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]
-) -> Any:
-    found = run(*args)
-    return found.astype(np.float32).astype(found.dtype) if method == "jacobian" else found
+def _through_float32(c: Call) -> Any:
+    found = c.result()
+    return found.astype(np.float32).astype(found.dtype) if c.method == "jacobian" else found
 
 
-def _wrong_adjoint(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _wrong_adjoint(c: Call) -> Any:
     """The reverse sweep from V forgets what V's last column starts."""
-    if method == "vjp":
-        v = args[2].copy()
+    if c.method == "vjp":
+        v = c.args[2].copy()
         v[:, -1] = 0
-        return run(args[0], args[1], v)
-    return run(*args)
+        return c.run(c.args[0], c.args[1], v)
+    return c.result()
 
 
-def _asymmetric(schedule: Schedule, memory: dict[str, Any], method: str, run: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    found = run(*args)
-    if method == "hessian":
+def _asymmetric(c: Call) -> Any:
+    found = c.result()
+    if c.method == "hessian":
         found[0, -1] = np.nextafter(found[0, -1], np.inf)
     return found
 

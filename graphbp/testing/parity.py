@@ -23,11 +23,12 @@ from graphbp.exceptions import DataWarning, GraphbpError, MemoryLimitError, NotS
 from graphbp.network import Network
 from graphbp.progress import status
 from graphbp.protocols import Backend
+from graphbp.testing.case import Case
 from graphbp.testing.checks import CHECKS, Check
 from graphbp.testing.data import real_cases
 from graphbp.testing.quantities import QUANTITIES, Quantity
 from graphbp.testing.tolerances import relative_difference, tolerance
-from graphbp.testing.zoo import Case, find_cases, zoo
+from graphbp.testing.zoo import find_cases, zoo
 
 __all__ = ["Cell", "ConformanceError", "ParityTable", "check_backend", "run_parity"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.network import Network
-from graphbp.testing.zoo import Case
+from graphbp.testing.case import Case
 
 __all__ = ["QUANTITIES", "Quantity"]
 

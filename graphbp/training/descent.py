@@ -9,7 +9,7 @@ import numpy as np
 
 from graphbp.training.loop import Run, diverged
 from graphbp.training.options import SGD, Adam, MiniBatch
-from graphbp.training.problem import Part
+from graphbp.training.part import Part
 
 __all__ = ["descend"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.data import as_flag, as_number
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.files.reading import as_path
 from graphbp.fit import undone_on_error, warn_of_raw_columns
+from graphbp.foreign import as_flag, as_number
 from graphbp.network import require_network
 from graphbp.training.descent import descend
 from graphbp.training.history import History

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
+from graphbp.training.part import Part, whole
 
 if TYPE_CHECKING:
     from graphbp.network import Network
-    from graphbp.training.problem import Part
 
 __all__ = ["head_errors", "mean_errors"]
 
@@ -22,7 +22,7 @@ CHUNK_VALUES = 1 << 22
 def head_errors(net: Network, theta: Any, part: Part) -> dict[str, float]:
     """Output node → Σ_n s_n e_n / Σ_n s_n over the targets that it has, without the weight of its error; NaN where it has none."""
     heads, schedule = net.model.heads, net.schedule.live
-    groups = output_heads(schedule, heads.error)
+    groups = head_groups(schedule, heads.error)
     weight = np.ones(schedule.n_outputs) if heads.weight is None else heads.weight
     total, count = np.zeros(schedule.n_outputs), np.zeros(schedule.n_outputs)
     for start in range(0, len(part), max(1, CHUNK_VALUES // schedule.n_rows)):
@@ -69,7 +69,5 @@ def _mean(total: Any, count: Any) -> float:
 
 def mean_errors(net: Network, X: Any, T: Any, sample_weight: Any = None) -> tuple[float, dict[str, float]]:
     """(the mean error that training minimises, that of each head) of a batch."""
-    from graphbp.training.problem import whole
-
     part = whole(net, X, T, sample_weight, "X")
     return float(net.model.run.error(net.theta, part.x, part.t, part.s)) / part.total, head_errors(net, net.theta, part)

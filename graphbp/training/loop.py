@@ -19,7 +19,8 @@ from graphbp.diagnosis import cause_at
 from graphbp.exceptions import NumericalError
 from graphbp.training.checkpoint import Saved, check_fingerprint, read_checkpoint, require_replaceable, write_checkpoint
 from graphbp.training.history import History
-from graphbp.training.problem import Part, Problem
+from graphbp.training.part import Part
+from graphbp.training.problem import Problem
 from graphbp.training.progress import Progress
 
 if TYPE_CHECKING:

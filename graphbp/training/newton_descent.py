@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphbp.exceptions import NotSupportedError
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.memory import check_memory
 from graphbp.training.krylov import krylov_model
 from graphbp.training.loop import Run, diverged
@@ -57,7 +57,7 @@ HIDDEN = 1e-6
 def require_curvature(net: Network) -> None:
     """Refuse an error function without curvature; warn about float32."""
     y, t = (part.ravel() for part in np.meshgrid(np.linspace(0.13, 0.87, 6), np.linspace(0.21, 0.83, 4)))
-    for head in output_heads(net.schedule, net.error_function):
+    for head in head_groups(net.schedule, net.error_function):
         if not np.any(head.error.d2y(y, t)):
             raise NotSupportedError(
                 f"newton needs the second derivative of the error, and ∂²e/∂y² of error={head.error.name!r} is 0 everywhere; use "
@@ -82,7 +82,7 @@ def noise_variance(problem: Problem, error: float, rank: int) -> float:
 
 def _is_least_squares(net: Network) -> bool:
     """E is a sum of squares at every output, so that its size says how large the noise is."""
-    return all(head.error.name == "sum_of_squares" for head in output_heads(net.schedule, net.error_function))
+    return all(head.error.name == "sum_of_squares" for head in head_groups(net.schedule, net.error_function))
 
 
 def is_dense(options: Newton, objective: Objective) -> bool:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from graphbp.data import as_count, as_flag, as_number
 from graphbp.exceptions import ConfigError, DataError, UnknownNameError, one_of, shown, unknown_name
+from graphbp.foreign import as_count, as_flag, as_number
 
 __all__ = ["LBFGS", "OPTIMIZERS", "SGD", "Adam", "LevenbergMarquardt", "Newton", "Options", "read_options", "whole_number"]
 

@@ -1,4 +1,4 @@
-"""The data of a run as the backend's arrays, checked once: training set, validation set, and the errors of both."""
+"""The data of a run: training set, validation set, and the errors of both."""
 
 from __future__ import annotations
 
@@ -12,78 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_number
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.fit import adopt, scale_to
+from graphbp.foreign import as_number
 from graphbp.training.head_errors import head_errors
+from graphbp.training.part import Part, positive, whole
 
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Metric", "Part", "Problem", "pose", "prepare", "whole"]
+__all__ = ["Metric", "Problem", "pose", "prepare"]
 
 Array = Any
 Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
 """A function of Y (N, K) and T (N, K), NumPy arrays, to a number."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Checked X (N, D), T (N, K) and s (N,), (N, K) or None, in the backend's memory; `total` is Σ_n s_n.
-
-    `rows` (N,) says which rows of the caller's X these are; None: all of them, in order.
-    `share` (K,), of many heads: `total` is Σ_nk c_k s_nk, the entries that have a target as a share of those of a sample
-    (`graphbp.mixture.Heads.share`).
-    """
-
-    x: Array
-    t: Array
-    s: Array | None
-    total: float
-    rows: npt.NDArray[np.int64] | None = None
-    share: npt.NDArray[np.float64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Any) -> Part:
-        """The samples of `index` (an integer array or a slice)."""
-        rows = np.arange(len(self))[index] if self.rows is None else self.rows[index]
-        return _part(self.x[index], self.t[index], None if self.s is None else self.s[index], rows, self.share)
-
-    @property
-    def weights(self) -> npt.NDArray[np.float64] | None:
-        """s in host memory, in float64."""
-        return None if self.s is None else np.asarray(self.s.get() if hasattr(self.s, "get") else self.s, np.float64)
-
-    @property
-    def by_sample(self) -> npt.NDArray[np.float64]:
-        """(N,): what each sample adds to `total`."""
-        weights = self.weights
-        if weights is None or self.share is None:
-            return np.ones(len(self)) if weights is None else weights
-        return np.asarray(weights @ self.share if weights.ndim == 2 else weights * self.share.sum())
-
-    @property
-    def n_targets(self) -> int:
-        """Entries of T that count: N K less those of weight 0."""
-        weights, (n, k) = self.weights, self.t.shape
-        if weights is None:
-            return int(n * k)
-        return int(np.count_nonzero(weights)) * (1 if weights.ndim == 2 else int(k))
-
-    def row(self, n: int) -> int:
-        """Sample n's row in the caller's X."""
-        return n if self.rows is None else int(self.rows[n])
-
-
-def _part(
-    x: Array, t: Array, s: Array | None, rows: npt.NDArray[np.int64] | None = None, share: npt.NDArray[np.float64] | None = None
-) -> Part:
-    if s is None or share is None:
-        return Part(x, t, s, float(len(x)) if s is None else float(s.sum().item()), rows, share)
-    part = Part(x, t, s, 0.0, rows, share)
-    return replace(part, total=float(part.by_sample.sum()))
 
 
 @dataclass(frozen=True)
@@ -212,8 +154,8 @@ def pose(
     elif not isinstance(validation_split, int | float) or validation_split:
         n_held = _n_held_out(len(training), validation_split)
         order = _shuffled(len(training), seed)
-        held_out = _positive(training.take(np.sort(order[:n_held])), "the validation split")
-        training = _positive(training.take(np.sort(order[n_held:])), "the training split")
+        held_out = positive(training.take(np.sort(order[:n_held])), "the validation split")
+        training = positive(training.take(np.sort(order[n_held:])), "the training split")
     if metrics is None:
         metrics = {"accuracy": accuracy} if held_out is not None and net.error_function.targets in _CLASSIFIES else {}
     if not isinstance(metrics, Mapping):
@@ -226,20 +168,6 @@ def pose(
 
 _CLASSIFIES = ("probability", "distribution")
 _TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason", "best_epoch", "restored")
-
-
-def whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
-    """All samples of a batch, checked."""
-    x, t, s = net.model.batch(X, T, s)
-    heads = net.model.heads
-    share = heads.share if not heads.plain or (s is not None and s.ndim == 2) else None
-    return _positive(_part(x, t, s, None, share), what)
-
-
-def _positive(part: Part, what: str) -> Part:
-    if not part.total > 0:
-        raise DataError(f"the sample weights of {what} sum to {part.total:g}; at least one must be above 0")
-    return part
 
 
 def _n_held_out(n: int, share: float) -> int:

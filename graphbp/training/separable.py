@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.aggregation import NAMES
-from graphbp.heads import Head, output_heads
+from graphbp.heads import HeadGroup, head_groups
 from graphbp.training.problem import Problem
 from graphbp.training.sources import source_sizes
 
@@ -57,7 +57,7 @@ class Endless:
 def separable(problem: Problem, to_backend: Callable[[Vector], Any], theta: Vector, directions: Sequence[Vector]) -> Endless | None:
     """The first of ±θ and ±`directions`, cut to the last layer, along which E falls for ever; None where none is seen to."""
     net = problem.net
-    heads = output_heads(net.schedule, net.error_function)
+    heads = head_groups(net.schedule, net.error_function)
     if not all(head.canonical and head.activation.name in _MARGINS for head in heads) or "trace" in net.model.run.composed:
         return None
     t, there = np.asarray(net.model.backend.to_numpy(problem.training.t)), _there(problem)
@@ -91,7 +91,7 @@ def _linear(once: Vector, twice: Vector) -> bool:
     return bool(np.abs(twice - 2 * once).max() <= ROUNDING * np.abs(once).max())
 
 
-def _words(problem: Problem, heads: tuple[Head, ...], direction: Vector, size: Vector) -> str:
+def _words(problem: Problem, heads: tuple[HeadGroup, ...], direction: Vector, size: Vector) -> str:
     counts = all(head.activation.name == "exp" for head in heads)
     why = "counts of 0 are reached at infinity only" if counts else "the classes are separable"
     along = in_words(problem.net.model.parameter_labels(), direction, size)
@@ -115,7 +115,7 @@ def _there(problem: Problem) -> npt.NDArray[np.bool_]:
     return np.broadcast_to(counts if counts.ndim == 2 else counts[:, None], shape)
 
 
-def _grows(heads: tuple[Head, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
+def _grows(heads: tuple[HeadGroup, ...], change: Vector, t: Vector, there: npt.NDArray[np.bool_]) -> bool:
     """No margin shrinks and one grows; (K, N), of the targets that are there."""
     every = np.concatenate(
         [margin[there[h.positions]] for h in heads for margin in _MARGINS[h.activation.name](change[h.positions], t[h.positions])]

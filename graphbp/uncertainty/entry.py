@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphbp.data import as_number
 from graphbp.diagnosis import cause_at
 from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
+from graphbp.foreign import as_number
 from graphbp.mixture import Mixture, error_at
 from graphbp.network import require_network
 from graphbp.progress import status
-from graphbp.uncertainty.curvature import HESSIANS, find_curvature
+from graphbp.uncertainty.curvature import HESSIANS, Precision, find_curvature
 from graphbp.uncertainty.evidence import Evidence
 from graphbp.uncertainty.outputs import Outputs, weighed
-from graphbp.uncertainty.posterior import Posterior
+from graphbp.uncertainty.posterior import Fit, Posterior
 from graphbp.uncertainty.subset import PARAMETERS, last_layer
 
 if TYPE_CHECKING:
@@ -105,29 +105,23 @@ def laplace(
     with status("maximising the evidence, factoring the precision"):
         alpha, beta = evidence.maximise(alpha, beta, lambda: curvature.eigenvalues)
         precision = curvature.precision(alpha, beta)
-    g = beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index]
-    distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
+    distance = _distance(precision, beta * np.asarray(to_numpy(gradient), np.float64) + alpha * theta[index])
     idle = (
         chosen
         and 2 * distance > math.sqrt(len(index))
         and float(error) > _error_of_the_mean(to_numpy(t), None if s is None else to_numpy(s))
     )
     if idle or distance > math.sqrt(len(index)):
-        total = _part_total(net, x, s)
-        warnings.warn(_far(distance, len(index), alpha / (beta * total or 1.0), idle), UserWarning, stacklevel=2)
-    return Posterior(
-        net.to(),
-        outputs,
-        precision,
-        weights=theta,
-        index=index,
-        hessian=hessian,
-        prior_precision=alpha,
-        noise=_raw_noise(net, 1 / math.sqrt(beta), squared) if regression else None,
-        sigma=1 / math.sqrt(beta) if regression else None,
-        log_marginal_likelihood=evidence.log(alpha, beta, precision.log_determinant),
-        distance_from_mode=distance,
-    )
+        advice = f"with this prior, gb.train(net, X, T, l2={alpha / (beta * _part_total(net, x, s) or 1.0):.4g})"
+        warnings.warn(_far(distance, len(index), advice, idle), UserWarning, stacklevel=2)
+    fit = Fit(theta, index, hessian, alpha, evidence.log(alpha, beta, precision.log_determinant), distance)
+    sigma = 1 / math.sqrt(beta) if regression else None
+    return Posterior(net.to(), outputs, precision, fit, sigma, None if sigma is None else _raw_noise(net, sigma, squared))
+
+
+def _distance(precision: Precision, gradient: Any) -> float:
+    """√(gᵀA⁻¹g)."""
+    return math.sqrt(max(float(precision.spread(gradient[None, None, :])[0, 0, 0]), 0.0))
 
 
 def _outputs(net: Network) -> Outputs:
@@ -195,30 +189,14 @@ def _of_mixed_heads(
         best = math.log(beta) if beta is not None else _best_noise(net, batch, squared, at)
         at(best)
     log, alpha, precision, gradient = found[best]
-    g = gradient + alpha * theta[index]
-    distance = math.sqrt(max(float(precision.spread(g[None, None, :])[0, 0, 0]), 0.0))
+    distance = _distance(precision, gradient + alpha * theta[index])
     if distance > math.sqrt(len(index)):
-        warnings.warn(
-            f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, farther than its own draws (√W = "
-            f"{math.sqrt(len(index)):.3g}), and the approximation belongs to that maximum: train further, the squared outputs with "
-            f"error_weight={math.exp(best):.4g} (1/σ²) and with this prior, l2={alpha / _part_total(net, batch[0], batch[2]):.4g}",
-            UserWarning,
-            stacklevel=3,
-        )
+        l2 = alpha / _part_total(net, batch[0], batch[2])
+        advice = f"the squared outputs with error_weight={math.exp(best):.4g} (1/σ²) and with this prior, l2={l2:.4g}"
+        warnings.warn(_far(distance, len(index), advice), UserWarning, stacklevel=3)
     sigma = math.exp(-0.5 * best)
-    return Posterior(
-        net.to(),
-        outputs,
-        precision,
-        weights=theta,
-        index=index,
-        hessian=hessian,
-        prior_precision=alpha,
-        noise=_raw_noise(net, sigma, squared),
-        sigma=sigma,
-        log_marginal_likelihood=log,
-        distance_from_mode=distance,
-    )
+    fit = Fit(theta, index, hessian, alpha, log, distance)
+    return Posterior(net.to(), outputs, precision, fit, sigma, _raw_noise(net, sigma, squared))
 
 
 def _mixed_at(
@@ -272,26 +250,23 @@ def _best_noise(net: Network, batch: tuple[Any, Any, Any], squared: Any, minus_l
     return float(found.x)
 
 
-def _far(distance: float, size: int, l2: float, idle: bool) -> str:
+def _far(distance: float, size: int, advice: str, idle: bool = False) -> str:
     drawn = f"farther than its own draws (√W = {math.sqrt(size):.3g})"
     if idle:
         drawn = "and the noise taken from their residuals is above the targets' own deviation, so that every distance looks small"
     return (
         f"the weights are {distance:.3g} standard deviations from the maximum of the posterior, {drawn}, and the approximation belongs to "
-        f"that maximum: train further, with this prior, gb.train(net, X, T, l2={l2:.4g})"
+        f"that maximum: train further, {advice}"
     )
 
 
 def _error_of_the_mean(t: Any, s: Any) -> float:
     """½ Σ_n s_n |t_n − mean|²: what a constant output reaches."""
-    weight = np.ones(len(t)) if s is None else np.asarray(s, np.float64)
     wide = np.asarray(t, np.float64)
-    if weight.ndim == 2:
-        mean = (weight * wide).sum(axis=0) / np.maximum(weight.sum(axis=0), np.finfo(np.float64).tiny)
-        return float(0.5 * (weight * (wide - mean) ** 2).sum())
-    return (
-        float(0.5 * (weight[:, None] * (wide - np.average(wide, axis=0, weights=weight)) ** 2).sum()) if weight.any() else math.inf
-    )
+    weight = np.ones(len(wide)) if s is None else np.asarray(s, np.float64)
+    weight = weight[:, None] if weight.ndim == 1 else weight
+    mean = (weight * wide).sum(axis=0) / np.maximum(weight.sum(axis=0), np.finfo(np.float64).tiny)
+    return float(0.5 * (weight * (wide - mean) ** 2).sum()) if weight.any() else math.inf
 
 
 def _prior(value: float | str) -> float | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from graphbp.activations import Activation
 from graphbp.exceptions import DataError
-from graphbp.heads import Head
+from graphbp.heads import HeadGroup
 from graphbp.threads import blas_on_one_thread
 
 __all__ = ["against_the_others", "as_count", "first_order", "largest_variance", "log_normal", "monte_carlo"]
@@ -30,7 +30,7 @@ def log_normal(a: Array, v: Array) -> tuple[Array, Array, Array]:
     return mean, variance, mean
 
 
-def largest_variance(head: Head, a: Array, mean: Array) -> Array:
+def largest_variance(head: HeadGroup, a: Array, mean: Array) -> Array:
     """(mean − lower)(upper − mean) of what lies between two bounds (Bhatia & Davis 2000); p(1 − p) of probabilities, whose 1 − p keeps
     its digits; inf without bounds.
     """
@@ -68,7 +68,7 @@ def against_the_others(a: Array, covariance: Array) -> tuple[Array, Array]:
     return a - a.mean(axis=1, keepdims=True), np.maximum(each, 0.0) * (k / (k - 1)) ** 2
 
 
-def first_order(head: Head, a: Array, covariance: Array) -> Array:
+def first_order(head: HeadGroup, a: Array, covariance: Array) -> Array:
     """The diagonal of H' C H'ᵀ with H' = ∂y/∂a, (N, k)."""
     y = head.activation.f(a.T)
     if not head.coupled:
@@ -81,7 +81,9 @@ def first_order(head: Head, a: Array, covariance: Array) -> Array:
 
 
 @blas_on_one_thread
-def monte_carlo(head: Head, a: Array, covariance: Array, n_samples: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def monte_carlo(
+    head: HeadGroup, a: Array, covariance: Array, n_samples: int, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
     """(mean, variance, mean of y(1 − y)) of probabilities h(a + root ε) over draws of ε: with the last, p(1 − p) in all."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]

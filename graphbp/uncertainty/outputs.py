@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import NumericalError
-from graphbp.heads import Head, output_heads
+from graphbp.heads import HeadGroup, head_groups
 from graphbp.threads import blas_on_one_thread
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Outputs:
     """
 
     def __init__(self, net: Network) -> None:
-        self.heads: tuple[Head, ...] = output_heads(net.schedule, net.error_function)
+        self.heads: tuple[HeadGroup, ...] = head_groups(net.schedule, net.error_function)
         self._linear, self.feeding = _with_identity_outputs(net)
         self._to_numpy = net.model.backend.to_numpy
 
@@ -59,7 +59,7 @@ class Outputs:
         """(samples, ∂a/∂θ (n, K, W) of these samples), in order."""
         net = self._linear
         size = max(1, CHUNK_BYTES // (8 * net.schedule.n_outputs * max(1, net.n_parameters)))
-        heads = output_heads(net.schedule, net.error_function)
+        heads = head_groups(net.schedule, net.error_function)
         for start in range(0, len(x), size):
             part = slice(start, min(start + size, len(x)))
             jacobian = np.asarray(self._to_numpy(net.model.run.weight_jacobian(net.theta, x[part])), np.float64)
@@ -119,7 +119,7 @@ class Outputs:
         return out
 
     @staticmethod
-    def _activated(head: Head, a: Array) -> Array:
+    def _activated(head: HeadGroup, a: Array) -> Array:
         """Y (n, k) = h(a) of one head."""
         return np.asarray(head.activation.f(a[:, head.positions].T).T)
 
@@ -145,7 +145,7 @@ def _from_their_mean(jacobian: Array, y: Array) -> Array:
     return np.asarray(difference - (y[:, None, :] @ difference))
 
 
-def _through(heads: tuple[Head, ...], a: Array, jacobian: Array) -> Array:
+def _through(heads: tuple[HeadGroup, ...], a: Array, jacobian: Array) -> Array:
     """∂a/∂θ from ∂y/∂θ = h' ∂a/∂θ."""
     for head in heads:
         slope = head.activation.df(a[:, head.positions].T).T[:, :, None]

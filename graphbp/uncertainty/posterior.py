@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_count, generator
 from graphbp.exceptions import one_of
-from graphbp.heads import Head
+from graphbp.foreign import as_count, generator
+from graphbp.heads import HeadGroup
 from graphbp.memory import check_memory
 from graphbp.mixture import error_at
 from graphbp.uncertainty.curvature import Precision
@@ -23,7 +23,7 @@ from graphbp.uncertainty.outputs import Outputs
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["Posterior", "Prediction"]
+__all__ = ["Fit", "Posterior", "Prediction"]
 
 KINDS = {"real": "value", "probability": "probability", "distribution": "class", "nonnegative": "count"}
 
@@ -61,6 +61,18 @@ class Prediction:
         return np.sqrt(self.variance)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a posterior was made of, and how well it fits: attributes of `Posterior`."""
+
+    weights: Array
+    index: npt.NDArray[np.int64]
+    hessian: str
+    prior_precision: float
+    log_marginal_likelihood: float
+    distance_from_mode: float
+
+
 class Posterior:
     """N(θ | θ*, A⁻¹), A = β H + α I; see `gb.laplace`.
 
@@ -77,27 +89,12 @@ class Posterior:
         posterior, to which the approximation belongs; train further, or with the l2 of this prior, where it is large.
     """
 
-    def __init__(
-        self,
-        net: Network,
-        outputs: Outputs,
-        precision: Precision,
-        *,
-        weights: Array,
-        index: npt.NDArray[np.int64],
-        hessian: str,
-        prior_precision: float,
-        noise: Any,
-        sigma: float | None,
-        log_marginal_likelihood: float,
-        distance_from_mode: float,
-    ) -> None:
+    def __init__(self, net: Network, outputs: Outputs, precision: Precision, fit: Fit, sigma: float | None, noise: Any) -> None:
+        """`sigma` is that of the engine's scaled residuals, `noise` the same in the targets' units."""
         self._net, self._outputs, self._precision = net, outputs, precision
-        self.hessian, self.prior_precision, self.noise = hessian, prior_precision, noise
-        self.log_marginal_likelihood = log_marginal_likelihood
-        self.distance_from_mode = distance_from_mode
-        self.weights, self.index = weights, index
-        self._sigma = sigma  # of the engine's scaled residuals
+        self.weights, self.index, self.hessian, self.prior_precision = fit.weights, fit.index, fit.hessian, fit.prior_precision
+        self.log_marginal_likelihood, self.distance_from_mode = fit.log_marginal_likelihood, fit.distance_from_mode
+        self._sigma, self.noise = sigma, noise
 
     @cached_property
     def determined_parameters(self) -> float:
@@ -166,7 +163,7 @@ class Posterior:
         return Prediction(affine.shift + affine.scale * out.mean, squared * out.variance, squared * out.noise_variance, out.kinds)
 
     def _head(
-        self, head: Head, a: Array, covariance: Array, draws: int, rng: np.random.Generator
+        self, head: HeadGroup, a: Array, covariance: Array, draws: int, rng: np.random.Generator
     ) -> tuple[Array, Array, Array | float]:
         """(mean, variance, noise variance) of one head's outputs."""
         v = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import foreign
 from graphbp.differenced_runs import not_analytic
 from graphbp.exceptions import DataError, MemoryLimitError, NotSupportedError, unknown_name
 from graphbp.numerical import PROBES, Differenced, lengths
@@ -52,7 +52,7 @@ class Checker:
     def __init__(self, net: Network, X: Any, T: Any, s: Any, method: str | None, tolerance: float | None, seed: int) -> None:
         host = get_backend("numpy")
         self.net = net
-        self.rng = data.generator(seed)
+        self.rng = foreign.generator(seed)
         x, t, weight = net.model.batch(X, T, s, host)
         if tolerance is not None and not tolerance > 0:
             raise DataError(f"tolerance={tolerance!r}; it must be a number above 0")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp import data
+from graphbp import foreign
 from graphbp.compose import ComposedWarning
 from graphbp.exceptions import NumericalWarning
 from graphbp.network import engine_of
@@ -98,7 +98,7 @@ def _with_scaling(
     x = batch[0]
     exact = checker.method == "complex_step" and not len(net.schedule.live.combinations.choices)
     kept = np.ones(len(x), bool) if exact else ~near_kinks(engine_of(net), x)[0]
-    raw = data.host_array(net.model.read(X), "X")[kept]
+    raw = foreign.host_array(net.model.read(X), "X")[kept]
     if len(raw):
         scale = 1.0 if net.model.meaning.scaling.inputs is None else net.model.meaning.scaling.inputs.scale
         checker.by_input = lengths(engine_of(net), x[kept].astype(np.float64))[1] * scale

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import MemoryLimitError, NotSupportedError
-from graphbp.heads import output_heads
+from graphbp.heads import head_groups
 from graphbp.numerical import difference_along, difference_hessian
 from graphbp.verification.checker import Checker, compared
 from graphbp.verification.report import Row
@@ -151,7 +151,7 @@ def _stacked(checker: Checker) -> Array:
     a = np.concatenate([np.reshape(trace.a[node], (len(checker.x), -1)) for node in net.outputs], axis=1).T.astype(np.float64)
     y, t = np.asarray(net.forward(checker.x), np.float64).T, checker.t.T.astype(np.float64)
     curvature = np.zeros_like(y)
-    for head in output_heads(net.schedule, net.error_function):
+    for head in head_groups(net.schedule, net.error_function):
         p = head.positions
         slope = head.activation.df(a[p])
         if (np.abs(slope) < np.finfo(slope.dtype).tiny).any():

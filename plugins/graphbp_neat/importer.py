@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from graphbp.extend import AGGREGATIONS, FileFormatError, NotSupportedError, parse_json, read_file, read_head
+from graphbp.extend import AGGREGATIONS, FileFormatError, NotSupportedError, parse_json, read_file, read_start
 from graphbp_neat.activations import ACTIVATIONS
 
 __all__ = ["VERSION", "advice", "description", "read", "sniff", "suffixes"]
@@ -23,7 +23,7 @@ description = "neat-python's exported network (JSON)"
 
 def sniff(path: Path) -> bool:
     """Whether the fields that neat-python writes first are there."""
-    head = read_head(path, 4096)
+    head = read_start(path, 4096)
     return '"network_type"' in head and '"format_version"' in head
 
 

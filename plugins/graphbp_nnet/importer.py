@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from graphbp.extend import FileFormatError, read_head, read_text
+from graphbp.extend import FileFormatError, read_start, read_text
 
 __all__ = ["description", "read", "sniff", "suffixes"]
 
@@ -25,7 +25,7 @@ description = "fully connected ReLU network (.nnet of ACAS Xu, sisl/NNet)"
 
 def sniff(path: Path) -> bool:
     """Whether the first line that is no comment has whole numbers."""
-    lines = [line for line in read_head(path, 1 << 16).splitlines() if not line.startswith("//")]
+    lines = [line for line in read_start(path, 1 << 16).splitlines() if not line.startswith("//")]
     cells = [cell.strip() for cell in lines[0].split(",") if cell.strip()] if lines else []
     return len(cells) >= 3 and all(cell.isdigit() for cell in cells)
 

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import DataError, FileFormatError, NotSupportedError, read_head, read_text
+from graphbp.extend import DataError, FileFormatError, NotSupportedError, read_start, read_text
 from graphbp_wann.activations import ACTIVATIONS
 
 __all__ = ["check_counts", "description", "read", "sniff", "suffixes"]
@@ -23,7 +23,7 @@ description = "weight-agnostic network (google/brain-tokyo-workshop): a table of
 
 def sniff(path: Path) -> bool:
     """Whether the first line is a row of at least four numbers."""
-    cells = read_head(path, 1 << 16).partition("\n")[0].split(",")
+    cells = read_start(path, 1 << 16).partition("\n")[0].split(",")
     try:
         return len([float(cell) for cell in cells[:4]]) == 4
     except ValueError:

@@ -32,7 +32,7 @@ def test_a_planted_fault_is_caught_by_name(name):
 
 
 def test_without_a_fault_the_same_wrapper_passes():
-    backend = FaultyBackend("nothing", Fault("", (), schedule=lambda s: s, call=lambda s, memory, method, run, args: run(*args)))
+    backend = FaultyBackend("nothing", Fault("", (), schedule=lambda s: s, call=lambda c: c.result()))
     networks = {fault.network for fault in FAULTS.values()}
     assert check_backend(backend, networks).ok
 

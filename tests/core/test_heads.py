@@ -9,7 +9,7 @@ import pytest
 import graphbp as gb
 from graphbp.activations import get_activation
 from graphbp.error_functions import error_table, get_error_function
-from graphbp.heads import Head, output_heads
+from graphbp.heads import HeadGroup, head_groups
 
 PAIRS = [
     (row.name, h)
@@ -22,7 +22,7 @@ PAIRS = [
 
 def head_of(error, activation, k=3):
     row, h = get_error_function(error), get_activation(activation)
-    return Head(np.arange(k), h, row, row.canonical == h.name)
+    return HeadGroup(np.arange(k), h, row, row.canonical == h.name)
 
 
 @pytest.mark.parametrize(("error", "activation"), PAIRS)
@@ -65,7 +65,7 @@ def test_heads_cover_every_output_once():
         g.add_node(name, units=units, activation=kind)
         g.add_edge("x", name, weight=np.ones((units, 1)) if units > 1 else 1.0)
     net = gb.Network(g, error="cross_entropy", backend="numpy")
-    heads = output_heads(net.schedule, net.error_function)
+    heads = head_groups(net.schedule, net.error_function)
     assert sorted(np.concatenate([head.positions for head in heads]).tolist()) == list(range(8))
     assert [(head.activation.name, head.positions.tolist(), head.canonical) for head in heads] == [
         ("softmax", [0, 1, 2], True),

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import graphbp as gb
-from graphbp.compose import WEIGHTED
+from graphbp.protocols import WEIGHTED_METHODS
 from graphbp.second_order.plan import HessianPlan
 
 Array = npt.NDArray[Any]
@@ -226,15 +226,11 @@ def test_nor_does_it_in_products_blocks_and_traces(backend: str, usable: Callabl
     assert trace.delta["y"][1] == pytest.approx(2 * (np.exp(0.5) - 1) * np.exp(0.5))
 
 
-def test_every_method_with_weights_is_guarded() -> None:
-    """All of an executable's methods that take (theta, X, T, sample_weight)."""
-    from inspect import signature
-
-    from graphbp.protocols import OPTIONAL_METHODS, FullExecutable
-
-    names = [*OPTIONAL_METHODS, "error_and_gradient"]
-    takes = {name for name in names if "sample_weight" in signature(getattr(FullExecutable, name)).parameters}
-    assert takes == set(WEIGHTED)
+def test_the_methods_with_weights_are_those_that_say_sample_weight() -> None:
+    assert set(WEIGHTED_METHODS) == {
+        *("error", "error_and_gradient", "per_sample_gradient", "trace", "unit_blocks", "error_product"),
+        *("hessian", "outer_product_hessian", "hessian_diagonal", "hessian_product", "outer_product_product"),
+    }
 
 
 # -- slopes that are infinite -------------------------------------------------------------------------------------------------

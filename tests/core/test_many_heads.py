@@ -8,7 +8,7 @@ import pytest
 
 import graphbp as gb
 from graphbp.exceptions import DataWarning, GraphError, NotSupportedError, UnknownNameError
-from graphbp.heads import Head
+from graphbp.heads import HeadGroup
 from helpers.heads import ERRORS, energy, four_heads, gradient, hessian_along, targets
 
 WEIGHTS = {"price": 0.2, "kind": 2.0}
@@ -49,7 +49,7 @@ def test_check_finds_nothing(heads):
 @pytest.mark.parametrize("fault", ["mask ignored in the Hessian", "weight applied twice"])
 def test_check_finds_planted_faults(heads, monkeypatch, fault):
     net, X, T, _ = heads
-    sound = Head.weigh
+    sound = HeadGroup.weigh
 
     def faulty(self, values, s):
         second_order = values.ndim == 3 or (values.shape == (len(self.positions), len(X)) and (values >= 0).all())
@@ -57,7 +57,7 @@ def test_check_finds_planted_faults(heads, monkeypatch, fault):
             return sound(self, values, s)
         return sound(self, values, np.ones_like(s) if fault.startswith("mask") else s * s)
 
-    monkeypatch.setattr(Head, "weigh", faulty)
+    monkeypatch.setattr(HeadGroup, "weigh", faulty)
     assert not net.check(X, T).ok
 
 

@@ -15,8 +15,9 @@ from scipy import sparse
 
 import graphbp as gb
 from graphbp.graph import read_graph
+from graphbp.levels import MIN_DENSE_ENTRIES
 from graphbp.lowering import lower
-from graphbp.schedule import MIN_DENSE_ENTRIES, Schedule
+from graphbp.schedule import Schedule
 
 
 @st.composite

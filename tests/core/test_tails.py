@@ -9,7 +9,7 @@ import pytest
 import graphbp as gb
 from graphbp.activations import activation_table, get_activation, register_activation
 from graphbp.error_functions import error_table, get_error_function, pair_of
-from graphbp.heads import Head
+from graphbp.heads import HeadGroup
 from graphbp.links import _range
 from helpers import tails
 from helpers.exact import EXACT
@@ -66,7 +66,7 @@ QUANTITIES = ["E", "δ", "R", "Λ"]
 def found(error, activation, a, t, dtype):
     """E, δ, R and Λ at one output."""
     row, h = get_error_function(error), get_activation(activation)
-    head = Head(np.arange(1), h, row, row.canonical == h.name)
+    head = HeadGroup(np.arange(1), h, row, row.canonical == h.name)
     at, target = np.array([[a]], dtype), np.array([[t]], dtype)
     with np.errstate(all="ignore"):  # overflow, as in an executable
         y = h.f(at)
@@ -144,7 +144,7 @@ def softmax_exactly(error, a, t):
 def test_a_saturated_softmax_under_errors_of_logarithms(error, a, t, dtype):
     at, target = np.array(a, dtype)[:, None], np.array(t, dtype)[:, None]
     h = get_activation("softmax")
-    y, head = h.f(at), Head(np.arange(len(a)), h, get_error_function(error), False)
+    y, head = h.f(at), HeadGroup(np.arange(len(a)), h, get_error_function(error), False)
     each = (
         head.value(at, y, target),
         head.delta(at, y, target),
@@ -168,7 +168,7 @@ def test_a_user_s_own_activation_offers_its_tails():
         range=(0, 1),
         tails=tails_,
     )
-    head = Head(np.arange(1), row, get_error_function("binary_cross_entropy"), False)
+    head = HeadGroup(np.arange(1), row, get_error_function("binary_cross_entropy"), False)
     a, t = np.array([[20.0]]), np.array([[0.0]])
     assert head.value(a, row.f(a), t) == pytest.approx(60.0)
     assert head.delta(a, row.f(a), t)[0, 0] == pytest.approx(3.0, rel=1e-15)
@@ -185,7 +185,7 @@ def test_tails_that_contradict_the_activation_are_refused():
 @pytest.mark.parametrize("ahead", [0.0, 5.0, 20.0, 36.0, 60.0])
 def test_softmax_with_the_right_class_ahead(ahead, dtype):
     row, h = get_error_function("cross_entropy"), get_activation("softmax")
-    head = Head(np.arange(3), h, row, True)
+    head = HeadGroup(np.arange(3), h, row, True)
     a, t = np.array([[ahead], [0.0], [-1.0]], dtype), np.array([[1.0], [0.0], [0.0]], dtype)
     y = h.f(a)
     e = [mpmath.exp(mpmath.mpf(float(v)) - ahead) for v in a[:, 0]]
@@ -201,5 +201,5 @@ def test_softmax_with_the_right_class_ahead(ahead, dtype):
 def test_equal_logits_of_any_size_are_a_third_each(dtype):
     row, h = get_error_function("cross_entropy"), get_activation("softmax")
     a, t = np.full((3, 1), 1e8, dtype), np.array([[1.0], [0.0], [0.0]], dtype)
-    value = Head(np.arange(3), h, row, True).value(a, h.f(a), t)
+    value = HeadGroup(np.arange(3), h, row, True).value(a, h.f(a), t)
     assert value[0] == pytest.approx(np.log(3), rel=2 * float(np.finfo(dtype).eps))

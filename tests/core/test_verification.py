@@ -59,9 +59,9 @@ def faulty(name, fault):
 def scale_parameter(index):
     """A backend whose gradient is 1.001 times too large in one parameter."""
 
-    def call(schedule, memory, method, run, args):
-        found = run(*args)
-        if method == "error_and_gradient":
+    def call(c):
+        found = c.result()
+        if c.method == "error_and_gradient":
             found[1][index] *= 1.001
         return found
 

@@ -112,9 +112,9 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
     data = probe.data_of(net, 41)
     whole = probe.QUANTITIES[quantity](net, data)
     monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // (300 * 8 * net.schedule.n_rows))
-    plan = net.model.run._inner.plan(41, "diagonal", net.schedule.n_units)  # the executable that Composed wraps
-    assert plan.chunk < 41
-    assert plan.batch < net.schedule.n_units
+    cut = net.model.run._inner.cut(41, "diagonal", net.schedule.n_units)  # the executable that Composed wraps
+    assert cut.chunk < 41
+    assert cut.batch < net.schedule.n_units
     np.testing.assert_allclose(probe.QUANTITIES[quantity](net, data), whole, rtol=1e-10, atol=1e-12)
 
 
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_samples(monkeypatch: pytest.MonkeyPatch) 
 
 
 def calls_of(run: Any, f: dict[str, Any]) -> dict[str, tuple[Callable[[], Any], str, int]]:
-    """For each quantity: the call, the name of its plan, and its directions."""
+    """For each quantity: the call, the name of its cut, and its directions."""
     s, theta = run.schedule, f["theta"]
     given = theta, f["X"], f["T"], f["s"]
     return {
@@ -174,17 +174,17 @@ def test_the_plan_is_what_a_call_holds_at_its_peak(monkeypatch: pytest.MonkeyPat
         peak = fake_cupy.memory.peak - before
         arrays = [a for a in (result if isinstance(result, tuple) else (result,)) if isinstance(a, fake_cupy.ndarray)]
         results = sum(a.nbytes for a in arrays)
-        plan = run.plan(n, name, directions)
+        cut = run.cut(n, name, directions)
         small = 8 * 4 * slots  # weights and sums by slot
-        working = plan.bytes + small
+        working = cut.bytes + small
         if name == "hessian":  # half of it by slots, to which the result is added when the working arrays are gone
             results, working = 8 * slots**2, max(working, 8 * parameters**2 + small)
         if name == "product":
             results = 8 * 3 * (slots + parameters)
         assert peak - results <= working, quantity
-        assert peak - results >= 0.75 * plan.bytes, quantity
-        if plan.chunk > 1:
-            assert plan.bytes <= budget or (plan.chunk, plan.batch) == (memory._WIDE, 1), quantity
+        assert peak - results >= 0.75 * cut.bytes, quantity
+        if cut.chunk > 1:
+            assert cut.bytes <= budget or (cut.chunk, cut.batch) == (memory._WIDE, 1), quantity
 
 
 def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
@@ -202,7 +202,7 @@ def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
 
 def test_the_memory_option_bounds_the_working_arrays() -> None:
     with gb.config(memory=40_000):
-        assert network(probe.LEVEL).model.run._inner.plan(10_000).bytes <= 20_000
+        assert network(probe.LEVEL).model.run._inner.cut(10_000).bytes <= 20_000
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ EXEMPT = {
     "graphbp/cli/new.py:new": "the shell: one parameter for each option of `graphbp new`",
     "graphbp/cli/training.py:train": "the shell: one parameter for each option of `graphbp train`",
     "graphbp/training/entry.py:train": "gb.train: one keyword for each option of training",
-    "graphbp/uncertainty/posterior.py:__init__": "what gb.laplace returns: one keyword for each of its attributes",
 }
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import graphbp as gb
 from graphbp.registry import backend_names
 from graphbp.testing import relative_difference, tolerance, zoo
+from graphbp.testing.case import targets
 from graphbp.testing.oracles import evaluate, oracle_gradient, oracle_jacobian, oracle_weight_jacobian
-from graphbp.testing.zoo import targets
 from helpers.thorough import drawn
 
 LIMIT = tolerance("numpy", "float64", "oracle").value

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from graphbp.extend import Head
+from graphbp.extend import HeadGroup
 from graphbp_numba.heads.kernels import (
     arrays,
     delta_at_a,
@@ -243,7 +243,7 @@ def prepare_heads(lines: Any, dtype: str, *columns: int) -> None:
                 line[column] = (_softmax_delta if coupled else _delta)(dtype).address
 
 
-def prepare_pair(line: Any, head: Head, dtype: str) -> None:
+def prepare_pair(line: Any, head: HeadGroup, dtype: str) -> None:
     """Have the second derivatives of a head's pair, or of a softmax's logarithms, compiled, and their addresses in its line."""
     if line[HEAD_FORM] == FORM_LOGS:
         line[HEAD_CURVE] = logs_curve(dtype).address

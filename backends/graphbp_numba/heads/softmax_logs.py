@@ -1,6 +1,6 @@
 """A softmax under binary cross-entropy or Poisson: the formulas of `graphbp.softmax`, a tile at a time, as C functions.
 
-They are compiled where some network has such a head, as those of `graphbp_numba.tiles.heads`.
+They are compiled where some network has such a head, as those of `graphbp_numba.heads.formulas`.
 """
 
 from __future__ import annotations

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from graphbp_numba.heads.kernels import leave_out, others, project, softmax_less, weight_rows, winner
-from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
+from graphbp_numba.heads.kernels import arrays, leave_out, others, project, softmax_less, weight_rows, winner
+from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, reals
 from graphbp_numba.instructions.rows import multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, kernel
@@ -22,19 +20,14 @@ from graphbp_numba.plan.tables import (
     HEAD_D2Y,
     HEAD_DF,
     HEAD_DY,
-    HEAD_FIELDS,
     HEAD_FIRST,
     HEAD_FORM,
     HEAD_LAST,
     HEAD_PAIR_HESSIAN,
     HEAD_PAIR_OUTER,
-    PLAN_HEAD_POS,
-    PLAN_HEADS,
     PLAN_N_HEADS,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
-    PLAN_OUT_KEEP,
-    PLAN_OUT_ROW,
 )
 
 __all__ = ["WEIGHT_ROW", "head_bends", "head_curvature", "push_outputs"]
@@ -48,10 +41,7 @@ def push_outputs(tag: Any, table: Any, z: int, keep: int, a_dot: int, out: int, 
     """ẏ = ∂y/∂a ȧ, one row an output."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    _, heads, positions, out_row, out_keep = arrays(table.ctypes.data)
     y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
     tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
     y_dot = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
@@ -72,10 +62,7 @@ def head_bends(tag: Any, table: Any, z: int, keep: int, v: int, a_dot: int, out:
     """out_k = Σ_c v_c ∂²y_c/∂a_k∂a ȧ, one row an output: how (∂y/∂a)ᵀ v changes along ȧ."""
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    _, heads, positions, out_row, out_keep = arrays(table.ctypes.data)
     y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
     tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
     given, made = carray(reals(tag, v), (table[PLAN_N_OUTPUTS], lanes)), carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))
@@ -115,10 +102,7 @@ def head_curvature(
     """
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
-    heads = carray(pointer(table[PLAN_HEADS]), (table[PLAN_N_HEADS], HEAD_FIELDS), np.int64)
-    positions = carray(pointer(table[PLAN_HEAD_POS]), table[PLAN_N_OUTPUTS], np.int64)
-    out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    out_keep = carray(pointer(table[PLAN_OUT_KEEP]), table[PLAN_N_OUTPUTS], np.int64)
+    _, heads, positions, out_row, out_keep = arrays(table.ctypes.data)
     y = carray(reals(tag, z), (table[PLAN_N_ROWS], lanes))
     tangent = carray(reals(tag, a_dot), (table[PLAN_N_ROWS], lanes))
     made = carray(reals(tag, out), (table[PLAN_N_OUTPUTS], lanes))

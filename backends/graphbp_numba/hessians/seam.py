@@ -88,7 +88,7 @@ class NumbaSecondOrderSweeps:
         z[n_rows, :n] = 1
         curvature = []
         own = t[self.schedule.n_outputs :]  # weights of every output, where there are such, beside the targets
-        for head in self.work.plan.output_heads:
+        for head in self.work.plan.head_groups:
             rows = self.schedule.output_rows[head.positions]
             value = (head.output_hessian if exact else head.gauss_newton)(a[rows, :n], z[rows, :n], t[head.positions])
             curvature.append(OutputCurvature(rows, head.weigh(value, own if len(own) else s)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp.extend import AnyError, Schedule, Segment, output_heads
+from graphbp.extend import AnyError, Schedule, Segment, head_groups
 from graphbp_numba.heads.formulas import prepare_heads, prepare_pair
 from graphbp_numba.instructions.matrix_products import TILE_VECTORS
 from graphbp_numba.layers.blocks import (
@@ -70,7 +70,7 @@ class LayerWork:
         self.no_rows = np.empty((0, 0), dtype)
         self._n_keep = 0
         segments, levels = self._segments_and_levels()
-        self._segments, self._heads = segments, output_heads(schedule, error)
+        self._segments, self._heads = segments, head_groups(schedule, error)
         table, self._alive = head_table(schedule, self._heads, dtype.name)
         prepare_heads(self._alive[0], dtype.name, HEAD_MAKE_Y)
         self._table = table

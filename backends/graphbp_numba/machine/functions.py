@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import overload
 
-from graphbp.extend import Activation, ErrorFunction, Head, NotSupportedError
+from graphbp.extend import Activation, ErrorFunction, HeadGroup, NotSupportedError
 from graphbp_numba.machine.formulas import FORMULAS, is_native
 from graphbp_numba.machine.identity import identity_of
 from graphbp_numba.machine.jit import compiled_c, instruction, integers, literal_instruction
@@ -441,7 +441,7 @@ def error_function_addresses(error: ErrorFunction, dtype: str) -> tuple[int, int
     return value, dy, d2y
 
 
-def pair_addresses(head: Head, dtype: str, *kinds: str) -> list[int]:
+def pair_addresses(head: HeadGroup, dtype: str, *kinds: str) -> list[int]:
     """Addresses of functions of a head's pair as C functions of (a, t)."""
     what = f"error function {head.error.name!r} at {head.activation.name}"
     return [_from_table(getattr(head.pair, kind), dtype, 2, f"{what} ({kind})") for kind in kinds]

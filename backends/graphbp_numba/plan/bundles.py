@@ -1,7 +1,7 @@
 """Bundles: rows of one level that have exactly the same sources, four at a time, wherever in the level they stand.
 
 Small dense layers, and sparse ones made of blocks (butterflies, block-diagonal or grouped layers), are full of them.  A bundle's sources
-are loaded once for its four rows (`graphbp_numba.instructions.rows.gather_bundle`), which a sweep over edges alone must load four times.
+are loaded once for its four rows (`graphbp_numba.instructions.gathers.gather_bundle`), which a sweep over edges alone must load four times.
 """
 
 from __future__ import annotations

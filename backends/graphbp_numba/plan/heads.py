@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import Head, Schedule
+from graphbp.extend import HeadGroup, Schedule
 from graphbp_numba.machine.functions import activation_functions, error_function_addresses, pair_addresses
 from graphbp_numba.plan.tables import (
     CODE_CLASSES,
@@ -53,7 +53,7 @@ VALUE_AT_A = {
 """Errors of the core's table whose value and δ at a canonical head are computed from a by the kernel itself."""
 
 
-def head_lines(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def head_lines(heads: tuple[HeadGroup, ...], dtype: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The heads' lines, and the positions of their outputs one after the other."""
     table = np.zeros((len(heads), HEAD_FIELDS), np.int64)
     positions: list[int] = []
@@ -71,12 +71,12 @@ def head_lines(heads: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int6
     return table, np.array(positions, np.int64)
 
 
-def paired(head: Head) -> bool:
+def paired(head: HeadGroup) -> bool:
     """Whether the kernels call the functions of a head's pair; those of canonical ones of the core's table they hold themselves."""
     return head.pair is not None and not (head.canonical and head.error.name in VALUE_AT_A)
 
 
-def head_table(s: Schedule, groups: tuple[Head, ...], dtype: str) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+def head_table(s: Schedule, groups: tuple[HeadGroup, ...], dtype: str) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
     """A table with nothing but the heads, and what must live as long as it."""
     heads, head_pos = head_lines(groups, dtype)
     each = np.arange(s.n_outputs)
@@ -93,7 +93,7 @@ def head_table(s: Schedule, groups: tuple[Head, ...], dtype: str) -> tuple[npt.N
     return table, (heads, head_pos, each)
 
 
-def _error_addresses(head: Head, code: int, dtype: str) -> tuple[int, int, int]:
+def _error_addresses(head: HeadGroup, code: int, dtype: str) -> tuple[int, int, int]:
     """e, e' and e'' as C functions, where the head needs them."""
     if code != CODE_NONE and (head.canonical or paired(head) or head.logs):
         return 0, 0, 0

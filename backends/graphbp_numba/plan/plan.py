@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import AnyError, Head, NotSupportedError, Schedule, output_heads
+from graphbp.extend import AnyError, HeadGroup, NotSupportedError, Schedule, head_groups
 from graphbp_numba.machine.functions import activation_functions
 from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
 from graphbp_numba.plan.combining import Combined, combined_rows
@@ -118,7 +118,7 @@ class Plan:
     table: npt.NDArray[np.int64]
     n_keep: int
     alive: tuple[Any, ...]
-    output_heads: tuple[Head, ...]
+    head_groups: tuple[HeadGroup, ...]
     combined: Combined
 
     @property
@@ -199,7 +199,7 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
     out_pos = np.full(s.n_rows, -1, np.int64)
     out_pos[s.output_rows] = np.arange(s.n_outputs)
     out_keep = _keep_rows(s, runs)
-    groups = output_heads(s, error)
+    groups = head_groups(s, error)
     heads, head_pos = head_lines(groups, dtype.name)
     arrays = (
         in_ptr,
@@ -259,7 +259,7 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
             visited,
             [activation_functions(activation, dtype.name) for activation in s.activations],
         ),
-        output_heads=groups,
+        head_groups=groups,
         combined=combined,
     )
 

@@ -155,13 +155,13 @@ class ByInputs:
         found = out if V is None else out[:, 0]
         if len(ends.a):
             g = np.ascontiguousarray(ends.tangents.transpose(1, 2, 0))
-            add_heads(self.work.plan.output_heads, ends.a.T, ends.y.T, g, None if V is None else V.T, np.moveaxis(found, 0, -1))
+            add_heads(self.work.plan.head_groups, ends.a.T, ends.y.T, g, None if V is None else V.T, np.moveaxis(found, 0, -1))
         return found
 
     def _ends(self, n_samples: int) -> Ends:
         """Room for what the outputs' own part is made of, where they have any."""
         s, dtype = self.schedule, self.work.dtype
-        straight = all(head.activation.builtin and head.activation.name == "identity" for head in self.work.plan.output_heads)
+        straight = all(head.activation.builtin and head.activation.name == "identity" for head in self.work.plan.head_groups)
         n = 0 if straight else n_samples
         a, y = (np.empty((n, s.n_outputs), dtype) for _ in range(2))
         return Ends(a, y, np.zeros((n, s.n_outputs, s.n_inputs), dtype))

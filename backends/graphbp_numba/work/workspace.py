@@ -110,7 +110,7 @@ class Workspace:
             for number in np.unique(s.row_activation[s.n_inputs :]).tolist():
                 here = s.row_activation[plan.runs[:, RUN_START]] == number
                 plan.runs[here, column] = activation_functions(s.activations[number], dtype).address(kind)
-            for line, head in zip(plan.heads, plan.output_heads, strict=True):
+            for line, head in zip(plan.heads, plan.head_groups, strict=True):
                 line[head_column] = activation_functions(head.activation, dtype).address(kind)
                 prepare_pair(line, head, dtype)
             self._slopes.add(kind)
