@@ -17,12 +17,12 @@ import numpy as np
 from graphbp.cli.common import STANDARD, debug_option, destination, errors, say, tell
 from graphbp.cli.data import read_table
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
+from graphbp.cli.new_heads import heads_for, put_heads, refuse_unfit
 from graphbp.exceptions import BackendError, DataError, FileFormatError, unknown_name
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from graphbp.error_functions import ErrorFunction
     from graphbp.tables import Table
 
 __all__ = ["COMMANDS"]
@@ -230,28 +230,11 @@ def _many_heads(
     inputs: Table, targets: Table, middle: _Middle, error: str | dict[str, str] | None, skip: bool
 ) -> tuple[nx.DiGraph[Any], dict[str, str]]:
     """(the graph, the error of each output) for a table's columns and its targets, a head each."""
-    from graphbp.cli.new_heads import heads_for, put_heads
-
     heads = heads_for(targets, error, skip)
     graph = put_heads(middle.between(inputs, sum(head.units for head in heads), None), heads)
     for head in heads:
         say(f"{head.name}: {head.error}" + (f", {len(head.classes)} classes" if head.classes is not None else ""))
     return graph, {head.name: head.error for head in heads}
-
-
-def refuse_unfit(row: ErrorFunction, classes: Sequence[Any], source: str, name: str) -> None:
-    """An error function that does not take so many classes, or none."""
-    n = len(classes)
-    if n < 2:
-        raise DataError(f"{name} of {source} is {classes[0]!r} in every row; a classifier needs two classes or more to tell apart")
-    if row.targets == "probability" and n > 2:
-        raise DataError(
-            f"--error {row.name} tells two classes apart, and {name} of {source} has {n}; --error cross_entropy takes them"
-        )
-    if row.targets not in ("distribution", "probability"):
-        raise DataError(f"--error {row.name} takes numbers, and {name} of {source} holds labels; --error cross_entropy takes them")
-    if n > 20:
-        say(f"{name} has {n} classes, an output each")
 
 
 def _targets(targets: Any, error: str | None) -> tuple[list[str], list[Any] | None]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import numpy as np
 
+from graphbp.cli.common import say
 from graphbp.exceptions import DataError, unknown_name
 
 if TYPE_CHECKING:
+    from graphbp.error_functions import ErrorFunction
     from graphbp.tables import Column, Table
 
-__all__ = ["NewHead", "heads_for", "put_heads"]
+__all__ = ["NewHead", "heads_for", "put_heads", "refuse_unfit"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,6 @@ def heads_for(targets: Table, errors: str | Mapping[str, str] | None, skip: bool
 
 
 def _head(targets: Table, i: int, name: str, error: str | None, skip: bool) -> NewHead:
-    from graphbp.cli.new import refuse_unfit
     from graphbp.error_functions import get_error_function
 
     there = _present(targets, i, name, skip)
@@ -86,6 +87,21 @@ def _classes(column: Column, wanted: bool) -> list[Any] | None:
     if column.categories is not None or values.dtype.kind not in "fiu":
         return list(found_in(values, column.categories, len(values)))
     return [int(value) for value in np.unique(values)] if wanted and bool((values == np.round(values)).all()) else None
+
+
+def refuse_unfit(row: ErrorFunction, classes: Sequence[Any], source: str, name: str) -> None:
+    """An error function that does not take so many classes, or none."""
+    n = len(classes)
+    if n < 2:
+        raise DataError(f"{name} of {source} is {classes[0]!r} in every row; a classifier needs two classes or more to tell apart")
+    if row.targets == "probability" and n > 2:
+        raise DataError(
+            f"--error {row.name} tells two classes apart, and {name} of {source} has {n}; --error cross_entropy takes them"
+        )
+    if row.targets not in ("distribution", "probability"):
+        raise DataError(f"--error {row.name} takes numbers, and {name} of {source} holds labels; --error cross_entropy takes them")
+    if n > 20:
+        say(f"{name} has {n} classes, an output each")
 
 
 def put_heads(graph: nx.DiGraph[Any], heads: Sequence[NewHead]) -> nx.DiGraph[Any]:
