@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import GraphError, WeightError
+from graphbp.exceptions import GraphError, WeightError, shown
 from graphbp.foreign import foreign_array, refuse_masked, summed_csr
 from graphbp.spec import ROLES, describe_edge
 
@@ -97,8 +97,7 @@ def _numeric(where: str, value: Any) -> npt.NDArray[np.float64]:
     if array.dtype.kind == "c":
         raise WeightError(f"{where} is complex; weights are real")
     if array.dtype.kind not in "fiu":
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        raise WeightError(f"{where} is {shown} ({type(value).__name__}); it must be a number or an array of numbers")
+        raise WeightError(f"{where} is {shown(value)} ({type(value).__name__}); it must be a number or an array of numbers")
     array = np.array(array, np.float64)
     bad = ~np.isfinite(array)
     if bad.any():

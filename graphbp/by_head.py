@@ -146,10 +146,10 @@ class ByHead:
                 and part.error.targets == "distribution"
                 and any(np.array_equal(part.positions, p) for p in softmax)
             ):
-                out[part.node] = _named(own.argmax(axis=1), part.classes)
+                out[part.node] = labels.named(own.argmax(axis=1), part.classes)
             elif part.error.targets == "probability":
                 codes = (own > 0.5).astype(np.int64)
-                out[part.node] = _named(codes[:, 0], part.classes) if part.columns == 1 else codes
+                out[part.node] = labels.named(codes[:, 0], part.classes) if part.columns == 1 else codes
             else:
                 out[part.node] = own[:, 0] if part.columns == 1 else own
         return out
@@ -351,11 +351,3 @@ def _with_gaps(table: Table, i: int) -> Array:
     if len(there):
         out[there] = numbers_of(rest, 0)
     return out
-
-
-def _named(codes: Array, classes: Sequence[labels.Label] | None) -> Array:
-    if classes is None:
-        return codes
-    kinds = set(map(type, classes))
-    names = np.array(classes) if len(kinds) == 1 or kinds == {int, float} else np.array(classes, object)
-    return np.asarray(names[codes])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphbp.mixture import AnyError
     from graphbp.spec import GraphSpec
 
-__all__ = ["attributes_for", "classes_of", "found_in", "n_classes", "number"]
+__all__ = ["attributes_for", "classes_of", "found_in", "n_classes", "named", "number"]
 
 Array = npt.NDArray[Any]
 Label = str | bool | int | float
@@ -98,6 +98,15 @@ def number(labels: Array, classes: Sequence[Label], where: str, row: Any) -> npt
         n = int(np.argmax(codes < 0))
         raise DataError(f"{where} {row(n)} is {listed[n]!r}, which is not one of the network's classes: {shown(classes)}")
     return codes
+
+
+def named(codes: Array, classes: Sequence[Label] | None) -> Array:
+    """The classes at these positions, as an array of one kind where they are of one; the positions where there are no names."""
+    if classes is None:
+        return codes
+    kinds = set(map(type, classes))
+    names = np.array(classes) if len(kinds) == 1 or kinds == {int, float} else np.array(classes, object)
+    return np.asarray(names[codes])
 
 
 def shown(classes: Sequence[Label]) -> str:

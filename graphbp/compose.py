@@ -41,7 +41,7 @@ import numpy as np
 from graphbp.exceptions import NotSupportedError
 from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
-from graphbp.protocols import OPTIONAL_METHODS, WEIGHTED_METHODS, Executable
+from graphbp.protocols import OPTIONAL_METHODS, REQUIRED_METHODS, WEIGHTED_METHODS, Executable
 from graphbp.schedule import Schedule
 from graphbp.second_order.by_inputs import BY_INPUTS, diagonal_by_products, hessian_by_products, products_by_moving_inputs
 from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
@@ -85,40 +85,24 @@ class Composed:
         self._backend, self._many_heads = backend, many_heads
         self._told: set[str] = set()
         self._moved: dict[str, Callable[..., Any]] = {}
-        self.forward = executable.forward
-        self.error_and_gradient = executable.error_and_gradient
-        self.vjp = executable.vjp
+        for name in REQUIRED_METHODS:
+            setattr(self, name, getattr(executable, name))
         for name in OPTIONAL_METHODS:
             own = None if name in BY_INPUTS and not _knows(executable, schedule, name) else getattr(executable, name, None)
             if own is None:
                 own = getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
-        self.jacobian = self._apart(self.jacobian, weights=False)
-        self.weight_jacobian = self._apart(self.weight_jacobian, weights=True)
+        for name in ("jacobian", "weight_jacobian"):
+            setattr(self, name, self._apart(getattr(self, name), weights=name == "weight_jacobian"))
         poles = Poles(schedule, heads)
         for name in MENDED if heads else ():
             setattr(self, name, mended(name, getattr(self, name), poles))
         for name in WEIGHTED_METHODS:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
 
-    error: Callable[..., Any]
-    per_sample_gradient: Callable[..., Any]
-    jacobian: Callable[..., Any]
-    weight_jacobian: Callable[..., Any]
-    jvp: Callable[..., Any]
-    hessian: Callable[..., Any]
-    hessian_product: Callable[..., Any]
-    hessian_diagonal: Callable[..., Any]
-    unit_blocks: Callable[..., Any]
-    outer_product_hessian: Callable[..., Any]
-    outer_product_product: Callable[..., Any]
-    trace: Callable[..., Any]
-    input_hessian: Callable[..., Any]
-    input_hessian_diagonal: Callable[..., Any]
-    laplacian: Callable[..., Any]
-    second_order_product: Callable[..., Any]
-    error_product: Callable[..., Any]
-    describe: Callable[[int], str]
+    if TYPE_CHECKING:  # the methods of `FullExecutable`
+
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
 
     @property
     def composed(self) -> tuple[str, ...]:

@@ -280,11 +280,7 @@ class Meaning:
         if self.error.targets == "probability" and k > 1:
             return (y > 0.5).astype(np.int64)
         position = (y[:, 0] > 0.5).astype(np.int64) if k == 1 else y.argmax(axis=1)
-        if self.classes is None:
-            return position
-        kinds = set(map(type, self.classes))
-        names = np.array(self.classes) if len(kinds) == 1 or kinds == {int, float} else np.array(self.classes, object)
-        return np.asarray(names[position])
+        return labels.named(position, self.classes)
 
     def __str__(self) -> str:
         parts = [f"scaled: {self.scaling}"] if self.scaling else []

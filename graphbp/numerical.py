@@ -59,9 +59,6 @@ __all__ = [
     "differences",
     "lengths",
     "numerical_gradient",
-    "numerical_hessian",
-    "numerical_jacobian",
-    "numerical_weight_jacobian",
 ]
 
 Array = npt.NDArray[Any]
@@ -154,21 +151,6 @@ def numerical_gradient(
     return difference_gradient(net, X, T, sample_weight, method=method, step=step).value
 
 
-def numerical_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Array:
-    """∂²E/∂θ∂θ (W, W) by differencing the gradient: column a is ∂(∂E/∂θ)/∂θ_a."""
-    return difference_hessian(net, X, T, sample_weight, method=method).value
-
-
-def numerical_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
-    """∂y_k/∂x_i (N, K, D) by differencing the outputs input by input, all samples at once."""
-    return difference_jacobian(net, X, method=method).value
-
-
-def numerical_weight_jacobian(net: Network, X: Any, *, method: str = "central") -> Array:
-    """∂y_k/∂θ (N, K, W) by differencing the outputs weight by weight."""
-    return difference_weight_jacobian(net, X, method=method).value
-
-
 def difference_gradient(
     net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central", step: Any = None
 ) -> Differenced:
@@ -178,19 +160,19 @@ def difference_gradient(
 
 
 def difference_hessian(net: Network, X: Any, T: Any, sample_weight: Any = None, *, method: str = "central") -> Differenced:
-    """What `numerical_hessian` evaluates."""
+    """∂²E/∂θ∂θ (W, W) by differencing the gradient: column a is ∂(∂E/∂θ)/∂θ_a."""
     at = _Point(net, X, method, T, sample_weight)
     return at.by_weights(lambda w, x: at.run.error_and_gradient(w, x, *at.rest)[1])
 
 
 def difference_weight_jacobian(net: Network, X: Any, *, method: str = "central") -> Differenced:
-    """What `numerical_weight_jacobian` evaluates."""
+    """∂y_k/∂θ (N, K, W) by differencing the outputs weight by weight."""
     at = _Point(net, X, method)
     return at.by_weights(at.run.forward)
 
 
 def difference_jacobian(net: Network, X: Any, *, method: str = "central") -> Differenced:
-    """What `numerical_jacobian` evaluates."""
+    """∂y_k/∂x_i (N, K, D) by differencing the outputs input by input, all samples at once."""
     return _by_inputs(net, X, method, lambda run: run.forward)
 
 

@@ -210,19 +210,15 @@ def _follow_ties(
         group.sort(key=lambda member: member[0])
         start, count, name, pattern = group[0]
         for other, n, other_name, other_pattern in group[1:]:
+            here, there = slice(start, start + count), slice(other, other + n)
+            joins = f"tie {tie!r} joins {name} and {other_name}, "
             if n != count or other_pattern != pattern:
-                raise WeightError(
-                    f"tie {tie!r} joins {name} and {other_name}, whose shapes differ; only equal shapes can share weights"
-                )
-            if not np.array_equal(value[other : other + n], value[start : start + count]):
-                raise WeightError(
-                    f"tie {tie!r} joins {name} and {other_name}, whose values differ; give both the same value to start from"
-                )
-            if not np.array_equal(free[other : other + n], free[start : start + count]):
-                raise WeightError(
-                    f"tie {tie!r} joins {name} and {other_name}, and only one of them is frozen; set trainable= on both alike"
-                )
-            leader[other : other + n] = np.arange(start, start + count)
+                raise WeightError(f"{joins}whose shapes differ; only equal shapes can share weights")
+            if not np.array_equal(value[there], value[here]):
+                raise WeightError(f"{joins}whose values differ; give both the same value to start from")
+            if not np.array_equal(free[there], free[here]):
+                raise WeightError(f"{joins}and only one of them is frozen; set trainable= on both alike")
+            leader[there] = np.arange(start, start + count)
     return leader
 
 

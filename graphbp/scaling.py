@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.exceptions import GraphError, WeightError
+from graphbp.exceptions import GraphError, WeightError, shown
 from graphbp.foreign import foreign_array
 from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 
@@ -154,8 +154,7 @@ def _numbers(where: str, value: Any) -> Array:
         raise WeightError(f"{where} is a masked array with masked entries; give every unit a number")
     array = foreign_array(value, where, WeightError)
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-        raise WeightError(f"{where} is {shown}; it must be a finite number, or one for each unit")
+        raise WeightError(f"{where} is {shown(value)}; it must be a finite number, or one for each unit")
     return np.asarray(array, np.float64)
 
 

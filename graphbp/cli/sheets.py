@@ -25,19 +25,13 @@ def read_sheet(path: Path, header: bool | None) -> Table:
 def _parquet(path: Path, header: bool | None) -> Table:
     if header is False:
         raise DataError(f"{path}: the columns of a Parquet file have names; leave --no-header out")
-    frame = _read(path, "Parquet", "pandas pyarrow", {"pandas": _pandas_parquet, "polars": _polars_parquet})
+    frame = _read(
+        path, "Parquet", "pandas pyarrow", dict.fromkeys(("pandas", "polars"), lambda library, path: library.read_parquet(path))
+    )
     table = table_of(frame, str(path))
     if table is None or not table.n_rows:
         raise DataError(f"{path} has no rows")
     return replace(table, source=str(path))
-
-
-def _pandas_parquet(pandas: Any, path: Path) -> Any:
-    return pandas.read_parquet(path)
-
-
-def _polars_parquet(polars: Any, path: Path) -> Any:
-    return polars.read_parquet(path)
 
 
 def _excel(path: Path, header: bool | None) -> Table:

@@ -23,7 +23,6 @@ from graphbp.threads import run_tasks, single_threaded_blas
 __all__ = ["assemble_diagonal", "assemble_hessian", "assemble_unit_blocks", "curvature_by_columns", "sample_tiles"]
 
 Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 Columns = list[tuple[int, int]]
 _A = TypeVar("_A")
 _B = TypeVar("_B")

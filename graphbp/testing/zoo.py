@@ -24,7 +24,6 @@ from graphbp.testing.data import real_cases
 __all__ = ["cases", "find_cases", "zoo"]
 
 Array = npt.NDArray[Any]
-Graph = nx.DiGraph
 
 
 # -- activations and errors: rows from the tables --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ is ever added: an A that is not positive definite is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from graphbp.uncertainty.outputs import CurvesDownError, Outputs
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["HESSIANS", "Blocks", "Curvature", "Diagonal", "Precision", "find_curvature", "unit_of_parameter"]
+__all__ = ["HESSIANS", "Curvature", "Precision", "find_curvature", "unit_of_parameter"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -87,50 +87,35 @@ def _eigenvalues(matrix: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """H as blocks that share no parameter and cover all of them."""
+class Curvature:
+    """H: its eigenvalues (W,), found when they are asked for, and A = βH + αI, factored, of (α, β).
 
-    blocks: Sequence[MatrixBlock | RowBlock]
+    `precision` raises `NumericalError` where A is not positive definite.
+    """
 
-    @property
-    def eigenvalues(self) -> Array:
-        """(W,), by block."""
-        return np.concatenate([block.eigenvalues for block in self.blocks])
-
-    def precision(self, alpha: float, beta: float) -> Precision:
-        """A = βH + αI, factored.  Raises `NumericalError` where it is not positive definite."""
-        return BlockPrecision([(block.index, block.root(alpha, beta)) for block in self.blocks])
-
-
-@dataclass(frozen=True)
-class Diagonal:
-    """The diagonal of H, (W,)."""
-
-    eigenvalues: Array
-
-    def precision(self, alpha: float, beta: float) -> Precision:
-        """A = βH + αI."""
-        return DiagonalPrecision(beta * self.eigenvalues + alpha)
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """H = BᵀB by the span of B's rows; its other W − r eigenvalues are 0."""
-
-    span: Span
+    find_eigenvalues: Callable[[], Array]
+    precision: Callable[[float, float], Precision]
 
     @property
     def eigenvalues(self) -> Array:
-        """(W,)."""
-        values = singular_values(self.span.rows) ** 2
-        return np.concatenate([values, np.zeros(self.span.size - len(values))])
+        """(W,), in no order."""
+        return self.find_eigenvalues()
 
-    def precision(self, alpha: float, beta: float) -> Precision:
-        """A = βH + αI."""
-        return LowRankPrecision(self.span, alpha, beta)
+    @classmethod
+    def of_blocks(cls, blocks: Sequence[MatrixBlock | RowBlock]) -> Curvature:
+        """Blocks that share no parameter and cover all of them."""
+        return cls(
+            lambda: np.concatenate([block.eigenvalues for block in blocks]),
+            lambda alpha, beta: BlockPrecision([(block.index, block.root(alpha, beta)) for block in blocks]),
+        )
 
-
-Curvature = Blocks | Diagonal | LowRank
+    @classmethod
+    def of_span(cls, span: Span) -> Curvature:
+        """BᵀB by the span of B's rows; its other W − r eigenvalues are 0."""
+        return cls(
+            lambda: np.concatenate([singular_values(span.rows) ** 2, np.zeros(span.size - span.rank)]),
+            lambda alpha, beta: LowRankPrecision(span, alpha, beta),
+        )
 
 
 class Precision:
@@ -273,7 +258,7 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
         return _diagonal(outputs, x, t, s, w)
     if kind == "low_rank":
         check_low_rank(len(x) * k, k, w, "hessian='outer_product' or hessian='diagonal'")
-        return LowRank(Span(_finite(np.concatenate([np.empty((0, w)), *outputs.rows(x, t, s)]))))
+        return Curvature.of_span(Span(_finite(np.concatenate([np.empty((0, w)), *outputs.rows(x, t, s)]))))
     if kind == "blocks":
         return _unit_blocks(net, outputs, x, t, s)
     what = f"laplace(hessian={kind!r}) of {w:,} parameters"
@@ -284,21 +269,21 @@ def find_curvature(kind: str, net: Network, outputs: Outputs, x: Any, t: Any, s:
         check_dense(len(x) * k, k, w, what, instead)
     if kind == "outer_product":
         try:
-            return Blocks([_stacked(outputs.rows(x, t, s), [np.arange(w)])[0]])
+            return Curvature.of_blocks([_stacked(outputs.rows(x, t, s), [np.arange(w)])[0]])
         except CurvesDownError:  # no factor, but a matrix that α may outweigh
             pass
     matrix = net.model.run.hessian if kind == "exact" else net.model.run.outer_product_hessian
-    return Blocks(
-        [MatrixBlock(np.arange(w), _finite(np.array(net.model.backend.to_numpy(matrix(net.theta, x, t, s)), np.float64)))]
-    )
+    found = np.array(net.model.backend.to_numpy(matrix(net.theta, x, t, s)), np.float64)
+    return Curvature.of_blocks([MatrixBlock(np.arange(w), _finite(found))])
 
 
 @blas_on_one_thread
-def _diagonal(outputs: Outputs, x: Any, t: Any, s: Any, w: int) -> Diagonal:
+def _diagonal(outputs: Outputs, x: Any, t: Any, s: Any, w: int) -> Curvature:
     diagonal = np.zeros(w)
     for factor, b in outputs.factors(x, t, s):
         diagonal += np.einsum("nk,nkw,nkw->w", factor, b, b)
-    return Diagonal(_finite(diagonal))
+    _finite(diagonal)
+    return Curvature(lambda: diagonal, lambda alpha, beta: DiagonalPrecision(beta * diagonal + alpha))
 
 
 def _stacked(chunks: Iterator[Array], indices: list[Indices]) -> list[RowBlock]:
@@ -311,14 +296,14 @@ def _stacked(chunks: Iterator[Array], indices: list[Indices]) -> list[RowBlock]:
     return [RowBlock(index, stack.rows) for index, stack in zip(indices, stacks, strict=True)]
 
 
-def _unit_blocks(net: Network, outputs: Outputs, x: Any, t: Any, s: Any) -> Blocks:
+def _unit_blocks(net: Network, outputs: Outputs, x: Any, t: Any, s: Any) -> Curvature:
     """The outer product's parts of single units; a tied parameter stands with the first unit that has it."""
     unit = unit_of_parameter(net)
     found, counts = np.unique(unit, return_counts=True)
     each, rows = counts.astype(object), len(x) * net.schedule.n_outputs  # Python's integers: no overflow
     needed = 8 * int((6 * each**2 + 2 * np.minimum(rows, 2 * each) * each).sum())
     check_memory(needed, f"the {len(found)} unit blocks of the Hessian", "hessian='diagonal'")
-    return Blocks(_stacked(outputs.rows(x, t, s), [np.flatnonzero(unit == each) for each in found]))
+    return Curvature.of_blocks(_stacked(outputs.rows(x, t, s), [np.flatnonzero(unit == each) for each in found]))
 
 
 def _finite(h: Array) -> Array:

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.activations import Activation
-from graphbp.exceptions import DataError
 from graphbp.heads import HeadGroup
 from graphbp.threads import blas_on_one_thread
 
-__all__ = ["against_the_others", "as_count", "first_order", "largest_variance", "log_normal", "monte_carlo"]
+__all__ = ["against_the_others", "first_order", "largest_variance", "log_normal", "monte_carlo"]
 
 Array = npt.NDArray[Any]
 
@@ -98,10 +97,3 @@ def monte_carlo(
     shift /= n_samples
     mean = np.clip(centre + shift, 0.0, 1.0)
     return mean, np.maximum(square / n_samples - shift**2, 0.0), noise / n_samples
-
-
-def as_count(n: Any, name: str) -> int:
-    """A number of draws, 1 or more."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise DataError(f"{name}={n!r}; it must be a whole number of draws, 1 or more")
-    return int(n)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import graphbp as gb
-from graphbp.numerical import numerical_hessian
+from graphbp.numerical import difference_hessian
 from graphbp.testing.oracles import evaluate, oracle_gradient, oracle_jacobian, oracle_weight_jacobian
 from tests.helpers.aggregating import drawn_dag, exact_derivatives, exact_error, gap_of_ties
 
@@ -51,7 +51,7 @@ def differences(g: Any, net: Any, X: Any, T: Any) -> Iterator[tuple[str, float]]
     yield "weight_jacobian", apart(net.weight_jacobian(X), by_weight)
     if not net.n_parameters:
         return
-    hessian = np.asarray(numerical_hessian(net, X, T, method="complex_step"))
+    hessian = np.asarray(difference_hessian(net, X, T, method="complex_step").value)
     terms = sum(float(np.abs(net.hessian(X[n : n + 1], T[n : n + 1])).max()) for n in range(len(X)))
     yield "hessian", apart(net.hessian(X, T), hessian, terms)
     yield "hessian_diagonal", apart(net.hessian_diagonal(X, T), np.diag(hessian), terms)

@@ -11,12 +11,12 @@ from graphbp.numerical import (
     METHODS,
     difference_along,
     difference_gradient,
+    difference_hessian,
+    difference_jacobian,
+    difference_weight_jacobian,
     differences,
     lengths,
     numerical_gradient,
-    numerical_hessian,
-    numerical_jacobian,
-    numerical_weight_jacobian,
 )
 from graphbp.testing import find_cases, relative_difference, tolerance
 
@@ -30,9 +30,9 @@ def test_gradient_hessian_and_jacobians(case, method):
     net = case.network()
     limit = LIMIT[method]
     assert relative_difference(net.numerical_gradient(*case.batch, method=method), net.gradient(*case.batch)) < limit
-    assert relative_difference(numerical_jacobian(net, case.X, method=method), net.jacobian(case.X)) < limit
-    assert relative_difference(numerical_weight_jacobian(net, case.X, method=method), net.weight_jacobian(case.X)) < limit
-    assert relative_difference(numerical_hessian(net, *case.batch, method=method), net.hessian(*case.batch)) < 10 * limit
+    assert relative_difference(difference_jacobian(net, case.X, method=method).value, net.jacobian(case.X)) < limit
+    assert relative_difference(difference_weight_jacobian(net, case.X, method=method).value, net.weight_jacobian(case.X)) < limit
+    assert relative_difference(difference_hessian(net, *case.batch, method=method).value, net.hessian(*case.batch)) < 10 * limit
 
 
 def test_the_order_of_each_method():
@@ -76,7 +76,7 @@ def test_unknown_method():
 def test_no_parameters():
     case = find_cases(["all-frozen"])[0]
     assert numerical_gradient(case.network(), *case.batch).shape == (0,)
-    assert numerical_weight_jacobian(case.network(), case.X).shape == (4 + 3, 1, 0)
+    assert difference_weight_jacobian(case.network(), case.X).value.shape == (4 + 3, 1, 0)
 
 
 def test_differences_along_directions():

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy.typing as npt
-
 from graphbp_numba.hessians.groups import SOURCE_TILES, UNIT_PAIRS
 from graphbp_numba.hessians.singles import CHUNK, MAX_SOURCES, RING
 from graphbp_numba.instructions.calls import item_size
@@ -24,7 +22,6 @@ from graphbp_numba.machine.jit import compiled
 
 __all__ = ["MIRROR", "mirror", "scratch_bytes"]
 
-Array = npt.NDArray[Any]
 
 MIRROR = 64
 """Rows and columns of L taken at a time where it is added to its transpose; whole vectors."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy.typing as npt
-
 from graphbp_numba.instructions.rows import copy_rows
 from graphbp_numba.instructions.sample_sums import sum_products
 from graphbp_numba.machine.jit import kernel
 
 __all__ = ["curvature", "first_from", "leads", "samples_of"]
-
-Array = npt.NDArray[Any]
 
 
 @kernel

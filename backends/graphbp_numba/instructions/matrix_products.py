@@ -31,9 +31,10 @@ from numba import types
 from numba.core import cgutils
 
 from graphbp_numba.instructions.calls import item_size, reals
+from graphbp_numba.instructions.operation import operation
 from graphbp_numba.instructions.shapes import Shape, const, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import carray, instruction, kernel, literal_instruction
+from graphbp_numba.machine.jit import carray, kernel, literal_instruction
 
 __all__ = ["DEPTH", "REGISTER_ROWS", "TILE_VECTORS", "Matrix", "add_transposed", "multiply", "transpose"]
 
@@ -163,40 +164,24 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-@instruction
-def _transpose_block(context: Any, tag: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
+@operation
+def _transpose_block(builder: Any, shape: Shape, source: Any, source_step: Any, target: Any, target_step: Any) -> None:
     """target[c, r] = source[r, c], as many rows and columns as a vector has lanes."""
-
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, source, source_step, target, target_step = arguments
-        places = [builder.add(source, builder.mul(source_step, const(r))) for r in range(shape.width)]
-        columns = _transposed(builder, [shape.load(builder, place, shape.item) for place in places])
-        for c, value in enumerate(columns):
-            shape.store(builder, value, builder.add(target, builder.mul(target_step, const(c))), shape.item)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, i, i, i, i), generate
+    places = [builder.add(source, builder.mul(source_step, const(r))) for r in range(shape.width)]
+    columns = _transposed(builder, [shape.load(builder, place, shape.item) for place in places])
+    for c, value in enumerate(columns):
+        shape.store(builder, value, builder.add(target, builder.mul(target_step, const(c))), shape.item)
 
 
-@instruction
-def add_transposed(context: Any, tag: Any, one: Any, two: Any, step: Any) -> Any:
+@operation
+def add_transposed(builder: Any, shape: Shape, one: Any, two: Any, step: Any) -> None:
     """A ← A + Bᵀ and B ← (A + Bᵀ)ᵀ, squares of as many rows and columns as a vector has lanes; they may be the same one."""
-
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, *bases, step = arguments
-        places = [[builder.add(base, builder.mul(step, const(r))) for r in range(shape.width)] for base in bases]
-        a, b = ([shape.load(builder, place, shape.item) for place in line] for line in places)
-        total = [builder.fadd(x, y) for x, y in zip(a, _transposed(builder, b), strict=True)]
-        for line, values in zip(places, (total, _transposed(builder, total)), strict=True):
-            for place, value in zip(line, values, strict=True):
-                shape.store(builder, value, place, shape.item)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, i, i, i), generate
+    places = [[builder.add(base, builder.mul(step, const(r))) for r in range(shape.width)] for base in (one, two)]
+    a, b = ([shape.load(builder, place, shape.item) for place in line] for line in places)
+    total = [builder.fadd(x, y) for x, y in zip(a, _transposed(builder, b), strict=True)]
+    for line, values in zip(places, (total, _transposed(builder, total)), strict=True):
+        for place, value in zip(line, values, strict=True):
+            shape.store(builder, value, place, shape.item)
 
 
 @kernel

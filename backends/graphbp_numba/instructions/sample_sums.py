@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from graphbp_numba.instructions.operation import operation
 from graphbp_numba.instructions.shapes import Shape, const, loop, reduce_group
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
@@ -96,36 +97,28 @@ def tile_sums(context: Any, tag: Any, sources: Any, bent: Any, rows: Any, others
     return types.none(tag, sources, bent, i, i, i, i), generate
 
 
-@instruction
-def sum_products(context: Any, tag: Any, target: Any, x: Any, y: Any, apart: Any, count: Any, vectors: Any) -> Any:
+@operation
+def sum_products(builder: Any, shape: Shape, target: Any, x: Any, y: Any, apart: Any, count: Any, vectors: Any) -> None:
     """target = Σ_c x_c · y_c over `count` pairs of rows, `apart` bytes from one c to the next."""
 
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, target, x, y, apart, count, vectors = arguments
+    def run(width: int) -> Callable[[Any, list[Any]], list[Any]]:
+        """`width` vectors side by side: the next sum need not wait for the last."""
 
-        def run(width: int) -> Callable[[Any, list[Any]], list[Any]]:
-            """`width` vectors side by side: the next sum need not wait for the last."""
+        def step(v: Any, _: list[Any]) -> list[Any]:
+            offset = builder.mul(v, const(VECTOR_BYTES))
 
-            def step(v: Any, _: list[Any]) -> list[Any]:
-                offset = builder.mul(v, const(VECTOR_BYTES))
+            def term(c: Any, sums: list[Any]) -> list[Any]:
+                at = builder.add(offset, builder.mul(c, apart))
+                places = [builder.add(at, const(VECTOR_BYTES * k)) for k in range(width)]
+                factors = [[shape.load(builder, builder.add(base, place)) for place in places] for base in (x, y)]
+                return [shape.multiply_add(builder, *terms) for terms in zip(*factors, sums, strict=True)]
 
-                def term(c: Any, sums: list[Any]) -> list[Any]:
-                    at = builder.add(offset, builder.mul(c, apart))
-                    places = [builder.add(at, const(VECTOR_BYTES * k)) for k in range(width)]
-                    factors = [[shape.load(builder, builder.add(base, place)) for place in places] for base in (x, y)]
-                    return [shape.multiply_add(builder, *terms) for terms in zip(*factors, sums, strict=True)]
+            _, sums = loop(builder, const(0), count, 1, [shape.zero] * width, term)
+            for k, value in enumerate(sums):
+                shape.store(builder, value, builder.add(target, builder.add(offset, const(VECTOR_BYTES * k))))
+            return []
 
-                _, sums = loop(builder, const(0), count, 1, [shape.zero] * width, term)
-                for k, value in enumerate(sums):
-                    shape.store(builder, value, builder.add(target, builder.add(offset, const(VECTOR_BYTES * k))))
-                return []
+        return step
 
-            return step
-
-        v, _ = loop(builder, const(0), vectors, 4, [], run(4))
-        loop(builder, v, vectors, 1, [], run(1))
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, i, i, i, i, i, i), generate
+    v, _ = loop(builder, const(0), vectors, 4, [], run(4))
+    loop(builder, v, vectors, 1, [], run(1))

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-
 from graphbp_numba.instructions.matrix_products import REGISTER_ROWS
+from graphbp_numba.instructions.operation import operation
 from graphbp_numba.instructions.shapes import Shape, const, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import instruction
 from graphbp_numba.machine.lanes import INT32, INT64
 
 __all__ = ["TALL", "WIDE", "add_squares"]
@@ -23,38 +21,32 @@ WIDE = 4 if REGISTER_ROWS == 8 else 2
 """With 32 registers 16 sums, 4 products and what they are made of; with 16 half of the sums."""
 
 
-@instruction
-def add_squares(context: Any, tag: Any, sums: Any, line: Any, kappa: Any, g: Any, q: Any, step: Any, index: Any, count: Any) -> Any:
+@operation
+def add_squares(
+    builder: Any, shape: Shape, sums: Any, line: Any, kappa: Any, g: Any, q: Any, step: Any, index: Any, count: Any
+) -> None:
     """sums[i, l] += Σ_p κ_p g_pi q_pl over p = index[0 .. count]: i < TALL, l < WIDE; `line` bytes from one i of the sums to the next."""
 
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, sums, line, kappa, g, q, step, index, count = arguments
+    def row(base: Any, number: int, offset: Any) -> Any:
+        return builder.add(builder.add(base, const(number * shape.row_bytes)), offset)
 
-        def row(base: Any, number: int, offset: Any) -> Any:
-            return builder.add(builder.add(base, const(number * shape.row_bytes)), offset)
+    def lanes(v: Any, _: list[Any]) -> list[Any]:
+        offset = builder.mul(v, const(VECTOR_BYTES))
+        places = [row(builder.add(sums, builder.mul(line, const(i))), k, offset) for i in range(TALL) for k in range(WIDE)]
 
-        def lanes(v: Any, _: list[Any]) -> list[Any]:
-            offset = builder.mul(v, const(VECTOR_BYTES))
-            places = [row(builder.add(sums, builder.mul(line, const(i))), k, offset) for i in range(TALL) for k in range(WIDE)]
+        def term(e: Any, totals: list[Any]) -> list[Any]:
+            address = builder.add(index, builder.mul(e, const(4)))
+            p = builder.zext(builder.load(shape.pointer(builder, address, INT32)), INT64)
+            at = builder.mul(p, step)
+            here, there = builder.add(g, at), builder.add(q, at)
+            factor = shape.load(builder, row(builder.add(kappa, builder.mul(p, const(shape.row_bytes))), 0, offset))
+            left = [builder.fmul(factor, shape.load(builder, row(here, i, offset))) for i in range(TALL)]
+            right = [shape.load(builder, row(there, k, offset)) for k in range(WIDE)]
+            return [shape.multiply_add(builder, left[n // WIDE], right[n % WIDE], total) for n, total in enumerate(totals)]
 
-            def term(e: Any, totals: list[Any]) -> list[Any]:
-                address = builder.add(index, builder.mul(e, const(4)))
-                p = builder.zext(builder.load(shape.pointer(builder, address, INT32)), INT64)
-                at = builder.mul(p, step)
-                here, there = builder.add(g, at), builder.add(q, at)
-                factor = shape.load(builder, row(builder.add(kappa, builder.mul(p, const(shape.row_bytes))), 0, offset))
-                left = [builder.fmul(factor, shape.load(builder, row(here, i, offset))) for i in range(TALL)]
-                right = [shape.load(builder, row(there, k, offset)) for k in range(WIDE)]
-                return [shape.multiply_add(builder, left[n // WIDE], right[n % WIDE], total) for n, total in enumerate(totals)]
+        _, totals = loop(builder, const(0), count, 1, [shape.load(builder, place) for place in places], term)
+        for place, total in zip(places, totals, strict=True):
+            shape.store(builder, total, place)
+        return []
 
-            _, totals = loop(builder, const(0), count, 1, [shape.load(builder, place) for place in places], term)
-            for place, total in zip(places, totals, strict=True):
-                shape.store(builder, total, place)
-            return []
-
-        loop(builder, const(0), const(shape.count), 1, [], lanes)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, i, i, i, i, i, i, i, i), generate
+    loop(builder, const(0), const(shape.count), 1, [], lanes)

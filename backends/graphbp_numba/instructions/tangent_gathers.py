@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import types
 from numba.core import cgutils
 
+from graphbp_numba.instructions.operation import operation
 from graphbp_numba.instructions.shapes import Shape, const, edge_operands, flush_sums, loop
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import instruction
 
 __all__ = ["Both", "gather_both", "gather_both_sums"]
 
@@ -48,62 +47,46 @@ class Both(NamedTuple):
     v: int
 
 
-@instruction
-def gather_both(context: Any, tag: Any, both: Any, index: Any, first: Any, stop: Any, init: Any, out: Any) -> Any:
+@operation
+def gather_both(builder: Any, shape: Shape, both: Any, index: Any, first: Any, stop: Any, init: Any, out: Any) -> None:
     """out = init + Σ_{first ≤ e < stop} (w[e] · x[index[e]] + v[e] · y[index[e]]), one row."""
+    x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
+    count = shape.count
 
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, both, index, first, stop, init, out = arguments
-        x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
-        count = shape.count
+    def step(e: Any, sums: list[Any]) -> list[Any]:
+        one, two, xs, ys = _both(shape, builder, x, apart, index, w, v, e)
+        by_w = [shape.multiply_add(builder, one, value, total) for value, total in zip(xs, sums[:count], strict=True)]
+        by_v = [shape.multiply_add(builder, two, value, total) for value, total in zip(ys, sums[count:], strict=True)]
+        return by_w + by_v
 
-        def step(e: Any, sums: list[Any]) -> list[Any]:
-            one, two, xs, ys = _both(shape, builder, x, apart, index, w, v, e)
-            by_w = [shape.multiply_add(builder, one, value, total) for value, total in zip(xs, sums[:count], strict=True)]
-            by_v = [shape.multiply_add(builder, two, value, total) for value, total in zip(ys, sums[count:], strict=True)]
-            return by_w + by_v
-
-        start = [shape.splat(builder, init)] * count + [shape.zero] * count
-        _, sums = loop(builder, first, stop, 1, start, step)
-        _store(shape, builder, [builder.fadd(a, b) for a, b in zip(sums[:count], sums[count:], strict=True)], out)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, both, i, i, i, tag.dtype, i), generate
+    start = [shape.splat(builder, init)] * count + [shape.zero] * count
+    _, sums = loop(builder, first, stop, 1, start, step)
+    _store(shape, builder, [builder.fadd(a, b) for a, b in zip(sums[:count], sums[count:], strict=True)], out)
 
 
-@instruction
+@operation
 def gather_both_sums(
-    context: Any, tag: Any, both: Any, index: Any, first: Any, stop: Any, row: Any, row_dot: Any, out: Any, edges: Any
-) -> Any:
+    builder: Any, shape: Shape, both: Any, index: Any, first: Any, stop: Any, row: Any, row_dot: Any, out: Any, edges: Any
+) -> None:
     """out = Σ_e (w[e] · x_e + v[e] · y_e), and edges.sums[e] += Σ_lanes (x_e · row + y_e · row_dot); `finish_sums` adds the last group."""
+    x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
+    sums, aside = cgutils.unpack_tuple(builder, edges)  # type: ignore[no-untyped-call]
+    count, last = shape.count, shape.width - 1
+    offsets = [const(VECTOR_BYTES * k) for k in range(count)]
+    z = [[shape.load(builder, builder.add(base, offset)) for offset in offsets] for base in (row, row_dot)]
 
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        shape = Shape(ctx, tag)
-        _, both, index, first, stop, row, row_dot, out, edges = arguments
-        x, apart, w, v = cgutils.unpack_tuple(builder, both)  # type: ignore[no-untyped-call]
-        sums, aside = cgutils.unpack_tuple(builder, edges)  # type: ignore[no-untyped-call]
-        count, last = shape.count, shape.width - 1
-        offsets = [const(VECTOR_BYTES * k) for k in range(count)]
-        z = [[shape.load(builder, builder.add(base, offset)) for offset in offsets] for base in (row, row_dot)]
+    def step(e: Any, totals: list[Any]) -> list[Any]:
+        one, two, xs, ys = _both(shape, builder, x, apart, index, w, v, e)
+        by_w = [shape.multiply_add(builder, one, value, total) for value, total in zip(xs, totals[:count], strict=True)]
+        by_v = [shape.multiply_add(builder, two, value, total) for value, total in zip(ys, totals[count:], strict=True)]
+        product = builder.fmul(xs[0], z[0][0])
+        for value, other in [*zip(xs[1:], z[0][1:], strict=True), *zip(ys, z[1], strict=True)]:
+            product = shape.multiply_add(builder, value, other, product)
+        slot = builder.and_(e, const(last))
+        shape.store(builder, product, builder.add(aside, builder.mul(slot, const(VECTOR_BYTES))))
+        with builder.if_then(builder.icmp_signed("==", slot, const(last)), likely=False):
+            flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, const(last)), const(shape.item))))
+        return by_w + by_v
 
-        def step(e: Any, totals: list[Any]) -> list[Any]:
-            one, two, xs, ys = _both(shape, builder, x, apart, index, w, v, e)
-            by_w = [shape.multiply_add(builder, one, value, total) for value, total in zip(xs, totals[:count], strict=True)]
-            by_v = [shape.multiply_add(builder, two, value, total) for value, total in zip(ys, totals[count:], strict=True)]
-            product = builder.fmul(xs[0], z[0][0])
-            for value, other in [*zip(xs[1:], z[0][1:], strict=True), *zip(ys, z[1], strict=True)]:
-                product = shape.multiply_add(builder, value, other, product)
-            slot = builder.and_(e, const(last))
-            shape.store(builder, product, builder.add(aside, builder.mul(slot, const(VECTOR_BYTES))))
-            with builder.if_then(builder.icmp_signed("==", slot, const(last)), likely=False):
-                flush_sums(shape, builder, aside, builder.add(sums, builder.mul(builder.sub(e, const(last)), const(shape.item))))
-            return by_w + by_v
-
-        _, totals = loop(builder, first, stop, 1, [shape.zero] * (2 * count), step)
-        _store(shape, builder, [builder.fadd(a, b) for a, b in zip(totals[:count], totals[count:], strict=True)], out)
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(tag, both, i, i, i, i, i, i, edges), generate
+    _, totals = loop(builder, first, stop, 1, [shape.zero] * (2 * count), step)
+    _store(shape, builder, [builder.fadd(a, b) for a, b in zip(totals[:count], totals[count:], strict=True)], out)

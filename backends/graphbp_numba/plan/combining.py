@@ -19,7 +19,6 @@ scaled rows are none of first order's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,6 @@ from graphbp_numba.plan.tables import (
 
 __all__ = ["Combined", "combined_rows"]
 
-Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

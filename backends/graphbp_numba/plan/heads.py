@@ -40,8 +40,6 @@ from graphbp_numba.plan.tables import (
     PLAN_TARGET_ROWS,
 )
 
-Array = npt.NDArray[Any]
-
 __all__ = ["VALUE_AT_A", "head_lines", "head_table", "paired"]
 
 VALUE_AT_A = {

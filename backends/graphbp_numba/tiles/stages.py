@@ -44,7 +44,6 @@ from graphbp_numba.plan.tables import (
 
 __all__ = ["Stages", "find_stages", "forward_stages"]
 
-Array = npt.NDArray[Any]
 
 STAGE_BYTES = 1 << 20
 """Rows of a stage, at most where two levels fit: a usual second-level cache."""
