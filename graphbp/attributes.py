@@ -7,6 +7,7 @@ value that would serve there, is refused:
     a capital, or a `_`, `-`, blank too many      Weight, BIAS, trainable_
     one letter swapped, left out, put in          bais, activaton, weightt      (names of three letters: swapped, doubled, plural)
     one letter changed                            actifation                    (names of five letters and more)
+    what it is, behind it                         activation_function           (function, fn, func, name)
     two of these                                  acitvaton, tranable           (names of eight letters and more)
 
 The first letter must be right (or swapped): `height` is no slip of `weight`.
@@ -111,12 +112,17 @@ def is_near(key: Any, known: Mapping[str, Callable[[Any], bool]]) -> bool:
     return isinstance(key, str) and _near(key, tuple(known)) is not None
 
 
+_WHAT = ("function", "func", "fn", "name")
+
+
 @lru_cache(maxsize=4096)
 def _near(key: str, known: tuple[str, ...]) -> str | None:
     """The known name that `key` nearly is; a graph has few different keys, on many edges."""
     plain = key.lower().rstrip("_- ").replace("-", "").replace("_", "")
     if plain in known:
         return plain if key[0] not in "_-" else None  # a leading underscore marks somebody's own
+    if (whole := next((plain.removesuffix(what) for what in _WHAT if plain.endswith(what)), None)) in known:
+        return whole
     for name in known:
         if _slipped(plain, name):
             return name

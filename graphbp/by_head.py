@@ -29,6 +29,7 @@ from graphbp.tables import (
     extra_columns,
     index_columns,
     loose_table,
+    number_in,
     numbers_of,
     surplus,
     table_of,
@@ -297,16 +298,16 @@ def _numbered(numbers: Array | None, listed: list[Any], missing: Array, part: Pa
 
 
 def _are_labels(classes: Sequence[Any], some: Sequence[Any]) -> bool:
-    """Numbers are labels where the classes are called by such."""
+    """Numbers are labels where the classes are called by such, booleans always."""
     kinds = {type(label) for label in classes}
-    return bool(some) and (type(some[0]) in kinds or (isinstance(some[0], float) and int in kinds and bool not in kinds))
+    return bool(some) and (
+        type(some[0]) in kinds or isinstance(some[0], bool) or (isinstance(some[0], float) and int in kinds and bool not in kinds)
+    )
 
 
 def _cell(value: str) -> Any:
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    number = number_in(value)
+    return value if number is None else number
 
 
 _WORDS = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none"))
