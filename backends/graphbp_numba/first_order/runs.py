@@ -20,6 +20,7 @@ from graphbp_numba.plan.tables import (
     PLAN_BUNDLE_ROWS,
     PLAN_BUNDLE_SRC,
     PLAN_COMBINE_TREES,
+    PLAN_FINISH_TREES,
     PLAN_FORWARD_RUNS,
     PLAN_IN_PTR,
     PLAN_IN_SRC,
@@ -97,7 +98,9 @@ def prepare_runs(table: Any, tag: Any, *places: int) -> None:
         if not table[at]:
             make = _forward_runs if place == PLAN_FORWARD_RUNS else _reverse_runs
             table[at] = make(tag[0].dtype.name, len(tag)).address
-        for each in (PLAN_COMBINE_TREES,) if place == PLAN_FORWARD_RUNS else (PLAN_SPREAD_TREES, PLAN_PULL_TREES):
+        for each in (
+            (PLAN_COMBINE_TREES,) if place == PLAN_FORWARD_RUNS else (PLAN_SPREAD_TREES, PLAN_PULL_TREES, PLAN_FINISH_TREES)
+        ):
             prepare_trees(table, tag, each)
 
 
@@ -183,8 +186,8 @@ def _reverse_runs(dtype: str, vectors: int) -> Any:
             if runs[r, RUN_HAS_OUTPUT]:
                 for j in range(start, end):
                     add_rows(tag, z + j * row, z + j * row, heads + out_pos[j] * row, 1)
-            spread_trees(tag, table, runs[r], w_leaves, z, sums)
             row_sums(tag, here, count, sums + (table[PLAN_SUMS] + start) * item_size(tag))
+            spread_trees(tag, table, runs[r], w_leaves, z, sums)
         units = table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
         for i in range(table[PLAN_N_INPUTS]):
             here = z + i * row

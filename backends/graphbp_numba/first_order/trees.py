@@ -17,7 +17,7 @@ import numpy as np
 from graphbp_numba.instructions.calls import call, item_size, pointer
 from graphbp_numba.instructions.choices import Choices, add_choice, pull_choices
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums
-from graphbp_numba.instructions.products import Leaves, add_product, keep_product, pull_products, spread_product
+from graphbp_numba.instructions.products import Leaves, add_product, keep_product, pull_products, share_total, spread_product
 from graphbp_numba.instructions.rows import add_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
@@ -33,10 +33,12 @@ from graphbp_numba.plan.tables import (
     PLAN_CHOICE_SUMS,
     PLAN_CHOICES,
     PLAN_COMBINE_TREES,
+    PLAN_FINISH_TREES,
     PLAN_LEAF_SUMS,
     PLAN_LEAVES,
     PLAN_N_CHOICES,
     PLAN_N_LEAVES,
+    PLAN_N_OUT_EDGES,
     PLAN_N_ROWS,
     PLAN_N_TREES,
     PLAN_PRODUCT_PTR,
@@ -44,6 +46,7 @@ from graphbp_numba.plan.tables import (
     PLAN_PULL_TREES,
     PLAN_SIZE,
     PLAN_SPREAD_TREES,
+    PLAN_TREE_SUMS,
     PLAN_TREES,
     RUN_TREE_FIRST,
     RUN_TREE_STOP,
@@ -52,9 +55,10 @@ from graphbp_numba.plan.tables import (
     TREE_KIND,
     TREE_ROW,
     TREE_STOP,
+    TREE_TERM,
 )
 
-__all__ = ["combine_trees", "prepare_trees", "pull_trees", "spread_trees", "start_trees"]
+__all__ = ["combine_trees", "finish_trees", "prepare_trees", "pull_trees", "spread_trees", "start_trees"]
 
 
 @kernel
@@ -67,7 +71,7 @@ def combine_trees(tag: Any, table: Any, run: Any, w: int, z: int, reverse: bool)
 
 @kernel
 def spread_trees(tag: Any, table: Any, run: Any, w: int, z: int, sums: int) -> None:
-    """T_j of the products of a run and the sums of their leaves."""
+    """T_j of the products of a run, in place of δ_j where nothing else is to gather that."""
     if run[RUN_TREE_FIRST] < run[RUN_TREE_STOP]:
         given = table.ctypes.data, w, z, sums, run[RUN_TREE_FIRST], run[RUN_TREE_STOP]
         call(table[PLAN_SPREAD_TREES + len(tag) // 2], given)
@@ -80,6 +84,13 @@ def pull_trees(tag: Any, table: Any, w: int, z: int, sums: int, beta: int, rows:
 
 
 @kernel
+def finish_trees(tag: Any, table: Any, w: int, sums: int) -> None:
+    """After all tiles: the sums of the products' leaves from those of T."""
+    if table[PLAN_N_TREES]:
+        call(table[PLAN_FINISH_TREES + len(tag) // 2], (table.ctypes.data, w, sums))
+
+
+@kernel
 def start_trees(tag: Any, table: Any, z: int) -> None:
     """No helper row of this tile is used yet."""
     carray(pointer(_flags(tag, table, z)), table[PLAN_N_ROWS], np.int8)[:] = 0
@@ -89,7 +100,7 @@ def prepare_trees(table: Any, tag: Any, place: int) -> None:
     """Have one of these compiled for this tag, where the network has combinations, and its address in the table."""
     at = place + len(tag) // 2
     if table[PLAN_N_TREES] and not table[at]:
-        make = {PLAN_COMBINE_TREES: _combine, PLAN_SPREAD_TREES: _spread, PLAN_PULL_TREES: _pull}[place]
+        make = {PLAN_COMBINE_TREES: _combine, PLAN_SPREAD_TREES: _spread, PLAN_PULL_TREES: _pull, PLAN_FINISH_TREES: _finish}[place]
         table[at] = make(tag[0].dtype.name, len(tag)).address
 
 
@@ -145,13 +156,13 @@ def _spread(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         trees = carray(pointer(table[PLAN_TREES]), (stop, TREE_FIELDS), np.int64)
         row, leaves = len(tag) * VECTOR_BYTES, _leaves(tag, table, w, z, sums)
-        unsafe = leaves.scratch - row
+        unsafe, totals = leaves.scratch - row, sums + table[PLAN_TREE_SUMS] * item_size(tag)
         for t in range(first, stop):
             if trees[t, TREE_KIND] != COMBINE_PRODUCT:
                 continue
             begin, end = trees[t, TREE_FIRST], trees[t, TREE_STOP]
-            kept, delta = z + (table[PLAN_N_ROWS] + t) * row, z + trees[t, TREE_ROW] * row
-            if keep_product(tag, leaves, begin, end, kept, delta, unsafe):
+            product, delta, term = z + (table[PLAN_N_ROWS] + t) * row, z + trees[t, TREE_ROW] * row, z + trees[t, TREE_TERM] * row
+            if keep_product(tag, product, delta, term, unsafe, totals + t * item_size(tag)):
                 spread_product(tag, leaves, begin, end, unsafe)
 
     return compiled_c(integers(6))(spread_trees)
@@ -190,3 +201,18 @@ def _pull(dtype: str, vectors: int) -> Any:
             finish_sums(tag, table[PLAN_N_CHOICES], edges)
 
     return compiled_c(integers(8))(pull_trees)
+
+
+@cache
+def _finish(dtype: str, vectors: int) -> Any:
+    tag = (getattr(np, dtype)(0),) * vectors
+
+    def finish_trees(at: int, w: int, sums: int) -> None:
+        table = carray(pointer(at), PLAN_SIZE, np.int64)
+        trees, item = carray(pointer(table[PLAN_TREES]), (table[PLAN_N_TREES], TREE_FIELDS), np.int64), item_size(tag)
+        totals, leaves = sums + table[PLAN_TREE_SUMS] * item, sums + table[PLAN_LEAF_SUMS] * item
+        w_leaves = w + table[PLAN_N_OUT_EDGES] * item
+        for t in range(table[PLAN_N_TREES]):
+            share_total(tag, totals + t * item, w_leaves, leaves, trees[t, TREE_FIRST], trees[t, TREE_STOP])
+
+    return compiled_c(integers(3))(finish_trees)

@@ -1,15 +1,15 @@
 """Products, lane by lane, of the *leaves* s_l = w_l z_l of a tree.
 
     add_product       out += P = Π s_l; P, or NaN where a lane is not safe, is kept             forward
-    keep_product      T = δ P in place of P,  sums_l += Σ_lanes T / w_l                          reverse, the tree
+    keep_product      T = δ P, and Σ T, of which share_total gives sums_l += Σ T / w_l           reverse, the tree
     pull_products     out += Σ_j T_j / z                                                         reverse, a source
     spread_product    w_l q_l to helper rows, sums_l += Σ_lanes q_l z_l, q_l = δ Π_{m ≠ l} s_m   the tree, lanes that are not safe
 
 A lane is *safe* where every product of the first leaves is between 2⁻⁵⁰⁰ and 2⁵⁰⁰ in size (float32: 2⁻⁶⁰, 2⁶⁰) and T between 2⁻¹⁰⁰⁰ and
 2⁹⁰⁰ (2⁻¹²⁰, 2¹⁰⁰), or δ = 0.  Then no s_l and no product of any is 0, infinite or denormal: T has a rounding a factor, T / z_i is
-w_l q_l and T / w_l is q_l z_l to as many and one more, and a sum of T divided by z is as good as that of the quotients.  Elsewhere other
-factors are those before a leaf times those after it, so that none is divided by, zeros are like other values, and T is 0.  Each lane is
-by itself: what a sample gets does not depend on its neighbours.
+w_l q_l and T / w_l is q_l z_l to as many and one more, and a sum of T divided by z is as good as that of the quotients.  Where two
+leaves are 0 all q are, and so is T.  Elsewhere T is 0, and other factors are those before a leaf times those after it: none is divided
+by.  Each lane is by itself: what a sample gets does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 from graphbp_numba.machine.lanes import INT32, INT64, declared
 
-__all__ = ["Leaves", "add_product", "keep_product", "pull_products", "spread_product"]
+__all__ = ["Leaves", "add_product", "keep_product", "pull_products", "share_total", "spread_product"]
 
 SAFE_PRODUCT = {8: (2.0**-500, 2.0**500), 4: (2.0**-60, 2.0**60)}
 SAFE_TERM = {8: (2.0**-1000, 2.0**900), 4: (2.0**-120, 2.0**100)}
@@ -73,6 +73,38 @@ def _any(shape: Shape, builder: Any, lanes: Any) -> Any:
     )
 
 
+def _keep(shape: Shape, builder: Any, product: list[Any], fine: list[Any], kept: Any) -> None:
+    """P where it is safe, elsewhere NaN."""
+    not_a_number = _constant(shape, float("nan"))
+    for p, safe, place in zip(product, fine, vectors_at(shape, builder, kept), strict=True):
+        shape.store(builder, builder.select(safe, p, not_a_number), place)
+
+
+def _keep_none(shape: Shape, builder: Any, at: Leaves, first: Any, stop: Any, kept: Any) -> None:
+    """0 in place of NaN where a leaf is 0 and the product before it too: then every q is 0."""
+    n = shape.count
+
+    def step(leaf: Any, carried: list[Any]) -> list[Any]:
+        s = leaf_values(shape, builder, at[:3], leaf)[2]
+        twice = [
+            builder.or_(
+                before,
+                builder.and_(
+                    builder.fcmp_ordered("==", p, shape.zero),
+                    builder.fcmp_ordered("==", value, shape.zero),
+                ),
+            )
+            for before, p, value in zip(carried[n:], carried[:n], s, strict=True)
+        ]
+        return [builder.fmul(p, value) for p, value in zip(carried[:n], s, strict=True)] + twice
+
+    none = ir.Constant(ir.VectorType(ir.IntType(1), shape.width), [0] * shape.width)
+    _, carried = loop(builder, first, stop, 1, [_constant(shape, 1.0)] * n + [none] * n, step)
+    for p, twice, place in zip(carried[:n], carried[n:], vectors_at(shape, builder, kept), strict=True):
+        nothing = builder.and_(twice, builder.fcmp_ordered("==", p, shape.zero))
+        shape.store(builder, builder.select(nothing, shape.zero, shape.load(builder, place)), place)
+
+
 @instruction
 def add_product(context: Any, tag: Any, leaves: Any, first: Any, stop: Any, out: Any, kept: Any) -> Any:
     """out += P = Π_l w_l z_l, one row, and P, NaN where it is not safe, to the row `kept`, where that is not 0."""
@@ -99,14 +131,16 @@ def add_product(context: Any, tag: Any, leaves: Any, first: Any, stop: Any, out:
         product = carried[:n]
         add_to_row(shape, builder, product, out)
         with builder.if_then(builder.icmp_signed("!=", kept, const(0))):
-            not_a_number = _constant(shape, float("nan"))
-            for v, place in enumerate(vectors_at(shape, builder, kept)):
-                low, high = carried[n + v], carried[2 * n + v]
-                fine = builder.and_(
-                    _between(shape, builder, low, high, SAFE_PRODUCT[shape.item]),
-                    builder.fcmp_ordered("ord", product[v], product[v]),
-                )
-                shape.store(builder, builder.select(fine, product[v], not_a_number), place)
+            fine, found = [], None
+            for v, p in enumerate(product):
+                ordered = builder.fcmp_ordered("ord", p, p)
+                within = _between(shape, builder, carried[n + v], carried[2 * n + v], SAFE_PRODUCT[shape.item])
+                fine.append(builder.and_(within, ordered))
+                here = _any(shape, builder, builder.not_(fine[-1]))
+                found = here if found is None else builder.or_(found, here)
+            _keep(shape, builder, product, fine, kept)
+            with builder.if_then(builder.icmp_signed("!=", found, const(0)), likely=False):
+                _keep_none(shape, builder, at, first, stop, kept)
         return ctx.get_dummy_value()
 
     i = types.intp
@@ -114,49 +148,67 @@ def add_product(context: Any, tag: Any, leaves: Any, first: Any, stop: Any, out:
 
 
 @instruction
-def keep_product(context: Any, tag: Any, leaves: Any, first: Any, stop: Any, kept: Any, delta: Any, unsafe: Any) -> Any:
-    """kept = T = δ P and sums_l += Σ_lanes T / w_l, 0 for lanes that are not safe; δ of these, else 0, to the row `unsafe`: are there any?"""
+def keep_product(context: Any, tag: Any, product: Any, delta: Any, term: Any, unsafe: Any, total: Any) -> Any:
+    """term = T = δ P, 0 for lanes that are not safe, and total += Σ_lanes T; are there such lanes?  Then δ of these, else 0, to `unsafe`.
+
+    `delta` and `term` may be one row.
+    """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, leaves, first, stop, kept, delta, unsafe = arguments
-        at = Leaves(*cgutils.unpack_tuple(builder, leaves))  # type: ignore[no-untyped-call]
-        total, found = None, None
-        places = (vectors_at(shape, builder, address) for address in (kept, delta, unsafe))
-        for own, given, aside in zip(*places, strict=True):
-            d = shape.load(builder, given)
-            term = builder.fmul(d, shape.load(builder, own))
-            size, none = _size(shape, builder, term), builder.fcmp_ordered("==", d, shape.zero)
-            exact = builder.and_(none, builder.fcmp_ordered("ord", term, term))
-            fine = builder.or_(_between(shape, builder, size, size, SAFE_TERM[shape.item]), exact)
-            term = builder.select(fine, term, shape.zero)
-            shape.store(builder, term, own)
-            shape.store(builder, builder.select(fine, shape.zero, d), aside)
-            total = term if total is None else builder.fadd(total, term)
-            here = _any(shape, builder, builder.not_(fine))
+        _, product, delta, term, unsafe, total = arguments
+        given, folded, found, fine = row_at(shape, builder, delta), None, None, []
+        terms = [builder.fmul(d, p) for d, p in zip(given, row_at(shape, builder, product), strict=True)]
+        for d, p, value in zip(given, row_at(shape, builder, product), terms, strict=True):
+            size = _size(shape, builder, value)
+            none = builder.or_(*(builder.fcmp_ordered("==", factor, shape.zero) for factor in (d, p)))
+            exact = builder.and_(none, builder.fcmp_ordered("ord", value, value))
+            fine.append(builder.or_(_between(shape, builder, size, size, SAFE_TERM[shape.item]), exact))
+            here = _any(shape, builder, builder.not_(fine[-1]))
             found = here if found is None else builder.or_(found, here)
+        for safe, value, place in zip(fine, terms, vectors_at(shape, builder, term), strict=True):
+            value = builder.select(safe, value, shape.zero)
+            shape.store(builder, value, place)
+            folded = value if folded is None else builder.fadd(folded, value)
+        with builder.if_then(builder.icmp_signed("!=", found, const(0)), likely=False):
+            for safe, d, place in zip(fine, given, vectors_at(shape, builder, unsafe), strict=True):
+                shape.store(builder, builder.select(safe, shape.zero, d), place)
         name = f"llvm.vector.reduce.fadd.v{shape.width}f{8 * shape.item}"
         add_up = declared(builder, name, shape.real, shape.real, shape.vector)
-        total = shape.splat(builder, builder.call(add_up, [ir.Constant(shape.real, -0.0), total], fastmath=("reassoc",)))
-        numbers = ir.Constant(ir.VectorType(INT64, shape.width), list(range(shape.width)))
-        undefined = ir.Constant(ir.VectorType(INT64, shape.width), ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(INT32, shape.width), [0] * shape.width)
-
-        def share(leaf: Any, _: list[Any]) -> list[Any]:
-            offset = builder.mul(leaf, const(shape.item))
-            place = builder.add(at.sums, offset)
-            w = shape.load(builder, builder.add(at.w, offset), shape.item)
-            left = builder.insert_element(undefined, builder.sub(stop, leaf), INT32(0))
-            own = builder.icmp_signed("<", numbers, builder.shuffle_vector(left, undefined, zeros))
-            more = builder.select(own, _quotient(shape, builder, total, w), shape.zero)
-            shape.store(builder, builder.fadd(shape.load(builder, place, shape.item), more), place, shape.item)
-            return []
-
-        loop(builder, first, builder.add(stop, const(shape.width - 1)), shape.width, [], share)
+        sum_of_lanes = builder.call(add_up, [ir.Constant(shape.real, -0.0), folded], fastmath=("reassoc",))
+        place = shape.pointer(builder, total, shape.real)
+        builder.store(builder.fadd(builder.load(place), sum_of_lanes), place)
         return found
 
     i = types.intp
-    return types.intp(tag, leaves, i, i, i, i, i), generate
+    return types.intp(tag, i, i, i, i, i), generate
+
+
+@instruction
+def share_total(context: Any, tag: Any, total: Any, w: Any, sums: Any, first: Any, stop: Any) -> Any:
+    """sums_l += total / w_l for the leaves first ≤ l < stop, nothing where the total, at an address, is 0, and the total becomes 0."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = Shape(ctx, tag)
+        _, total, w, sums, first, stop = arguments
+        place = shape.pointer(builder, total, shape.real)
+        value = builder.load(place)
+        builder.store(ir.Constant(shape.real, 0.0), place)
+
+        def at(array: Any, leaf: Any) -> Any:
+            return shape.pointer(builder, builder.add(array, builder.mul(leaf, const(shape.item))), shape.real)
+
+        def step(leaf: Any, _: list[Any]) -> list[Any]:
+            own = at(sums, leaf)
+            builder.store(builder.fadd(builder.load(own), builder.fdiv(value, builder.load(at(w, leaf)))), own)
+            return []
+
+        with builder.if_then(builder.fcmp_unordered("!=", value, ir.Constant(shape.real, 0.0))):
+            loop(builder, first, stop, 1, [], step)
+        return ctx.get_dummy_value()
+
+    i = types.intp
+    return types.none(tag, i, i, i, i, i), generate
 
 
 @instruction
@@ -201,20 +253,24 @@ def spread_product(context: Any, tag: Any, leaves: Any, first: Any, stop: Any, d
             s = leaf_values(shape, builder, at[:3], leaf)[2]
             return [builder.fmul(p, value) for p, value in zip(product, s, strict=True)]
 
-        def give(source: Any, w: Any, q: list[Any]) -> None:
+        def give(source: Any, shares: list[Any]) -> None:
             flag = shape.pointer(builder, builder.add(at.flags, source), ir.IntType(8))
             used = builder.icmp_signed("!=", builder.load(flag), ir.IntType(8)(0))
             builder.store(ir.IntType(8)(1), flag)
             row = builder.add(at.helpers, builder.mul(source, const(shape.row_bytes)))
-            for value, place in zip(q, vectors_at(shape, builder, row), strict=True):
+            for value, place in zip(shares, vectors_at(shape, builder, row), strict=True):
                 there = builder.select(used, shape.load(builder, place), shape.zero)
-                shape.store(builder, shape.multiply_add(builder, w, value, there), place)
+                shape.store(builder, builder.fadd(there, value), place)
 
         def after(k: Any, product: list[Any]) -> list[Any]:
             leaf = builder.sub(builder.sub(stop, const(1)), k)
             w, z, s, source = leaf_values(shape, builder, at[:3], leaf)
             q = [builder.fmul(p, shape.load(builder, place)) for p, place in zip(product, scratch(leaf), strict=True)]
-            give(source, w, q)
+            shares, some = [builder.fmul(w, value) for value in q], const(0)
+            for share in shares:
+                some = builder.or_(some, _any(shape, builder, builder.fcmp_unordered("!=", share, shape.zero)))
+            with builder.if_then(builder.icmp_signed("!=", some, const(0))):  # most are 0 where one leaf is
+                give(source, shares)
             total = builder.fmul(q[0], z[0])
             for value, factor in zip(q[1:], z[1:], strict=True):
                 total = shape.multiply_add(builder, value, factor, total)

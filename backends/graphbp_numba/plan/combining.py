@@ -102,7 +102,7 @@ def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Ind
     joined = inner[sides] & (kind[sides] == c.kind[:, None])
     fused = scaled.copy()
     fused[sides[joined]] = True
-    lines, leaves = list[tuple[int, int, int, int]](), list[tuple[int, int]]()
+    lines, leaves = list[tuple[int, int, int, int, int]](), list[tuple[int, int]]()
     for top in np.flatnonzero(~fused[c.rows]).tolist():
         first = len(leaves)
         waiting = [(top, 1), (top, 0)]
@@ -113,6 +113,6 @@ def _trees(s: Schedule, given: Flags, in_ptr: Indices, in_src: Rows, of_row: Ind
                 waiting += [(int(of_row[row]), 1), (int(of_row[row]), 0)]
             else:
                 leaves.append((int(in_src[in_ptr[row]]), int(in_ptr[row])) if scaled[row] else (row, -1))
-        lines.append((int(c.rows[top]), int(c.kind[top]), first, len(leaves)))
+        lines.append((int(c.rows[top]), int(c.kind[top]), first, len(leaves), -1))
     source, edge = np.array(leaves, np.int64).T
     return np.array(lines, np.int64), source, edge, fused

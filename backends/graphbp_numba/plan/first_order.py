@@ -3,13 +3,13 @@
 A tree combines *leaves* s_l = w_l z_l, the sources' own rows with their weights; neither scaled nor inner rows have a place in a tile,
 in the sums, or in any order.  What a source takes back from a tree in the reverse sweep it gathers like an edge:
 
-    product   ∂E/∂z_i += w_l δ_j Π_{m ≠ l} s_m = T_j / z_i,   ∂E/∂w_l += Σ_n T_j / w_l,   T_j = δ_j Π s_m     one row a tree, no weights
+    product   ∂E/∂z_i += w_l δ_j Π_{m ≠ l} s_m = T_j / z_i,   ∂E/∂w_l += Σ_n T_j / w_l,   T_j = δ_j Π s_m     in place of δ_j, no weights
     choice    ∂E/∂z_i += w_l δ_j,                              ∂E/∂w_l += Σ_n δ_j z_i      where l is the one that j's row of numbers names
 
 T serves lanes in which nothing is near 0 or the ends of the range (`graphbp_numba.instructions.products`); what the others get is
 added in a *helper row* of the source, if there are such.
 
-    rows of a tile     the plan's, without those inside trees | T or numbers, one a tree | a helper row each row | which of these are used |
+    rows of a tile     the plan's, without those inside trees | Π s_m or numbers, one a tree | a helper row each row | which of these are used |
                        sums that wait, of trees and of choices | δ of unsafe lanes | products before each leaf of one tree | a, h' that are kept
 """
 
@@ -64,6 +64,7 @@ from graphbp_numba.plan.tables import (
     PLAN_RUNS,
     PLAN_SUMS,
     PLAN_SUMS_SIZE,
+    PLAN_TREE_SUMS,
     PLAN_TREES,
     RUN_KEEP,
     RUN_KEEP_SLOPE,
@@ -77,6 +78,7 @@ from graphbp_numba.plan.tables import (
     TREE_KIND,
     TREE_ROW,
     TREE_STOP,
+    TREE_TERM,
 )
 
 __all__ = ["Trees", "Visited", "fill_orders", "reverse_order", "without_inner_rows"]
@@ -164,7 +166,7 @@ class Visited:
         arrays |= dict(zip(range(PLAN_BUNDLE_PTR, PLAN_BUNDLE_ROWS + 1), (bundles.ptr, bundles.src, bundles.rows), strict=True))
         if (trees := self.trees) is not None:
             sizes |= {PLAN_N_TREES: len(trees.lines), PLAN_N_LEAVES: trees.n_leaves, PLAN_N_CHOICES: trees.choices.shape[1]}
-            sizes |= dict(zip((PLAN_LEAF_SUMS, PLAN_CHOICE_SUMS), out.more_places, strict=True))
+            sizes |= dict(zip((PLAN_LEAF_SUMS, PLAN_CHOICE_SUMS, PLAN_TREE_SUMS), out.more_places, strict=True))
             arrays |= {
                 PLAN_TREES: trees.lines,
                 PLAN_LEAVES: trees.leaves,
@@ -206,8 +208,11 @@ def without_inner_rows(s: Schedule, every: Visited, edges: Edges, combined: Comb
     kept = np.flatnonzero(~combined.fused)
     place = np.cumsum(~combined.fused) - 1
     n_rows = len(kept)
+    here = ~combined.fused[edges.dst]
+    swept = Edges(place[edges.dst[here]].astype(np.int32), place[edges.src[here]].astype(np.int32), edges.slot[here])
     lines = combined.trees.copy()
     lines[:, TREE_ROW] = place[lines[:, TREE_ROW]]
+    lines[:, TREE_TERM] = _term_rows(lines[:, TREE_ROW], np.bincount(swept.dst, minlength=n_rows), n_rows)
     runs = every.runs[~combined.fused[every.runs[:, RUN_START]]]
     runs[:, RUN_START], runs[:, RUN_STOP] = place[runs[:, RUN_START]], place[runs[:, RUN_STOP] - 1] + 1
     bounds = runs[:, [RUN_START, RUN_STOP]]
@@ -225,11 +230,13 @@ def without_inner_rows(s: Schedule, every: Visited, edges: Edges, combined: Comb
     for column in (RUN_KEEP, RUN_KEEP_SLOPE):
         runs[:, column] += np.where(runs[:, column] >= 0, beyond, 0)
     slot = np.append(edges.slot, s.parameters.n_slots)[combined.leaf_edge]
-    here = ~combined.fused[edges.dst]
-    swept = Edges(place[edges.dst[here]].astype(np.int32), place[edges.src[here]].astype(np.int32), edges.slot[here])
     nothing = np.full(n_leaves - len(slot), s.parameters.n_slots)
     of_product = np.repeat(lines[:, TREE_KIND] == COMBINE_PRODUCT, lines[:, TREE_STOP] - lines[:, TREE_FIRST])
-    more = np.concatenate([np.where(of_product, slot, s.parameters.n_slots), nothing]), slot[chosen]
+    more = (
+        np.concatenate([np.where(of_product, slot, s.parameters.n_slots), nothing]),
+        slot[chosen],
+        np.full(len(lines), s.parameters.n_slots),
+    )
     out = edges_out(s, swept, order, s.bias_slot[kept], more)
     of_leaves = np.append(param[slot], np.full(len(nothing), -1, np.int32))
     of_bundles = every.in_param[len(every.in_src) :]
@@ -252,6 +259,11 @@ def without_inner_rows(s: Schedule, every: Visited, edges: Edges, combined: Comb
     )
 
 
+def _term_rows(row: Indices, fan_in: Indices, n_rows: int) -> Indices:
+    """Where T of each tree stands: in place of δ, which only edges in would gather, or in the tree's own row, in place of Π."""
+    return np.where(fan_in[row] > 0, n_rows + np.arange(len(row)), row)
+
+
 def _trees(lines: Indices, source: Indices, n_leaves: int, order: Indices) -> tuple[Trees, Indices]:
     """The tables of trees, and the leaves of choices in the order in which a reverse sweep meets their sources."""
     n_rows = len(order)
@@ -269,5 +281,5 @@ def _trees(lines: Indices, source: Indices, n_leaves: int, order: Indices) -> tu
     choices = np.empty((CHOICE_FIELDS, len(chosen)), np.int32)
     choices[CHOICE_ROW], choices[CHOICE_CHOSEN] = lines[tree[chosen], TREE_ROW], n_rows + tree[chosen]
     choices[CHOICE_NUMBER] = chosen - lines[tree[chosen], TREE_FIRST]
-    products = (n_rows + tree[multiplied]).astype(np.int32)
+    products = lines[tree[multiplied], TREE_TERM].astype(np.int32)
     return Trees(lines, source.astype(np.int32), n_leaves, product_ptr, products, choice_ptr, choices), chosen

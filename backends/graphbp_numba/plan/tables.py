@@ -59,13 +59,14 @@ from __future__ import annotations
     PLAN_LEAVES,
     PLAN_N_LEAVES,
     PLAN_LEAF_SUMS,
+    PLAN_TREE_SUMS,
     PLAN_PRODUCT_PTR,
     PLAN_PRODUCTS,
     PLAN_CHOICE_PTR,
     PLAN_CHOICES,
     PLAN_N_CHOICES,
     PLAN_CHOICE_SUMS,
-) = range(49)
+) = range(50)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -75,12 +76,13 @@ from __future__ import annotations
     PLAN_COMBINE_TREES,
     PLAN_SPREAD_TREES,
     PLAN_PULL_TREES,
+    PLAN_FINISH_TREES,
     PLAN_COMBINE_PAIRS,
     PLAN_SPREAD_PAIRS,
     PLAN_TANGENT_PAIRS,
     PLAN_BEND_PAIRS,
-) = range(49, 82, 3)
-PLAN_SIZE = 82
+) = range(50, 86, 3)
+PLAN_SIZE = 86
 
 (
     RUN_START,
@@ -140,8 +142,8 @@ MODE_PRODUCT, MODE_FORWARD = 3, 4
 
 PAIR_ROW, PAIR_KIND, PAIR_FIRST, PAIR_SECOND, PAIR_TO_FIRST, PAIR_TO_SECOND = range(6)
 PAIR_FIELDS = 6
-TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
-TREE_FIELDS = 4
+TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP, TREE_TERM = range(5)
+TREE_FIELDS = 5
 COMBINE_PRODUCT, COMBINE_MAX, COMBINE_MIN, COMBINE_MAXABS = range(4)
 """What a pair or tree combines by: positions in the core's table of combinations."""
 CHOICE_ROW, CHOICE_CHOSEN, CHOICE_NUMBER = range(3)

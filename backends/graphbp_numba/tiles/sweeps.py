@@ -20,6 +20,7 @@ import numpy as np
 
 from graphbp_numba.first_order.runs import SPARE_ROWS, forward_runs, reverse_runs
 from graphbp_numba.first_order.samples import Samples, aligned, load_targets, load_tile
+from graphbp_numba.first_order.trees import finish_trees
 from graphbp_numba.first_order.weights import EdgeWeights, add_positions, gather_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
@@ -103,6 +104,8 @@ def sweep_tiles(
             for n in range(n0, min(n0 + lanes, X.shape[0])):
                 for i in range(X.shape[1]):
                     by_x[n, i] = tile[i, n - n0]
+    if mode != MODE_VALUE:
+        finish_trees(tag, table, w_out, sums)
     return energy
 
 
