@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.first_order.trees import combine_trees, prepare_trees, pull_trees, spread_trees, start_trees
+from graphbp_numba.first_order.trees import combine_trees, note_rows, prepare_trees, pull_trees, spread_trees, start_trees
 from graphbp_numba.instructions.calls import call, call_binary, call_unary, item_size, pointer, reals
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather, gather_bundle, gather_sums, row_sums
 from graphbp_numba.instructions.rows import BUNDLE, add_rows, copy_rows, fill_rows, multiply_rows
@@ -119,6 +119,8 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
         shared = carray(pointer(table[PLAN_BUNDLE_PTR]), table[PLAN_N_BUNDLES] + 1, np.int64)
         w_leaves = w + table[PLAN_N_EDGES] * item_size(tag)
         w_shared = w_leaves + table[PLAN_N_LEAVES] * item_size(tag)
+        if table[PLAN_N_TREES]:
+            note_rows(tag, table, z, 0, table[PLAN_N_INPUTS])
         for r in range(first, stop):
             start, end = runs[r, RUN_START], runs[r, RUN_STOP]
             if bundles:
@@ -136,6 +138,8 @@ def _forward_runs(dtype: str, vectors: int) -> Any:
                 call_binary(runs[r, RUN_F_KEEP], here, here, keep + runs[r, RUN_KEEP_SLOPE] * row, (end - start) * lanes)
             elif runs[r, RUN_F] != 0:
                 call_unary(runs[r, RUN_F], here, here, (end - start) * lanes)
+            if runs[r, RUN_PULLS]:
+                note_rows(tag, table, z, start, end)
 
     return compiled_c(integers(9))(forward_runs)
 

@@ -14,11 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from graphbp_numba.instructions.calls import call, item_size, pointer
+from graphbp_numba.instructions.calls import call, item_size, pointer, reals
 from graphbp_numba.instructions.choices import Choices, add_choice, pull_choices
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums
-from graphbp_numba.instructions.products import Leaves, add_product, keep_product, pull_products, share_total, spread_product
-from graphbp_numba.instructions.rows import add_rows
+from graphbp_numba.instructions.products import (
+    ROW_ANY,
+    ROW_ZERO,
+    Leaves,
+    add_product,
+    keep_product,
+    pull_products,
+    row_kind,
+    share_total,
+    spread_product,
+)
+from graphbp_numba.instructions.rows import add_rows, fill_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel
 from graphbp_numba.plan.edges_out import GROUP
@@ -58,7 +68,7 @@ from graphbp_numba.plan.tables import (
     TREE_TERM,
 )
 
-__all__ = ["combine_trees", "finish_trees", "prepare_trees", "pull_trees", "spread_trees", "start_trees"]
+__all__ = ["combine_trees", "finish_trees", "note_rows", "prepare_trees", "pull_trees", "spread_trees", "start_trees"]
 
 
 @kernel
@@ -91,6 +101,14 @@ def finish_trees(tag: Any, table: Any, w: int, sums: int) -> None:
 
 
 @kernel
+def note_rows(tag: Any, table: Any, z: int, start: int, stop: int) -> None:
+    """What kind each of these rows is, whose z is known now."""
+    kinds = carray(pointer(_flags(tag, table, z) + table[PLAN_N_ROWS]), stop, np.int8)
+    for i in range(start, stop):
+        kinds[i] = row_kind(tag, z + i * len(tag) * VECTOR_BYTES)
+
+
+@kernel
 def start_trees(tag: Any, table: Any, z: int) -> None:
     """No helper row of this tile is used yet."""
     carray(pointer(_flags(tag, table, z)), table[PLAN_N_ROWS], np.int8)[:] = 0
@@ -117,7 +135,19 @@ def _flags(tag: Any, table: Any, z: int) -> int:
 @kernel
 def _waiting(tag: Any, table: Any, z: int) -> int:
     """Where products of leaves wait for their sums; behind them those of choices, unsafe δ, and products before each leaf."""
-    return _flags(tag, table, z) + (table[PLAN_N_ROWS] + 63) // 64 * len(tag) * VECTOR_BYTES
+    return _flags(tag, table, z) + (2 * table[PLAN_N_ROWS] + table[PLAN_N_TREES] + 63) // 64 * len(tag) * VECTOR_BYTES
+
+
+@kernel
+def _vanishes(kinds: Any, sources: Any, w: Any, first: int, stop: int) -> bool:
+    """Whether two leaves' rows are 0 and all others finite: then so is the product, and whatever a leaf gets, in every lane."""
+    zeros = 0
+    for leaf in range(first, stop):
+        kind = kinds[sources[leaf]]
+        if kind == ROW_ANY or w[leaf] - w[leaf] != 0:
+            return False
+        zeros += kind == ROW_ZERO
+    return zeros > 1
 
 
 @kernel
@@ -136,12 +166,19 @@ def _combine(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         trees = carray(pointer(table[PLAN_TREES]), (stop, TREE_FIELDS), np.int64)
         row, leaves = len(tag) * VECTOR_BYTES, _leaves(tag, table, w, z, 0)
+        n_rows = table[PLAN_N_ROWS]
+        kinds = carray(pointer(leaves.flags + n_rows), n_rows, np.int8)
+        none = carray(pointer(leaves.flags + 2 * n_rows), stop, np.int8)
+        sources = carray(pointer(table[PLAN_LEAVES]), trees[stop - 1, TREE_STOP], np.int32)
+        weights = carray(reals(tag, w), trees[stop - 1, TREE_STOP])
         for t in range(first, stop):
             kind, begin, end = trees[t, TREE_KIND], trees[t, TREE_FIRST], trees[t, TREE_STOP]
             out = z + trees[t, TREE_ROW] * row
             kept = z + (table[PLAN_N_ROWS] + t) * row if reverse else 0
             if kind == COMBINE_PRODUCT:
-                add_product(tag, leaves, begin, end, out, kept)
+                none[t] = _vanishes(kinds, sources, weights, begin, end)
+                if not none[t]:
+                    add_product(tag, leaves, begin, end, out, kept)
             else:
                 add_choice(tag, (z, w, table[PLAN_LEAVES]), begin, end, out, kept, kind == COMBINE_MIN, kind == COMBINE_MAXABS)
 
@@ -156,12 +193,16 @@ def _spread(dtype: str, vectors: int) -> Any:
         table = carray(pointer(at), PLAN_SIZE, np.int64)
         trees = carray(pointer(table[PLAN_TREES]), (stop, TREE_FIELDS), np.int64)
         row, leaves = len(tag) * VECTOR_BYTES, _leaves(tag, table, w, z, sums)
+        none = carray(pointer(leaves.flags + 2 * table[PLAN_N_ROWS]), stop, np.int8)
         unsafe, totals = leaves.scratch - row, sums + table[PLAN_TREE_SUMS] * item_size(tag)
         for t in range(first, stop):
             if trees[t, TREE_KIND] != COMBINE_PRODUCT:
                 continue
             begin, end = trees[t, TREE_FIRST], trees[t, TREE_STOP]
             product, delta, term = z + (table[PLAN_N_ROWS] + t) * row, z + trees[t, TREE_ROW] * row, z + trees[t, TREE_TERM] * row
+            if none[t]:
+                product = unsafe
+                fill_rows(tag, product, 1)
             if keep_product(tag, product, delta, term, unsafe, totals + t * item_size(tag)):
                 spread_product(tag, leaves, begin, end, unsafe)
 

@@ -25,8 +25,19 @@ from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction
 from graphbp_numba.machine.lanes import INT32, INT64, declared
 
-__all__ = ["Leaves", "add_product", "keep_product", "pull_products", "share_total", "spread_product"]
+__all__ = [
+    "ROW_ANY",
+    "ROW_ZERO",
+    "Leaves",
+    "add_product",
+    "keep_product",
+    "pull_products",
+    "row_kind",
+    "share_total",
+    "spread_product",
+]
 
+ROW_FINITE, ROW_ZERO, ROW_ANY = range(3)
 SAFE_PRODUCT = {8: (2.0**-500, 2.0**500), 4: (2.0**-60, 2.0**60)}
 SAFE_TERM = {8: (2.0**-1000, 2.0**900), 4: (2.0**-120, 2.0**100)}
 
@@ -71,6 +82,28 @@ def _any(shape: Shape, builder: Any, lanes: Any) -> Any:
     return builder.zext(
         builder.icmp_unsigned("!=", builder.bitcast(lanes, ir.IntType(shape.width)), ir.IntType(shape.width)(0)), INT64
     )
+
+
+@instruction
+def row_kind(context: Any, tag: Any, row: Any) -> Any:
+    """What is known of a row at once: `ROW_ZERO` where every lane is 0, `ROW_FINITE` where all are surely finite, else `ROW_ANY`."""
+
+    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        shape = Shape(ctx, tag)
+        number = ir.IntType(8 * shape.item)
+        lanes, joined = ir.VectorType(number, shape.width), None
+        for value in row_at(shape, builder, arguments[1]):
+            bits = builder.bitcast(value, lanes)
+            joined = bits if joined is None else builder.or_(joined, bits)
+        reduce = declared(builder, f"llvm.vector.reduce.or.v{shape.width}i{8 * shape.item}", number, lanes)
+        bits = builder.shl(builder.call(reduce, [joined]), number(1))  # without the sign
+        top = {8: 0x7FF << 53, 4: 0xFF << 24}[shape.item]
+        wild = builder.icmp_unsigned("==", builder.and_(bits, number(top)), number(top))
+        kind = builder.select(wild, const(ROW_ANY), const(ROW_FINITE))
+        return builder.select(builder.icmp_unsigned("==", bits, number(0)), const(ROW_ZERO), kind)
+
+    i = types.intp
+    return types.intp(tag, i), generate
 
 
 def _keep(shape: Shape, builder: Any, product: list[Any], fine: list[Any], kept: Any) -> None:

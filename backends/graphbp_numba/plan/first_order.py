@@ -109,7 +109,7 @@ class Trees:
         """Rows of a tile for trees, between those of units and those that keep a or h'."""
         product = self.lines[self.lines[:, TREE_KIND] == COMBINE_PRODUCT]
         widest = int((product[:, TREE_STOP] - product[:, TREE_FIRST]).max(initial=0))
-        return len(self.lines) + n_rows + flag_rows(n_rows) + 2 * GROUP + 1 + widest
+        return len(self.lines) + n_rows + flag_rows(n_rows, len(self.lines)) + 2 * GROUP + 1 + widest
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ class Visited:
             table[place] = array.ctypes.data
 
 
-def flag_rows(n_rows: int) -> int:
-    """Rows that have a byte for each of so many."""
-    return -(-n_rows // 64)
+def flag_rows(n_rows: int, n_trees: int) -> int:
+    """Rows that have two bytes for each row and one for each tree: whether its helper row is used, its kind, whether all of it is 0."""
+    return -(-(2 * n_rows + n_trees) // 64)
 
 
 def reverse_order(runs: Array, n_rows: int, n_inputs: int) -> Indices:
