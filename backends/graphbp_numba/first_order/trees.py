@@ -72,7 +72,7 @@ __all__ = ["combine_trees", "finish_trees", "note_rows", "prepare_trees", "pull_
 
 
 @kernel
-def combine_trees(tag: Any, table: Any, run: Any, w: int, z: int, reverse: bool) -> None:
+def combine_trees(tag: Any, table: Any, run: Any, w: int, z: int, reverse: int) -> None:
     """a_j += g of the trees of a run; w of their leaves."""
     if run[RUN_TREE_FIRST] < run[RUN_TREE_STOP]:
         given = table.ctypes.data, w, z, run[RUN_TREE_FIRST], run[RUN_TREE_STOP], reverse
@@ -124,18 +124,21 @@ def prepare_trees(table: Any, tag: Any, place: int) -> None:
 
 @kernel
 def _helpers(tag: Any, table: Any, z: int) -> int:
-    return z + (table[PLAN_N_ROWS] + table[PLAN_N_TREES]) * len(tag) * VECTOR_BYTES
+    at: int = z + (table[PLAN_N_ROWS] + table[PLAN_N_TREES]) * len(tag) * VECTOR_BYTES
+    return at
 
 
 @kernel
 def _flags(tag: Any, table: Any, z: int) -> int:
-    return _helpers(tag, table, z) + table[PLAN_N_ROWS] * len(tag) * VECTOR_BYTES
+    at: int = _helpers(tag, table, z) + table[PLAN_N_ROWS] * len(tag) * VECTOR_BYTES
+    return at
 
 
 @kernel
 def _waiting(tag: Any, table: Any, z: int) -> int:
     """Where products of leaves wait for their sums; behind them those of choices, unsafe δ, and products before each leaf."""
-    return _flags(tag, table, z) + (2 * table[PLAN_N_ROWS] + table[PLAN_N_TREES] + 63) // 64 * len(tag) * VECTOR_BYTES
+    at: int = _flags(tag, table, z) + (2 * table[PLAN_N_ROWS] + table[PLAN_N_TREES] + 63) // 64 * len(tag) * VECTOR_BYTES
+    return at
 
 
 @kernel
