@@ -17,7 +17,7 @@ FOLDER = Path(graphbp_numba.__file__).parent
 NAMES = {name: value for name, value in vars(tables).items() if name.isupper()}
 TABLES = {"PLAN": tables.PLAN_SIZE, "RUN": tables.RUN_FIELDS, "HEAD": tables.HEAD_FIELDS, "LEVEL": tables.LEVEL_FIELDS}
 TABLES |= {"BLOCK": tables.BLOCK_FIELDS, "SEGMENT": tables.SEGMENT_FIELDS, "CUT": 4, "SPARSE": 4}
-TABLES |= {"PAIR": tables.PAIR_FIELDS, "TREE": tables.TREE_FIELDS, "LEAF": tables.LEAF_FIELDS}
+TABLES |= {"PAIR": tables.PAIR_FIELDS, "TREE": tables.TREE_FIELDS, "CHOICE": tables.CHOICE_FIELDS}
 SETS = ("KIND", "FORM", "CODE", "MODE", "COMBINE")
 
 

@@ -10,7 +10,18 @@ from llvmlite import ir
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.lanes import INT32, INT64
 
-__all__ = ["Shape", "const", "edge_operands", "flush_sums", "loop", "reduce_group"]
+__all__ = [
+    "Shape",
+    "add_to_row",
+    "const",
+    "edge_operands",
+    "flush_sums",
+    "leaf_values",
+    "loop",
+    "reduce_group",
+    "row_at",
+    "vectors_at",
+]
 
 CONTRACT = ("contract",)
 
@@ -88,6 +99,33 @@ def edge_operands(shape: Shape, builder: Any, base: Any, index: Any, weight: Any
     row = builder.load(shape.pointer(builder, builder.add(index, builder.mul(e, const(4))), INT32))
     place = builder.add(base, builder.mul(builder.zext(row, INT64), const(shape.row_bytes)))
     return shape.splat(builder, w), place
+
+
+def vectors_at(shape: Shape, builder: Any, address: Any) -> list[Any]:
+    """The addresses of a row's vectors."""
+    return [builder.add(address, const(VECTOR_BYTES * v)) for v in range(shape.count)]
+
+
+def row_at(shape: Shape, builder: Any, address: Any) -> list[Any]:
+    """A row's vectors."""
+    return [shape.load(builder, place) for place in vectors_at(shape, builder, address)]
+
+
+def add_to_row(shape: Shape, builder: Any, values: list[Any], address: Any) -> None:
+    """The row += values."""
+    for value, place in zip(values, vectors_at(shape, builder, address), strict=True):
+        shape.store(builder, builder.fadd(shape.load(builder, place), value), place)
+
+
+def leaf_values(shape: Shape, builder: Any, at: Any, leaf: Any) -> tuple[Any, list[Any], list[Any], Any]:
+    """(w, z, w z, the number of z's row) of a leaf, given the addresses of the tile, of w and of the numbers."""
+    tile, weights, numbers = at
+    number = builder.load(shape.pointer(builder, builder.add(numbers, builder.mul(leaf, const(4))), INT32))
+    number = builder.zext(number, INT64)
+    w = builder.load(shape.pointer(builder, builder.add(weights, builder.mul(leaf, const(shape.item))), shape.real))
+    w = shape.splat(builder, w)
+    z = row_at(shape, builder, builder.add(tile, builder.mul(number, const(shape.row_bytes))))
+    return w, z, [builder.fmul(w, value) for value in z], number
 
 
 def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
