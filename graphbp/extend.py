@@ -56,7 +56,7 @@ from graphbp.protocols import Availability, Backend, Executable, Exporter, FullE
 from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.schedule import DenseBlock, Level, Schedule, Segment
 from graphbp.second_order.assembly import HessianAccumulator
-from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
+from graphbp.second_order.by_inputs import add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
@@ -68,7 +68,6 @@ from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
     "AGGREGATIONS",
-    "BY_INPUTS",
     "COMBINATIONS",
     "HIDDEN",
     "INPUT",

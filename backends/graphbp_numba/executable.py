@@ -67,9 +67,6 @@ def _by_output(method: Callable[..., Any]) -> Callable[..., Any]:
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
-    combines_by_inputs = ("second_order_product", "error_product")
-    """What takes rows that combine two others into account."""
-
     def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> None:
         self.schedule, self.dtype, self._error = schedule, dtype, error
         self._sibling: NumbaExecutable | None = None
