@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -25,10 +26,11 @@ from graphbp_numba.plan.tables import (
 from graphbp_numba.states.input_sweeps import (
     Ends,
     Where,
+    diagonals,
     hessians,
+    laplacians,
     panel_bytes,
     products_along,
-    squares,
     squares_bytes,
 )
 from graphbp_numba.states.whole import WholeStates
@@ -130,48 +132,57 @@ class ByInputs:
         )
         out = np.zeros((len(X), len(where.first), s.n_inputs, s.n_inputs), work.dtype)
         ends = self._ends(len(X))
-        tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
-        self._prepare(vectors)
+        given = tuple(work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out
 
-        def task(part: int) -> None:
-            span = tiles * part // parts, tiles * (part + 1) // parts
-            with self.states.buffer(vectors) as buffer, work.scratch("panel", size) as panel:
-                hessians(work.tags[vectors], work.plan.table, *given, (buffer, panel), span)
+        def run(span: tuple[int, int], buffer: Array, panel: Array) -> None:
+            hessians(work.tags[vectors], work.plan.table, *given, (buffer, panel), span)
 
-        run_tasks(task, parts, blas=False)
+        self._on_tiles(len(X), vectors, size, run)
         return self._whole(ends, V, out)
 
     def diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
         """(N, K, D), or given V (N, D)."""
-        return self._squares(theta, X, V, self.work.none, self.schedule.n_inputs)
-
-    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
-        """(N, K)."""
-        return self._squares(theta, X, None, lengths, 1)
-
-    def _squares(self, theta: Array, X: Array, V: Array | None, lengths: Array, width: int) -> Array:
         s, work = self.schedule, self.work
         where = self._each_output if V is None else self._together
         n_outputs, vectors = len(where.first), work.choice.column_vectors(len(X))
-        one = squares_bytes(where, 1, s.n_rows, vectors)
-        step = min(n_outputs, max(1, KAPPA_BYTES // one))
-        size = squares_bytes(where, step, s.n_rows, vectors)
-        out = np.zeros((len(X), n_outputs, width), work.dtype)
-        ends = self._ends(len(X))
-        tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
+        step = min(n_outputs, max(1, KAPPA_BYTES // squares_bytes(where, 1, s.n_rows, vectors)))
+        out, ends = np.zeros((len(X), n_outputs, s.n_inputs), work.dtype), self._ends(len(X))
+        given = tuple(work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out
+
+        def run(span: tuple[int, int], buffer: Array, memory: Array) -> None:
+            for k in range(0, n_outputs, step):
+                outputs = k, min(k + step, n_outputs)
+                diagonals(work.tags[vectors], work.plan.table, *given, (buffer, memory), (*span, *outputs))
+
+        self._on_tiles(len(X), vectors, squares_bytes(where, step, s.n_rows, vectors), run)
+        return self._whole(ends, V, out)
+
+    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
+        """(N, K)."""
+        s, work, where = self.schedule, self.work, self._each_output
+        vectors = work.choice.column_vectors(len(X))
+        out, ends = np.zeros((len(X), s.n_outputs), work.dtype), self._ends(len(X))
+        given = tuple(work.all_weights(theta)), X, lengths, tuple(where), tuple(ends), out
+
+        def run(span: tuple[int, int], buffer: Array, memory: Array) -> None:
+            laplacians(work.tags[vectors], work.plan.table, *given, (buffer, memory), span)
+
+        self._on_tiles(len(X), vectors, squares_bytes(where, 0, s.n_rows, vectors), run)
+        return self._whole(ends, None, out)
+
+    def _on_tiles(self, n_samples: int, vectors: int, size: int, run: Callable[[tuple[int, int], Array, Array], None]) -> None:
+        """run(tiles, a state's buffer, so many bytes beside it)."""
+        work = self.work
+        tiles = work.choice.tiles(n_samples, vectors)
+        parts = min(tiles, TASKS)
         self._prepare(vectors)
 
         def task(part: int) -> None:
             span = tiles * part // parts, tiles * (part + 1) // parts
-            with self.states.buffer(vectors) as buffer, work.scratch("squares", size) as memory:
-                for k in range(0, n_outputs, step):
-                    outputs = k, min(k + step, n_outputs)
-                    squares(work.tags[vectors], work.plan.table, *given, (buffer, memory, lengths), (*span, *outputs))
+            with self.states.buffer(vectors) as buffer, work.scratch("by inputs", size) as memory:
+                run(span, buffer, memory)
 
         run_tasks(task, parts, blas=False)
-        return self._whole(ends, V, out[:, :, 0] if len(lengths) else out)
 
     def _whole(self, ends: Ends, V: Array | None, out: Array) -> Array:
         """The result with the outputs' own part."""

@@ -2,7 +2,8 @@ r"""Compiled entries for second derivatives by the inputs (`graphbp.second_order
 
     hessians    ∂²y_k/∂x_i∂x_l = Σ_p κ_p G_pi G_pl + Σ_c δ_c (ζ_ui ζ_vl + ζ_vi ζ_ul)
                 κ = h'' β and δ of one reverse sweep an output, G = ȧ and ζ = ż of one sweep of tangents an input
-    squares     its diagonal, or the Laplacian: the same for l = i, and the sum over i
+    diagonals   the same for l = i
+    laplacians  their sum over i, from S_p = Σ_i G_pi² forward: Σ_i ∂²a_j/∂x_i² = Σ_p w_jp (h' Σ_i ∂²a_p/∂x_i² + h'' S_p)
     along       the R-operator along x and θ together
 
 p runs over the *bent* rows: those that feed others and are no identity; c over the products z_u z_v of two rows, the only combinations
@@ -20,7 +21,7 @@ import numpy as np
 from graphbp_numba.first_order.samples import Samples, aligned, load_tile, tile_weights
 from graphbp_numba.first_order.weights import EdgeWeights
 from graphbp_numba.heads.sweeps import head_deltas
-from graphbp_numba.heads.tangents import WEIGHT_ROW, head_bends, head_curvature
+from graphbp_numba.heads.tangents import WEIGHT_ROW, head_bends, head_curvature, push_outputs
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import gather
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_add_rows, multiply_rows
@@ -46,7 +47,7 @@ from graphbp_numba.states.quantities import reverse_products, unit_deltas
 from graphbp_numba.states.sections import inject, places, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
-__all__ = ["Ends", "Where", "hessians", "panel_bytes", "products_along", "squares", "squares_bytes"]
+__all__ = ["Ends", "Where", "diagonals", "hessians", "laplacians", "panel_bytes", "products_along", "squares_bytes"]
 
 SUMMED_BYTES = 1 << 18
 """Of the panel's rows that are gone through for all pairs of inputs at a time: they stay in the second-level cache."""
@@ -97,7 +98,7 @@ def squares_bytes(where: Where, n_outputs: int, n_rows: int, vectors: int) -> in
 
 
 class Kept(NamedTuple):
-    """What becomes of G and ζ while a tangent is swept: copied, or squared, or the squares added, to rows `step` bytes from each other."""
+    """What becomes of G and ζ while a tangent is swept: copied, squared, or the squares added, to rows `step` bytes from each other."""
 
     how: int
     to: int
@@ -109,7 +110,7 @@ COPIED, SQUARED, ADDED = range(3)
 
 @kernel
 def _keep(tag: Any, kept: Any, q: int, g: int) -> None:
-    """Of the row at g."""
+    """G of one row, at g."""
     to = kept.to + q * kept.step
     if kept.how == ADDED:
         multiply_add_rows(tag, to, g, g, to, 1)
@@ -137,44 +138,48 @@ def _keep_pairs(tag: Any, where: Any, kept: Any, z_dot: int) -> None:
 
 
 @kernel
-def _tangent(tag: Any, table: Any, weights: Any, where: Any, at: Any, direct: Any, i: int, length: Any, kept: Any) -> None:
-    """ȧ and ż of the rows that input i reaches, along ẋ_i = length, 0 in all others; `direct` and the inputs' ż are 0 before and after."""
-    row = len(tag) * VECTOR_BYTES
+def _move(tag: Any, table: Any, weights: Any, i: int, length: Any, direct: Any, z_dot: int) -> None:
+    """ẋ_i = length: ż of the input, and where its edges lead `direct`, what their rows' sums start from."""
     n_rows, units = table[PLAN_N_ROWS], table[PLAN_N_ROWS] - table[PLAN_N_INPUTS]
-    ptr = carray(pointer(table[PLAN_IN_PTR]), n_rows + 1, np.int64)
     out_ptr = carray(pointer(table[PLAN_OUT_PTR]), n_rows + 1, np.int64)
     dst = carray(pointer(table[PLAN_OUT_DST]), len(weights.w_out), np.int32)
-    combined = carray(pointer(table[PLAN_PAIR_OF_ROW]), n_rows, np.int64)
-    a_dot, z_dot, w, has_pairs = at.a_dot, at.z_dot, weights.w_in.ctypes.data, table[PLAN_N_PAIRS] > 0
-    _move_input(tag, z_dot + i * row, length)
     for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
-        if dst[e] < n_rows:
+        if dst[e] < n_rows:  # no helper row
             direct[dst[e]] = weights.w_out[e] * length
-    for j in range(table[PLAN_N_INPUTS], n_rows):
-        here = j * row
-        if where.bits[j, i >> 3] >> (7 - (i & 7)) & 1:
-            gather(tag, z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], direct[j], a_dot + here)
-            if has_pairs and combined[j] >= 0:
-                tangent_pairs(tag, table, at.z, z_dot, a_dot, combined[j], combined[j] + 1)
-            multiply_rows(tag, z_dot + here, at.slope + here, a_dot + here, 1)
-        else:
-            fill_rows(tag, a_dot + here, 1)
-            fill_rows(tag, z_dot + here, 1)
-        if where.place[j] >= 0:
-            _keep(tag, kept, where.place[j], a_dot + here)
-    _keep_pairs(tag, where, kept, z_dot)
-    _move_input(tag, z_dot + i * row, tag[0])
-    for e in range(out_ptr[units + i], out_ptr[units + i + 1]):
-        if dst[e] < n_rows:
-            direct[dst[e]] = 0
+    values = carray(reals(tag, z_dot + i * len(tag) * VECTOR_BYTES), len(tag) * (VECTOR_BYTES // item_size(tag)))
+    for lane in range(len(values)):
+        values[lane] = length
 
 
 @kernel
-def _move_input(tag: Any, z_dot: int, length: Any) -> None:
-    """ż of an input, in all lanes."""
-    values = carray(reals(tag, z_dot), len(tag) * (VECTOR_BYTES // item_size(tag)))
-    for lane in range(len(values)):
-        values[lane] = length
+def _tangent(
+    tag: Any, table: Any, weights: Any, where: Any, at: Any, direct: Any, i: int, length: Any, kept: Any, shown: bool
+) -> None:
+    """ż of the rows that input i reaches, along ẋ_i = length, 0 in all others, and ȧ where it is `shown`.
+
+    `direct` and the inputs' ż are 0 before and after.
+    """
+    row = len(tag) * VECTOR_BYTES
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    combined = carray(pointer(table[PLAN_PAIR_OF_ROW]), table[PLAN_N_ROWS], np.int64)
+    z_dot, w, has_pairs = at.z_dot, weights.w_in.ctypes.data, table[PLAN_N_PAIRS] > 0
+    _move(tag, table, weights, i, length, direct, z_dot)
+    for j in range(table[PLAN_N_INPUTS], table[PLAN_N_ROWS]):
+        here, q, reached = z_dot + j * row, where.place[j], where.bits[j, i >> 3] >> (7 - (i & 7)) & 1
+        if reached:
+            gather(tag, z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], direct[j], here)
+            if has_pairs and combined[j] >= 0:
+                tangent_pairs(tag, table, at.z, z_dot, z_dot, combined[j], combined[j] + 1)
+        else:
+            fill_rows(tag, here, 1)
+        if shown:
+            copy_rows(tag, at.a_dot + j * row, here, 1)
+        if q >= 0:
+            _keep(tag, kept, q, here)
+        if reached:
+            multiply_rows(tag, here, at.slope + j * row, here, 1)
+    _keep_pairs(tag, where, kept, z_dot)
+    _move(tag, table, weights, i, tag[0], direct, z_dot)
 
 
 @kernel
@@ -287,17 +292,16 @@ def hessians(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, end
     n_bent, n_pairs, wide = len(where.bent), len(where.pairs), -(-len(where.columns) // TALL) * TALL
     panel = kappa + (n_bent + n_pairs) * row
     sums = panel + (n_bent + 2 * n_pairs) * wide * row
-    direct = carray(reals(tag, sums + wide * wide * row), table[PLAN_N_ROWS])
-    for j in range(table[PLAN_N_ROWS]):
-        direct[j] = 0
+    direct, shown = carray(reals(tag, sums + wide * wide * row), table[PLAN_N_ROWS]), ends.tangents.shape[0] > 0
+    one, direct[:] = tag[0] + 1, 0
     fill_rows(tag, panel, (n_bent + 2 * n_pairs) * wide)
-    one = tag[0] + 1
     for number in range(span[0], span[1]):
         n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
         _begin(tag, table, weights, X, at, n0)
         _put_ends(tag, table, ends, at, n0)
         for c in range(len(where.columns)):
-            _tangent(tag, table, weights, where, at, direct, where.columns[c], one, Kept(COPIED, panel + c * row, wide * row))
+            kept = Kept(COPIED, panel + c * row, wide * row)
+            _tangent(tag, table, weights, where, at, direct, where.columns[c], one, kept, shown)
             _put_tangents(tag, table, ends, at, n0, where.columns[c])
         for k in range(out.shape[1]):
             _bends(tag, table, weights, V, where, at, n0, k, kappa)
@@ -325,36 +329,72 @@ def _put_sum(tag: Any, where: Any, k: int, kappa: int, square: int, scratch: int
 
 
 @compiled
-def squares(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
-    """out (N, K, D), the rows' part of the diagonals; or (N, K, 1), their sum, each of length memory[2][i]² (else of no entries).
-
-    Outputs span[2] .. span[3] on the tiles span[0] .. span[1]; given V, one output a sample.
-    """
+def diagonals(tag: Any, table: Any, weights: Any, X: Any, V: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any) -> None:
+    """out (N, K, D), the rows' part; outputs span[2] .. span[3] on the tiles span[0] .. span[1]; given V, one output a sample."""
     weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
     row = len(tag) * VECTOR_BYTES
     at, kappa = places(tag, table, aligned(memory[0])), aligned(memory[1])
-    lengths, size = memory[2], (len(where.bent) + len(where.pairs)) * row
+    size = (len(where.bent) + len(where.pairs)) * row
     square = kappa + size * (span[3] - span[2])
-    kept = Kept(ADDED if len(lengths) else SQUARED, square, row)
-    direct = carray(reals(tag, square + size), table[PLAN_N_ROWS])
-    for j in range(table[PLAN_N_ROWS]):
-        direct[j] = 0
-    one = tag[0] + 1
+    kept, direct = Kept(SQUARED, square, row), carray(reals(tag, square + size), table[PLAN_N_ROWS])
+    shown, one, direct[:] = ends.tangents.shape[0] > 0, tag[0] + 1, 0
     for number in range(span[0], span[1]):
         n0 = number * len(tag) * (VECTOR_BYTES // item_size(tag))
         _begin(tag, table, weights, X, at, n0)
         _put_ends(tag, table, ends, at, n0)
         for k in range(span[2], span[3]):
             _bends(tag, table, weights, V, where, at, n0, k, kappa + (k - span[2]) * size)
-        fill_rows(tag, square, len(where.bent) + len(where.pairs))
-        for c in range(len(where.columns)):
-            i = where.columns[c]
-            _tangent(tag, table, weights, where, at, direct, i, lengths[i] if len(lengths) else one, kept)
+        for i in where.columns:
+            _tangent(tag, table, weights, where, at, direct, i, one, kept, shown)
             _put_tangents(tag, table, ends, at, n0, i)
-            for k in range(span[2], span[3] if not len(lengths) else span[2]):
+            for k in range(span[2], span[3]):
                 _put_sum(tag, where, k, kappa + (k - span[2]) * size, square, at.scratch, out[:, k, i], n0)
-        for k in range(span[2], span[3] if len(lengths) else span[2]):
-            _put_sum(tag, where, k, kappa + (k - span[2]) * size, square, at.scratch, out[:, k, 0], n0)
+
+
+@kernel
+def _bend_forward(tag: Any, table: Any, where: Any, at: Any, w: int, square: int) -> None:
+    """Σ_i ∂²a_j/∂x_i² in ȧ, that of z in ż: Σ w ż + (g_u ż_u + g_v ż_v + 2 Σ_i ζ_ui ζ_vi), and h' ȧ + h'' Σ_i G_ji²."""
+    row, n_bent, c = len(tag) * VECTOR_BYTES, len(where.bent), 0
+    ptr = carray(pointer(table[PLAN_IN_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
+    combined = carray(pointer(table[PLAN_PAIR_OF_ROW]), table[PLAN_N_ROWS], np.int64)
+    has_pairs = table[PLAN_N_PAIRS] > 0
+    for j in range(table[PLAN_N_INPUTS], table[PLAN_N_ROWS]):
+        a_dot, z_dot, q = at.a_dot + j * row, at.z_dot + j * row, where.place[j]
+        gather(tag, at.z_dot, table[PLAN_IN_SRC], w, where.middle[j], ptr[j + 1], tag[0], a_dot)
+        if has_pairs and combined[j] >= 0:
+            tangent_pairs(tag, table, at.z, at.z_dot, at.a_dot, combined[j], combined[j] + 1)
+        if c < len(where.pairs) and where.pairs[c, 0] == j:
+            add_rows(tag, a_dot, a_dot, square + (n_bent + c) * row, 1)
+            c += 1
+        multiply_rows(tag, z_dot, at.slope + j * row, a_dot, 1)
+        if q >= 0:
+            multiply_add_rows(tag, z_dot, at.bend + j * row, square + q * row, z_dot, 1)
+
+
+@compiled
+def laplacians(
+    tag: Any, table: Any, weights: Any, X: Any, lengths: Any, where: Any, ends: Any, out: Any, memory: Any, span: Any
+) -> None:
+    """out (N, K), the rows' part of Σ_i ℓ_i² ∂²y_k/∂x_i²: squares of G summed over the inputs, then one sweep forward for all outputs."""
+    weights, where, ends = EdgeWeights(*weights), Where(*where), Ends(*ends)
+    row, lanes, outputs = len(tag) * VECTOR_BYTES, len(tag) * (VECTOR_BYTES // item_size(tag)), table[PLAN_N_OUTPUTS]
+    at, square = places(tag, table, aligned(memory[0])), aligned(memory[1])
+    n_kept, shown = len(where.bent) + len(where.pairs), ends.tangents.shape[0] > 0
+    kept, direct = Kept(ADDED, square, row), carray(reals(tag, square + n_kept * row), table[PLAN_N_ROWS])
+    found, direct[:] = carray(reals(tag, at.head), (outputs, lanes)), 0
+    for number in range(span[0], span[1]):
+        n0 = number * lanes
+        _begin(tag, table, weights, X, at, n0)
+        _put_ends(tag, table, ends, at, n0)
+        fill_rows(tag, square, n_kept)
+        for i in where.columns:
+            _tangent(tag, table, weights, where, at, direct, i, lengths[i], kept, shown)
+            _put_tangents(tag, table, ends, at, n0, i)
+        _bend_forward(tag, table, where, at, weights.w_in.ctypes.data, square)
+        push_outputs(tag, table, at.z, at.keep, at.a_dot, at.head, at.scratch)
+        for lane in range(min(lanes, out.shape[0] - n0)):
+            for k in range(outputs):
+                out[n0 + lane, k] = found[k, lane]
 
 
 @kernel
