@@ -26,7 +26,8 @@ HEADS = {
 }
 """The output activations that an error's domain allows; canonical ones more often."""
 
-AGGREGATIONS = ("product", "product", "product", "mean", "max", "min", "median", "maxabs")
+AGGREGATIONS = ("product", "product", "product", "mean", "max", "max", "min", "median", "maxabs")
+CHOICES = ("max", "min", "maxabs")
 
 FEW = (1, 1, 2, 3, 4, 5, 7, 8, 9)
 TILES = (15, 16, 17, 31, 32, 33, 63, 64, 65)
@@ -78,7 +79,7 @@ def draw(seed) -> Case:
         X *= 10.0 ** rng.integers(-4, 5, d)
     if rng.random() < 0.1:
         X[:, rng.integers(d)] = 0
-    if rng.random() < (0.5 if _unit_choices(g) else 0.05):  # ties
+    if rng.random() < (0.7 if _unit_choices(g) else 0.05):  # ties
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
@@ -94,7 +95,7 @@ def draw(seed) -> Case:
 
 def _unit_choices(g):
     """Whether some node chooses among sources as they are."""
-    choosing = {node for node, d in g.nodes(data=True) if d.get("aggregation") in ("max", "min", "maxabs")}
+    choosing = {node for node, d in g.nodes(data=True) if d.get("aggregation") in CHOICES}
     return any(np.all(d["weight"] == 1) for _, v, d in g.edges(data=True) if v in choosing)
 
 
@@ -233,8 +234,8 @@ def _add(rng, g, node, activation, size, density, scale, frozen, combining):
 
 def _combine(rng, g, node, sources, units, scale):
     """A node that takes its sources unit by unit, as they are or weighed."""
-    g.nodes[node]["aggregation"] = str(rng.choice(AGGREGATIONS))
-    plain = rng.random() < 0.4
+    kind = g.nodes[node]["aggregation"] = str(rng.choice(AGGREGATIONS))
+    plain = rng.random() < (0.7 if kind in CHOICES else 0.3)
     for source in sources:
         shape = (units,) if units > 1 and rng.random() < 0.5 else ()
         weight = np.ones(shape) if plain else rng.normal(size=shape) * scale
