@@ -76,9 +76,6 @@ def _weighing(cls: type[NumbaExecutable]) -> type[NumbaExecutable]:
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
-    combines_by_inputs = ("second_order_product", "error_product")
-    """What takes rows that combine two others into account."""
-
     def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any], sibling: NumbaExecutable | None = None) -> None:
         """With a `sibling`, its plan and machine code are shared, and T is (N, 2K), targets and the weights of every output."""
         self.schedule, self.dtype, self._error, self._sibling = schedule, dtype, error, sibling

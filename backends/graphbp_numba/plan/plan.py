@@ -205,7 +205,7 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
         heads=heads,
         table=table,
         alive=(head_pos, each, lines, [activation_functions(activation, dtype.name) for activation in s.activations]),
-        output_heads=groups,
+        head_groups=groups,
         combined=combined,
         first=first,
         first_table=first_table,
