@@ -1,6 +1,6 @@
 """`NumbaExecutable`: what the core calls.  It picks a path and hands over; the work is done in the rooms below.
 
-first order      layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.work.choice` says
+first order      blocks (`BlockPath`), layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.work.choice` says
 whole states     Jacobians, single samples' gradients, tangents, traces, products with Hessians
 second order     `NumbaSecondOrderSweeps` fills the tiles of the core's assembly
 """
@@ -23,6 +23,8 @@ from graphbp.extend import (
     assemble_hessian,
     assemble_unit_blocks,
 )
+from graphbp_numba.blocks.path import BlockPath, worthwhile_pieces
+from graphbp_numba.blocks.work import BlockWork
 from graphbp_numba.hessians.seam import NumbaSecondOrderSweeps
 from graphbp_numba.layers.path import LayerPath, prefers_layers
 from graphbp_numba.layers.products import layer_products
@@ -74,7 +76,9 @@ class NumbaExecutable:
         self.schedule, self.dtype, self._error = schedule, dtype, error
         self._sibling: NumbaExecutable | None = None
         self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
-        if self.layers is None:  # what cannot be compiled is refused here, not at the first call
+        pieces = worthwhile_pieces(schedule, self.layers is not None)
+        self.blocks = None if pieces is None else BlockPath(BlockWork(schedule, pieces, error, dtype))
+        if self.layers is None and self.blocks is None:  # what cannot be compiled is refused here, not at the first call
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
 
     @cached_property
@@ -90,7 +94,8 @@ class NumbaExecutable:
         other = object.__new__(NumbaExecutable)
         other.schedule, other.dtype, other._error, other._sibling = self.schedule, self.dtype, self._error, self
         other.layers = None if self.layers is None else LayerPath(self.layers.work.weighing_outputs())
-        if other.layers is None:
+        other.blocks = None if self.blocks is None else BlockPath(self.blocks.work.weighing_outputs())
+        if other.layers is None and other.blocks is None:
             other._few, other._up_to = FewPath(other.work), other.work.choice.few
         return other
 
@@ -115,6 +120,8 @@ class NumbaExecutable:
         return ByInputs(self.states)
 
     def _path(self, n_samples: int) -> Path:
+        if self.blocks is not None:
+            return self.blocks
         if self.layers is not None:
             return self.layers
         if n_samples <= self._up_to:

@@ -124,5 +124,3 @@ def _sums(dtype: str, vectors: int) -> Any:
                     block_sums(tag, deltas, rows, at, one, last, j, i, min(SUM_COLUMNS, k - i), into)
 
     return compiled_c(integers(10))(sums)
-
-

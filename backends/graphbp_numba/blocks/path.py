@@ -19,26 +19,54 @@ import numpy.typing as npt
 from graphbp.extend import Schedule, n_threads, run_tasks
 from graphbp_numba.blocks import sweeps
 from graphbp_numba.blocks.functions import WIDTHS
+from graphbp_numba.blocks.pieces import Pieces, find_pieces
 from graphbp_numba.blocks.work import BlockWork
-from graphbp_numba.first_order.samples import Samples
 from graphbp_numba.first_order.weights import collect
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.tables import MODE_FORWARD, MODE_VALUE, MODE_VJP
 from graphbp_numba.work.tasks import in_parts
 
-__all__ = ["BlockPath"]
+__all__ = ["BlockPath", "worthwhile_pieces"]
 
 Array = npt.NDArray[Any]
 
 NEAR_BYTES = 8 << 20
 """Of a tile's rows at most, where these are four vectors wide."""
-TASK_COST = 1 << 19
-"""Edges × samples of a partition, at least: some 30 µs, against some 20 to have another thread take it."""
+TASK_COST = 1 << 20
+"""Edges × samples of a partition, at least: some 60 µs or more, against some 20 to have another thread take it."""
 PARTITION_TILES = 4
 """Tiles of a partition, at least, where gradients are summed: its sums are cleared, and added up with the others'."""
 MAX_PARTITIONS = 16
 COLLECT = 1 << 17
 """Gradient sums added up by one task."""
+
+
+BLOCK_UNITS = 4
+"""Units of a block on average, at least: fewer share too little of what is loaded for them."""
+BLOCK_SHARE = 0.75
+"""Of the edges that stand beside a neighbour's with the same sources, at least, before anybody looks closer."""
+MANY_EDGES = 1 << 17
+"""A network of large dense blocks with more edges than this takes matrix products on chunks of samples."""
+SUMS_BYTES = 256 << 20
+"""Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
+
+
+def worthwhile_pieces(schedule: Schedule, layered: bool) -> Pieces | None:
+    """The schedule's pieces, where most edges stand in some of several units; None where they don't, or where another path is faster.
+
+    Not where rows are combined, which blocks do not carry.    layered : it has a path of matrix products.
+    """
+    s = schedule
+    if len(s.combinations) or not s.n_edges or (layered and s.n_edges > MANY_EDGES):
+        return None
+    fan_in = np.diff(s.in_ptr)
+    alike = (fan_in[1:] == fan_in[:-1]) & (fan_in[1:] > 0)
+    alike[alike] = s.in_src[s.in_ptr[1:-1][alike]] == s.in_src[s.in_ptr[:-2][alike]]
+    beside = fan_in[np.append(alike, False) | np.append(False, alike)].sum() + s.n_edges - s.n_sparse
+    if beside < BLOCK_SHARE * s.n_edges:
+        return None
+    pieces = find_pieces(s)
+    return pieces if np.average(1 / pieces.rows, weights=pieces.rows * pieces.count) * BLOCK_UNITS <= 1 else None
 
 
 class BlockPath:
@@ -68,11 +96,17 @@ class BlockPath:
 
     def vectors(self, n_samples: int) -> int:
         """Vectors a row of a tile: so few that the samples make two tiles, where these are worth two threads, and that a tile is near."""
-        worth = 2 if self.work.cost * n_samples >= 2 * TASK_COST else 1
+        worth = min(2, self.worth(n_samples))
         near = [v for v in WIDTHS if v <= 2 or v * VECTOR_BYTES * self.work.rows <= NEAR_BYTES]
-        return max((v for v in near if worth * v * self.width <= n_samples), default=1) if worth == 2 else min(
-            (v for v in near if v * self.width >= n_samples), default=near[-1]
+        return (
+            max((v for v in near if worth * v * self.width <= n_samples), default=1)
+            if worth == 2
+            else min((v for v in near if v * self.width >= n_samples), default=near[-1])
         )
+
+    def worth(self, n_samples: int) -> int:
+        """Tasks that so many samples are worth."""
+        return 1 + self.work.cost * n_samples // TASK_COST
 
     def tiles(self, n_samples: int, vectors: int) -> int:
         """Tiles that hold so many samples."""
@@ -80,47 +114,60 @@ class BlockPath:
 
     def partitions(self, n_samples: int, tiles: int) -> int:
         """Into how many parts the samples are cut."""
-        worth = 1 + self.work.cost * n_samples // TASK_COST
-        return max(1, min(worth, MAX_PARTITIONS, max(2, tiles // PARTITION_TILES), tiles))
+        room = max(2, SUMS_BYTES // (self.work.sums_size * self.work.dtype.itemsize))
+        return max(1, min(self.worth(n_samples), MAX_PARTITIONS, max(2, tiles // PARTITION_TILES), room, tiles))
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""
-        Y = np.empty((len(X), self.work.schedule.n_outputs), self.work.dtype)
-        self._sweep(theta, Samples(X, self.work.no_rows, self.work.none), Y, MODE_FORWARD)
+        work = self.work
+        vectors = self.vectors(len(X))
+        work.prepare(MODE_FORWARD, vectors)
+        Y = np.empty((len(X), work.schedule.n_outputs), work.dtype)
+        weights = work.weights(theta)
+
+        def part(first: int, stop: int) -> None:
+            memory = work.borrow_tile(vectors)
+            sweeps.forward(work.net, weights, X, Y, memory, (vectors, first, stop))
+            work.keep(memory)
+
+        tiles = self.tiles(len(X), vectors)
+        in_parts(tiles, min(tiles, self.worth(len(X))), part)
         return Y
 
     def sweep(self, theta: Array, X: Array, T: Array, sample_weight: Array | None, mode: int) -> tuple[float, Array, Array]:
         """(E, gradient, ∂E/∂x)."""
-        by_x = np.empty(X.shape, self.work.dtype) if mode == MODE_VJP else self.work.no_rows
-        value, gradient = self._sweep(theta, Samples(X, T, self.work.none if sample_weight is None else sample_weight), by_x, mode)
-        return value, gradient, by_x
-
-    def _sweep(self, theta: Array, samples: Samples, made: Array, mode: int) -> tuple[float, Array]:
-        work, n = self.work, len(samples.X)
+        work, n = self.work, len(X)
         vectors = self.vectors(n)
         work.prepare(mode, vectors)
         tiles = self.tiles(n, vectors)
-        parts = self.partitions(n, tiles)
-        size = 0 if mode in (MODE_VALUE, MODE_FORWARD) else work.sums_size
-        values, blocks = [0.0] * parts, work.blocks(theta)
-        with work.borrowed((parts, size), work.dtype) as sums:
+        parts, reverse = self.partitions(n, tiles), mode != MODE_VALUE
+        by_x = np.empty(X.shape, work.dtype) if mode == MODE_VJP else work.no_rows
+        gradient = np.empty(work.n_weights if reverse else 0, work.dtype)
+        sums = work.borrow((parts, work.sums_size if reverse else 0), work.dtype)
+        samples = X, T, work.none if sample_weight is None else sample_weight
+        values, given = [0.0] * parts, (work.net, work.weights(theta), samples, by_x)
+        whole = gradient if parts == 1 else work.none
 
-            def task(part: int) -> None:
-                cut = tiles * part // parts, tiles * (part + 1) // parts
-                with work.tile(vectors) as memory:
-                    values[part] = sweeps.sweep(blocks, samples, made, sums[part], memory, vectors, mode, *cut)
+        def task(part: int) -> None:
+            memory = work.borrow_tile(vectors)
+            cut = vectors, mode, tiles * part // parts, tiles * (part + 1) // parts
+            values[part] = sweeps.sweep(*given, sums[part], whole, memory, cut)
+            work.keep(memory)
 
+        if parts == 1:
+            task(0)
+        else:
             run_tasks(task, parts, blas=False)
-            return _pairwise_sum(values), self._gradient(sums) if size else work.none
+            if reverse:
+                self._collect(sums, gradient)
+        work.keep(sums)
+        return _pairwise_sum(values), work.by_parameter(gradient) if reverse else gradient, by_x
 
-    def _gradient(self, sums: Array) -> Array:
-        """The gradient by θ from the partitions' sums."""
-        work, size = self.work, sums.shape[1]
-        if len(sums) > 1:
-            in_parts(size, size * len(sums) // COLLECT, lambda first, stop: collect(sums, first, stop))
-        gradient = np.empty(work.n_weights, work.dtype)
-        sweeps.finish(sums[0], work.places, work.n_weights, gradient)
-        return gradient if work.pieces.direct else np.ascontiguousarray(work.schedule.parameters.reduce(gradient))
+    def _collect(self, sums: Array, gradient: Array) -> None:
+        """The gradient from the partitions' sums, which are added up pairwise."""
+        size = sums.shape[1]
+        in_parts(size, size * len(sums) // COLLECT, lambda first, stop: collect(sums, first, stop))
+        sweeps.finish(self.work.net, sums[0], gradient)
 
 
 def _pairwise_sum(values: list[float]) -> float:

@@ -136,7 +136,15 @@ def _join(s: Schedule, lines: _Lines, place: Indices, direct: bool) -> Pieces:
 
 
 def _pieces(
-    s: Schedule, lines: _Lines, place: Indices, direct: bool, edges: Indices, count: Indices, rows: Indices, stride: Indices, *of: Indices
+    s: Schedule,
+    lines: _Lines,
+    place: Indices,
+    direct: bool,
+    edges: Indices,
+    count: Indices,
+    rows: Indices,
+    stride: Indices,
+    *of: Indices,
 ) -> Pieces:
     """Pieces that begin at these edges, put into the order of levels, tied ones together, with their sources."""
     start = lines.row[of[0]] if of else edges

@@ -25,8 +25,6 @@ from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, mult
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
 from graphbp_numba.plan.tables import (
-    JOB_FIELDS,
-    MODE_FORWARD,
     MODE_VALUE,
     MODE_VJP,
     NET_HEADS,
@@ -41,7 +39,6 @@ from graphbp_numba.plan.tables import (
     NET_SEGMENTS,
     NET_STEPS,
     NET_SUMS,
-    PIECE_FIELDS,
     PLAN_N_INPUTS,
     PLAN_N_KEEP,
     PLAN_N_OUTPUTS,
@@ -71,7 +68,7 @@ from graphbp_numba.plan.tables import (
     STEP_STOP,
 )
 
-__all__ = ["PADDING", "SLOPE_ROWS", "Blocks", "finish", "sweep", "tile_rows"]
+__all__ = ["PADDING", "SLOPE_ROWS", "Blocks", "finish", "forward", "sweep", "tile_rows"]
 
 Array = npt.NDArray[Any]
 
@@ -125,19 +122,22 @@ def _steps(net: Any) -> Any:
 
 
 @kernel
-def _load(tag: Any, table: Any, at: Any, samples: Any, n0: int, mode: int) -> None:
-    """The inputs' rows of a tile, its targets, and the weights of its lanes, which stand with the targets where each output has its own."""
-    X, lanes = samples.X, at.row // item_size(tag)
-    n, k = X.shape[0], table[PLAN_N_OUTPUTS]
-    if n0 + lanes <= n and X.strides[1] == item_size(tag):
+def _load_inputs(tag: Any, at: Any, X: Any, n0: int) -> None:
+    """The inputs' rows of a tile."""
+    lanes = at.row // item_size(tag)
+    if n0 + lanes <= X.shape[0] and X.strides[1] == item_size(tag):
         transpose(tag, X.ctypes.data + n0 * X.strides[0], X.strides[0], lanes, X.shape[1], at.z, at.row)
     else:
         load_tile(carray(reals(tag, at.z), (X.shape[1], lanes)), X, n0)
-    if mode == MODE_FORWARD:
-        return
-    load_tile(carray(reals(tag, at.targets), (table[PLAN_TARGET_ROWS], lanes)), samples.T, n0)
+
+
+@kernel
+def _load_targets(tag: Any, table: Any, at: Any, T: Any, sample_weight: Any, n0: int) -> None:
+    """A tile's targets, and the weights of its lanes, which stand with the targets where each output has its own."""
+    lanes, k = at.row // item_size(tag), table[PLAN_N_OUTPUTS]
+    load_tile(carray(reals(tag, at.targets), (table[PLAN_TARGET_ROWS], lanes)), T, n0)
     shared = carray(reals(tag, at.scratch + at.row), lanes)
-    tile_weights(shared, samples.weight, n0, n)
+    tile_weights(shared, sample_weight, n0, T.shape[0])
     if table[PLAN_TARGET_ROWS] > k:
         own = carray(reals(tag, at.targets + k * at.row), (k, lanes))
         for row in range(k):
@@ -158,7 +158,10 @@ def _up(tag: Any, blocks: Any, table: Any, at: Any, vectors: int, reverse: bool)
     """a and z of all levels; reverse: h' too, where it is kept."""
     net, lanes = blocks.net, at.row // item_size(tag)
     steps, segments = _steps(net)
-    rows, places = carray(reals(tag, at.z), (table[PLAN_N_ROWS], lanes)), carray(pointer(net[NET_PLACES]), table[PLAN_N_ROWS], np.int64)
+    rows, places = (
+        carray(reals(tag, at.z), (table[PLAN_N_ROWS], lanes)),
+        carray(pointer(net[NET_PLACES]), table[PLAN_N_ROWS], np.int64),
+    )
     for depth in range(len(steps)):
         step = steps[depth]
         for j in range(step[STEP_START], step[STEP_STOP]):
@@ -215,47 +218,72 @@ def _down(tag: Any, blocks: Any, table: Any, at: Any, vectors: int, sums: int, t
         _multiply(blocks, step, at.delta, vectors, DOWN_TO_INPUTS if to_inputs else DOWN)
 
 
+@kernel
+def _finish(net: Any, table: Any, sums: Any, gradient: Any) -> None:
+    """The gradient from the sums of weights and of biases, by row."""
+    places, n = carray(pointer(net[NET_PLACES]), table[PLAN_N_ROWS], np.int64), net[NET_N_WEIGHTS]
+    for i in range(n):
+        gradient[i] = sums[i]
+    for j in range(len(places)):
+        if places[j] >= 0:
+            gradient[places[j]] += sums[n + PADDING + j]
+
+
 @compiled
-def sweep(blocks: Any, samples: Any, made: Any, sums: Any, memory: Any, vectors: int, mode: int, first: int, stop: int) -> float:
-    """E of the tiles first..stop, and sums = their gradient; mode VJP: T holds V, and `made` is ∂E/∂x; FORWARD: `made` is Y alone."""
-    net, X = blocks.net, samples.X
-    tag = (blocks.weights.dtype.type(0),)
+def forward(net: Any, weights: Any, X: Any, Y: Any, memory: Any, cut: Any) -> None:
+    """Y of some tiles.    cut : vectors a row, the first tile and the end.  By itself, so that whoever asks for no more waits for no more."""
+    vectors, first, stop = cut
+    blocks, tag = Blocks(net, weights), (weights.dtype.type(0),)
     table = carray(pointer(net[NET_HEADS]), PLAN_SIZE, np.int64)
-    row = vectors * VECTOR_BYTES
-    lanes, n_rows = row // item_size(tag), table[PLAN_N_ROWS]
-    at = _places(table, aligned(memory), row)
+    at = _places(table, aligned(memory), vectors * VECTOR_BYTES)
+    lanes = at.row // item_size(tag)
+    rows = carray(reals(tag, at.z), (table[PLAN_N_ROWS], lanes))
     out_row = carray(pointer(table[PLAN_OUT_ROW]), table[PLAN_N_OUTPUTS], np.int64)
-    gradients = mode != MODE_VALUE and mode != MODE_FORWARD
-    sums[:] = 0
-    energy = 0.0
     for number in range(first, stop):
         n0 = number * lanes
-        _load(tag, table, at, samples, n0, mode)
-        _up(tag, blocks, table, at, vectors, gradients)
+        _load_inputs(tag, at, X, n0)
+        _up(tag, blocks, table, at, vectors, False)
         softmax_rows(table, at.z, at.keep, lanes)
-        if mode == MODE_FORWARD:
-            rows = carray(reals(tag, at.z), (n_rows, lanes))
-            for n in range(n0, min(n0 + lanes, X.shape[0])):
-                for k in range(table[PLAN_N_OUTPUTS]):
-                    made[n, k] = rows[out_row[k], n - n0]
-            continue
+        for n in range(n0, min(n0 + lanes, Y.shape[0])):
+            for k in range(table[PLAN_N_OUTPUTS]):
+                Y[n, k] = rows[out_row[k], n - n0]
+
+
+@compiled
+def sweep(net: Any, weights: Any, samples: Any, by_x: Any, sums: Any, gradient: Any, memory: Any, cut: Any) -> float:
+    """E of some tiles, their sums, and the gradient where that has room: where these are all tiles there are.
+
+    samples : X, T, weights.     cut : vectors a row, mode, the first tile and the end.  Plain tuples are unpacked faster than named ones.
+    mode VJP: T holds V, and by_x is filled.
+    """
+    vectors, mode, first, stop = cut
+    X, T, sample_weight = samples
+    blocks, tag = Blocks(net, weights), (weights.dtype.type(0),)
+    table = carray(pointer(net[NET_HEADS]), PLAN_SIZE, np.int64)
+    at = _places(table, aligned(memory), vectors * VECTOR_BYTES)
+    lanes, energy = at.row // item_size(tag), 0.0
+    sums[:] = 0
+    for number in range(first, stop):
+        n0 = number * lanes
+        _load_inputs(tag, at, X, n0)
+        _load_targets(tag, table, at, T, sample_weight, n0)
+        _up(tag, blocks, table, at, vectors, mode != MODE_VALUE)
+        softmax_rows(table, at.z, at.keep, lanes)
         if mode != MODE_VJP:
             energy += head_values(table, at.z, at.keep, at.targets, at.scratch, lanes)
-        if not gradients:
+        if mode == MODE_VALUE:
             continue
         head_deltas(table, at.z, at.keep, at.targets, at.heads, at.scratch, lanes, mode == MODE_VJP)
         _down(tag, blocks, table, at, vectors, sums.ctypes.data, mode == MODE_VJP)
         if mode == MODE_VJP:
-            count, step = min(lanes, X.shape[0] - n0), made.strides[0]
-            transpose(tag, at.delta, row, X.shape[1], count, made.ctypes.data + n0 * step, step)
+            count, step = min(lanes, X.shape[0] - n0), by_x.strides[0]
+            transpose(tag, at.delta, at.row, X.shape[1], count, by_x.ctypes.data + n0 * step, step)
+    if len(gradient):
+        _finish(net, table, sums, gradient)
     return energy
 
 
 @compiled
-def finish(sums: Any, places: Any, n_weights: int, gradient: Any) -> None:
-    """The gradient from the sums of weights and, at `places` (−1: nowhere), of biases by row."""
-    for i in range(n_weights):
-        gradient[i] = sums[i]
-    for j in range(len(places)):
-        if places[j] >= 0:
-            gradient[places[j]] += sums[n_weights + PADDING + j]
+def finish(net: Any, sums: Any, gradient: Any) -> None:
+    """The gradient from the sums of all partitions."""
+    _finish(net, carray(pointer(net[NET_HEADS]), PLAN_SIZE, np.int64), sums, gradient)

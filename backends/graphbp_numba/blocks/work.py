@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy.typing as npt
 from graphbp.extend import AnyError, Schedule, Segment, output_heads
 from graphbp_numba.blocks.functions import prepare
 from graphbp_numba.blocks.pieces import Pieces
-from graphbp_numba.blocks.sweeps import PADDING, Blocks, tile_rows
+from graphbp_numba.blocks.sweeps import PADDING, tile_rows
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.heads import head_table
@@ -55,9 +53,8 @@ class BlockWork:
         self.schedule, self.pieces, self.dtype = schedule, pieces, dtype
         s = schedule
         self.n_weights = s.n_parameters if pieces.direct else s.parameters.n_slots
-        slot = s.bias_slot
-        self.places = np.ascontiguousarray(s.parameters.slot_parameter[slot] if pieces.direct and len(slot) else slot, np.int64)
-        self.places[slot < 0] = -1
+        place = s.parameters.slot_parameter if pieces.direct else np.arange(s.parameters.n_slots)
+        self.places = np.where(s.bias_slot >= 0, place[s.bias_slot] if len(place) else -1, -1).astype(np.int64)
         self.n_keep, self._out_keep = 0, np.zeros(s.n_outputs, np.int64)
         self.none, self.no_rows = np.empty(0, dtype), np.empty((0, 0), dtype)
         self._table, self._heads = head_table(s, output_heads(s, error), dtype.name)
@@ -154,25 +151,28 @@ class BlockWork:
 
     # -- weights and memory ---------------------------------------------------------------------------------------------------
 
-    def blocks(self, theta: Array) -> Blocks:
-        """What a sweep is given of the network: θ, or all weights by slot."""
-        return Blocks(self.net, theta if self.pieces.direct else self.schedule.parameters.expand(theta))
+    def weights(self, theta: Array) -> Array:
+        """What the pieces are read from: θ, or all weights by slot."""
+        return theta if self.pieces.direct else self.schedule.parameters.expand(theta)
+
+    def by_parameter(self, gradient: Array) -> Array:
+        """A gradient in the order of the weights that the pieces are read from as one by θ."""
+        return gradient if self.pieces.direct else np.ascontiguousarray(self.schedule.parameters.reduce(gradient))
 
     @property
     def sums_size(self) -> int:
         """Numbers in one partition's sums."""
         return self.n_weights + self.schedule.n_rows + 2 * PADDING
 
-    @contextmanager
-    def borrowed(self, shape: tuple[int, ...], dtype: Any) -> Iterator[Array]:
+    def borrow(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array of any values, used before or new."""
-        key = (shape, np.dtype(dtype).num)
-        array = self.pool.take(key)
-        if array is None:
-            array = np.zeros(shape, dtype)
-        yield array
-        self.pool.give(key, array, array.nbytes)
+        array = self.pool.take(shape)
+        return np.zeros(shape, dtype) if array is None else array
 
-    def tile(self, vectors: int) -> Any:
+    def borrow_tile(self, vectors: int) -> Array:
         """A tile's memory."""
-        return self.borrowed((VECTOR_BYTES * (vectors * self.rows + 1),), np.uint8)
+        return self.borrow((VECTOR_BYTES * (vectors * self.rows + 1),), np.uint8)
+
+    def keep(self, array: Array) -> None:
+        """Have what was borrowed ready for the next call."""
+        self.pool.give(array.shape, array, array.nbytes)

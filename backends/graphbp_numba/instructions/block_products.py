@@ -106,7 +106,10 @@ def block_sums(
         half = ir.VectorType(shape.real, SUM_COLUMNS)
         made = [reduce_group(shape, builder, totals[k : k + shape.width]) for k in range(0, len(totals), shape.width)]
         if len(made) == 1:
-            lanes = [ir.Constant(ir.VectorType(INT32, SUM_COLUMNS), [SUM_COLUMNS * r + c for c in range(SUM_COLUMNS)]) for r in range(SUM_ROWS)]
+            lanes = [
+                ir.Constant(ir.VectorType(INT32, SUM_COLUMNS), [SUM_COLUMNS * r + c for c in range(SUM_COLUMNS)])
+                for r in range(SUM_ROWS)
+            ]
             made = [builder.shuffle_vector(made[0], made[0], mask) for mask in lanes]
         number = ir.Constant(ir.VectorType(INT64, SUM_COLUMNS), list(range(SUM_COLUMNS)))
         limit = builder.insert_element(ir.Constant(number.type, ir.Undefined), width, ir.Constant(INT32, 0))
