@@ -19,14 +19,14 @@ from graphbp_numba.plan.tables import (
     JOB_LAST,
     NET_PRODUCTS,
     NET_SUMS,
-    PIECE_COUNT,
-    PIECE_FIELDS,
-    PIECE_FIRST,
-    PIECE_FROM_INPUTS,
-    PIECE_ROWS,
-    PIECE_SOURCES,
-    PIECE_START,
-    PIECE_STRIDE,
+    RECT_COUNT,
+    RECT_FIELDS,
+    RECT_FIRST,
+    RECT_FROM_INPUTS,
+    RECT_ROWS,
+    RECT_SOURCES,
+    RECT_START,
+    RECT_STRIDE,
 )
 
 __all__ = ["DOWN", "DOWN_TO_INPUTS", "UP", "WIDTHS", "prepare"]
@@ -43,6 +43,15 @@ class Numbered(NamedTuple):
 
     rows: int
     numbers: int
+
+
+class Lines(NamedTuple):
+    """The table of pieces: its address, a line's bytes, and where in a line the first row and the sources' address stand."""
+
+    at: int
+    size: int
+    start: int
+    sources: int
 
 
 class Sums(NamedTuple):
@@ -69,12 +78,12 @@ def _products(dtype: str, vectors: int) -> Any:
         """rows += W rows for the pieces first..stop, from their sources to their units; or rows += Wᵀ rows.  numbers: 0, 1, 2, ..."""
         item = item_size(tag)
         for p in range(first, stop):
-            piece = carray(pointer(at + p * (8 * PIECE_FIELDS)), PIECE_FIELDS, np.int64)
-            if way == DOWN and piece[PIECE_FROM_INPUTS]:
+            piece = carray(pointer(at + p * (8 * RECT_FIELDS)), RECT_FIELDS, np.int64)
+            if way == DOWN and piece[RECT_FROM_INPUTS]:
                 continue
-            w, stride = weights + piece[PIECE_FIRST] * item, piece[PIECE_STRIDE] * item
-            units, sources = numbers + piece[PIECE_START] * 4, piece[PIECE_SOURCES]
-            m, k = piece[PIECE_ROWS], piece[PIECE_COUNT]
+            w, stride = weights + piece[RECT_FIRST] * item, piece[RECT_STRIDE] * item
+            units, sources = numbers + piece[RECT_START] * 4, piece[RECT_SOURCES]
+            m, k = piece[RECT_ROWS], piece[RECT_COUNT]
             if way != UP:
                 m, k, units, sources, row_step, column_step = k, m, sources, units, item, stride
             else:
@@ -115,12 +124,13 @@ def _sums(dtype: str, vectors: int) -> Any:
         jobs = carray(pointer(jobs_at), (stop, JOB_FIELDS), np.int64)
         for number in range(first, stop):
             one, last = jobs[number, JOB_FIRST], jobs[number, JOB_LAST]
-            piece = carray(pointer(at + one * (8 * PIECE_FIELDS)), PIECE_FIELDS, np.int64)
-            m, k, step = piece[PIECE_ROWS], piece[PIECE_COUNT], piece[PIECE_STRIDE] * item
-            place = gradient + piece[PIECE_FIRST] * item
+            piece = carray(pointer(at + one * (8 * RECT_FIELDS)), RECT_FIELDS, np.int64)
+            m, k, step = piece[RECT_ROWS], piece[RECT_COUNT], piece[RECT_STRIDE] * item
+            table = Lines(at, 8 * RECT_FIELDS, 8 * RECT_START, 8 * RECT_SOURCES)
+            place = gradient + piece[RECT_FIRST] * item
             for j in range(0, m, SUM_ROWS):
                 for i in range(0, k, SUM_COLUMNS):
                     into = Sums(place + j * step + i * item, step, m - j)
-                    block_sums(tag, deltas, rows, at, one, last, j, i, min(SUM_COLUMNS, k - i), into)
+                    block_sums(tag, deltas, rows, table, one, last, j, i, min(SUM_COLUMNS, k - i), into)
 
     return compiled_c(integers(10))(sums)

@@ -24,7 +24,9 @@ from graphbp_numba.blocks.work import BlockWork
 from graphbp_numba.first_order.weights import collect
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.plan.tables import MODE_FORWARD, MODE_VALUE, MODE_VJP
+from graphbp_numba.work.choice import MAX_PARTITIONS, SUMS_BYTES
 from graphbp_numba.work.tasks import in_parts
+from graphbp_numba.work.workspace import COLLECT
 
 __all__ = ["BlockPath", "worthwhile_pieces"]
 
@@ -36,19 +38,14 @@ TASK_COST = 1 << 20
 """Edges × samples of a partition, at least: some 60 µs or more, against some 20 to have another thread take it."""
 PARTITION_TILES = 4
 """Tiles of a partition, at least, where gradients are summed: its sums are cleared, and added up with the others'."""
-MAX_PARTITIONS = 16
-COLLECT = 1 << 17
-"""Gradient sums added up by one task."""
 
 
-BLOCK_UNITS = 4
+MIN_UNITS = 4
 """Units of a block on average, at least: fewer share too little of what is loaded for them."""
-BLOCK_SHARE = 0.75
+MIN_SHARE = 0.75
 """Of the edges that stand beside a neighbour's with the same sources, at least, before anybody looks closer."""
 MANY_EDGES = 1 << 17
 """A network of large dense blocks with more edges than this takes matrix products on chunks of samples."""
-SUMS_BYTES = 256 << 20
-"""Memory for the partitions' gradient sums at most (but never fewer than two partitions)."""
 
 
 def worthwhile_pieces(schedule: Schedule, layered: bool) -> Pieces | None:
@@ -63,10 +60,10 @@ def worthwhile_pieces(schedule: Schedule, layered: bool) -> Pieces | None:
     alike = (fan_in[1:] == fan_in[:-1]) & (fan_in[1:] > 0)
     alike[alike] = s.in_src[s.in_ptr[1:-1][alike]] == s.in_src[s.in_ptr[:-2][alike]]
     beside = fan_in[np.append(alike, False) | np.append(False, alike)].sum() + s.n_edges - s.n_sparse
-    if beside < BLOCK_SHARE * s.n_edges:
+    if beside < MIN_SHARE * s.n_edges:
         return None
     pieces = find_pieces(s)
-    return pieces if np.average(1 / pieces.rows, weights=pieces.rows * pieces.count) * BLOCK_UNITS <= 1 else None
+    return pieces if np.average(1 / pieces.rows, weights=pieces.rows * pieces.count) * MIN_UNITS <= 1 else None
 
 
 class BlockPath:

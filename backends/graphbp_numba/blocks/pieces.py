@@ -22,9 +22,9 @@ import numpy.typing as npt
 from graphbp.extend import Schedule
 from graphbp_numba.instructions.block_products import SUM_COLUMNS
 
-__all__ = ["JOB_PIECES", "Pieces", "find_pieces"]
+__all__ = ["TIED_PIECES", "Pieces", "find_pieces"]
 
-JOB_PIECES = 16
+TIED_PIECES = 16
 """Tied pieces whose δ and z are gone through for one sum: these, of 16 units and sources, stay in the first-level cache."""
 
 Array = npt.NDArray[Any]
@@ -54,15 +54,20 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def cost(self) -> int:
+        """Edges, and those that a piece, its rows and its sources cost beside them."""
+        return int((self.rows * self.count + 8 * (self.rows + self.count) + 32).sum())
+
     @cached_property
     def jobs(self) -> Indices:
-        """(jobs, 2): the pieces first..stop of one level that have the same weights, `JOB_PIECES` at most."""
+        """(jobs, 2): the pieces first..stop of one level that have the same weights, `TIED_PIECES` at most."""
         if not len(self):
             return np.zeros((0, 2), np.int64)
         same = [np.diff(column) == 0 for column in (self.level, self.first, self.rows, self.count, self.stride)]
         begins = np.concatenate([[0], np.flatnonzero(~np.all(same, axis=0)) + 1])
         place = np.arange(len(self)) - np.repeat(begins, np.diff(np.append(begins, len(self))))
-        cuts = np.flatnonzero(place % JOB_PIECES == 0)
+        cuts = np.flatnonzero(place % TIED_PIECES == 0)
         return np.stack([cuts, np.append(cuts[1:], len(self))], axis=1)
 
 
@@ -78,13 +83,13 @@ class _Lines:
 
 
 def find_pieces(s: Schedule) -> Pieces:
-    """The pieces of a schedule in θ, or by slot where θ holds some weight not at all or the blocks in many more pieces."""
+    """The pieces of a schedule in θ, or by slot where θ holds some weight not at all or the blocks in much smaller pieces."""
     lines = _lines(s)
     by_slot = _join(s, lines, lines.slot, False)
     if len(s.parameters.frozen):
         return by_slot
     by_theta = _join(s, lines, s.parameters.slot_parameter[lines.slot], True)
-    return by_theta if 4 * len(by_theta) <= 5 * len(by_slot) else by_slot
+    return by_theta if by_theta.cost <= 2 * by_slot.cost else by_slot
 
 
 def _lines(s: Schedule) -> _Lines:

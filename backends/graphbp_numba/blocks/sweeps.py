@@ -68,11 +68,11 @@ from graphbp_numba.plan.tables import (
     STEP_STOP,
 )
 
-__all__ = ["PADDING", "SLOPE_ROWS", "Blocks", "finish", "forward", "sweep", "tile_rows"]
+__all__ = ["BETA_ROWS", "PADDING", "Blocks", "finish", "forward", "sweep", "tile_rows"]
 
 Array = npt.NDArray[Any]
 
-SLOPE_ROWS = 16
+BETA_ROWS = 16
 """Rows whose h' waits in the first-level cache for its β."""
 PADDING = 16
 """Numbers behind the sums of weights and of biases, which a last group of sums reads and leaves as they are."""
@@ -100,7 +100,7 @@ class Places(NamedTuple):
 
 def tile_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int:
     """Rows of a tile's memory; one spare behind δ, which the sums of an odd number of rows read."""
-    return n_rows + n_keep + n_rows + 1 + n_outputs + target_rows + 2 + SLOPE_ROWS
+    return n_rows + n_keep + n_rows + 1 + n_outputs + target_rows + 2 + BETA_ROWS
 
 
 @kernel
@@ -183,8 +183,8 @@ def _up(tag: Any, blocks: Any, table: Any, at: Any, vectors: int, reverse: bool)
 def _times_slope(tag: Any, segment: Any, at: Any, vectors: int) -> None:
     """δ = h'(a) β at a segment's rows, in place of β."""
     lanes, count = at.row // item_size(tag), segment[SEGMENT_STOP] - segment[SEGMENT_START]
-    for j in range(0, count, SLOPE_ROWS):
-        some, more = min(SLOPE_ROWS, count - j), j * at.row
+    for j in range(0, count, BETA_ROWS):
+        some, more = min(BETA_ROWS, count - j), j * at.row
         z, beta = at.z + segment[SEGMENT_START] * at.row + more, at.delta + segment[SEGMENT_START] * at.row + more
         if segment[SEGMENT_KEEP_SLOPE] >= 0:
             kept = at.keep + segment[SEGMENT_KEEP_SLOPE] * at.row + more

@@ -15,6 +15,7 @@ from graphbp_numba.blocks.sweeps import PADDING, tile_rows
 from graphbp_numba.heads.formulas import prepare_heads
 from graphbp_numba.machine.functions import VECTOR_BYTES, activation_functions
 from graphbp_numba.plan.heads import head_table
+from graphbp_numba.plan.plan import ROW_COST
 from graphbp_numba.plan.tables import (
     HEAD_ADD_VALUE,
     HEAD_MAKE_DELTA,
@@ -25,11 +26,11 @@ from graphbp_numba.plan.tables import (
     NET_HEADS,
     NET_N_WEIGHTS,
     NET_SIZE,
-    PIECE_FIELDS,
     PLAN_N_KEEP,
     PLAN_OUT_KEEP,
     PLAN_OUT_ROW,
     PLAN_TARGET_ROWS,
+    RECT_FIELDS,
     SEGMENT_FIELDS,
     STEP_FIELDS,
 )
@@ -38,9 +39,6 @@ from graphbp_numba.work.pools import KEPT_BYTES, Pool
 __all__ = ["BlockWork"]
 
 Array = npt.NDArray[Any]
-
-ROW_COST = 8
-"""A row's activation, load and store, in edges."""
 
 
 class BlockWork:
@@ -68,9 +66,9 @@ class BlockWork:
         parts = self._lines(), pieces.jobs, segments.reshape(-1, SEGMENT_FIELDS), outputs.astype(np.int64)
         self._alive = steps, *(np.ascontiguousarray(part, np.int64) for part in parts), numbers
         self.net = np.zeros(NET_SIZE, np.int64)
-        lines, jobs, segments, outputs = (part.ctypes.data for part in self._alive[1:5])
         self.net[: NET_N_WEIGHTS + 1] = (
-            *(self._table.ctypes.data, steps.ctypes.data, len(steps), lines, jobs, segments, outputs),
+            *(self._table.ctypes.data, steps.ctypes.data, len(steps)),
+            *(part.ctypes.data for part in self._alive[1:5]),
             *(numbers.ctypes.data, self.places.ctypes.data, self.n_weights),
         )
         self.rows = tile_rows(s.n_rows, self.n_keep, s.n_outputs, s.n_outputs)
@@ -91,7 +89,7 @@ class BlockWork:
 
     def _lines(self) -> Array:
         p = self.pieces
-        lines = np.zeros((len(p), PIECE_FIELDS), np.int64)
+        lines = np.zeros((len(p), RECT_FIELDS), np.int64)
         at = p.sources.ctypes.data + p.sources.itemsize * p.at
         lines[:] = np.stack([p.start, p.rows, at, p.count, p.first, p.stride, p.from_inputs], axis=1)
         return lines

@@ -21,7 +21,6 @@ from graphbp_numba.instructions.shapes import Shape, const, loop, reduce_group
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import instruction, literal_instruction
 from graphbp_numba.machine.lanes import INT32, INT64
-from graphbp_numba.plan.tables import PIECE_FIELDS, PIECE_SOURCES, PIECE_START
 
 __all__ = ["SUM_COLUMNS", "SUM_ROWS", "block_product", "block_sums"]
 
@@ -74,6 +73,7 @@ def block_sums(
 ) -> Any:
     """sums.at[j', i'] += Σ over the pieces first..stop and the lanes of δ_{j + j'} z_{i + i'}, j' < 2, i' < width ≤ 8; sums.step: bytes a row.
 
+    pieces : the address of a table, the bytes of a line, and in it the places of a piece's first row and of the address of its sources.
     A piece of an odd number of rows has its last one taken with any other: `sums` says how many count (sums.rows).  Columns past
     `width` are left as they are; a piece's list of sources goes on to a multiple of eight.
     """
@@ -82,13 +82,13 @@ def block_sums(
         shape = Shape(ctx, tag)
         _, deltas, rows, pieces, first, stop, j, i, width, sums = arguments
         at, step_bytes, count = cgutils.unpack_tuple(builder, sums)  # type: ignore[no-untyped-call]
-        size, item = const(8 * PIECE_FIELDS), shape.item
+        lines, size, start_at, sources_at = cgutils.unpack_tuple(builder, pieces)  # type: ignore[no-untyped-call]
+        item = shape.item
 
         def piece(p: Any, totals: list[Any]) -> list[Any]:
-            line = builder.add(pieces, builder.mul(p, size))
+            line = builder.add(lines, builder.mul(p, size))
             start, sources = (
-                builder.load(shape.pointer(builder, builder.add(line, const(8 * column)), INT64))
-                for column in (PIECE_START, PIECE_SOURCES)
+                builder.load(shape.pointer(builder, builder.add(line, place), INT64)) for place in (start_at, sources_at)
             )
             row = builder.add(deltas, builder.mul(builder.add(start, j), const(shape.row_bytes)))
             numbers = builder.add(sources, builder.mul(i, const(4)))
@@ -130,4 +130,4 @@ def block_sums(
         return ctx.get_dummy_value()
 
     n = types.intp
-    return types.none(tag, n, n, n, n, n, n, n, n, sums), generate
+    return types.none(tag, n, n, pieces, n, n, n, n, n, sums), generate

@@ -6,7 +6,7 @@
     PAIR_, TREE_, LEAF_    combinations of two rows, trees of them, and what these take from      `graphbp_numba.plan.combining`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
-    NET_, STEP_, PIECE_, JOB_    a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.tables`
+    NET_, STEP_, RECT_, JOB_     a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.tables`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
 A kernel reads these tables through a pointer, so a name from the wrong table would compile and read the column beside it: hence one
@@ -221,7 +221,7 @@ NET_SIZE = 16
     STEP_LAST_OUTPUT,
 ) = range(10)
 STEP_FIELDS = 10
-PIECE_START, PIECE_ROWS, PIECE_SOURCES, PIECE_COUNT, PIECE_FIRST, PIECE_STRIDE, PIECE_FROM_INPUTS = range(7)
-PIECE_FIELDS = 7
+RECT_START, RECT_ROWS, RECT_SOURCES, RECT_COUNT, RECT_FIRST, RECT_STRIDE, RECT_FROM_INPUTS = range(7)
+RECT_FIELDS = 7
 JOB_FIRST, JOB_LAST = range(2)
 JOB_FIELDS = 2
