@@ -23,7 +23,7 @@ from graphbp.extend import (
     assemble_hessian,
     assemble_unit_blocks,
 )
-from graphbp_numba.blocks.path import BlockPath, worthwhile_pieces
+from graphbp_numba.blocks.path import FEW_BLOCK_EDGES, BlockPath, worthwhile_pieces
 from graphbp_numba.blocks.work import BlockWork
 from graphbp_numba.hessians.seam import NumbaSecondOrderSweeps
 from graphbp_numba.layers.path import LayerPath, prefers_layers
@@ -78,7 +78,12 @@ class NumbaExecutable:
         self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
         pieces = worthwhile_pieces(schedule, self.layers is not None)
         self.blocks = None if pieces is None else BlockPath(BlockWork(schedule, pieces, error, dtype))
-        if self.layers is None and self.blocks is None:  # what cannot be compiled is refused here, not at the first call
+        self._set_few()  # what cannot be compiled is refused here, not at the first call
+
+    def _set_few(self) -> None:
+        """The path for samples of one vector, and up to how many of them, where blocks or layers don't take these."""
+        self._up_to = -1
+        if self.layers is None and (self.blocks is None or self.schedule.n_edges <= FEW_BLOCK_EDGES):
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
 
     @cached_property
@@ -95,8 +100,7 @@ class NumbaExecutable:
         other.schedule, other.dtype, other._error, other._sibling = self.schedule, self.dtype, self._error, self
         other.layers = None if self.layers is None else LayerPath(self.layers.work.weighing_outputs())
         other.blocks = None if self.blocks is None else BlockPath(self.blocks.work.weighing_outputs())
-        if other.layers is None and other.blocks is None:
-            other._few, other._up_to = FewPath(other.work), other.work.choice.few
+        other._set_few()
         return other
 
     @cached_property
@@ -120,12 +124,12 @@ class NumbaExecutable:
         return ByInputs(self.states)
 
     def _path(self, n_samples: int) -> Path:
+        if n_samples <= self._up_to:
+            return self._few
         if self.blocks is not None:
             return self.blocks
         if self.layers is not None:
             return self.layers
-        if n_samples <= self._up_to:
-            return self._few
         return self.levels if self.work.choice.takes_levels(n_samples) else self.tiles
 
     def describe(self, n_samples: int) -> str:

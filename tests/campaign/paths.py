@@ -29,7 +29,9 @@ PATHS = {
     "stages": NO_BLOCKS | {
         "work.choice.FEW_EDGES": -1, "tiles.stages.STAGE_BYTES": 256, "tiles.stages.WORTH_BYTES": 0, "tiles.path.TASK_SAMPLES": 32
     },
-    "blocks": {"executable.worthwhile_pieces": _every_piece, "blocks.path.TASK_COST": 8, "blocks.path.PARTITION_TILES": 1},
+    "blocks": {
+        "executable.worthwhile_pieces": _every_piece, "executable.FEW_BLOCK_EDGES": -1, "blocks.path.TASK_COST": 8, "blocks.path.PARTITION_SAMPLES": 1
+    },
 }  # fmt: skip
 """Path → the names in `graphbp_numba` that stand for its thresholds; "" is what the backend chooses by itself."""
 

@@ -42,8 +42,9 @@ def compare(net, X, T, s, V, name=""):
 def forced(monkeypatch):
     """Every network without combinations takes the blocks' path, cut as finely as it can be."""
     monkeypatch.setattr(executable, "worthwhile_pieces", lambda s, layered: None if len(s.combinations) else pieces.find_pieces(s))
+    monkeypatch.setattr(executable, "FEW_BLOCK_EDGES", -1)
     monkeypatch.setattr(path, "TASK_COST", 64)
-    monkeypatch.setattr(path, "PARTITION_TILES", 1)
+    monkeypatch.setattr(path, "PARTITION_SAMPLES", 1)
 
 
 @pytest.mark.sampled(24)
@@ -248,6 +249,12 @@ def test_not_chosen_for_networks_without_blocks_nor_for_large_dense_ones(g):
     net = gb.Network(g, backend="numba")
     assert run_of(net).blocks is None
     assert "blocks:" not in net.describe(64)
+
+
+def test_few_samples_of_a_small_network_are_swept_edge_by_edge():
+    net = gb.Network(gb.layered([4, 10, 3]), backend="numba")
+    assert "one call:" in net.describe(8)
+    assert "blocks:" in net.describe(9)
 
 
 def test_a_failing_task_is_raised(monkeypatch):

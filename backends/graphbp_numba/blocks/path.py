@@ -28,22 +28,22 @@ from graphbp_numba.work.choice import MAX_PARTITIONS, SUMS_BYTES
 from graphbp_numba.work.tasks import in_parts
 from graphbp_numba.work.workspace import COLLECT
 
-__all__ = ["BlockPath", "worthwhile_pieces"]
+__all__ = ["FEW_BLOCK_EDGES", "BlockPath", "worthwhile_pieces"]
 
 Array = npt.NDArray[Any]
 
-NEAR_BYTES = 8 << 20
-"""Of a tile's rows at most, where these are four vectors wide."""
+NEAR_BYTES = 16 << 20
+"""Of a tile's memory at most, where its rows are four vectors wide: wider rows need fewer sums across lanes, and more room."""
 TASK_COST = 1 << 20
 """Edges × samples of a partition, at least: some 60 µs or more, against some 20 to have another thread take it."""
-PARTITION_TILES = 4
-"""Tiles of a partition, at least, where gradients are summed: its sums are cleared, and added up with the others'."""
-
-
+PARTITION_SAMPLES = 128
+"""Of a partition, at least, where gradients are summed: its sums are cleared, and added up with the others'.  Two threads may always share."""
 MIN_UNITS = 4
 """Units of a block on average, at least: fewer share too little of what is loaded for them."""
 MIN_SHARE = 0.75
 """Of the edges that stand beside a neighbour's with the same sources, at least, before anybody looks closer."""
+FEW_BLOCK_EDGES = 1 << 10
+"""With no more edges, samples of one vector are swept edge by edge in fewer microseconds than it takes to hand blocks over."""
 MANY_EDGES = 1 << 17
 """A network of large dense blocks with more edges than this takes matrix products on chunks of samples."""
 
@@ -92,14 +92,16 @@ class BlockPath:
         return VECTOR_BYTES // self.work.dtype.itemsize
 
     def vectors(self, n_samples: int) -> int:
-        """Vectors a row of a tile: so few that the samples make two tiles, where these are worth two threads, and that a tile is near."""
-        worth = min(2, self.worth(n_samples))
-        near = [v for v in WIDTHS if v <= 2 or v * VECTOR_BYTES * self.work.rows <= NEAR_BYTES]
-        return (
-            max((v for v in near if worth * v * self.width <= n_samples), default=1)
-            if worth == 2
-            else min((v for v in near if v * self.width >= n_samples), default=near[-1])
-        )
+        """Vectors a row of a tile: so few that the samples make two tiles, where these are worth two threads, and that a tile is near.
+
+        Tied weights have few sums across lanes, and gain nothing by wide rows.
+        """
+        p, work = self.work.pieces, self.work
+        room = 2 * VECTOR_BYTES * work.rows if 2 * len(p.jobs) < len(p) else NEAR_BYTES
+        near = [v for v in WIDTHS if v <= 2 or v * VECTOR_BYTES * work.rows <= room]
+        if self.worth(n_samples) > 1:
+            return max((v for v in near if 2 * v * self.width <= n_samples), default=1)
+        return min((v for v in near if v * self.width >= n_samples), default=near[-1])
 
     def worth(self, n_samples: int) -> int:
         """Tasks that so many samples are worth."""
@@ -112,7 +114,8 @@ class BlockPath:
     def partitions(self, n_samples: int, tiles: int) -> int:
         """Into how many parts the samples are cut."""
         room = max(2, SUMS_BYTES // (self.work.sums_size * self.work.dtype.itemsize))
-        return max(1, min(self.worth(n_samples), MAX_PARTITIONS, max(2, tiles // PARTITION_TILES), room, tiles))
+        large = max(2, tiles * self.vectors(n_samples) * self.width // PARTITION_SAMPLES)
+        return max(1, min(self.worth(n_samples), MAX_PARTITIONS, large, room, tiles))
 
     def forward(self, theta: Array, X: Array) -> Array:
         """Y (N, K)."""

@@ -6,7 +6,7 @@
     PAIR_, TREE_, LEAF_    combinations of two rows, trees of them, and what these take from      `graphbp_numba.plan.combining`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
-    NET_, STEP_, RECT_, JOB_     a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.tables`
+    NET_, STEP_, RECT_, JOB_     a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
 A kernel reads these tables through a pointer, so a name from the wrong table would compile and read the column beside it: hence one
