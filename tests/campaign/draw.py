@@ -83,7 +83,7 @@ def draw(seed) -> Case:
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
-    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.5, 0.1, 0.1, 0.1, 0.1, 0.1]))
     if path and any("aggregation" in d for _, d in g.nodes(data=True)):
         path = "tiles"  # the others carry no such nodes
     if rng.random() < 0.15:

@@ -166,7 +166,7 @@ def test_the_description_says_which_paths_are_not_for_combinations() -> None:
     for node in hidden:
         gate.add_edge(node, "gate", weight=1.0, trainable=False)
     gate.add_edge("gate", "two", weight=np.full((2, 256), 0.1))
-    assert executable(gb.Network(g, backend="numba")).describe(64).startswith("layers")
+    assert executable(gb.Network(g, backend="numba")).describe(64).startswith("blocks")
     assert executable(gb.Network(gate, backend="numba")).describe(64).startswith("tiles")
 
 

@@ -131,7 +131,8 @@ def leaf_values(shape: Shape, builder: Any, at: Any, leaf: Any) -> tuple[Any, li
 def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
     """One vector whose lane e is the sum over the lanes of vectors[e]; as many vectors as lanes.
 
-    Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  Lanes are followed by
+    Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  What stays in its place comes by a
+    blend, what changes places by a shuffle, of which machines do fewer at once.  Lanes are followed by
     number: a vector that starts at the place whose bits, reversed, are e ends in lane e.
     """
     width = shape.width
@@ -143,9 +144,8 @@ def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
         low, high = [], []
         for group in range(width // block):
             at = group * block
-            for source in (0, width):
-                low += [source + at + k for k in range(half)]
-                high += [source + at + half + k for k in range(half)]
+            low += [at + k for k in range(half)] + [width + at + half + k for k in range(half)]
+            high += [at + half + k for k in range(half)] + [width + at + k for k in range(half)]
         masks = [ir.Constant(ir.VectorType(INT32, width), mask) for mask in (low, high)]
         level = [
             builder.fadd(builder.shuffle_vector(a, b, masks[0]), builder.shuffle_vector(a, b, masks[1]))

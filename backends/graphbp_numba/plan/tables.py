@@ -7,6 +7,7 @@
     TREE_, CHOICE_    trees of them, and what their sources take back                          `graphbp_numba.plan.first_order`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
+    NET_, STEP_, RECT_, JOB_     a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
 A kernel reads these tables through a pointer, so a name from the wrong table would compile and read the column beside it: hence one
@@ -194,3 +195,36 @@ BLOCK_FIELDS = 13
 ) = range(9)
 SEGMENT_FIELDS = 9
 SPARSE_IN_PTR, SPARSE_IN_SRC, SPARSE_OUT_PTR, SPARSE_OUT_DST = range(4)
+
+(
+    NET_HEADS,
+    NET_STEPS,
+    NET_N_STEPS,
+    NET_PIECES,
+    NET_JOBS,
+    NET_SEGMENTS,
+    NET_OUTPUTS,
+    NET_NUMBERS,
+    NET_PLACES,
+    NET_N_WEIGHTS,
+) = range(10)
+NET_PRODUCTS, NET_SUMS = 10, 13
+"""C functions for 1, 2 and 4 vectors a row, as in `Plan.table`."""
+NET_SIZE = 16
+(
+    STEP_START,
+    STEP_STOP,
+    STEP_FIRST_PIECE,
+    STEP_LAST_PIECE,
+    STEP_FIRST_JOB,
+    STEP_LAST_JOB,
+    STEP_FIRST_SEGMENT,
+    STEP_LAST_SEGMENT,
+    STEP_FIRST_OUTPUT,
+    STEP_LAST_OUTPUT,
+) = range(10)
+STEP_FIELDS = 10
+RECT_START, RECT_ROWS, RECT_SOURCES, RECT_COUNT, RECT_FIRST, RECT_STRIDE, RECT_FROM_INPUTS = range(7)
+RECT_FIELDS = 7
+JOB_FIRST, JOB_LAST = range(2)
+JOB_FIELDS = 2

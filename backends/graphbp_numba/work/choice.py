@@ -4,7 +4,7 @@
     one tile, large levels            levels   levels cut into parts
     else                              tiles    tiles of samples, all levels in one pass
 
-Networks of large dense blocks never come here: they take `graphbp_numba.layers.path`.
+Networks of blocks come here with few samples only, if at all: they take `graphbp_numba.blocks.path`, large dense ones `graphbp_numba.layers.path`.
 """
 
 from __future__ import annotations
