@@ -11,7 +11,17 @@ import numpy.typing as npt
 
 from graphbp.exceptions import DataError, GraphbpError, shown
 
-__all__ = ["as_count", "as_flag", "as_number", "foreign_array", "generator", "host_array", "refuse_masked", "summed_csr"]
+__all__ = [
+    "as_count",
+    "as_flag",
+    "as_number",
+    "foreign_array",
+    "generator",
+    "host_array",
+    "refuse_masked",
+    "summed_csr",
+    "zeros_as",
+]
 
 Array = npt.NDArray[Any]
 
@@ -144,3 +154,10 @@ def _first_stranger(array: Array) -> str:
         if not isinstance(entry, numbers.Real):
             return f": {f'entry {at} is' if at else 'it is'} {shown(entry)} ({type(entry).__name__})"
     return " (numbers of several kinds as Python objects; .astype(float) makes one of them)"
+
+
+def zeros_as(like: Any, shape: tuple[int, ...]) -> Any:
+    """An array of zeros of the library and dtype of `like` (NumPy or CuPy: both follow NEP 35)."""
+    out: Any = np.empty_like(like, shape=shape)
+    out[...] = 0
+    return out
