@@ -253,18 +253,13 @@ def _level_groups(s: Schedule, level: Level) -> list[Group]:
     blocks: dict[tuple[int, int], list[DenseBlock]] = {}
     for block in level.dense:
         blocks.setdefault((block.start, block.stop), []).append(block)
-    bounds = sorted(blocks)
-    runs: list[tuple[int, int]] = []
-    row = level.start
-    for start, stop in [*bounds, (level.stop, level.stop)]:
-        if row < start:
-            runs.append((row, start))
-        if start < stop:
-            runs.append((start, stop))
-        row = stop
     found: list[Group] = []
-    for start, stop in runs:
-        found.extend(_run_groups(s, start, stop, blocks.get((start, stop), [])))
+    row = level.start
+    for bounds in [*sorted(blocks), (level.stop, level.stop)]:
+        for start, stop in ((row, bounds[0]), bounds):  # the sparse units before a block, and its own
+            if start < stop:
+                found.extend(_run_groups(s, start, stop, blocks.get((start, stop), [])))
+        row = bounds[1]
     return found
 
 
