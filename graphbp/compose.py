@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphbp.exceptions import NotSupportedError
+from graphbp.foreign import zeros_as
 from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
 from graphbp.protocols import OPTIONAL_METHODS, REQUIRED_METHODS, WEIGHTED_METHODS, Executable
@@ -121,14 +122,14 @@ class Composed:
                 return seen
             if name == "error_product":
                 U, v = more
-                by_x, by_theta = _zeros(theta, X.shape), _zeros(theta, (len(theta),))
+                by_x, by_theta = zeros_as(theta, X.shape), zeros_as(theta, (len(theta),))
                 if len(kept):
                     by_x[kept], by_theta = own(theta, X[kept], T[kept], s[kept], None if U is None else U[kept], v)
                 return by_x, by_theta
             found = own(theta, X[kept], T[kept], s[kept], *more) if len(kept) else self._nothing(name, theta, *more)
             if name != "per_sample_gradient":
                 return found
-            out = _zeros(theta, (len(X), len(theta)))
+            out = zeros_as(theta, (len(X), len(theta)))
             out[kept] = found
             return out
 
@@ -159,12 +160,12 @@ class Composed:
         if name == "error":
             return 0.0
         if name == "error_and_gradient":
-            return 0.0, _zeros(theta, (w,))
+            return 0.0, zeros_as(theta, (w,))
         if name == "unit_blocks":
             groups = self._groups()
             return [np.zeros((g.n_units, g.n_sources, g.n_sources), theta.dtype) for g in groups]
         shapes = {"hessian_diagonal": (w,), "per_sample_gradient": (0, w)}
-        return _zeros(theta, more[0].shape if more else shapes.get(name, (w, w)))
+        return zeros_as(theta, more[0].shape if more else shapes.get(name, (w, w)))
 
     def _groups(self) -> tuple[Group, ...]:
         from graphbp.second_order.plan import HessianPlan
@@ -191,7 +192,7 @@ class Composed:
 
     def _per_sample_gradient(self, theta: Any, X: Any, T: Any, s: Any) -> Any:
         self._tell("per_sample_gradient", f"{len(X)} calls of error_and_gradient, one a sample")
-        out = _empty(theta, (len(X), len(theta)))
+        out = np.empty_like(theta, shape=(len(X), len(theta)))
         for n in range(len(X)):
             out[n] = self._inner.error_and_gradient(theta, X[n : n + 1], T[n : n + 1], None if s is None else s[n : n + 1])[1]
         return out
@@ -199,7 +200,7 @@ class Composed:
     def _jacobian(self, theta: Any, X: Any) -> Any:
         k = self._schedule.n_outputs
         self._tell("jacobian", f"{k} reverse sweeps, one an output")
-        out = _empty(theta, (len(X), k, X.shape[1]))
+        out = np.empty_like(theta, shape=(len(X), k, X.shape[1]))
         for row in range(k):
             out[:, row] = self._inner.vjp(theta, X, _unit(theta, (len(X), k), row))[0]
         return out
@@ -207,7 +208,7 @@ class Composed:
     def _weight_jacobian(self, theta: Any, X: Any) -> Any:
         k = self._schedule.n_outputs
         self._tell("weight_jacobian", f"{len(X) * k} calls of vjp, one a sample and output")
-        out = _empty(theta, (len(X), k, len(theta)))
+        out = np.empty_like(theta, shape=(len(X), k, len(theta)))
         for row in range(k):
             v = _unit(theta, (1, k), row)
             for n in range(len(X)):
@@ -216,7 +217,7 @@ class Composed:
 
     @blas_on_one_thread
     def _jvp(self, theta: Any, X: Any, U: Any, v: Any) -> Any:
-        out = _zeros(theta, (len(X), self._schedule.n_outputs))
+        out = zeros_as(theta, (len(X), self._schedule.n_outputs))
         if U is not None:
             out += (self.jacobian(theta, X) @ U[:, :, None])[:, :, 0]
         if v is not None:
@@ -228,10 +229,10 @@ class Composed:
         w = len(theta)
         self._tell(product.replace("_product", "", 1) if product == "hessian_product" else "outer_product_hessian", f"{w} products")
         multiply = self._own(product)
-        out = _empty(theta, (w, w))
+        out = np.empty_like(theta, shape=(w, w))
         for start in range(0, w, _BLOCK):
             stop = min(start + _BLOCK, w)
-            identity = _zeros(theta, (w, stop - start))
+            identity = zeros_as(theta, (w, stop - start))
             identity[np.arange(start, stop), np.arange(stop - start)] = 1
             out[:, start:stop] = multiply(*args, identity)
         return (out + out.T) / 2
@@ -316,18 +317,6 @@ def _on_host(s: Any, backend: str, many_heads: bool) -> Any:
     return host.any(axis=1)
 
 
-def _empty(like: Any, shape: tuple[int, ...]) -> Any:
-    """An array of the library that `like` comes from (NumPy or CuPy: both follow NEP 35)."""
-    return np.empty_like(like, shape=shape)
-
-
-def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
-    """The same, of zeros."""
-    out = _empty(like, shape)
-    out[...] = 0
-    return out
-
-
 def _summed(values: Any) -> float:
     """Σ of an array, which is finite only where every number is; it may overflow where they are."""
     with np.errstate(all="ignore"):
@@ -339,13 +328,13 @@ def _swept(run: Any, theta: Any, X: Any, n_outputs: int, k: int, weights: bool) 
     with np.errstate(all="ignore"):
         if not weights:
             return run.vjp(theta, X, _unit(theta, (len(X), n_outputs), k))[0]
-        out = _empty(theta, (len(X), len(theta)))
+        out = np.empty_like(theta, shape=(len(X), len(theta)))
         for n in range(len(X)):
             out[n] = run.vjp(theta, X[n : n + 1], _unit(theta, (1, n_outputs), k))[1]
         return out
 
 
 def _unit(like: Any, shape: tuple[int, int], column: int) -> Any:
-    out = _zeros(like, shape)
+    out = zeros_as(like, shape)
     out[:, column] = 1
     return out

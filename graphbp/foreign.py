@@ -21,6 +21,7 @@ __all__ = [
     "host_array",
     "refuse_masked",
     "summed_csr",
+    "zeros_as",
 ]
 
 Array = npt.NDArray[Any]
@@ -161,3 +162,10 @@ def _first_stranger(array: Array) -> str:
         if not isinstance(entry, numbers.Real):
             return f": {f'entry {at} is' if at else 'it is'} {shown(entry)} ({type(entry).__name__})"
     return " (numbers of several kinds as Python objects; .astype(float) makes one of them)"
+
+
+def zeros_as(like: Any, shape: tuple[int, ...]) -> Any:
+    """An array of zeros of the library and dtype of `like` (NumPy or CuPy: both follow NEP 35)."""
+    out: Any = np.empty_like(like, shape=shape)
+    out[...] = 0
+    return out

@@ -62,11 +62,11 @@ def inputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
     return reach
 
 
-def outputs_of_rows(schedule: Schedule) -> npt.NDArray[np.uint8]:
-    """(n_rows, ⌈K / 8⌉): for each row, as bits, the outputs that a path leads to; a softmax passes it to its whole group."""
+def outputs_of_rows(schedule: Schedule, coupled: bool = True) -> npt.NDArray[np.uint8]:
+    """(n_rows, ⌈K / 8⌉): for each row, as bits, the outputs that a path leads to; `coupled`, a softmax passes it to its whole group."""
     s = schedule
     own = np.packbits(np.eye(s.n_outputs, dtype=bool), axis=1)
-    for group in s.softmax_groups:
+    for group in s.softmax_groups if coupled else ():
         own[group] = np.bitwise_or.reduce(own[group], axis=0)
     leads = np.zeros((s.n_rows, own.shape[1]), np.uint8)
     leads[s.output_rows] = own

@@ -166,8 +166,7 @@ class Poles:
         An output of weight 0 in s (N, K) may overflow.
         """
         found = [np.empty(0, np.int64)]
-        for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
+        for part, state, _ in self._chunks(theta, X):
             parts = [state.z, state.slope, state.bend, *([] if T is None else [self._output_delta(state, T[part], None)])]
             odd = ~np.all([np.isfinite(value).all(axis=0) for value in parts], axis=0)
             fine = np.isfinite(state.z[self.schedule.output_rows])
@@ -175,9 +174,12 @@ class Poles:
             found.append(part.start + np.flatnonzero(odd & kept))
         return np.concatenate(found)
 
-    def _chunks(self, n_samples: int) -> Iterator[slice]:
+    def _chunks(self, theta: Array, X: Array, s: Array | None = None) -> Iterator[tuple[slice, _State, Array | None]]:
+        """(some samples, their state, their weights with the samples last), in order."""
         step = max(1, CHUNK_VALUES // self.schedule.n_rows)
-        return (slice(start, min(start + step, n_samples)) for start in range(0, n_samples, step))
+        for start in range(0, len(X), step):
+            part = slice(start, min(start + step, len(X)))
+            yield part, self._state(theta, X[part]), None if s is None else s[part].T
 
     # -- sweeps --------------------------------------------------------------------------------------------------------------
 
@@ -282,8 +284,7 @@ class Poles:
     def deltas(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
         """δ of every row (n_rows, N)."""
         out = np.empty((self.schedule.n_rows, len(X)), np.result_type(theta, X))
-        for part in self._chunks(len(X)):
-            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+        for part, state, weight in self._chunks(theta, X, s):
             out[:, part] = self._output_delta(state, T[part], weight)
             self._reverse(state, out[:, part], self._outputs(state, weight))
         return out
@@ -291,8 +292,7 @@ class Poles:
     def gradient(self, theta: Array, X: Array, T: Array, s: Array | None) -> Array:
         """∂E/∂θ (W,)."""
         total = np.zeros(self.schedule.parameters.n_slots, theta.dtype)
-        for part in self._chunks(len(X)):
-            state, weight = self._state(theta, X[part]), None if s is None else s[part].T
+        for part, state, weight in self._chunks(theta, X, s):
             delta = self._output_delta(state, T[part], weight)
             self._reverse(state, delta, self._outputs(state, weight))
             total += self._slots(delta, state.z, state.z != 0)
@@ -302,8 +302,7 @@ class Poles:
         """(Vᵀ ∂y/∂x (N, D), Σ_n V_nᵀ ∂y_n/∂θ (W,)); an output whose V is 0 has no say."""
         by_x = np.zeros(X.shape, np.result_type(theta, X, V))
         total = np.zeros(self.schedule.parameters.n_slots, by_x.dtype)
-        for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
+        for part, state, _ in self._chunks(theta, X):
             delta, reached = self._pulled(state, V[part])
             self._reverse(state, delta, reached)
             by_x[part] = delta[: self.schedule.n_inputs].T
@@ -314,8 +313,7 @@ class Poles:
         """∂y/∂x U + ∂y/∂θ v (N, K)."""
         direction = self._edges(self.schedule.parameters.expand_tangent(np.zeros_like(theta) if v is None else v))
         out = np.zeros((len(X), self.schedule.n_outputs), np.result_type(theta, X))
-        for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
+        for part, state, _ in self._chunks(theta, X):
             a_dot, _, moves = self._tangent(state, None if U is None else U[part], direction)
             for rows, head in self.heads:
                 here = moves[rows].any(axis=0) if head.coupled else moves[rows]
@@ -327,8 +325,8 @@ class Poles:
         parameters = self.schedule.parameters
         directions = parameters.expand_tangent(v).T
         total = np.zeros((v.shape[1], parameters.n_slots), theta.dtype)
-        for part in self._chunks(len(X)):
-            state, t, weight = self._state(theta, X[part]), T[part].T, None if s is None else s[part].T
+        for part, state, weight in self._chunks(theta, X, s):
+            t = T[part].T
             values = []
             for rows, head in self.heads:
                 of = head.output_hessian if exact else head.gauss_newton
@@ -364,15 +362,14 @@ class Poles:
         parameters = self.schedule.parameters
         by_x, total = np.zeros(X.shape, np.result_type(theta, X)), np.zeros(parameters.n_slots, theta.dtype)
         direction = self._edges(parameters.expand_tangent(np.zeros_like(theta) if v is None else v))
-        for part in self._chunks(len(X)):
-            state = self._state(theta, X[part])
+        for part, state, weight in self._chunks(theta, X, None if batch is None else batch[1]):
             a_dot, z_dot, moves = self._tangent(state, None if U is None else U[part], direction)
             if V is not None:
                 delta, reached = self._pulled(state, V[part])
                 r_delta, r_reached = self._pulled_product(state, V[part], a_dot, moves)
             else:
                 assert batch is not None  # for mypy: one of the two
-                t, weight = batch[0][part], None if batch[1] is None else batch[1][part].T
+                t = batch[0][part]
                 delta, reached = self._output_delta(state, t, weight), self._outputs(state, weight)
                 told = moves if weight is None or weight.ndim == 1 else moves & (reached | state.still)
                 values = [

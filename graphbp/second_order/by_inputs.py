@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.foreign import zeros_as
+
 if TYPE_CHECKING:
     from graphbp.heads import HeadGroup
 
@@ -72,10 +74,10 @@ def _seconds(head: HeadGroup, a: Array, y: Array, g: Array, axes: int) -> Iterat
 def products_by_moving_inputs(multiply: Callable[..., Any], theta: Any, X: Any, T: Any, s: Any, U: Any, v: Any) -> tuple[Any, Any]:
     """((N, D), (W,)) from products with the Hessian of `graphbp.second_order.moving_inputs`' network, sample by sample."""
     w, (n_samples, d) = len(theta), X.shape
-    wide = _zeros(theta, (w + d,))
+    wide = zeros_as(theta, (w + d,))
     wide[:w] = theta
-    by_x, by_theta = _zeros(theta, (n_samples, d)), _zeros(theta, (w,))
-    direction = _zeros(theta, (w + d, 1))
+    by_x, by_theta = zeros_as(theta, (n_samples, d)), zeros_as(theta, (w,))
+    direction = zeros_as(theta, (w + d, 1))
     if v is not None:
         direction[:w, 0] = v
     for n in range(n_samples):
@@ -91,7 +93,7 @@ def products_by_moving_inputs(multiply: Callable[..., Any], theta: Any, X: Any, 
 def hessian_by_products(product: Callable[..., Any], n_outputs: int, theta: Any, X: Any, V: Any) -> Any:
     """(N, K, D, D) or (N, D, D) from `second_order_product` along every input."""
     d = X.shape[1]
-    out = _zeros(theta, (len(X), *(() if V is not None else (n_outputs,)), d, d))
+    out = zeros_as(theta, (len(X), *(() if V is not None else (n_outputs,)), d, d))
     for place, weights in _weighted_outputs(n_outputs, X, V):
         for i in range(d):
             out[(slice(None), *place, slice(None), i)] = product(theta, X, weights, _along(X, i, 1), None)[0]
@@ -101,7 +103,7 @@ def hessian_by_products(product: Callable[..., Any], n_outputs: int, theta: Any,
 def diagonal_by_products(product: Callable[..., Any], n_outputs: int, theta: Any, X: Any, V: Any, lengths: Any = None) -> Any:
     """(N, K, D) or (N, D) likewise; with the lengths ℓ their sum over the inputs, each times ℓ_i²: (N, K)."""
     d = X.shape[1]
-    out = _zeros(theta, (len(X), *(() if V is not None else (n_outputs,)), *(() if lengths is not None else (d,))))
+    out = zeros_as(theta, (len(X), *(() if V is not None else (n_outputs,)), *(() if lengths is not None else (d,))))
     for place, weights in _weighted_outputs(n_outputs, X, V):
         for i in range(d):
             length = 1 if lengths is None else lengths[i]
@@ -116,19 +118,12 @@ def _weighted_outputs(n_outputs: int, X: Any, V: Any) -> Iterator[tuple[tuple[in
         yield (), V
         return
     for k in range(n_outputs):
-        weights = _zeros(X, (len(X), n_outputs))
+        weights = zeros_as(X, (len(X), n_outputs))
         weights[:, k] = 1
         yield (k,), weights
 
 
 def _along(X: Any, i: int, length: Any) -> Any:
-    direction = _zeros(X, X.shape)
+    direction = zeros_as(X, X.shape)
     direction[:, i] = length
     return direction
-
-
-def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of the library that `like` comes from (NEP 35)."""
-    out: Any = np.empty_like(like, shape=shape)
-    out[...] = 0
-    return out

@@ -28,19 +28,7 @@ __all__ = ["LINEAR", "with_moving_inputs"]
 Array = npt.NDArray[Any]
 
 
-def _value(y: Array, t: Array) -> Any:
-    return t * y
-
-
-def _slope(y: Array, t: Array) -> Any:
-    return t
-
-
-def _bend(y: Array, t: Array) -> Any:
-    return 0 * t
-
-
-LINEAR = ErrorFunction("linear in y", _value, _slope, _bend, formula="Σ t y")
+LINEAR = ErrorFunction("linear in y", lambda y, t: t * y, lambda y, t: t, lambda y, t: 0 * t, formula="Σ t y")
 
 
 def with_moving_inputs(s: Schedule) -> Schedule:

@@ -24,6 +24,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.jacobian import outputs_of_rows
 from graphbp.levels import DenseBlock, Level
 from graphbp.schedule import Schedule
 
@@ -197,22 +198,9 @@ class HessianPlan:
 
     @cached_property
     def leads(self) -> npt.NDArray[np.bool_]:
-        """(K, n_rows): leads[c, j], output c's pre-activation depends on that of row j (not an input), or is it."""
-        s = self.schedule
-        leads = np.zeros((s.n_rows, s.n_outputs), bool)
-        leads[s.output_rows, np.arange(s.n_outputs)] = True
-        for level in reversed(s.levels):
-            edges = s.out_dst[s.out_ptr[level.start] : s.out_ptr[level.stop]]
-            feeding = level.start + np.flatnonzero(np.diff(s.out_ptr[level.start : level.stop + 1]))
-            if len(feeding):
-                begins = s.out_ptr[feeding] - s.out_ptr[level.start]
-                leads[feeding] |= np.logical_or.reduceat(leads[edges], begins, axis=0)
-            for block in level.dense:
-                leads[block.src] |= leads[block.start : block.stop].any(axis=0)
-            combined = s.combinations.of_rows(level.start, level.stop)
-            for source in (s.combinations.first[combined], s.combinations.second[combined]):
-                np.logical_or.at(leads, source, leads[s.combinations.rows[combined]])
-        return np.ascontiguousarray(leads.T)
+        """(K, n_rows): leads[c, j], output c's pre-activation depends on row j, or is that of row j."""
+        bits = np.unpackbits(outputs_of_rows(self.schedule, coupled=False), axis=1, count=self.schedule.n_outputs)
+        return np.ascontiguousarray(bits.T.astype(bool))
 
     @cached_property
     def curved_by(self) -> npt.NDArray[np.bool_]:
@@ -265,18 +253,13 @@ def _level_groups(s: Schedule, level: Level) -> list[Group]:
     blocks: dict[tuple[int, int], list[DenseBlock]] = {}
     for block in level.dense:
         blocks.setdefault((block.start, block.stop), []).append(block)
-    bounds = sorted(blocks)
-    runs: list[tuple[int, int]] = []
-    row = level.start
-    for start, stop in [*bounds, (level.stop, level.stop)]:
-        if row < start:
-            runs.append((row, start))
-        if start < stop:
-            runs.append((start, stop))
-        row = stop
     found: list[Group] = []
-    for start, stop in runs:
-        found.extend(_run_groups(s, start, stop, blocks.get((start, stop), [])))
+    row = level.start
+    for bounds in [*sorted(blocks), (level.stop, level.stop)]:
+        for start, stop in ((row, bounds[0]), bounds):  # the sparse units before a block, and its own
+            if start < stop:
+                found.extend(_run_groups(s, start, stop, blocks.get((start, stop), [])))
+        row = bounds[1]
     return found
 
 

@@ -194,19 +194,20 @@ class Posterior:
             return f"{w} parameter{'s' * (w != 1)}"
         return f"the {free} of {w} parameters that lead into outputs"
 
+    def _noise(self, is_said: str) -> str:
+        return "" if self.noise is None else f", {is_said}{np.array2string(np.asarray(self.noise), precision=4)}"
+
     def __str__(self) -> str:
-        noise = "" if self.noise is None else f", noise σ = {np.array2string(np.asarray(self.noise), precision=4)}"
         return (
             f"Laplace posterior over {self._parameters}, {self.hessian} Hessian\n"
-            f"  prior precision α = {self.prior_precision:.4g}{noise}\n"
+            f"  prior precision α = {self.prior_precision:.4g}{self._noise('noise σ = ')}\n"
             f"  log marginal likelihood ln p(T | X) = {self.log_marginal_likelihood:.6g}\n"
             f"  γ = {self.determined_parameters:.1f} of {len(self.index)} parameters determined by the data\n"
             f"  weights {self.distance_from_mode:.3g} standard deviations from the mode"
         )
 
     def __repr__(self) -> str:
-        noise = "" if self.noise is None else f", σ={np.array2string(np.asarray(self.noise), precision=4)}"
         return (
-            f"<Posterior: N(θ*, A⁻¹) over {self._parameters}, {self.hessian} Hessian, α={self.prior_precision:.4g}{noise}, "
+            f"<Posterior: N(θ*, A⁻¹) over {self._parameters}, {self.hessian} Hessian, α={self.prior_precision:.4g}{self._noise('σ=')}, "
             f"ln p(T | X)={self.log_marginal_likelihood:.6g}, {self.distance_from_mode:.3g} standard deviations from the mode>"
         )

@@ -10,7 +10,6 @@ from numba.core import cgutils
 
 from graphbp_numba.instructions.shapes import Shape, const
 from graphbp_numba.machine.jit import instruction
-from graphbp_numba.machine.lanes import INT64
 
 __all__ = ["call", "call_binary", "call_real", "call_unary", "item_size", "pointer", "reals"]
 
@@ -50,27 +49,23 @@ def call_real(context: Any, address: Any, integers: Any, real: Any) -> Any:
 @instruction
 def call_unary(context: Any, address: Any, source: Any, target: Any, count: Any) -> Any:
     """Call the C function at `address`, an activation's: target[:count] = h(source[:count])."""
-
-    def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [INT64] * 3)
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-        return ctx.get_dummy_value()
-
-    i = types.intp
-    return types.none(i, i, i, i), generate
+    return _calling(4)
 
 
 @instruction
 def call_binary(context: Any, address: Any, y: Any, t: Any, target: Any, count: Any) -> Any:
     """Call the C function at `address`, an error's: target[:count] = e(y[:count], t[:count])."""
+    return _calling(5)
+
+
+def _calling(integers: int) -> Any:
+    """What an instruction is that takes so many integers, the first of them the address of a function of the others."""
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [INT64] * 4)
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        _call(builder, ir.VoidType(), arguments[0], arguments[1:])
         return ctx.get_dummy_value()
 
-    i = types.intp
-    return types.none(i, i, i, i, i), generate
+    return types.none(*[types.intp] * integers), generate
 
 
 @instruction
