@@ -122,6 +122,17 @@ class Meaning:
             warn_of_surplus(table, extra, "input")
         return stacked(table.select(place)), None, extra
 
+    def read_directions(self, came: Any, source: str) -> Any:
+        """Directions `U` in x or `V` in y as an array where they are a table, whose columns are matched by the names of X's or Y's."""
+        table = table_of(came, source)
+        if table is None:
+            return came
+        wanted, what = (self.input_columns, "input") if source == "U" else (self.output_columns, "output")
+        place = match(table, wanted, what)
+        if place is None:
+            by_position(table, wanted, what)
+        return stacked(table if place is None else table.select(place))
+
     def read_targets(self, T: Any, gaps: bool = False) -> Any:
         """T as numbers or positions of classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
         if self.told_apart:

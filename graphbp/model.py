@@ -178,12 +178,13 @@ class Model:
 
     def input_directions(self, U: Any, n: int) -> Any:
         """Tangents of x (n, D) as the engine sees them."""
+        U = self.meaning.read_directions(U, "U")
         u = data.as_directions(U, (n, self.schedule.n_inputs), "U", "a direction for every row of X", self.backend, self.dtype)
         return self.meaning.by_input(u, self.backend)
 
     def output_directions(self, V: Any, n: int) -> Any:
         """Cotangents of y (n, K) likewise."""
-        shape = (n, self.schedule.n_outputs)
+        shape, V = (n, self.schedule.n_outputs), self.meaning.read_directions(V, "V")
         v = data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self.backend, self.dtype)
         return self.meaning.by_output(v, self.backend)
 

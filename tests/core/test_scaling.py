@@ -394,8 +394,17 @@ def test_metrics_see_raw_numbers():
 def test_targets_that_the_dtype_cannot_hold_are_refused(unit):
     X, t = np.eye(3), np.array([1.0, 2.0, 4.0]) * unit
     net = gb.Network(gb.layered([3, 1], seed=0), backend="numpy", dtype="float32")
-    with pytest.raises(gb.DataError, match="column of 'y' has mean .*, which float32 cannot hold"):
+    with pytest.raises(gb.DataError, match=r"column of 'y' has mean .*, which float32 cannot hold"):
         gb.train(net, X, t, standardize=True, epochs=1, progress=False)
     wide = net.to(dtype="float64")
     gb.train(wide, X, t, standardize=True, optimizer="lbfgs", progress=False)
     np.testing.assert_allclose(wide.forward(X)[:, 0], t, rtol=1e-6)
+
+
+def test_targets_that_no_scale_can_reach_have_another_remedy():
+    X, t = np.eye(3), np.array([100.0, 200.0, 300.0])
+    net = gb.Network(gb.layered([3, 1], output_activation="tanh", seed=0), backend="numpy")
+    with pytest.warns(
+        gb.DataWarning, match=r"column 'y' of T reaches 300: adam .* identities alone: give the output no activation"
+    ):
+        gb.train(net, X, t, standardize=True, epochs=1, progress=False)

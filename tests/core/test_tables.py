@@ -396,10 +396,32 @@ def test_true_is_no_class_that_has_another_name(missing):
     g = gb.layered([X.shape[1], 1], error="binary_cross_entropy", seed=0)
     net = gb.Network(g, error="binary_cross_entropy", missing=missing, backend="numpy")
     gb.train(net, X, pd.Series(labels, name="y"), epochs=1, progress=False)
-    for T in (labels == "benign", (labels == "benign").tolist(), pd.Series(labels == "benign", name="y"), {"y": labels == "benign"}):
+    for T in (
+        labels == "benign",
+        (labels == "benign").tolist(),
+        pd.Series(labels == "benign", name="y"),
+        {"y": labels == "benign"},
+    ):
         with pytest.raises(gb.DataError, match=r"row 0 is True, which is not one of the network's classes: 'benign', 'malignant'"):
             net.error(X, T)
     assert net.error(X, [0, 1, 0]) == net.error(X, pd.Series(labels, name="y"))  # whole numbers are positions
+
+
+def test_directions_in_tables_are_matched_by_name():
+    g = gb.layered([2, 4, 2], seed=0)
+    g.nodes["x"]["columns"], g.nodes["y"]["target"] = ["a", "b"], ["p", "q"]
+    net = gb.Network(g, backend="numpy")
+    rng = np.random.default_rng(0)
+    x, u, v = rng.normal(size=(3, 3, 2))
+    U, V = pd.DataFrame(u, columns=["a", "b"])[["b", "a"]], {"q": v[:, 1], "p": v[:, 0]}
+    assert np.array_equal(net.jvp(x, U), net.jvp(x, u))
+    assert np.array_equal(net.vjp(x, V), net.vjp(x, v))
+    pairs = zip(net.second_order_product(x, V, U, None), net.second_order_product(x, v, u, None), strict=True)
+    assert all(np.array_equal(found, wanted) for found, wanted in pairs)
+    with pytest.raises(gb.DataError, match="U has no column 'b', an input"):
+        net.jvp(x, pd.DataFrame(u, columns=["a", "c"]))
+    with pytest.warns(gb.DataWarning, match="no column of V is called like an output"):
+        assert np.array_equal(net.vjp(x, pd.DataFrame(v, columns=["c", "d"])), net.vjp(x, v))
 
 
 def test_predict_of_a_regression_and_in_frames():
