@@ -390,6 +390,22 @@ def test_one_probability_has_two_classes(labels, classes):
     assert net.predict(X).tolist() == [classes[int(y > 0.5)] for y in net.forward(X)[:, 0]]
 
 
+@pytest.mark.parametrize(("k", "classes"), [(3, [2, 0, 1]), (3, [1, 2, 3]), (1, [-1, 1]), (1, [1, 0])])
+@pytest.mark.parametrize("form", [np.array, list, lambda labels: pd.DataFrame({"kind": labels})])
+def test_classes_that_are_called_by_numbers_are_read_once(k, classes, form):
+    """Training reads labels more than once; positions among the classes are no labels."""
+    error = "cross_entropy" if k > 1 else "binary_cross_entropy"
+    g = gb.layered([3, k], error=error, seed=0)
+    plain = gb.Network(g, error=error, backend="numpy")
+    g.nodes["y"]["classes"] = classes
+    named = gb.Network(g, error=error, backend="numpy")
+    positions = np.arange(len(X)) % len(classes)
+    for net, labels in ((named, form([classes[n] for n in positions])), (plain, positions)):
+        gb.train(net, X, labels, epochs=3, validation=(X, labels), standardize=True, progress=False)
+    assert np.array_equal(named.weights, plain.weights)
+    assert np.array_equal(named.predict(X), np.array(classes)[plain.predict(X)])
+
+
 @pytest.mark.parametrize("missing", ["refuse", "skip"])
 def test_true_is_no_class_that_has_another_name(missing):
     labels = np.array(["benign", "malignant", "benign"])
