@@ -27,6 +27,7 @@ from graphbp.tables import (
     extra_columns,
     index_columns,
     loose_table,
+    missing_at,
     number_in,
     numbers_of,
     surplus,
@@ -83,8 +84,8 @@ def _parts(m: Meaning) -> list[Part]:
 # -- in ----------------------------------------------------------------------------------------------------------------------
 
 
-def read_targets(m: Meaning, T: Any) -> Any:
-    """T (N, K) in float64, NaN where a target is missing; an array of numbers as it came."""
+def read_targets(m: Meaning, T: Any, gaps: bool) -> Any:
+    """T (N, K) in float64, NaN where a target is missing (refused without `gaps`); an array of numbers as it came."""
     if isinstance(T, np.ma.MaskedArray) and T.dtype.kind in "fiub":
         return np.ma.filled(T.astype(np.float64), np.nan)
     table = _table(T)
@@ -93,8 +94,22 @@ def read_targets(m: Meaning, T: Any) -> Any:
     place = _places(m, table)
     out = np.empty((table.n_rows, len(m.output_columns)))
     for part, columns in zip(_parts(m), place, strict=True):
+        if not gaps:
+            _refuse_missing(table, columns)
         out[:, part.positions] = _values(table, columns, part)
     return out
+
+
+def _refuse_missing(table: Table, columns: Sequence[int]) -> None:
+    for i in columns:
+        column = table.load(i)
+        missing = _missing(column)
+        if missing.any():
+            n = int(np.argmax(missing))
+            cell = column.values[n]
+            came = f" ({cell!r})" if isinstance(cell, str) and cell.strip() else " (an empty cell)" if column.written else ""
+            skip = "" if table.source == "T" else ", or leave such targets out: --missing skip"
+            raise DataError(missing_at(table, i, n, came) + skip)
 
 
 def _table(T: Any) -> Table | None:

@@ -137,7 +137,7 @@ class Meaning:
     def read_targets(self, T: Any, gaps: bool = False) -> Any:
         """T as numbers, labels as 0 and 1 of the classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
         if self.told_apart:
-            return by_head.read_targets(self, T)
+            return by_head.read_targets(self, T, gaps or self.missing == "skip")
         if gaps and isinstance(T, np.ma.MaskedArray):
             return T
         table = table_of(T, "T") or loose_table(T, "T")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from graphbp.jacobian import JacobianPlan
     from graphbp.second_order.blocks import UnitBlocks
 
-__all__ = ["Model", "compile_model"]
+__all__ = ["Model", "compile_model", "weighs_by_output"]
 
 Array = npt.NDArray[Any]
 
@@ -157,12 +157,12 @@ class Model:
 
     def weighs_outputs(self, sample_weight: Any) -> bool:
         """Whether a batch with these weights is one of many heads."""
-        return self.many or _by_output(sample_weight)
+        return self.many or weighs_by_output(sample_weight)
 
     def targets(self, T: Any, sample_weight: Any, n: int) -> tuple[Array, Array | None, npt.NDArray[np.bool_]]:
         """(T in float64 and raw units, NaN where missing; the caller's weights (N, K) or None; which entries count), in host memory."""
         T, sample_weight = (self.backend.to_numpy(part) if self.backend.owns(part) else part for part in (T, sample_weight))
-        t = batches.targets_of(self.meaning.read_targets(T, gaps=True), n, self.heads)
+        t = batches.targets_of(self.meaning.read_targets(T, gaps=weighs_by_output(sample_weight)), n, self.heads)
         weight = batches.entry_weights(sample_weight, n, self.heads)
         there = batches.present_in(t, weight, self.heads, self.meaning.missing == "skip")
         masked = weight is not None and np.asarray(sample_weight).dtype.kind == "b"
@@ -376,7 +376,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, output_heads(live, error), many)
 
 
-def _by_output(sample_weight: Any) -> bool:
+def weighs_by_output(sample_weight: Any) -> bool:
     """Weights of every output, (N, K)."""
     if isinstance(sample_weight, list | tuple):
         return bool(sample_weight) and np.ndim(sample_weight[0]) == 1
