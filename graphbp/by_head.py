@@ -29,6 +29,7 @@ from graphbp.tables import (
     extra_columns,
     index_columns,
     loose_table,
+    missing_at,
     number_in,
     numbers_of,
     surplus,
@@ -95,8 +96,8 @@ class ByHead:
             parts.append(Part(nodes, np.array(positions), error, labels.classes_of(self.spec, nodes), names))
         return parts
 
-    def read_targets(self, T: Any) -> Any:
-        """T (N, K) in float64, NaN where a target is missing; an array of numbers as it came."""
+    def read_targets(self, T: Any, gaps: bool) -> Any:
+        """T (N, K) in float64, NaN where a target is missing (refused without `gaps`); an array of numbers as it came."""
         if isinstance(T, np.ma.MaskedArray) and T.dtype.kind in "fiub":
             return np.ma.filled(T.astype(np.float64), np.nan)
         table = _table(T)
@@ -105,6 +106,8 @@ class ByHead:
         place = self._places(table)
         out = np.empty((table.n_rows, len(self.output_columns)))
         for part, columns in zip(self.parts, place, strict=True):
+            if not gaps:
+                _refuse_missing(table, columns)
             out[:, part.positions] = _values(table, columns, part)
         return out
 
@@ -208,6 +211,18 @@ class ByHead:
         if extra and not option("ignore_extra", None):
             raise DataError(extra_columns(table, extra, "output"))
         return chosen
+
+
+def _refuse_missing(table: Table, columns: Sequence[int]) -> None:
+    for i in columns:
+        column = table.load(i)
+        missing = _missing(column)
+        if missing.any():
+            n = int(np.argmax(missing))
+            cell = column.values[n]
+            came = f" ({cell!r})" if isinstance(cell, str) and cell.strip() else " (an empty cell)" if column.written else ""
+            skip = "" if table.source == "T" else ", or leave such targets out: --missing skip"
+            raise DataError(missing_at(table, i, n, came) + skip)
 
 
 def _table(T: Any) -> Table | None:

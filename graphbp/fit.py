@@ -137,7 +137,7 @@ def _scaled_by_head(net: Network, x: Array, T: Any, sample_weight: Any, rows: Ar
 
 def _only_identities(net: Network, affine: Affine, real: npt.NDArray[np.bool_] | None = None) -> Affine:
     """The targets' scaling for outputs that are identities; other activations give values on a scale of their own."""
-    s, spec = net.schedule, net.model.spec
+    spec = net.model.spec
     feeding = set(spec.edge_src.tolist())
     skipped = set() if real is None else {net.model.heads.nodes[k] for k in np.flatnonzero(~real)}
     for node in net.outputs:
@@ -146,10 +146,16 @@ def _only_identities(net: Network, affine: Affine, real: npt.NDArray[np.bool_] |
             raise NotSupportedError(
                 f"output {node!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
             )
-    identity = np.array([s.activations[k].name == "identity" for k in s.row_activation[s.output_rows]])
+    identity = _identities(net)
     scaling = Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
     _refuse_unheld(net, scaling)
     return scaling
+
+
+def _identities(net: Network) -> npt.NDArray[np.bool_]:
+    """(K,) which outputs are identities."""
+    s = net.schedule
+    return np.array([s.activations[k].name == "identity" for k in s.row_activation[s.output_rows]])
 
 
 def _refuse_unheld(net: Network, scaling: Affine) -> None:
@@ -191,22 +197,31 @@ ORDERS = 2.0
 
 def warn_of_raw_columns(net: Network, x: Any, t: Any, optimizer: str) -> None:
     """One line where the columns of X, or the targets of a regression, have sizes with which gradient descent gets nowhere."""
-    said = [_apart(net.model.backend.to_numpy(x), [str(names[0]) for names in net.model.meaning.input_columns], "X")]
+    said = _apart(net.model.backend.to_numpy(x), [str(names[0]) for names in net.model.meaning.input_columns], "X")
     real = [k for k in range(net.schedule.n_outputs) if error_at(net.error_function, k).targets == "real"]
-    if real:
-        names = [str(names[0]) for names in net.model.meaning.output_columns]
-        said.append(_apart(net.model.backend.to_numpy(t)[:, real], [names[k] for k in real], "T"))
-    said = [text for text in said if text]
-    if said:
-        warnings.warn(
-            f"{'; '.join(said)}: {optimizer} will hardly train on numbers of such sizes; standardize=True scales them (on the command "
-            "line, --standardize), and the network keeps the scale",
-            DataWarning,
-            stacklevel=callers_level(),
+    names, values = [str(names[0]) for names in net.model.meaning.output_columns], net.model.backend.to_numpy(t)
+    identity = _identities(net)
+    free, bound = [k for k in real if identity[k]], [k for k in real if not identity[k]]
+    scalable = [text for text in (said, _apart(values[:, free], [names[k] for k in free], "T")) if text]
+    remedies = []
+    if scalable:
+        remedies.append(
+            f"{'; '.join(scalable)}: {optimizer} will hardly train on numbers of such sizes; standardize=True scales them (on the command "
+            "line, --standardize), and the network keeps the scale"
         )
+    if text := _apart(values[:, bound], [names[k] for k in bound], "T"):
+        remedies.append(
+            f"{text}: {optimizer} will hardly train on numbers of such sizes, and targets are scaled (standardize=True) for outputs that are "
+            "identities alone: give the output no activation"
+        )
+    if remedies:
+        warnings.warn("; ".join(remedies), DataWarning, stacklevel=callers_level())
 
 
 def _apart(values: Array, names: list[str], what: str) -> str:
+    """What is wrong with the sizes of these columns, or nothing."""
+    if not names:
+        return ""
     largest = np.abs(values).max(axis=0)
     used = np.flatnonzero((largest > 0) & (values != values[0]).any(axis=0))
     if not len(used):

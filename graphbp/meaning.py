@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp import classes as labels
+from graphbp.batches import one_hot
 from graphbp.by_head import ByHead
 from graphbp.exceptions import DataError
 from graphbp.foreign import foreign_array
@@ -127,10 +128,21 @@ class Meaning:
             warn_of_surplus(table, extra, "input")
         return stacked(table.select(place)), None, extra
 
+    def read_directions(self, came: Any, source: str) -> Any:
+        """Directions `U` in x or `V` in y as an array where they are a table, whose columns are matched by the names of X's or Y's."""
+        table = table_of(came, source)
+        if table is None:
+            return came
+        wanted, what = (self.input_columns, "input") if source == "U" else (self.output_columns, "output")
+        place = match(table, wanted, what)
+        if place is None:
+            by_position(table, wanted, what)
+        return stacked(table if place is None else table.select(place))
+
     def read_targets(self, T: Any, gaps: bool = False) -> Any:
-        """T as numbers or positions of classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
+        """T as numbers, labels as 0 and 1 of the classes, where it was a table or held labels; with `gaps` NaN where a table lacks a target."""
         if self.told_apart:
-            return self.by_head.read_targets(T)
+            return self.by_head.read_targets(T, gaps or self.missing == "skip")
         if gaps and isinstance(T, np.ma.MaskedArray):
             return T
         table = table_of(T, "T") or loose_table(T, "T")
@@ -167,7 +179,7 @@ class Meaning:
             return T
         kind = array.dtype.kind
         if self.classes is not None and (kind == "b" or any(type(label) in _LABELS[kind] for label in self.classes)):
-            return labels.number(array, self.classes, "T", lambda n: f"row {n}")
+            return self._told_by(labels.number(array, self.classes, "T", lambda n: f"row {n}"))
         return array.astype(np.int64) if kind == "b" else T
 
     def _as_labels(self, column: Array) -> Array:
@@ -193,7 +205,12 @@ class Meaning:
                 f"T holds labels ({column.values[0]!r} in {table.row(0)}), and the network has no classes: gb.train(net, X, T) gives it "
                 "those of T, or say classes=[...] on the output node"
             )
-        return labels.number(column.values, self.classes, table.source, table.row)
+        return self._told_by(labels.number(column.values, self.classes, table.source, table.row))
+
+    def _told_by(self, positions: Array) -> Array:
+        """Rows of 0 and 1 (N, K) in the place of positions among the classes, which would be labels if they were read once more."""
+        k = len(self.output_columns)
+        return positions[:, None].astype(np.float64) if k == 1 else one_hot(positions.astype(np.float64), k)
 
     def new_classes(self, T: Any) -> list[labels.Label] | None:
         """The classes that training on T gives a network that has none; None where T holds no labels."""

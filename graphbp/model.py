@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from graphbp.jacobian import JacobianPlan
     from graphbp.second_order.blocks import UnitBlocks
 
-__all__ = ["Model", "compile_model"]
+__all__ = ["Model", "compile_model", "weighs_by_output"]
 
 Array = npt.NDArray[Any]
 
@@ -156,12 +156,12 @@ class Model:
 
     def weighs_outputs(self, sample_weight: Any) -> bool:
         """Whether a batch with these weights is one of many heads."""
-        return self.many or _by_output(sample_weight)
+        return self.many or weighs_by_output(sample_weight)
 
     def targets(self, T: Any, sample_weight: Any, n: int) -> tuple[Array, Array | None, npt.NDArray[np.bool_]]:
         """(T in float64 and raw units, NaN where missing; the caller's weights (N, K) or None; which entries count), in host memory."""
         T, sample_weight = (self.backend.to_numpy(part) if self.backend.owns(part) else part for part in (T, sample_weight))
-        t = batches.targets_of(self.meaning.read_targets(T, gaps=True), n, self.heads)
+        t = batches.targets_of(self.meaning.read_targets(T, gaps=weighs_by_output(sample_weight)), n, self.heads)
         weight = batches.entry_weights(sample_weight, n, self.heads)
         there = batches.present_in(t, weight, self.heads, self.meaning.missing == "skip")
         masked = weight is not None and np.asarray(sample_weight).dtype.kind == "b"
@@ -177,12 +177,13 @@ class Model:
 
     def input_directions(self, U: Any, n: int) -> Any:
         """Tangents of x (n, D) as the engine sees them."""
+        U = self.meaning.read_directions(U, "U")
         u = data.as_directions(U, (n, self.schedule.n_inputs), "U", "a direction for every row of X", self.backend, self.dtype)
         return self.meaning.by_input(u, self.backend)
 
     def output_directions(self, V: Any, n: int) -> Any:
         """Cotangents of y (n, K) likewise."""
-        shape = (n, self.schedule.n_outputs)
+        shape, V = (n, self.schedule.n_outputs), self.meaning.read_directions(V, "V")
         v = data.as_directions(V, shape, "V", "a direction in the outputs for every row of X", self.backend, self.dtype)
         return self.meaning.by_output(v, self.backend)
 
@@ -374,7 +375,7 @@ def _compiled(schedule: Schedule, heads: Heads, backend: Backend, dtype: np.dtyp
     return Composed(backend.compile(live, error, dtype), live, backend.name, part, head_groups(live, error), many)
 
 
-def _by_output(sample_weight: Any) -> bool:
+def weighs_by_output(sample_weight: Any) -> bool:
     """Weights of every output, (N, K)."""
     if isinstance(sample_weight, list | tuple):
         return bool(sample_weight) and np.ndim(sample_weight[0]) == 1

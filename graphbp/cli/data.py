@@ -58,7 +58,7 @@ class Batch:
     rows: int | None = None
 
     def targets(self) -> Array:
-        """T (N, ...), labels as numbers of the network's classes; raises `DataError` where the data had none."""
+        """T (N, ...), labels as 0 and 1 of the network's classes; raises `DataError` where the data had none."""
         if self.T is None:
             raise DataError("this needs targets: --target NAME (or a column number) says which column, --targets FILE which file")
         return np.asarray(self.net.model.meaning.read_targets(self.T))[: self.rows]

@@ -133,6 +133,8 @@ def unit_names(net: Network, nodes: Sequence[Any]) -> list[str]:
 
 
 def output_names(net: Network) -> list[str]:
-    """A label for each of Y's columns: its class, or its unit."""
-    names = unit_names(net, net.outputs)
-    return list(map(str, net.classes)) if net.classes is not None and len(net.classes) == len(names) else names
+    """A label for each of Y's columns: its class, the target that it was trained on, or its unit."""
+    names, told = unit_names(net, net.outputs), net.model.meaning.targets
+    if net.classes is not None:
+        return list(map(str, net.classes)) if len(net.classes) == len(names) else names
+    return list(map(str, told)) if len(told) == len(names) else names

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from graphbp.exceptions import DataError
 from graphbp.tables.table import Column, Table
 
-__all__ = ["cells", "labels_of", "number_in", "numbers_of", "stacked"]
+__all__ = ["cells", "labels_of", "missing_at", "number_in", "numbers_of", "stacked"]
 
 Array = npt.NDArray[Any]
 
@@ -31,14 +31,14 @@ def numbers_of(table: Table, i: int) -> Array:
     column = table.load(i)
     values = column.values
     if column.missing is not None:
-        raise DataError(_missing(table, i, int(np.argmax(column.missing))))
+        raise DataError(missing_at(table, i, int(np.argmax(column.missing))))
     if values.dtype.kind in "biu":
         return values
     if values.dtype.kind == "f":
         if (bad := ~np.isfinite(values)).any():
             n = int(np.argmax(bad))
             infinite = f"{table.source}: {table.name(i)} is {values[n]} in {table.row(n)}; drop such rows or clip them first"
-            raise DataError(_missing(table, i, n) if np.isnan(values[n]) else infinite)
+            raise DataError(missing_at(table, i, n) if np.isnan(values[n]) else infinite)
         return values
     listed = [_read(value) for value in values.tolist()] if column.written else values.tolist()
     for n, value in enumerate(listed):
@@ -55,7 +55,7 @@ def labels_of(table: Table, i: int) -> Column | None:
     """Column i where it holds labels (text, booleans, categories), nothing missing; None where it holds numbers."""
     column = table.load(i)
     if column.missing is not None:
-        raise DataError(_missing(table, i, int(np.argmax(column.missing))))
+        raise DataError(missing_at(table, i, int(np.argmax(column.missing))))
     if column.values.dtype.kind in "bU":
         for n, value in enumerate(column.values.tolist() if column.written else ()):
             if value.strip().lower() in _MISSING or not value.strip():
@@ -106,7 +106,8 @@ def _read(cell: str) -> Any:
 _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
 
 
-def _missing(table: Table, i: int, n: int, shown: str = "") -> str:
+def missing_at(table: Table, i: int, n: int, shown: str = "") -> str:
+    """The message for the missing value in row n of column i."""
     skip = ', or let the network skip them (missing="skip")' if table.source == "T" else ""
     drop = f" ({table.source}.dropna())" if table.source in ("X", "T") and table.names is not None else ""
     return f"{table.source}: {table.name(i)} is missing in {table.row(n)}{shown}; drop such rows{drop} or fill them in first{skip}"
@@ -115,10 +116,10 @@ def _missing(table: Table, i: int, n: int, shown: str = "") -> str:
 def _no_number(table: Table, i: int, n: int, value: Any) -> str:
     where = f"{table.source}: {table.name(i)}"
     if value is None or value != value or str(value) in ("<NA>", "NaT"):
-        return _missing(table, i, n)
+        return missing_at(table, i, n)
     if isinstance(value, str):
         if value.strip() == "" or value.strip().lower() in _MISSING:
-            return _missing(table, i, n, f" ({value!r})" if value.strip() else " (an empty cell)")
+            return missing_at(table, i, n, f" ({value!r})" if value.strip() else " (an empty cell)")
         if not _is_date(value):
             return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {_remedy(value)}"
     if isinstance(value, str | datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):

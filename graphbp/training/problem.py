@@ -15,6 +15,7 @@ import numpy.typing as npt
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.fit import adopt, scale_to
 from graphbp.foreign import as_number
+from graphbp.model import weighs_by_output
 from graphbp.training.head_errors import head_errors
 from graphbp.training.part import Part, positive, whole
 
@@ -116,7 +117,7 @@ def _digest(*arrays: npt.NDArray[Any]) -> str:
 def prepare(net: Network, X: Any, T: Any, sample_weight: Any, standardize: bool, share: float, seed: int) -> tuple[Any, Any]:
     """X and T as arrays, after the network has taken what they say of columns and classes and, where it shall, its scaling."""
     adopt(net, X, T)
-    X, T = net.model.read(X), net.model.meaning.read_targets(T)
+    X, T = net.model.read(X), net.model.meaning.read_targets(T, gaps=weighs_by_output(sample_weight))
     if standardize and not net.model.meaning.scaling:
         rows = None
         if share and hasattr(X, "__len__"):

@@ -117,8 +117,10 @@ def test_what_no_head_can_take_is_named(net, data, change, said):
 def test_missing_targets_are_refused_unless_asked_for(net, data):
     X, T = data
     strict = gb.Network(net.to_networkx(), backend="numpy")
-    with pytest.raises(DataError, match=r"row \d, column \d \(.*\) is nan; .*missing=\"skip\""):
+    with pytest.raises(DataError, match=r"T: column 'price' is missing in row 5; .*missing=\"skip\""):
         strict.error(X, T)
+    with pytest.raises(DataError, match=r"row \d, column \d \(.*\) is nan; .*missing=\"skip\""):
+        strict.error(X, net.model.meaning.read_targets(T))
     strict.missing = "skip"
     assert strict.error(X, T) == net.error(X, T)
 

@@ -209,7 +209,7 @@ def test_text_labels_sorted_then_kept_by_the_model(folder, capsys):
     net = gb.load("trained.json")
     assert net.classes == ("a", "b", "c")
     batch = read("trained.json", "new.csv", "v,kind,u\n2,c,1\n4,b,3\n")  # any order: the names of the columns are kept too
-    np.testing.assert_array_equal(batch.targets(), [2, 1])  # not 1, 0, as sorting what is here would give
+    np.testing.assert_array_equal(batch.targets(), np.eye(3)[[2, 1]])  # not 1, 0, as sorting what is here would give
     np.testing.assert_array_equal(batch.X, [[1, 2], [3, 4]])
     train = np.array([[i, i % 3] for i in range(12)], float)
     np.testing.assert_allclose(net.trace(batch.X, ["c", "b"]).z["x"], (batch.X - train.mean(axis=0)) / train.std(axis=0))
@@ -330,3 +330,34 @@ def test_the_remedy_is_one_for_the_shell(folder, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"x1,x2\n1,NA\n")))
     assert main(["forward", "one.json", "-"]) == 2
     assert "'x2' is missing in line 2 ('NA'); drop such rows or fill them in first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("labels", [(1, 2, 3), (-1, 0, 1), (0, 3, 5), ("c", "a", "b")])
+def test_classes_called_by_numbers_are_read_once(labels, folder):
+    """The shell and Python mean the same class by 0, also where it is not the first."""
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(12, 2)), np.array(labels)[np.arange(12) % 3]
+    Path("d.csv").write_text("u,v,kind\n" + "".join(f"{u!r},{v!r},{t}\n" for (u, v), t in zip(X.tolist(), T, strict=True)))
+    assert main(["new", "n.json", "--data", "d.csv", "--target", "kind", "--error", "cross_entropy", "--hidden", "2"]) == 0
+    assert main(["train", "n.json", "d.csv", "--epochs", "2", "--standardize", "-o", "t.json"]) == 0
+    net = gb.load("n.json")
+    gb.train(net, X, T, epochs=2, standardize=True, progress=False)
+    assert np.array_equal(net.weights, gb.load("t.json").weights)
+    assert main(["gradient", "t.json", "d.csv", "--rows", "2", "-o", "g.npy"]) == 0
+    np.testing.assert_allclose(np.load("g.npy"), net.gradient(X[:2], T[:2]), rtol=1e-12, atol=1e-14)
+
+
+def test_two_classes_called_by_numbers_are_read_once(folder):
+    Path("d.csv").write_text("u,v,kind\n1,2,0\n3,1,-1\n2,2,0\n")
+    assert main(["new", "n.json", "--data", "d.csv", "--target", "kind", "--error", "binary_cross_entropy"]) == 0
+    net, batch = gb.load("n.json"), read("n.json", "d.csv")
+    assert net.classes == (-1, 0)
+    assert net.error(batch.X, batch.targets()) == net.error(batch.X, [0, -1, 0]) == net.error(batch.X, [[1.0], [0.0], [1.0]])
+
+
+def test_answers_are_called_like_the_targets(folder):
+    Path("d.csv").write_text("u,v,p,q\n1,2,3,4\n3,1,2,5\n2,2,1,0\n")
+    assert main(["new", "n.json", "--data", "d.csv", "--target", "q", "--target", "p"]) == 0
+    assert main(["train", "n.json", "d.csv", "--epochs", "1", "-o", "t.json"]) == 0
+    assert main(["forward", "t.json", "d.csv", "-o", "y.csv"]) == 0
+    assert Path("y.csv").read_text().splitlines()[0] == "q,p"

@@ -399,3 +399,12 @@ def test_targets_that_the_dtype_cannot_hold_are_refused(unit):
     wide = net.to(dtype="float64")
     gb.train(wide, X, t, standardize=True, optimizer="lbfgs", progress=False)
     np.testing.assert_allclose(wide.forward(X)[:, 0], t, rtol=1e-6)
+
+
+def test_targets_that_no_scale_can_reach_have_another_remedy():
+    X, t = np.eye(3), np.array([100.0, 200.0, 300.0])
+    net = gb.Network(gb.layered([3, 1], output_activation="tanh", seed=0), backend="numpy")
+    with pytest.warns(
+        gb.DataWarning, match=r"column 'y' of T reaches 300: adam .* identities alone: give the output no activation"
+    ):
+        gb.train(net, X, t, standardize=True, epochs=1, progress=False)

@@ -167,6 +167,14 @@ def test_chain_of_100_000_units() -> None:
     assert len(text.splitlines()) < 20
 
 
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_as_few_as_two_units_that_share_many_sources_are_a_block(units: int) -> None:
+    g = nx.DiGraph((("x", i), ("y", k), {"weight": 1.0}) for i in range(MIN_DENSE_ENTRIES) for k in range(units))
+    assert [b.shape for b in gb.Network(g, backend="numpy").schedule.dense_blocks] == (
+        [(units, MIN_DENSE_ENTRIES)] if units > 1 else []
+    )
+
+
 def test_mlp_wired_unit_by_unit_is_three_dense_blocks() -> None:
     widths = [784, 512, 512, 10]
     g = nx.DiGraph()

@@ -82,10 +82,22 @@ def test_options_that_cannot_be_are_named(folder, run, options, said):
     assert said in out + err
 
 
-def test_missing_targets_are_refused_without_the_option(folder, run):
-    code, out, err = run("gradient", folder / "told.json", folder / "data.csv", "--backend", "numpy")
-    assert code != 0
-    assert "missing" in out + err
+@pytest.mark.parametrize("command", [("gradient",), ("train", "-o", "out.json", "--epochs", "1", "--standardize")])
+def test_missing_targets_are_refused_without_the_option(command, folder, run):
+    lines = (folder / "data.csv").read_text().splitlines()
+    code, _, err = run(command[0], folder / "told.json", folder / "data.csv", *command[1:], "--backend", "numpy")
+    assert code == 2
+    assert "or leave such targets out: --missing skip" in err
+    told = re.search(r"column '(\w+)' is missing in line (\d+) \(an empty cell\)", err)
+    assert not lines[int(told[2]) - 1].split(",")[lines[0].split(",").index(told[1])]
+
+
+def test_a_frame_names_the_missing_target_by_column_and_index(folder):
+    pandas = pytest.importorskip("pandas")
+    net, frame = gb.load(folder / "told.json"), pandas.read_csv(folder / "data.csv").set_index("x1", drop=False)
+    X, T = frame[["x1", "x2", "x3"]], frame.drop(columns=["x1", "x2", "x3"])
+    with pytest.raises(gb.DataError, match=r"T: column '\w+' is missing in row \d+ \(index [-.\d]+\); .*missing=\"skip\""):
+        net.error(X, T)
 
 
 @pytest.fixture

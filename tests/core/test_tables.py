@@ -390,6 +390,22 @@ def test_one_probability_has_two_classes(labels, classes):
     assert net.predict(X).tolist() == [classes[int(y > 0.5)] for y in net.forward(X)[:, 0]]
 
 
+@pytest.mark.parametrize(("k", "classes"), [(3, [2, 0, 1]), (3, [1, 2, 3]), (1, [-1, 1]), (1, [1, 0])])
+@pytest.mark.parametrize("form", [np.array, list, lambda labels: pd.DataFrame({"kind": labels})])
+def test_classes_that_are_called_by_numbers_are_read_once(k, classes, form):
+    """Training reads labels more than once; positions among the classes are no labels."""
+    error = "cross_entropy" if k > 1 else "binary_cross_entropy"
+    g = gb.layered([3, k], error=error, seed=0)
+    plain = gb.Network(g, error=error, backend="numpy")
+    g.nodes["y"]["classes"] = classes
+    named = gb.Network(g, error=error, backend="numpy")
+    positions = np.arange(len(X)) % len(classes)
+    for net, labels in ((named, form([classes[n] for n in positions])), (plain, positions)):
+        gb.train(net, X, labels, epochs=3, validation=(X, labels), standardize=True, progress=False)
+    assert np.array_equal(named.weights, plain.weights)
+    assert np.array_equal(named.predict(X), np.array(classes)[plain.predict(X)])
+
+
 @pytest.mark.parametrize("missing", ["refuse", "skip"])
 def test_true_is_no_class_that_has_another_name(missing):
     labels = np.array(["benign", "malignant", "benign"])
@@ -405,6 +421,23 @@ def test_true_is_no_class_that_has_another_name(missing):
         with pytest.raises(gb.DataError, match=r"row 0 is True, which is not one of the network's classes: 'benign', 'malignant'"):
             net.error(X, T)
     assert net.error(X, [0, 1, 0]) == net.error(X, pd.Series(labels, name="y"))  # whole numbers are positions
+
+
+def test_directions_in_tables_are_matched_by_name():
+    g = gb.layered([2, 4, 2], seed=0)
+    g.nodes["x"]["columns"], g.nodes["y"]["target"] = ["a", "b"], ["p", "q"]
+    net = gb.Network(g, backend="numpy")
+    rng = np.random.default_rng(0)
+    x, u, v = rng.normal(size=(3, 3, 2))
+    U, V = pd.DataFrame(u, columns=["a", "b"])[["b", "a"]], {"q": v[:, 1], "p": v[:, 0]}
+    assert np.array_equal(net.jvp(x, U), net.jvp(x, u))
+    assert np.array_equal(net.vjp(x, V), net.vjp(x, v))
+    pairs = zip(net.second_order_product(x, V, U, None), net.second_order_product(x, v, u, None), strict=True)
+    assert all(np.array_equal(found, wanted) for found, wanted in pairs)
+    with pytest.raises(gb.DataError, match="U has no column 'b', an input"):
+        net.jvp(x, pd.DataFrame(u, columns=["a", "c"]))
+    with pytest.warns(gb.DataWarning, match="no column of V is called like an output"):
+        assert np.array_equal(net.vjp(x, pd.DataFrame(v, columns=["c", "d"])), net.vjp(x, v))
 
 
 def test_predict_of_a_regression_and_in_frames():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import networkx as nx
 import numpy as np
@@ -302,9 +303,13 @@ def test_divergence_names_the_epoch_and_keeps_good_weights(optimizer):
     g.add_edge("x", "h", weight=0.1)
     g.add_edge("h", "y", weight=0.1)
     net = gb.Network(g, backend="numpy")
-    with pytest.raises(gb.NumericalError, match=r"epoch \d+ of .*keeps the weights of .*learning_rate"):  # and without a warning
+    with pytest.raises(
+        gb.NumericalError, match=r"epoch \d+ of .*keeps the weights of .*learning_rate"
+    ) as caught:  # and without a warning
         gb.train(net, LINE, 100 * LINE[:, 0], optimizer=optimizer, learning_rate=1e3, epochs=50)
     assert np.isfinite(net.weights).all()
+    epoch, kept = re.search(r"epoch (\d+) of .*keeps the weights of (.*?)\.", str(caught.value)).groups()
+    assert kept == ("the start" if epoch == "1" else f"epoch {int(epoch) - 1}")
 
 
 def test_lbfgs_turns_back_from_infinite_errors(monkeypatch):
