@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.data import as_number
+from graphbp.data import as_number, require_samples
 from graphbp.exceptions import ConfigError, DataError, shown
 from graphbp.fit import adopt, scale_to
 from graphbp.training.head_errors import head_errors
@@ -231,6 +231,7 @@ _TAKEN = ("epoch", "error", "validation_error", "seconds", "optimizer", "reason"
 def whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
     """All samples of a batch, checked."""
     x, t, s = net.model.batch(X, T, s)
+    require_samples(x, what, "training")
     heads = net.model.heads
     share = heads.share if not heads.plain or (s is not None and s.ndim == 2) else None
     return _positive(_part(x, t, s, None, share), what)

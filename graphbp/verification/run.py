@@ -61,6 +61,7 @@ def check(
         warnings.simplefilter("ignore", ComposedWarning)
         warnings.simplefilter("ignore", NumericalWarning)  # the report says so
         x, t, s = net.model.batch(X, T, sample_weight, get_backend("numpy"))
+        data.require_samples(x, "X", "a check")
         report = _run(Checker(engine_of(net), x, t, s, method, tolerance, seed), second_order)
         return _with_scaling(report, net, X, (x, t, s), method, tolerance, second_order) if net.model.meaning.scaling else report
 
