@@ -18,7 +18,8 @@ input_hessian            K D calls of `second_order_product`; `input_hessian_dia
 outer_product_...        likewise
 =======================  =============================================================================
 
-An empty batch never reaches an executable, and gets an empty answer.  Nor do samples of weight 0: they add nothing to E and its derivatives, whatever they would have overflowed to.
+An empty batch never reaches an executable, and gets an empty answer.  Nor do samples of weight 0: they add nothing to E and its
+derivatives, whatever they would have overflowed to.
 Weights of every output (N, K) reach those that say `many_heads`.
 
 What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
