@@ -29,7 +29,7 @@ def ridge(l2: float, free_bias: bool) -> np.ndarray:
 @pytest.mark.parametrize("optimizer", ["lbfgs", "newton", "sgd"])
 def test_a_penalty_on_weights_alone_is_ridge_regression_with_an_intercept(optimizer, free_bias):
     net = line()
-    rest = {"epochs": 400, "batch_size": None, "learning_rate": 0.2} if optimizer == "sgd" else {}
+    rest = {"epochs": 1000, "batch_size": None, "learning_rate": 0.2} if optimizer == "sgd" else {}
     gb.train(net, X, T, optimizer=optimizer, l2=0.7, penalize_biases=not free_bias, progress=False, **rest)
     assert net.weights == pytest.approx(ridge(0.7, free_bias), rel=1e-9)
 
