@@ -52,7 +52,8 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         graph_options: Mapping[str, Any] | None = None,
         optimizer: str = "lbfgs",
         max_iter: int = 200,
-        l2: float = 1e-4,
+        tol: float = 1e-4,
+        l2: float = 1e-3,
         penalize_biases: bool = False,
         optimizer_options: Mapping[str, Any] | None = None,
         standardize: bool = True,
@@ -69,6 +70,7 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.graph_options = graph_options
         self.optimizer = optimizer
         self.max_iter = max_iter
+        self.tol = tol
         self.l2 = l2
         self.penalize_biases = penalize_biases
         self.optimizer_options = optimizer_options
@@ -155,7 +157,9 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         told = dict(self.optimizer_options or {})
         if taken := sorted({"l2", "penalize_biases", "epochs", "seed", "standardize"} & told.keys()):
             raise ConfigError(f"optimizer_options has {taken[0]!r}, which is a parameter of the estimator, or follows from one")
-        watched: dict[str, Any] = {}
+        tol, watched = as_number("tol", self.tol, least=0), dict[str, Any]()
+        if self.optimizer not in MINI_BATCH:
+            watched["tolerance"] = tol
         if self.validation_fraction:
             watched["validation_split"] = self.validation_fraction
         return {

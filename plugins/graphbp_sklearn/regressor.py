@@ -33,6 +33,8 @@ class GraphRegressor(MultiOutputMixin, RegressorMixin, GraphEstimator):  # type:
         "erdos_renyi" (0.2), `k` and `p` of "watts_strogatz" (4, 0.25), `m` of "barabasi_albert" (2).
     optimizer : "lbfgs", "newton" on all samples at once; "adam", "sgd" by mini-batches, which `partial_fit` needs.
     max_iter : iterations, or passes over the data.
+    tol : "lbfgs" and "newton" stop where what is left to fall is below this share of the error; mini-batches go on to `max_iter`, or by
+        `patience`.
     l2, penalize_biases : ½ l2 |w|², of the weights alone unless biases are penalised too.
     optimizer_options : what else `gb.train` takes: `learning_rate` (adam: 0.01), `batch_size` (64; None: all), `tolerance` ...
     standardize : the network has X and y in units of their standard deviations, and the penalty with them; it keeps these constants (of
