@@ -99,7 +99,7 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
         tags.classifier_tags.multi_label = True
         return tags
 
-    @available_if(by_mini_batches)
+    @available_if(by_mini_batches)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GraphClassifier:
         """One pass of the optimizer over these samples, from the weights and moments that the last call left.
 
@@ -132,7 +132,7 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
         codes = np.minimum(place, len(self.classes_) - 1)
         if (strangers := self.classes_[codes] != y).any():
             raise DataError(f"y holds {y[strangers][0]!r}, which is not among the classes {self.classes_.tolist()}")
-        return codes[:, None].astype(np.float64)
+        return np.asarray(codes[:, None], np.float64)
 
     def _wanted(self) -> str:
         return f"{len(self.classes_)} labels a sample" if self._several else f"one of {len(self.classes_)} classes a sample"
@@ -146,7 +146,9 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
     def _weigh_classes(self, t: Floats, s: Floats) -> Floats:
         weights = self.class_weight if self._several and isinstance(self.class_weight, list) else [self.class_weight] * t.shape[1]
         if len(weights) != t.shape[1]:
-            raise ConfigError(f"class_weight is a list of {len(weights)}, and y has {t.shape[1]} columns; give one mapping a column")
+            raise ConfigError(
+                f"class_weight is a list of {len(weights)}, and y has {t.shape[1]} columns; give one mapping a column"
+            )
         labels = np.array([0, 1]) if self._several else self.classes_
         out = s
         for codes, weight in zip(t.T.astype(np.int64), weights, strict=True):
@@ -156,7 +158,9 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
             each = balanced(codes, len(labels), s) if balance else compute_class_weight(weight, classes=labels, y=labels)
             out = out * each[codes]
         if not self._several and len(np.unique(t[out > 0])) == 1:
-            raise DataError(f"only one class, {self.classes_[int(t[out > 0][0, 0])]!r}, has samples that weigh anything; two classes are needed")
+            raise DataError(
+                f"only one class, {self.classes_[int(t[out > 0][0, 0])]!r}, has samples that weigh anything; two classes are needed"
+            )
         return out
 
     def _targets(self, t: Floats) -> Floats:
@@ -200,5 +204,5 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
         net, X = self._engine(X)
         p, slope = self._probabilities(np.asarray(net.forward(X), np.float64)), np.asarray(net.jacobian(X), np.float64)
         if self._kind == "sigmoid":
-            return (p * (1 - p))[:, :, None] * slope
-        return p[:, :, None] * (slope - np.einsum("nc,ncd->nd", p, slope)[:, None])
+            return np.asarray((p * (1 - p))[:, :, None] * slope)
+        return np.asarray(p[:, :, None] * (slope - np.einsum("nc,ncd->nd", p, slope)[:, None]))

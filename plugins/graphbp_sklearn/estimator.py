@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from graphbp.extend import ConfigError, DataError, Network, as_count, as_flag, as_number, train, unknown_name
+from graphbp.extend import ConfigError, DataError, History, Network, as_count, as_flag, as_number, train, unknown_name
 from graphbp_sklearn.samples import merged
 from graphbp_sklearn.structures import ACTIVATION, HIDDEN_UNITS, dressed, fitting, from_name, is_structure, said_of_columns
 
@@ -42,6 +42,10 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     """min_θ Σ_n s_n E_n / Σ_n s_n + ½ l2 |w|² over the weights of a feed-forward DAG."""
 
     _regression: ClassVar[bool]
+    n_features_in_: int
+    network_: Network
+    history_: History
+    _calls: int
 
     def __init__(
         self,
@@ -124,7 +128,9 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self._data = None
         return self
 
-    def _samples(self, X: Any, y: Any, classes: Any, sample_weight: Any, *, anew: bool, first: bool) -> tuple[Floats, Floats, Floats]:
+    def _samples(
+        self, X: Any, y: Any, classes: Any, sample_weight: Any, *, anew: bool, first: bool
+    ) -> tuple[Floats, Floats, Floats]:
         X, y = validate_data(self, X, y, reset=first, multi_output=True, dtype=np.float64, y_numeric=self._regression)
         given = None if sample_weight is None else np.asarray(sample_weight)
         s = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
@@ -133,16 +139,22 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         t = self._read_targets(y, classes, anew)
         s = self._weigh_classes(t, s)
         if not s.any():
-            raise DataError(f"every sample has weight 0{'' if given is None else ' (sample_weight, class_weight)'}; some must count")
+            raise DataError(
+                f"every sample has weight 0{'' if given is None else ' (sample_weight, class_weight)'}; some must count"
+            )
         return merged(X, t, s)
 
     def _train(self, x: Floats, t: Floats, s: Floats, epochs: int, again: bool) -> None:
         if again and self.n_features_in_ != self.network_.schedule.n_inputs:
-            raise DataError(f"warm_start: X has {self.n_features_in_} features, and the network {self.network_.schedule.n_inputs} inputs")
+            raise DataError(
+                f"warm_start: X has {self.n_features_in_} features, and the network {self.network_.schedule.n_inputs} inputs"
+            )
         seed = int(check_random_state(self.random_state).randint(SEEDS))
         calls = self._calls + 1 if again else 0
         net = self.network_ if again else self._network(seed)
-        state = self.history_.state if again and self.optimizer in MINI_BATCH and self.history_.optimizer == self.optimizer else None
+        state = (
+            self.history_.state if again and self.optimizer in MINI_BATCH and self.history_.optimizer == self.optimizer else None
+        )
         history = train(net, x, self._targets(t), epochs=epochs, seed=seed + calls, state=state or None, **self._how(s))
         self.network_, self.history_, self._calls = net, history, calls
         self.n_iter_, self.loss_curve_ = max(1, len(history)), list(history.error)
@@ -190,7 +202,9 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             return from_name(self.graph, self.n_features_in_, n_outputs, hidden, kind, self.graph_options or {}, seed)
         if self.hidden is not None or self.graph_options:
             what = f"hidden={self.hidden!r}" if self.hidden is not None else f"graph_options={self.graph_options!r}"
-            raise ConfigError(f"{what} is for a generator by name, and graph is a {type(self.graph).__name__}, which is taken as it is")
+            raise ConfigError(
+                f"{what} is for a generator by name, and graph is a {type(self.graph).__name__}, which is taken as it is"
+            )
         if not isinstance(self.graph, nx.DiGraph):
             raise ConfigError(f"graph is a {type(self.graph).__name__}; give a networkx.DiGraph or the name of a generator")
         if is_structure(self.graph):
@@ -238,4 +252,4 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         found = np.sqrt(np.mean(self._derivative(X) ** 2, axis=0))
         if as_flag("relative", relative):
             found = found * np.std(validate_data(self, X, reset=False, dtype=np.float64), axis=0)
-        return found[0] if len(found) == 1 else found
+        return np.asarray(found[0] if len(found) == 1 else found)

@@ -61,7 +61,7 @@ class GraphRegressor(MultiOutputMixin, RegressorMixin, GraphEstimator):  # type:
 
     _regression = True
 
-    @available_if(by_mini_batches)
+    @available_if(by_mini_batches)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GraphRegressor:
         """One pass of the optimizer over these samples, from the weights and moments that the last call left."""
         return self._partial_fit(X, y, None, sample_weight)  # type: ignore[no-any-return]
@@ -104,12 +104,16 @@ class GraphRegressor(MultiOutputMixin, RegressorMixin, GraphEstimator):  # type:
         engine = _without_scaling(net)
         shift, scale = _affine(net, "input")
         variance = posterior.predict((X - shift) / scale).variance
-        return np.asarray(sigma * np.sqrt(variance + 1.0) * _affine(net, "output")[1], np.float64).reshape(len(X), engine.schedule.n_outputs)
+        return np.asarray(sigma * np.sqrt(variance + 1.0) * _affine(net, "output")[1], np.float64).reshape(
+            len(X), engine.schedule.n_outputs
+        )
 
     def _posterior_of(self, net: Network) -> tuple[float, Posterior]:
         """(σ, the posterior for σ = 1) in the network's own units: A⁻¹ = σ² (H + l2 Σ s I)⁻¹, so one curvature serves every σ."""
         if self._data is None:
-            raise NotSupportedError("return_std needs the training set, which partial_fit does not keep; gb.laplace(est.network_, X, T) takes one")
+            raise NotSupportedError(
+                "return_std needs the training set, which partial_fit does not keep; gb.laplace(est.network_, X, T) takes one"
+            )
         if not self.l2 > 0:
             raise ConfigError(f"return_std needs a prior, and l2={self.l2!r}: fit with an l2 above 0")
         x, t, s = self._data

@@ -27,7 +27,7 @@ def merged(x: Floats, t: Floats, s: Floats) -> tuple[Floats, Floats, Floats]:
     if not np.array_equal(rows, rows[first][group]):  # two rows share a digest: once in some 2⁶⁴ / N²
         _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     kept = rows[first]
-    return kept[:, : x.shape[1]], kept[:, x.shape[1] :], np.bincount(group.ravel(), s[counted], len(first))
+    return kept[:, : x.shape[1]], kept[:, x.shape[1] :], np.asarray(np.bincount(group.ravel(), s[counted], len(first)), np.float64)
 
 
 def _digest(rows: Floats) -> npt.NDArray[np.uint64]:
@@ -46,4 +46,4 @@ def balanced(codes: npt.NDArray[np.int64], n_classes: int, s: Floats) -> Floats:
     """(C,) Σ s / (C Σ_{n in c} s_n): every class counts alike; sample weights count as repetitions."""
     there = np.bincount(codes, s, n_classes)
     present = int(np.count_nonzero(there))
-    return np.divide(there.sum(), present * there, out=np.zeros(n_classes), where=there > 0)
+    return np.asarray(np.divide(there.sum(), present * there, out=np.zeros(n_classes), where=there > 0))

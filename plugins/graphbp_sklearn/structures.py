@@ -34,7 +34,6 @@ from graphbp.extend import (
 
 __all__ = ["GENERATORS", "dressed", "fitting", "from_name", "said_of_columns"]
 
-Graph = nx.DiGraph
 HIDDEN_UNITS = 32
 ACTIVATION = "tanh"
 
@@ -42,7 +41,9 @@ ACTIVATION = "tanh"
 # -- by name ---------------------------------------------------------------------------------------------------------------------
 
 
-def from_name(name: str, n_inputs: int, n_outputs: int, hidden: Any, activation: str, options: Mapping[str, Any], seed: int) -> Graph:
+def from_name(
+    name: str, n_inputs: int, n_outputs: int, hidden: Any, activation: str, options: Mapping[str, Any], seed: int
+) -> nx.DiGraph[Any]:
     """A generator's graph for D inputs and K outputs.  Raises `UnknownNameError`, `ConfigError` for an option that it does not take."""
     if name not in GENERATORS:
         raise unknown_name("graph", name, GENERATORS, "A networkx.DiGraph is taken as it is.")
@@ -64,30 +65,30 @@ def _one_number(name: str, sizes: list[int]) -> int:
     return sizes[0]
 
 
-def _layered(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> Graph:
+def _layered(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> nx.DiGraph[Any]:
     return layered([D, *sizes, K], activation=activation, seed=seed, **{"skips": True, **options})
 
 
-def _random_dag(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> Graph:
+def _random_dag(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> nx.DiGraph[Any]:
     return random_dag(D, _one_number("random_dag", sizes), K, activation=activation, seed=seed, **options)
 
 
-def _erdos_renyi(n: int, seed: int, p: float = 0.2) -> nx.Graph:
+def _erdos_renyi(n: int, seed: int, p: float = 0.2) -> nx.Graph[Any]:
     return nx.gnp_random_graph(n, p, seed=seed)
 
 
-def _watts_strogatz(n: int, seed: int, k: int = 4, p: float = 0.25) -> nx.Graph:
+def _watts_strogatz(n: int, seed: int, k: int = 4, p: float = 0.25) -> nx.Graph[Any]:
     return nx.watts_strogatz_graph(n, min(k, n), p, seed=seed)
 
 
-def _barabasi_albert(n: int, seed: int, m: int = 2) -> nx.Graph:
+def _barabasi_albert(n: int, seed: int, m: int = 2) -> nx.Graph[Any]:
     return nx.barabasi_albert_graph(n, m, seed=seed) if n > m else nx.complete_graph(n)
 
 
-def _wired(name: str, draw: Callable[..., nx.Graph]) -> Callable[..., Graph]:
+def _wired(name: str, draw: Callable[..., nx.Graph[Any]]) -> Callable[..., nx.DiGraph[Any]]:
     """A generator of networkx, oriented and given inputs and outputs."""
 
-    def build(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> Graph:
+    def build(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> nx.DiGraph[Any]:
         n = _one_number(name, sizes)
         try:
             drawn = draw(n, seed, **options)
@@ -98,10 +99,10 @@ def _wired(name: str, draw: Callable[..., nx.Graph]) -> Callable[..., Graph]:
     return build
 
 
-def _oriented(drawn: nx.Graph, D: int, K: int) -> Graph:
+def _oriented(drawn: nx.Graph[Any], D: int, K: int) -> nx.DiGraph[Any]:
     inputs, outputs = ([f"{letter}{i + 1}" for i in range(n)] for letter, n in (("x", D), ("y", K)))
     names = {node: f"h{i + 1}" for i, node in enumerate(sorted(drawn))}
-    g: Graph = nx.DiGraph()
+    g: nx.DiGraph[Any] = nx.DiGraph()
     g.add_nodes_from(inputs, role="input")
     g.add_nodes_from(names.values())
     g.add_nodes_from(outputs, role="output")
@@ -113,7 +114,7 @@ def _oriented(drawn: nx.Graph, D: int, K: int) -> Graph:
     return g
 
 
-GENERATORS: dict[str, Callable[[int, int, list[int], str, dict[str, Any], int], Graph]] = {
+GENERATORS: dict[str, Callable[[int, int, list[int], str, dict[str, Any], int], nx.DiGraph[Any]]] = {
     "layered": _layered,
     "random_dag": _random_dag,
     "erdos_renyi": _wired("erdos_renyi", _erdos_renyi),
@@ -126,12 +127,12 @@ GENERATORS: dict[str, Callable[[int, int, list[int], str, dict[str, Any], int], 
 # -- the caller's own --------------------------------------------------------------------------------------------------------------
 
 
-def is_structure(graph: Graph) -> bool:
+def is_structure(graph: nx.DiGraph[Any]) -> bool:
     """No edge has a weight."""
     return graph.number_of_edges() > 0 and not any("weight" in attributes for _, _, attributes in graph.edges(data=True))
 
 
-def dressed(graph: Graph, activation: str, seed: int) -> Graph:
+def dressed(graph: nx.DiGraph[Any], activation: str, seed: int) -> nx.DiGraph[Any]:
     """A copy of a structure with all that it lacks to be a network (see the module)."""
     get_activation(activation)
     g, rng = graph.copy(), np.random.default_rng(seed)
@@ -159,20 +160,18 @@ def _units(node: Any, attributes: Mapping[str, Any]) -> int:
 # -- both --------------------------------------------------------------------------------------------------------------------------
 
 
-def fitting(graph: Graph, n_inputs: int, kinds: Mapping[int, str]) -> tuple[Graph, str]:
+def fitting(graph: nx.DiGraph[Any], n_inputs: int, kinds: Mapping[int, str]) -> tuple[nx.DiGraph[Any], str]:
     """(a copy of the graph whose outputs have the activation of `kinds`, by their number K; this activation).
 
     Raises `GraphError` where the graph does not fit the data.
     """
     spec = read_graph(graph)
-    (D, K), g = (int(spec.units[spec.role == role].sum()) for role in (INPUT, OUTPUT)), graph.copy()
-    if D != n_inputs:
-        raise GraphError(f"the graph has {D} inputs ({_named(spec, INPUT)}), and X has {n_inputs} features")
+    n, K = (int(spec.units[spec.role == role].sum()) for role in (INPUT, OUTPUT))
+    if n != n_inputs:
+        raise GraphError(f"the graph has {n} inputs ({_named(spec, INPUT)}), and X has {n_inputs} features")
     if K not in kinds:
-        raise GraphError(
-            f"the graph has {K} outputs ({_named(spec, OUTPUT)}), and y takes {' or '.join(map(str, kinds))}"
-        )
-    wanted, feeding = kinds[K], set(spec.edge_src.tolist())
+        raise GraphError(f"the graph has {K} outputs ({_named(spec, OUTPUT)}), and y takes {' or '.join(map(str, kinds))}")
+    g, wanted, feeding = graph.copy(), kinds[K], set(spec.edge_src.tolist())
     for i in np.flatnonzero(spec.role == OUTPUT).tolist():
         name, now = spec.names[i], spec.activations[spec.activation[i]].name
         if wanted in ("identity", now):  # a regression takes any
@@ -192,7 +191,7 @@ def _named(spec: GraphSpec, role: int) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def said_of_columns(graph: Graph, features: list[str] | None, classes: list[Any] | None) -> None:
+def said_of_columns(graph: nx.DiGraph[Any], features: list[str] | None, classes: list[Any] | None) -> None:
     """Write the features' names on the input nodes and the classes' on the outputs, in place, where nothing is said of them yet."""
     spec = read_graph(graph)
     for role, key, values in ((INPUT, "columns", features), (OUTPUT, "classes", classes)):
@@ -205,4 +204,3 @@ def said_of_columns(graph: Graph, features: list[str] | None, classes: list[Any]
             part = values[at : at + n]
             graph.nodes[spec.names[i]].setdefault(key, part[0] if len(part) == 1 else part)
             at += n
-
