@@ -131,7 +131,7 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
         place = np.searchsorted(self.classes_, y)
         codes = np.minimum(place, len(self.classes_) - 1)
         if (strangers := self.classes_[codes] != y).any():
-            raise DataError(f"y holds {y[strangers][0]!r}, which is not among the classes {self.classes_.tolist()}")
+            raise DataError(f"y holds {y[strangers].tolist()[0]!r}, which is not among the classes {self.classes_.tolist()}")
         return np.asarray(codes[:, None], np.float64)
 
     def _wanted(self) -> str:
@@ -157,11 +157,12 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
             balance = isinstance(weight, str) and weight == "balanced"
             each = balanced(codes, len(labels), s) if balance else compute_class_weight(weight, classes=labels, y=labels)
             out = out * each[codes]
-        if not self._several and len(np.unique(t[out > 0])) == 1:
-            raise DataError(
-                f"only one class, {self.classes_[int(t[out > 0][0, 0])]!r}, has samples that weigh anything; two classes are needed"
-            )
         return out
+
+    def _require_all(self, t: Floats) -> None:
+        if not self._several and len(present := np.unique(t)) == 1:
+            only = self.classes_.tolist()[int(present[0])]
+            raise DataError(f"only one class, {only!r}, has samples that weigh anything; two classes are needed")
 
     def _targets(self, t: Floats) -> Floats:
         return np.eye(len(self.classes_))[t[:, 0].astype(np.int64)] if self._kind == "softmax" else t

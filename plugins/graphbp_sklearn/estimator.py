@@ -96,6 +96,9 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         """s with the weights of the classes."""
         return s
 
+    def _require_all(self, t: Floats) -> None:
+        """Refuse targets from which a fit, unlike a part of one, cannot learn what it should."""
+
     def _targets(self, t: Floats) -> Floats:
         """T (N, K) of the network from these columns."""
         return t
@@ -117,6 +120,7 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         """
         again = as_flag("warm_start", self.warm_start) and hasattr(self, "network_")
         x, t, s = self._samples(X, y, None, sample_weight, anew=not again, first=True)
+        self._require_all(t)
         self._train(x, t, s, as_count("max_iter", self.max_iter, 1), again)
         self._data = (x, t, s) if self._regression else None  # what return_std needs
         return self
@@ -132,16 +136,13 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self, X: Any, y: Any, classes: Any, sample_weight: Any, *, anew: bool, first: bool
     ) -> tuple[Floats, Floats, Floats]:
         X, y = validate_data(self, X, y, reset=first, multi_output=True, dtype=np.float64, y_numeric=self._regression)
-        given = None if sample_weight is None else np.asarray(sample_weight)
         s = np.asarray(_check_sample_weight(sample_weight, X, dtype=np.float64))
         if (s < 0).any():
             raise DataError(f"sample_weight[{int(np.argmax(s < 0))}] is {s[s < 0][0]:g}; weights are 0 or more")
         t = self._read_targets(y, classes, anew)
         s = self._weigh_classes(t, s)
         if not s.any():
-            raise DataError(
-                f"every sample has weight 0{'' if given is None else ' (sample_weight, class_weight)'}; some must count"
-            )
+            raise DataError("every sample has weight 0 (by sample_weight and class_weight); some must count")
         return merged(X, t, s)
 
     def _train(self, x: Floats, t: Floats, s: Floats, epochs: int, again: bool) -> None:

@@ -131,14 +131,23 @@ class GraphRegressor(MultiOutputMixin, RegressorMixin, GraphEstimator):  # type:
                 "leaves no estimate of the noise; sample_weight counts repetitions"
             )
         sigma = math.sqrt(2 * bare.error(x, t, s) / freedom)
-        if sigma and posterior.distance_from_mode > sigma * math.sqrt(bare.n_parameters):
-            warnings.warn(
-                f"the weights are {posterior.distance_from_mode / sigma:.3g} standard deviations from the maximum that the posterior is "
-                "around; raise max_iter",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        self._warn_if_far(bare, (x, t, s), sigma)
         return sigma, posterior
+
+    def _warn_if_far(self, net: Network, data: tuple[Floats, Floats, Floats], sigma: float) -> None:
+        """Warn where the weights are farther from the minimum of what was trained than the posterior's own draws (√W)."""
+        x, t, s = data
+        alpha, theta = self.l2 * float(s.sum()), np.asarray(net.weights, np.float64)
+        held = theta if self.penalize_biases else np.where(net.model.layout.biases_alone, 0.0, theta)
+        g = net.gradient(x, t, s) + alpha * held
+        distance = math.sqrt(float(net.outer_product_inverse(x, t, alpha, s).quadratic(g).item()))
+        if distance > sigma * math.sqrt(len(theta)):
+            warnings.warn(
+                f"the weights are {distance / (sigma or 1.0):.3g} standard deviations from the minimum that the posterior is around; "
+                "raise max_iter, or lower tol",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
