@@ -30,7 +30,7 @@ class GraphRegressor(MultiOutputMixin, RegressorMixin, GraphEstimator):  # type:
     hidden : units of a generator's graph: 32, or for "layered" one number a layer.
     activation : of hidden units, "tanh"; for a generator, or a DiGraph without weights.
     graph_options : what else the generator takes: `skips` of "layered" (True), `fan_in`, `density`, `model` ... of "random_dag", `p` of
-        "erdos_renyi" (0.2), `k` and `p` of "watts_strogatz" (4, 0.25), `m` of "barabasi_albert" (2).
+        "erdos_renyi" (0.2), `k` and `p` of "watts_strogatz" (4, 0.25), `m` of "barabasi_albert" (2), `wide` of these three (True).
     optimizer : "lbfgs", "newton" on all samples at once; "adam", "sgd" by mini-batches, which `partial_fit` needs.
     max_iter : iterations, or passes over the data.
     tol : "lbfgs" and "newton" stop where what is left to fall is below this share of the error; mini-batches go on to `max_iter`, or by

@@ -3,8 +3,9 @@
     "layered"          layers, each fed by all before it (skips=True): graphbp's builder
     "random_dag"       units in a line: graphbp's builder
     "erdos_renyi"      networkx's gnp_random_graph(n, p), watts_strogatz_graph(n, k, p), barabasi_albert_graph(n, m): their nodes are the
-    "watts_strogatz"   hidden units, an edge leads from the lower number to the higher; who has no source among them is fed by every
-    "barabasi_albert"  input, and who feeds nobody feeds every output (after Xie et al. 2019, "Exploring randomly wired neural networks")
+    "watts_strogatz"   hidden units, an edge leads from the lower number to the higher.  With `wide` (the default) every input feeds
+    "barabasi_albert"  each of them, and each feeds every output; without, only those that have no source, or feed nobody (Xie et al.
+                       2019, "Exploring randomly wired neural networks"), which for a small world may be a single unit
 
 A graph none of whose edges has a weight is a *structure*, and is dressed: weights are drawn (Glorot), hidden units get the activation,
 and whatever is fed a bias of 0.  One with weights is a network, and starts from them.
@@ -25,6 +26,7 @@ from graphbp.extend import (
     GraphError,
     GraphSpec,
     as_count,
+    as_flag,
     get_activation,
     layered,
     random_dag,
@@ -89,17 +91,17 @@ def _wired(name: str, draw: Callable[..., nx.Graph[Any]]) -> Callable[..., nx.Di
     """A generator of networkx, oriented and given inputs and outputs."""
 
     def build(D: int, K: int, sizes: list[int], activation: str, options: dict[str, Any], seed: int) -> nx.DiGraph[Any]:
-        n = _one_number(name, sizes)
+        n, wide = _one_number(name, sizes), as_flag("wide", options.pop("wide", True), ConfigError)
         try:
             drawn = draw(n, seed, **options)
         except nx.NetworkXError as problem:
             raise ConfigError(f"graph={name!r} with graph_options={options!r}: {problem}") from problem
-        return dressed(_oriented(drawn, D, K), activation, seed)
+        return dressed(_oriented(drawn, D, K, wide), activation, seed)
 
     return build
 
 
-def _oriented(drawn: nx.Graph[Any], D: int, K: int) -> nx.DiGraph[Any]:
+def _oriented(drawn: nx.Graph[Any], D: int, K: int, wide: bool) -> nx.DiGraph[Any]:
     inputs, outputs = ([f"{letter}{i + 1}" for i in range(n)] for letter, n in (("x", D), ("y", K)))
     names = {node: f"h{i + 1}" for i, node in enumerate(sorted(drawn))}
     g: nx.DiGraph[Any] = nx.DiGraph()
@@ -107,8 +109,8 @@ def _oriented(drawn: nx.Graph[Any], D: int, K: int) -> nx.DiGraph[Any]:
     g.add_nodes_from(names.values())
     g.add_nodes_from(outputs, role="output")
     g.add_edges_from((names[min(u, v)], names[max(u, v)]) for u, v in drawn.edges)
-    first = [h for h in names.values() if not g.pred[h]]
-    last = [h for h in names.values() if not g.succ[h]]
+    first = [h for h in names.values() if wide or not g.pred[h]]
+    last = [h for h in names.values() if wide or not g.succ[h]]
     g.add_edges_from((x, h) for h in first for x in inputs)
     g.add_edges_from((h, y) for y in outputs for h in last)
     return g

@@ -62,10 +62,14 @@ def test_layers_have_skips_unless_told():
     assert ("x", "y") not in edges[False]
 
 
-def test_networkx_graphs_are_oriented_and_the_structure_is_theirs():
-    net = regressor("watts_strogatz", hidden=10, graph_options={"k": 2, "p": 0.0}, max_iter=1, tol=1).fit(X, Y).network_
-    hidden = {(u, v) for u, v in net.to_networkx().edges if u[0] == v[0] == "h"}
-    assert hidden == {(f"h{i}", f"h{i + 1}") for i in range(1, 10)} | {("h1", "h10")}  # a ring
+@pytest.mark.parametrize("wide", [True, False])
+def test_networkx_graphs_are_oriented_and_the_structure_is_theirs(wide):
+    ring = {"k": 2, "p": 0.0, "wide": wide}
+    net = regressor("watts_strogatz", hidden=10, graph_options=ring, max_iter=1, tol=1).fit(X, Y).network_
+    edges = set(net.to_networkx().edges)
+    hidden = {(u, v) for u, v in edges if u[0] == v[0] == "h"}
+    assert hidden == {(f"h{i}", f"h{i + 1}") for i in range(1, 10)} | {("h1", "h10")}
+    assert len(edges - hidden) == (3 * 10 + 10 if wide else 3 + 1)
 
 
 def test_a_graph_without_weights_is_a_structure():
