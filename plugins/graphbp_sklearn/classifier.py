@@ -181,7 +181,11 @@ class GraphClassifier(ClassifierMixin, GraphEstimator):  # type: ignore[misc]  #
         return np.asarray(get_activation(self._kind).f(a.T).T)
 
     def decision_function(self, X: Any) -> Floats:
-        """ln(p / (1 − p)): the outputs' pre-activations, which do not saturate; (N,) for two classes, else (N, K)."""
+        """The outputs' pre-activations, which do not saturate.
+
+        ln(p / (1 − p)) of `classes_[1]` (N,) for two classes, or of each of several labels (N, K); for more classes (N, C) ln p up to a
+        constant of the sample.
+        """
         net, X = self._engine(X)
         a = np.asarray(net.forward(X), np.float64)
         if self._several or len(self.classes_) > 2:

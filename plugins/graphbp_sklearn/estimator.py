@@ -223,7 +223,8 @@ class GraphEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         graph = self.network_.to_networkx()
         for node in self.network_.outputs:
             graph.nodes[node]["activation"] = "identity"
-            graph.nodes[node].pop("classes", None)
+            for key in ("classes", "error", "error_weight"):
+                graph.nodes[node].pop(key, None)
         return Network(graph, error="sum_of_squares", backend=self.network_.backend, dtype="float64")
 
     def _engine(self, X: Any) -> tuple[Network, Floats]:

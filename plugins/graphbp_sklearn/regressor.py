@@ -164,6 +164,6 @@ def _without_scaling(net: Network) -> Network:
     """The network between scaled numbers."""
     graph = net.to_networkx()
     for node in (*net.inputs, *net.outputs):
-        for key in ("shift", "scale"):
+        for key in ("shift", "scale", "error", "error_weight"):
             graph.nodes[node].pop(key, None)
     return Network(graph, error="sum_of_squares", backend=net.backend, dtype="float64")

@@ -246,6 +246,24 @@ def test_decisions_do_not_saturate():
     assert model.predict_proba([[-700.0]])[0, 1] == pytest.approx(np.exp(-700.0))
 
 
+def test_errors_that_a_graph_says_itself_are_kept():
+    g = gb.layered([3, 2, 3], error="cross_entropy")
+    g.nodes["y"]["error"] = "cross_entropy"
+    model = classifier(g, hidden=None, max_iter=20, tol=0.1).fit(X, THREE)
+    assert model.network_.forward(X) == pytest.approx(model.predict_proba(X), abs=1e-12)
+
+
+def test_ties_and_frozen_weights_stay():
+    g = gb.from_edges(["a", "b", "c", "h"], ["h", "h", "y", "y"], [0.5, 0.5, 1.0, 2.0], bias=0.0)
+    for source in "ab":
+        g.edges[source, "h"]["tie"] = "w"
+    g.edges["h", "y"]["trainable"] = False
+    model = classifier(g, hidden=None).fit(X, TWO)
+    net = model.network_
+    assert (net.weight("a", "h"), net.weight("h", "y")) == (net.weight("b", "h"), 2.0)
+    assert net.forward(X)[:, 0] == pytest.approx(model.predict_proba(X)[:, 1], abs=1e-12)
+
+
 def test_several_labels_a_sample():
     model = classifier().fit(X, SEVERAL)
     assert model.score(X, SEVERAL) > 0.9
