@@ -64,7 +64,7 @@ REGRESSORS = {
     "lasso": (scaled(Lasso(0.1)), Y[:, 1]),
     "elastic net": (scaled(ElasticNet(0.1)), Y[:, 1]),
     "two scalers": (
-        make_pipeline(StandardScaler(with_std=False), "passthrough", make_pipeline(StandardScaler(), Ridge())),
+        make_pipeline(StandardScaler(with_mean=False), "passthrough", make_pipeline(StandardScaler(), Ridge())),
         Y[:, 1],
     ),
     "scale only": (make_pipeline(StandardScaler(with_mean=False), Ridge()), Y[:, 1]),
