@@ -112,7 +112,7 @@ def _layers(last: Any) -> tuple[list[Array], list[Array], list[str], list[Any] |
         weights = [np.asarray(w, np.float64).T for w in last.coefs_]
         biases = [np.asarray(b, np.float64) for b in last.intercepts_]
         kinds = [KINDS[last.activation]] * (len(weights) - 1) + [KINDS[last.out_activation_]]
-        one_label = isinstance(last, MLPClassifier) and not last._label_binarizer.y_type_.startswith("multilabel")
+        one_label = isinstance(last, MLPClassifier) and (last.out_activation_ == "softmax" or last.n_outputs_ == 1)
         return weights, biases, kinds, last.classes_.tolist() if one_label else None
     if isinstance(last, LogisticRegression):
         return _logistic(last)
