@@ -46,6 +46,7 @@ from graphbp.schedule import Schedule
 
 if TYPE_CHECKING:
     from graphbp.builders import from_adjacency, from_edges, layered, random_dag
+    from graphbp.doors import from_sklearn
     from graphbp.edges import merge_parallel_edges, prune
     from graphbp.files import load
     from graphbp.training import train
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "from_adjacency": "graphbp.builders",
     "from_edges": "graphbp.builders",
+    "from_sklearn": "graphbp.doors",
     "laplace": "graphbp.uncertainty",
     "layered": "graphbp.builders",
     "load": "graphbp.files",
@@ -91,6 +93,7 @@ __all__ = [
     "error_functions",
     "from_adjacency",
     "from_edges",
+    "from_sklearn",
     "laplace",
     "layered",
     "load",

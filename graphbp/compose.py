@@ -18,7 +18,8 @@ input_hessian            K D calls of `second_order_product`; `input_hessian_dia
 outer_product_...        likewise
 =======================  =============================================================================
 
-Samples of weight 0 never reach an executable: they add nothing to E and its derivatives, whatever they would have overflowed to.
+An empty batch never reaches an executable, and gets an empty answer.  Nor do samples of weight 0: they add nothing to E and its
+derivatives, whatever they would have overflowed to.
 Weights of every output (N, K) reach those that say `many_heads`.
 
 What does not lead to y_k has no say in ∂y_k, but a sweep that all outputs share multiplies its zeros by slopes of ∞ there (√ at 0, an
@@ -42,7 +43,7 @@ from graphbp.exceptions import NotSupportedError
 from graphbp.foreign import zeros_as
 from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
-from graphbp.protocols import OPTIONAL_METHODS, REQUIRED_METHODS, WEIGHTED_METHODS, Executable
+from graphbp.protocols import OPTIONAL_METHODS, REQUIRED_METHODS, WEIGHTED_METHODS, Executable, TraceArrays
 from graphbp.schedule import Schedule
 from graphbp.second_order.by_inputs import diagonal_by_products, hessian_by_products, products_by_moving_inputs
 from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
@@ -98,6 +99,9 @@ class Composed:
             setattr(self, name, mended(name, getattr(self, name), poles))
         for name in WEIGHTED_METHODS:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
+        for name in (*REQUIRED_METHODS, *OPTIONAL_METHODS):
+            if name != "describe":
+                setattr(self, name, self._of_samples(name, getattr(self, name)))
 
     if TYPE_CHECKING:  # the methods of `FullExecutable`
 
@@ -166,6 +170,28 @@ class Composed:
             return [np.zeros((g.n_units, g.n_sources, g.n_sources), theta.dtype) for g in groups]
         shapes = {"hessian_diagonal": (w,), "per_sample_gradient": (0, w)}
         return zeros_as(theta, more[0].shape if more else shapes.get(name, (w, w)))
+
+    def _of_samples(self, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, which no executable has to answer for an empty batch."""
+
+        @wraps(own)
+        def call(theta: Any, X: Any, *more: Any) -> Any:
+            return own(theta, X, *more) if len(X) else self._of_none(name, theta, X, *more)
+
+        return call
+
+    def _of_none(self, name: str, theta: Any, X: Any, *more: Any) -> Any:
+        """What a method returns for an X of shape (0, D)."""
+        s, w, d = self._schedule, len(theta), X.shape[1]
+        if name in ("vjp", "second_order_product", "error_product"):
+            return zeros_as(theta, (0, d)), zeros_as(theta, (w,))
+        if name == "trace":
+            return TraceArrays(*(zeros_as(theta, (s.n_rows, 0)) for _ in range(3)))
+        if name in WEIGHTED_METHODS:
+            return self._nothing(name, theta, *more[2:])
+        k = (s.n_outputs,) if name not in ("input_hessian", "input_hessian_diagonal") or more[0] is None else ()
+        shapes = {"jacobian": (d,), "weight_jacobian": (w,), "input_hessian": (d, d), "input_hessian_diagonal": (d,)}
+        return zeros_as(theta, (0, *k, *shapes.get(name, ())))
 
     def _groups(self) -> tuple[Group, ...]:
         from graphbp.second_order.plan import HessianPlan

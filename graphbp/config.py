@@ -9,6 +9,8 @@ option       environment              meaning                                   
 backend      GRAPHBP_BACKEND          a backend's name, or "auto"                  "auto"
 dtype        GRAPHBP_DTYPE            "float64" or "float32"                       "float64"
 threads      GRAPHBP_THREADS          threads of the CPU backends, 0 = all cores   0
+                                      (or what NUMBA_NUM_THREADS, else
+                                      OMP_NUM_THREADS, and loky leave of them)
 memory       GRAPHBP_MEMORY           bytes a result may take, 0 = 80 % of free    0
 progress     GRAPHBP_PROGRESS         "on", "off", "auto": where a person looks    "auto"
 ignore_extra GRAPHBP_IGNORE_EXTRA     leave out columns that no input reads        False

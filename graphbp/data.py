@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphbp.scaling import Affine
     from graphbp.schedule import Schedule
 
-__all__ = ["as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "finite"]
+__all__ = ["as_directions", "as_inputs", "as_sample_weight", "as_targets", "as_vector", "finite", "require_samples"]
 
 Array = npt.NDArray[Any]
 _PROBABILITY_SLACK = 1e-5
@@ -70,7 +70,8 @@ def _row_names(schedule: Schedule, rows: npt.NDArray[np.int64], limit: int = 20)
 def as_inputs(X: Any, schedule: Schedule, backend: Backend, dtype: np.dtype[Any], scaling: Affine | None = None) -> Any:
     """(N, D) inputs, scaled in float64 where they are to be.
 
-    Raises `DataError` for the wrong number of columns (the input order is printed), no rows, NaN or infinity.
+    Raises `DataError` for the wrong number of columns (the input order is printed), NaN or infinity.  Of no rows there are no answers: (0, D)
+    is taken.
     """
     if backend.owns(X):
         _refuse_complex(X, "X")
@@ -95,7 +96,7 @@ def _scaled_there(array: Any, scaling: Affine, backend: Backend) -> Any:
 
 def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
     d = schedule.n_inputs
-    if len(shape) == 2 and shape[1] == d and shape[0] > 0:
+    if len(shape) == 2 and shape[1] == d:
         return
     order = listed(_row_names(schedule, np.arange(d)), 20, d)
     if len(shape) != 2:
@@ -105,9 +106,13 @@ def _check_input_shape(shape: tuple[int, ...], schedule: Schedule) -> None:
             else "one row a sample, one column an input"
         )
         raise DataError(f"X has shape {shape}; it must be (N, {d}): {fix}. The inputs are {order}")
-    if shape[1] != d:
-        raise DataError(f"X has {shape[1]} columns; the network has {d} inputs, in this order: {order}")
-    raise DataError(f"X has shape {shape}: an empty batch; give at least one sample")
+    raise DataError(f"X has {shape[1]} columns; the network has {d} inputs, in this order: {order}")
+
+
+def require_samples(x: Any, what: str, purpose: str) -> None:
+    """Refuse an empty batch where nothing can be learnt from it."""
+    if not len(x):
+        raise DataError(f"{what} has shape {tuple(x.shape)}: an empty batch; {purpose} takes at least one sample")
 
 
 def as_targets(

@@ -20,12 +20,19 @@ Plugins and backends import only this module: what is here is kept stable, what 
   not.  For an importer, `read_text` gives a regular file's text, `parse_json` what its bytes say; for an exporter, `read_graph` gives
   the checked graph as arrays, `write_atomically` puts a file there whole or not at all, and `Holds` says what the format can hold.
   One that says `scaling = True` finds `shift` and `scale` on input and output nodes; for others they are folded into the weights.
+* An estimator, a guest, an importer of objects: `Network` and its `Model`, `Columns` (a graph as arrays), `load`, `layered`, `random_dag`,
+  `train`, `laplace`, and what reads arguments: `host_array`, `as_count`, `as_number`, `as_flag`, `check_memory`, `unknown_name`.  A library
+  whose objects become networks has a door: an entry point in `graphbp.doors` names its module (`graphbp.doors`).
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from graphbp.activations import Activation, activation_table, get_activation, register_activation
 from graphbp.aggregation import AGGREGATIONS
+from graphbp.columns import Columns
 from graphbp.combinations import COMBINATIONS, Combination, CombinationRun, Combinations
 from graphbp.compose import Composed
 from graphbp.config import option
@@ -33,24 +40,30 @@ from graphbp.error_functions import ErrorFunction, Pair, error_table, get_error_
 from graphbp.exceptions import (
     BackendError,
     BackendNotAvailableError,
+    ConfigError,
     DataError,
     FileFormatError,
     GraphbpError,
     GraphError,
     MemoryLimitError,
     NotSupportedError,
+    UnknownNameError,
     WeightError,
+    unknown_name,
 )
 from graphbp.files.atomic import write_atomically
 from graphbp.files.contents import Holds
 from graphbp.files.reading import parse_json, read_file, read_start, read_text
 from graphbp.folding import fold_scaling
+from graphbp.foreign import as_count, as_flag, as_number, host_array
 from graphbp.graph import read_graph
 from graphbp.heads import HeadGroup, head_groups
 from graphbp.jacobian import inputs_of_rows, outputs_of_rows
 from graphbp.levels import DenseBlock, Level, Segment
 from graphbp.memory import check_memory
 from graphbp.mixture import AnyError, Mixture, error_at
+from graphbp.model import Model
+from graphbp.network import Network
 from graphbp.parameters import ParameterMap
 from graphbp.progress import status
 from graphbp.protocols import (
@@ -84,6 +97,23 @@ from graphbp.spec import HIDDEN, INPUT, OUTPUT, GraphSpec
 from graphbp.tails import Tails
 from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
+if TYPE_CHECKING:
+    from graphbp.builders import layered, random_dag
+    from graphbp.files import load
+    from graphbp.training import History, train
+    from graphbp.uncertainty import Posterior, laplace
+
+_LAZY = {
+    "History": "graphbp.training",
+    "Posterior": "graphbp.uncertainty",
+    "laplace": "graphbp.uncertainty",
+    "layered": "graphbp.builders",
+    "load": "graphbp.files",
+    "random_dag": "graphbp.builders",
+    "train": "graphbp.training",
+}
+"""Names whose modules are imported on first use."""
+
 __all__ = [
     "AGGREGATIONS",
     "COMBINATIONS",
@@ -99,10 +129,12 @@ __all__ = [
     "BackendError",
     "BackendNotAvailableError",
     "ColumnTile",
+    "Columns",
     "Combination",
     "CombinationRun",
     "Combinations",
     "Composed",
+    "ConfigError",
     "DataError",
     "DenseBlock",
     "ErrorFunction",
@@ -117,11 +149,14 @@ __all__ = [
     "HeadGroup",
     "HessianAccumulator",
     "HessianPlan",
+    "History",
     "Holds",
     "Importer",
     "Level",
     "MemoryLimitError",
     "Mixture",
+    "Model",
+    "Network",
     "NotSupportedError",
     "OutputCurvature",
     "OutputRows",
@@ -129,15 +164,20 @@ __all__ = [
     "OwnCurvature",
     "Pair",
     "ParameterMap",
+    "Posterior",
     "SampleTile",
     "Schedule",
     "SecondOrderSweeps",
     "Segment",
     "Tails",
     "TraceArrays",
+    "UnknownNameError",
     "WeightError",
     "activation_table",
     "add_heads",
+    "as_count",
+    "as_flag",
+    "as_number",
     "assemble_diagonal",
     "assemble_hessian",
     "assemble_unit_blocks",
@@ -150,13 +190,18 @@ __all__ = [
     "get_backend",
     "get_error_function",
     "head_groups",
+    "host_array",
     "inputs_of_rows",
+    "laplace",
+    "layered",
+    "load",
     "n_threads",
     "option",
     "output_rows",
     "outputs_of_rows",
     "pair_of",
     "parse_json",
+    "random_dag",
     "read_file",
     "read_graph",
     "read_start",
@@ -167,7 +212,15 @@ __all__ = [
     "run_tasks",
     "single_threaded_blas",
     "status",
+    "train",
+    "unknown_name",
     "unregister_backend",
     "weigh_rows",
     "write_atomically",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'graphbp.extend' has no attribute {name!r}")

@@ -92,6 +92,7 @@ def scale_to(net: Network, X: Any, T: Any, sample_weight: Any, rows: npt.NDArray
     """Shift and scale from the given rows (default: all) of X and T."""
     host = get_backend("numpy")
     x = data.as_inputs(net.model.read(X), net.schedule, host, WIDE)
+    data.require_samples(x, "X", "a scaling")
     rows = np.arange(len(x)) if rows is None else rows
     if net.model.weighs_outputs(sample_weight):
         changed = _scaled_by_head(net, x, T, sample_weight, rows)

@@ -255,6 +255,8 @@ def lengths(net: Network, x: Array) -> tuple[Array, Array]:
     """
     s, theta = net.schedule.live, np.array(net.weights, np.float64)
     sizes = 1 + np.abs(theta), 1 + np.abs(x)
+    if not len(x):
+        return sizes
     try:
         a, z = _pre_activations(net, x)
     except NotSupportedError:

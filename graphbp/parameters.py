@@ -144,6 +144,17 @@ class Layout:
             return self.entry_value[entries].copy()
         return np.where(owner >= 0, theta[owner], self.entry_value[entries])
 
+    @cached_property
+    def biases_alone(self) -> npt.NDArray[np.bool_]:
+        """(W,) the parameters that fill biases and no weight of an edge."""
+        ends = np.zeros(len(self.entry_value) + 1, np.int64)
+        np.add.at(ends, self.edge_start, 1)
+        np.add.at(ends, self.edge_start + self.edge_count, -1)
+        owner = self.entry_parameter[np.cumsum(ends)[:-1] > 0]
+        alone = np.ones(len(self.theta), bool)
+        alone[owner[owner >= 0]] = False
+        return alone
+
     @property
     def why_none(self) -> str:
         """Why θ is empty, where it is."""

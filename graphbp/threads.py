@@ -43,8 +43,24 @@ def _cores() -> int:
 
 
 def n_threads() -> int:
-    """The option `threads`; all cores that this process may use where it is 0."""
-    return int(option("threads")) or _cores()
+    """The option `threads`; where it is 0, the cores that this process may use, or fewer where the environment says so.
+
+    NUMBA_NUM_THREADS is heard before OMP_NUM_THREADS, which is for everybody; loky, whose workers share the cores (joblib, `n_jobs=2`
+    of scikit-learn), sets both in each of them.  LOKY_MAX_CPU_COUNT is the most that anything takes.
+    """
+    return int(option("threads")) or min(_cores(), _told("LOKY_MAX_CPU_COUNT"), _told("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))
+
+
+_UNTOLD = 1 << 30
+
+
+def _told(*variables: str) -> int:
+    """The first of these environment variables that says a number of threads (OpenMP's may list one for each level: "4,2")."""
+    for variable in variables:
+        first = os.environ.get(variable, "").split(",")[0].strip()
+        if first.isdecimal() and int(first) > 0:
+            return int(first)
+    return _UNTOLD
 
 
 # -- the gate ----------------------------------------------------------------------------------------------------------------

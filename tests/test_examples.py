@@ -226,3 +226,11 @@ def test_visible_network_on_the_published_ontology(tmp_path):
         pytest.skip("set GRAPHBP_DATA to the folder that holds drugcell/")
     given = ("--ontology", published, "--samples", 80, "--epochs", 1, "--folder", "out")
     assert "2,086 terms, 3,008 genes" in output("visible_network.py", *given, folder=tmp_path)
+
+
+def test_sklearn_doors(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAPHBP_BACKEND", "numpy")
+    out = output("sklearn_doors.py", folder=tmp_path)
+    assert number(r"R² on new patients (\S+)", out) > 0.3
+    assert 85 <= number(r"(\d+) % of them within two", out) <= 100
+    assert number(r"difference of probabilities: (\S+)", out) < 1e-12

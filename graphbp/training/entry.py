@@ -15,7 +15,7 @@ from graphbp.files.reading import as_path
 from graphbp.fit import undone_on_error, warn_of_raw_columns
 from graphbp.foreign import as_flag, as_number
 from graphbp.network import require_network
-from graphbp.training.descent import descend
+from graphbp.training.descent import descend, starting_state
 from graphbp.training.history import History
 from graphbp.training.lbfgs import lbfgs
 from graphbp.training.least_squares_fit import LeastSquaresFit
@@ -51,6 +51,7 @@ def train(
     restore_best: bool | None = None,
     metrics: Mapping[str, Metric] | None = None,
     seed: int = 0,
+    state: Mapping[str, Any] | None = None,
     callbacks: Callback | Sequence[Callback] = (),
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -77,6 +78,7 @@ def train(
     restore_best : end with the weights of the best epoch; default: where `patience` is given.
     metrics : name → function of (Y, T), evaluated after each epoch; default: accuracy for a classifier with a validation set.
     seed : of the validation split and of the order of the samples.  The same call gives the same bits.
+    state : `history.state` of an earlier run, for sgd and adam: go on with its velocity or moments, in memory, on these or other samples.
     callbacks : called with an `EpochEnd` after each epoch; one that returns True stops the run.
     progress : a bar on stderr: always, never, or (None) on a terminal.
     checkpoint, checkpoint_every, resume : the file that holds the state, written every so many epochs.  Where it exists, the run
@@ -142,6 +144,7 @@ def train(
         checkpoint_every=whole_number("checkpoint_every", checkpoint_every, 1),
         resume=resume,
         fingerprint={},
+        state={} if state is None else starting_state(chosen, net.n_parameters, state),
     )
     if checkpoint is not None:
         settings = _with_fingerprint(settings, problem, optimizer, chosen, validation_split)
@@ -197,6 +200,8 @@ def _with_fingerprint(s: Settings, problem: Problem, optimizer: str, options: Op
     from dataclasses import replace
 
     told: dict[str, Any] = {f.name: getattr(options, f.name) for f in fields(options)}
+    if told.get("penalize_biases"):  # as it always was before there was a choice: earlier versions' checkpoints go on
+        del told["penalize_biases"]
     told |= {"optimizer": optimizer, "seed": s.seed, "patience": s.patience, "min_improvement": s.min_improvement}
     told |= {"validation_split": float(validation_split), "metrics": ", ".join(problem.metrics) or "none"}
     return replace(s, fingerprint={**problem.fingerprint(), **{name: str(value) for name, value in told.items()}})

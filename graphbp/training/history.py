@@ -39,6 +39,7 @@ class History:
     reason : why it ended.
     best_epoch : the epoch with the lowest validation error (lowest error where there is no validation set), 0 before the first.
     restored : the network has the weights of `best_epoch`, not those of the last epoch.
+    state : what the optimizer remembers after the last epoch; `gb.train(..., state=history.state)` goes on with that of sgd and adam.
     """
 
     optimizer: str
@@ -51,6 +52,7 @@ class History:
     reason: str = ""
     best_epoch: int = 0
     restored: bool = False
+    state: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.epoch)

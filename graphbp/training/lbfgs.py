@@ -58,7 +58,7 @@ class _Descent:
 
     def __init__(self, run: Run, options: LBFGS) -> None:
         self._run, self._o = run, options
-        self.objective = Objective(run.problem, options.l2)
+        self.objective = Objective(run.problem, options.l2, biases=options.penalize_biases)
         self._ending = Ending(run, self.objective)
         self._point = first_point(run, self.objective)
         self._units = np.zeros(len(self._point.theta))

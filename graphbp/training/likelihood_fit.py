@@ -66,7 +66,7 @@ class LikelihoodFit(ParameterFit):
     _basis = ""
 
     def _describe(self, problem: Problem, options: Newton) -> None:
-        objective = Objective(problem, options.l2, exact=options.hessian == "exact")
+        objective = Objective(problem, options.l2, biases=options.penalize_biases, exact=options.hessian == "exact")
         point, total = objective(self.parameters), problem.training.total
         self.total_error = point.error * total
         matrix = "Hessian" if objective.exact else "outer-product Hessian"
@@ -145,7 +145,7 @@ def _by_rows(problem: Problem, objective: Objective, point: Point, model: Newton
     except CurvesDownError:
         return None
     if objective.l2:
-        stack.add(np.diag(math.sqrt(objective.l2) / model.scale))
+        stack.add(np.diag(math.sqrt(objective.l2) * objective.penalised / model.scale))
     rows = np.where(model.unseen, 0.0, stack.rows)
     if not np.isfinite(rows).all() or np.abs(rows.T @ rows - (model.v * model.s) @ model.v.T).max() > SAME:
         return None

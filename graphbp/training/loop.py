@@ -63,6 +63,7 @@ class Settings:
     checkpoint_every: int
     resume: bool
     fingerprint: Mapping[str, str]
+    state: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Run:
         self.finished = False
         """Ended for good (converged, or out of patience): resuming returns at once."""
         net = problem.net
-        self.now = Snapshot(0, net.theta.copy())
+        self.now = Snapshot(0, net.theta.copy(), settings.state)
         for name in problem.metrics:
             history.metrics[name] = []
         for name in problem.head_names:
@@ -166,6 +167,7 @@ class Run:
         if not self.history.reason:
             self.history.reason = f"all {self.settings.epochs} epochs done"
         now, history = self.now, self.history
+        history.state = {name: np.array(self.net.model.backend.to_numpy(array)) for name, array in now.state.items()}
         history.restored = self.settings.restore_best and now.best_theta is not None and now.best_epoch != now.epoch
         self.net.weights = now.best_theta if history.restored else now.theta
         return history

@@ -103,7 +103,7 @@ class _Search:
 
     def __init__(self, run: Run, options: Newton) -> None:
         self._run, self._o = run, options
-        self.objective = Objective(run.problem, options.l2, exact=options.hessian == "exact")
+        self.objective = Objective(run.problem, options.l2, biases=options.penalize_biases, exact=options.hessian == "exact")
         self._dense = is_dense(options, self.objective)
         self._ending = Ending(run, self.objective)
         self._point = first_point(run, self.objective)
@@ -212,7 +212,7 @@ class _Search:
         """What may show a saddle point that the steps' own model does not: the exact H, or its products with other directions."""
         if self._dense and self.objective.exact:
             return None
-        exact = Objective(self._run.problem, self._o.l2)
+        exact = Objective(self._run.problem, self._o.l2, biases=self._o.penalize_biases)
         if exact.has_hessian:
             return newton_model(exact, self._point, hidden)
         along = np.random.default_rng(0).standard_normal(len(self._point.theta))

@@ -1,6 +1,6 @@
 r"""F(θ) and all that L-BFGS asks about it: gradient, units of the parameters, Hessian, and what rounding hides.
 
-    F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²
+    F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²        (|θ|² of the weights alone where biases are not penalised)
 
 Everything here is float64 on the host, whatever backend and dtype the network has; θ is rounded to the network's dtype first.
 
@@ -62,8 +62,10 @@ class Point:
 class Objective:
     """F of a run's training set; with `exact=False` the outer product stands for its Hessian (Fisher scoring)."""
 
-    def __init__(self, problem: Problem, l2: float, *, exact: bool = True) -> None:
+    def __init__(self, problem: Problem, l2: float, *, biases: bool = True, exact: bool = True) -> None:
         self.l2, self.exact = l2, exact
+        self.penalised = problem.penalised(biases)
+        """(W,) 1 for the parameters that the penalty acts on, else 0."""
         self._net, self._problem = problem.net, problem.weighed
         self._part = self._problem.training
         self.eps = float(np.finfo(self._net.dtype).eps)
@@ -82,18 +84,22 @@ class Objective:
         g = self._host(gradient)
         if not self.l2:  # where |θ|² may overflow
             return Point(theta, error, error, g)
-        return Point(theta, error, error + 0.5 * self.l2 * float(theta @ theta), g + self.l2 * theta)
+        held = self.penalised * theta
+        return Point(theta, error, error + 0.5 * self.l2 * float(held @ held), g + self.l2 * held)
 
     def units(self, point: Point) -> Vector:
         """d (W,), 0 where no output depends on a parameter."""
         level = math.sqrt(2 * self.magnitude(point)) or 1.0
         by_output, by_error = _norms(self._output_rows(point.theta)), _norms(self._error_rows(point.theta))
         norms = np.maximum(by_output, by_error / level) / math.sqrt(self._part.total)
-        return np.where(self.unseen(point), 0.0, np.hypot(norms, math.sqrt(self.l2)))
+        return np.where(self.unseen(point), 0.0, np.hypot(norms, math.sqrt(self.l2) * self.penalised))
 
     def unseen(self, point: Point) -> npt.NDArray[np.bool_]:
-        """(W,): the parameters of units that every sample saturates; with a penalty none, since that sees them all."""
-        return unseen(self._problem, self.backend_theta(point.theta)) if not self.l2 else np.zeros(len(point.theta), bool)
+        """(W,): the parameters of units that every sample saturates, but for those that a penalty sees."""
+        if self.l2 and self.penalised.all():
+            return np.zeros(len(point.theta), bool)
+        found = unseen(self._problem, self.backend_theta(point.theta))
+        return found & (self.penalised == 0) if self.l2 else found
 
     def sources(self, point: Point) -> tuple[Vector, npt.NDArray[np.int64]]:
         """(W,): how far a step of 1 in each parameter moves the pre-activation that it leads into, and the number of that unit."""
@@ -189,7 +195,7 @@ class Objective:
         run = self._net.model.run
         multiply = run.hessian_product if self.exact else run.outer_product_product
         product = multiply(self.backend_theta(point.theta), part.x, part.t, part.s, self._array((v / size)[:, None]))
-        return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * v / size) * size)
+        return np.asarray((self._host(product)[:, 0] / part.total + self.l2 * (self.penalised * v) / size) * size)
 
     def hessian(self, point: Point) -> Matrix:
         """∂²F/∂θ∂θ."""
@@ -197,7 +203,7 @@ class Objective:
         h = self._host(
             (run.hessian if self.exact else run.outer_product_hessian)(self.backend_theta(point.theta), part.x, part.t, part.s)
         )
-        return np.asarray(h / self._part.total + self.l2 * np.eye(len(h)))
+        return np.asarray(h / self._part.total + self.l2 * np.diag(self.penalised))
 
 
 def _norms(parts: Iterable[Matrix]) -> Vector:

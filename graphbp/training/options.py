@@ -4,7 +4,8 @@ The objective of all five is the mean error with an optional penalty,
 
     F(θ) = Σ_n s_n E_n / Σ_n s_n + ½ l2 |θ|²,
 
-so a learning rate means the same for any N and any batch size.  `l2` acts on every free parameter, biases too.
+so a learning rate means the same for any N and any batch size.  `l2` acts on every free parameter, biases too, unless
+`penalize_biases=False` leaves those in peace (a parameter that a bias shares with a weight counts as a weight).
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ class Options:
             raise ConfigError(f"{name}={shown(value)}; it must be a number {above}{below}")
         object.__setattr__(self, name, number)
 
+    def _flag(self, name: str) -> None:
+        object.__setattr__(self, name, as_flag(name, getattr(self, name), ConfigError))
+
     def _whole(self, name: str, at_least: int) -> None:
         object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least))
 
@@ -60,6 +64,7 @@ class MiniBatch(Options):
     l2 : the penalty ½ l2 |θ|² in F, so its gradient goes through the optimizer with the rest.
     weight_decay : decoupled: each step also takes η · weight_decay · θ away from θ, outside the optimizer's moments.
     clip_norm : scale a step's gradient down to this Euclidean norm where it is longer; None never.
+    penalize_biases : `l2` and `weight_decay` act on biases too.
     """
 
     learning_rate: float = 0.01
@@ -67,6 +72,7 @@ class MiniBatch(Options):
     l2: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    penalize_biases: bool = True
 
     def __post_init__(self) -> None:
         self._real("learning_rate", 0, open_low=True)
@@ -76,6 +82,7 @@ class MiniBatch(Options):
         self._real("weight_decay", 0)
         if self.clip_norm is not None:
             self._real("clip_norm", 0, open_low=True)
+        self._flag("penalize_biases")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +95,7 @@ class SGD(MiniBatch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._real("momentum", 0, 1)
-        object.__setattr__(self, "nesterov", as_flag("nesterov", self.nesterov, ConfigError))
+        self._flag("nesterov")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +120,7 @@ class LBFGS(Options):
 
     Both tolerances are relative, so units of X, T and θ change nothing.  Where a Hessian is affordable a Newton step has the last word.
 
-    l2 : the penalty ½ l2 |θ|².
+    l2, penalize_biases : the penalty ½ l2 |θ|², of all parameters or of the weights alone.
     memory : pairs of steps and gradient changes kept.
     restart_every : iterations after which the memory is dropped; None never.
     tolerance : stop where F is expected to fall by less than this share of it (of its terms' sizes, where they may be negative).
@@ -126,9 +133,11 @@ class LBFGS(Options):
     restart_every: int | None = None
     tolerance: float = 1e-10
     gradient_tolerance: float = 1e-9
+    penalize_biases: bool = True
 
     def __post_init__(self) -> None:
         self._real("l2", 0)
+        self._flag("penalize_biases")
         self._whole("memory", 1)
         if self.restart_every is not None:
             self._whole("restart_every", 1)
@@ -160,7 +169,7 @@ class LevenbergMarquardt(Options):
 class Newton(Options):
     """Damped Newton steps on the Hessian of F, whatever the error function; an epoch is a step.
 
-    l2 : the penalty ½ l2 |θ|².
+    l2, penalize_biases : the penalty ½ l2 |θ|², of all parameters or of the weights alone.
     hessian : "exact", or "outer_product" (Fisher scoring: never negative, and the same for a canonical head on one layer).
     solver : "dense" (eigenvalues of the W × W matrix), "krylov" (products with it, no W × W), or "auto": dense while W ≤ 500.
     tolerance : stop within about this many standard errors of the minimum.
@@ -171,9 +180,11 @@ class Newton(Options):
     hessian: str = "exact"
     solver: str = "auto"
     tolerance: float = 1e-10
+    penalize_biases: bool = True
 
     def __post_init__(self) -> None:
         self._real("l2", 0)
+        self._flag("penalize_biases")
         one_of("hessian of newton", self.hessian, ["exact", "outer_product"])
         one_of("solver of newton", self.solver, ["auto", "dense", "krylov"])
         self._real("tolerance", 0)

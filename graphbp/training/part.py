@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from graphbp.data import require_samples
 from graphbp.exceptions import DataError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def _part(
 def whole(net: Network, X: Any, T: Any, s: Any, what: str) -> Part:
     """All samples of a batch, checked."""
     x, t, s = net.model.batch(X, T, s)
+    require_samples(x, what, "training")
     heads = net.model.heads
     share = heads.share if not heads.plain or (s is not None and s.ndim == 2) else None
     return positive(_part(x, t, s, None, share), what)

@@ -77,6 +77,11 @@ class Problem:
         many = self.training.share is not None and len(heads.named) > 1 and "trace" not in self.net.model.run.composed
         return tuple(heads.named) if many else ()
 
+    def penalised(self, biases: bool) -> npt.NDArray[np.float64]:
+        """(W,) 1 where a penalty acts: everywhere, or on what is no bias alone."""
+        layout = self.net.model.layout
+        return np.ones(len(layout.theta)) if biases else (~layout.biases_alone).astype(np.float64)
+
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree on: name → short text or hash."""
         net = self.net

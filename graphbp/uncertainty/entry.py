@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphbp.data import require_samples
 from graphbp.diagnosis import cause_at
 from graphbp.exceptions import ConfigError, DataError, NotSupportedError, NumericalError, one_of, shown, unknown_name
 from graphbp.foreign import as_number
@@ -91,6 +92,7 @@ def laplace(
     if net.dtype != np.float64:  # rounded in float32, an outer product may have eigenvalues below −α
         net = net.to(dtype="float64")
     batch = net.model.batch(X, T, sample_weight)
+    require_samples(batch[0], "X", "a posterior")
     x, t, s = weighed(*batch)
     if mixed:
         return _of_mixed_heads(net, batch, squared, alpha, beta, hessian, theta, index)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from graphbp import foreign
 from graphbp.compose import ComposedWarning
+from graphbp.data import require_samples
 from graphbp.exceptions import NumericalWarning
 from graphbp.network import engine_of
 from graphbp.numerical import difference_jacobian, lengths
@@ -61,6 +62,7 @@ def check(
         warnings.simplefilter("ignore", ComposedWarning)
         warnings.simplefilter("ignore", NumericalWarning)  # the report says so
         x, t, s = net.model.batch(X, T, sample_weight, get_backend("numpy"))
+        require_samples(x, "X", "a check")
         report = _run(Checker(engine_of(net), x, t, s, method, tolerance, seed), second_order)
         return _with_scaling(report, net, X, (x, t, s), method, tolerance, second_order) if net.model.meaning.scaling else report
 

@@ -273,7 +273,12 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     "X vector": (lambda: net().forward([1.0, 2.0]), gb.DataError, ("(2,)", "reshape(1, -1)", "'x1', 'x2'")),
     "X scalar": (lambda: net().forward(1.0), gb.DataError, ("()", "(N, 2)")),
     "X cube": (lambda: net().forward(np.ones((2, 2, 2))), gb.DataError, ("(2, 2, 2)", "(N, 2)")),
-    "X empty": (lambda: net().forward(np.ones((0, 2))), gb.DataError, ("(0, 2)", "empty batch")),
+    "X empty": (lambda: gb.train(net(), np.ones((0, 2)), np.ones((0, 1))), gb.DataError, ("(0, 2)", "empty batch", "training")),
+    "X empty, scaling": (lambda: net().fit_scaling(np.ones((0, 2))), gb.DataError, ("(0, 2)", "empty batch", "scaling")),
+    "X empty, check": (lambda: net().check(np.ones((0, 2)), np.ones((0, 1))), gb.DataError, ("(0, 2)", "empty batch", "check")),
+    "X empty, laplace": (
+        lambda: gb.laplace(net(), np.ones((0, 2)), np.ones((0, 1))), gb.DataError, ("(0, 2)", "empty batch", "posterior")
+    ),
     "X NaN": (lambda: net().forward(_with(X, 1, 0, np.nan)), gb.DataError, ("X row 1", "'x1'", "nan", "drop or impute")),
     "X inf": (lambda: net().forward(_with(X, 2, 1, -np.inf)), gb.DataError, ("X row 2", "'x2'", "-inf")),
     "X beyond float32": (

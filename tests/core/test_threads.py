@@ -267,3 +267,30 @@ def test_a_blas_that_is_loaded_later_is_limited_too():
     if done.stderr.strip() == "skip":
         pytest.skip("SciPy brings no BLAS of its own with threads here")
     assert done.returncode == 0, done.stderr
+
+
+SAYS = "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"),
+    [
+        ({}, 64),
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "3,2"}, 3),
+        ({"NUMBA_NUM_THREADS": "5", "OMP_NUM_THREADS": "1"}, 5),  # OMP's is often 1, for BLAS's sake
+        ({"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}, 1),  # what loky says in each of as many workers as there are cores
+        ({"LOKY_MAX_CPU_COUNT": "7"}, 7),
+        ({"OMP_NUM_THREADS": "100"}, 64),
+        ({"OMP_NUM_THREADS": "many", "NUMBA_NUM_THREADS": "0"}, 64),
+    ],
+)
+def test_the_environment_says_how_many_threads(monkeypatch, said, threads):
+    monkeypatch.setattr("graphbp.threads._cores", lambda: 64)
+    for name in (*SAYS, "GRAPHBP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert n_threads() == threads
+    with gb.config(threads=6):  # whoever asks graphbp itself is heard
+        assert n_threads() == 6
