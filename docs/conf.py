@@ -16,10 +16,13 @@ from docstrings import to_rst  # the path comes first
 
 project = "graphbp"
 author = "the graphbp authors"
+copyright = "2026, the graphbp authors"
 release = graphbp.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["graphbp.css"]
 highlight_language = "none"
 smartquotes = False  # "numba" is a value, not a quotation
 autodoc_member_order = "bysource"

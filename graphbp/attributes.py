@@ -7,6 +7,7 @@ value that would serve there, is refused:
     a capital, or a `_`, `-`, blank too many      Weight, BIAS, trainable_
     one letter swapped, left out, put in          bais, activaton, weightt      (names of three letters: swapped, doubled, plural)
     one letter changed                            actifation                    (names of five letters and more)
+    what it is, behind it                         activation_function           (function, fn, func, name)
     two of these                                  acitvaton, tranable           (names of eight letters and more)
 
 The first letter must be right (or swapped): `height` is no slip of `weight`.
@@ -26,7 +27,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EDGE_ATTRIBUTES", "NODE_ATTRIBUTES", "ROLES", "is_near", "slip_of"]
+from graphbp.activations.table import get_activation
+from graphbp.aggregation import aggregation_number
+from graphbp.exceptions import UnknownNameError
+
+__all__ = ["EDGE_ATTRIBUTES", "NODES_ALONE", "NODE_ATTRIBUTES", "ROLES", "is_near", "is_of_nodes", "slip_of"]
 
 ROLES = ("hidden", "input", "output")
 
@@ -74,6 +79,20 @@ NODE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
 EDGE_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {"weight": _is_numeric, "trainable": _is_switch, "tie": _is_name}
 """The same for edges."""
 
+NODES_ALONE = ("activation", "aggregation")
+"""What an edge may carry for others, but not with a value that a node's would have."""
+
+
+def is_of_nodes(key: Any, value: Any) -> bool:
+    """An edge's `activation="tanh"` or `aggregation="max"`: a node's attribute, with a value that would serve there."""
+    if key not in NODES_ALONE or not isinstance(value, str):
+        return False
+    try:
+        get_activation(value) if key == "activation" else aggregation_number("", value)
+    except UnknownNameError:
+        return False
+    return True
+
 
 def slip_of(key: Any, value: Any, known: Mapping[str, Callable[[Any], bool]]) -> str | None:
     """The known attribute that `key` is a slip of, or None."""
@@ -93,12 +112,17 @@ def is_near(key: Any, known: Mapping[str, Callable[[Any], bool]]) -> bool:
     return isinstance(key, str) and _near(key, tuple(known)) is not None
 
 
+_WHAT = ("function", "func", "fn", "name")
+
+
 @lru_cache(maxsize=4096)
 def _near(key: str, known: tuple[str, ...]) -> str | None:
     """The known name that `key` nearly is; a graph has few different keys, on many edges."""
     plain = key.lower().rstrip("_- ").replace("-", "").replace("_", "")
     if plain in known:
         return plain if key[0] not in "_-" else None  # a leading underscore marks somebody's own
+    if (whole := next((plain.removesuffix(what) for what in _WHAT if plain.endswith(what)), None)) in known:
+        return whole
     for name in known:
         if _slipped(plain, name):
             return name

@@ -1,7 +1,7 @@
 """Targets of many heads, from tables and labels, and predictions head by head.
 
 T = {"price": [...], "kind": ["cat", None, "dog"]}   a dict or a frame by output name; the column of a softmax holds labels, or it has a
-column for each class ("kind_0", ...; in a dict an array (N, classes))
+column for each class ("kind_0", ...; in a dict an array (N, classes)); unit nodes a, b, c of a softmax are called ("a", "b", "c") together
 ──`ByHead.read_targets`──► T (N, K), NaN where a target is missing
 """
 
@@ -21,14 +21,26 @@ from graphbp.batches import one_hot
 from graphbp.config import option
 from graphbp.exceptions import DataError, listed
 from graphbp.mixture import error_at
-from graphbp.tables import Column, Table, by_position, extra_columns, index_columns, loose_table, numbers_of, surplus, table_of
+from graphbp.tables import (
+    Column,
+    Table,
+    by_position,
+    cells,
+    extra_columns,
+    index_columns,
+    loose_table,
+    number_in,
+    numbers_of,
+    surplus,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from graphbp.error_functions import ErrorFunction
     from graphbp.mixture import Heads
     from graphbp.spec import GraphSpec
 
-__all__ = ["ByHead"]
+__all__ = ["ByHead", "without_gaps"]
 
 Array = npt.NDArray[Any]
 
@@ -178,7 +190,7 @@ class ByHead:
         if len(text) < len(table.names):
             twice = next(name for i, name in enumerate(map(str, table.names)) if name in map(str, table.names[:i]))
             raise DataError(f"{table.source} has two columns called {twice!r}; give each a name of its own")
-        place = [_columns_of(part, text) for part in parts]
+        place = [_columns_of(part, text, table) for part in parts]
         if len(parts) == 1 and place[0] is None and table.n_columns in (1, parts[0].columns):
             return [list(range(table.n_columns))]
         if all(found is None for found in place) and table.n_columns == len(self.output_columns):
@@ -220,14 +232,27 @@ def _spread(T: Mapping[Any, Any]) -> dict[Any, Any]:
     return found
 
 
-def _columns_of(part: Part, text: Mapping[str, int]) -> list[int] | None:
-    """The column that is called like the node, or those called like its units (or classes)."""
-    if len(part.nodes) == 1 and (at := text.get(str(part.node))) is not None:
+def _columns_of(part: Part, text: Mapping[str, int], table: Table) -> list[int] | None:
+    """The column that is called like the node, or those called like its units (or classes).
+
+    Unit nodes of a softmax have one under their names together, or under one of them where it holds words: a number there might be that
+    unit's own target.
+    """
+    whole = part.node if len(part.nodes) == 1 else part.nodes
+    if (at := text.get(str(whole))) is not None:
         return [at]
+    named = [text[str(node)] for node in part.nodes if str(node) in text]
+    if len(named) == 1 and len(part.nodes) > 1 and part.takes_labels and _holds_words(table.load(named[0])):
+        return named
     found = [next((text[str(name)] for name in names if str(name) in text), None) for names in part.names]
     if any(at is None for at in found) and part.classes is not None and len(part.classes) == part.columns:
         found = [text.get(str(label)) for label in part.classes]
     return None if any(at is None for at in found) else [at for at in found if at is not None]
+
+
+def _holds_words(column: Column) -> bool:
+    there = column.values[~_missing(column)].tolist()
+    return column.categories is not None or any(isinstance(_cell(v) if column.written else v, str) for v in there)
 
 
 def _values(table: Table, places: Sequence[int], part: Part) -> Array:
@@ -273,16 +298,16 @@ def _numbered(numbers: Array | None, listed: list[Any], missing: Array, part: Pa
 
 
 def _are_labels(classes: Sequence[Any], some: Sequence[Any]) -> bool:
-    """Numbers are labels where the classes are called by such."""
+    """Numbers are labels where the classes are called by such, booleans always."""
     kinds = {type(label) for label in classes}
-    return bool(some) and (type(some[0]) in kinds or (isinstance(some[0], float) and int in kinds and bool not in kinds))
+    return bool(some) and (
+        type(some[0]) in kinds or isinstance(some[0], bool) or (isinstance(some[0], float) and int in kinds and bool not in kinds)
+    )
 
 
 def _cell(value: str) -> Any:
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    number = number_in(value)
+    return value if number is None else number
 
 
 _WORDS = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none"))
@@ -301,6 +326,16 @@ def _missing(column: Column) -> Array:
 
 def _is_gap(value: Any) -> bool:
     return value is None or str(value) in ("<NA>", "NaT", "nan") or (isinstance(value, str) and value.strip().lower() in _WORDS)
+
+
+def without_gaps(table: Table, i: int) -> tuple[Column, npt.NDArray[np.bool_]]:
+    """What is there of column i, numbers as numbers, and (N,) where it is missing."""
+    column = table.load(i)
+    missing = np.asarray(_missing(column), bool)
+    values = column.values[~missing]
+    if column.written and len(values):
+        return cells(values.tolist()), missing
+    return Column(values, None, column.categories, column.written), missing
 
 
 def _with_gaps(table: Table, i: int) -> Array:

@@ -44,7 +44,7 @@ from graphbp.mending import MENDED, mended
 from graphbp.poles import Poles
 from graphbp.protocols import OPTIONAL_METHODS, REQUIRED_METHODS, WEIGHTED_METHODS, Executable
 from graphbp.schedule import Schedule
-from graphbp.second_order.by_inputs import BY_INPUTS, diagonal_by_products, hessian_by_products, products_by_moving_inputs
+from graphbp.second_order.by_inputs import diagonal_by_products, hessian_by_products, products_by_moving_inputs
 from graphbp.second_order.moving_inputs import LINEAR, with_moving_inputs
 from graphbp.threads import blas_on_one_thread
 
@@ -89,9 +89,7 @@ class Composed:
         for name in REQUIRED_METHODS:
             setattr(self, name, getattr(executable, name))
         for name in OPTIONAL_METHODS:
-            own = None if name in BY_INPUTS and not _knows(executable, schedule, name) else getattr(executable, name, None)
-            if own is None:
-                own = getattr(self, f"_{name}", None) or self._refuse(name)
+            own = getattr(executable, name, None) or getattr(self, f"_{name}", None) or self._refuse(name)
             setattr(self, name, own)
         for name in ("jacobian", "weight_jacobian"):
             setattr(self, name, self._apart(getattr(self, name), weights=name == "weight_jacobian"))
@@ -304,11 +302,6 @@ class Composed:
         k = self._schedule.n_outputs
         self._tell("laplacian", f"{X.shape[1] * k} calls of second_order_product")
         return diagonal_by_products(self.second_order_product, k, theta, X, None, lengths)
-
-
-def _knows(executable: Any, schedule: Schedule, name: str) -> bool:
-    """No row combines two others, or the executable's own method of this name says that it knows such rows."""
-    return not len(schedule.combinations) or name in getattr(executable, "combines_by_inputs", ())
 
 
 def _on_host(s: Any, backend: str, many_heads: bool) -> Any:

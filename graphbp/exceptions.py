@@ -7,6 +7,7 @@ inherit from the built-in exception a Python user would expect (`ValueError`, `T
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -151,6 +152,26 @@ def listed(names: Sequence[str], limit: int = 8, total: int | None = None) -> st
 _MATCHED, _LISTED = 5000, 50  # names compared with the unknown one, and names printed
 
 
+_CALLED = {
+    "sum_of_squares": "mse squarederror meansquarederror leastsquares l2 quadratic",
+    "binary_cross_entropy": "bce logloss bcewithlogits binarycrossentropy logistic",
+    "cross_entropy": "ce nll categoricalcrossentropy crossentropyloss multinomial",
+    "sigmoid": "logistic expit sigm",
+    "identity": "linear id none",
+    "silu": "swish",
+    "arctan": "atan",
+    "product": "mul multiply times prod",
+    "mean": "avg average",
+    "sum": "add plus",
+    "levenberg_marquardt": "lm leastsquares",
+    "lbfgs": "bfgs",
+    "sgd": "gd gradientdescent",
+    "numba": "cpu jit",
+    "cupy": "gpu cuda",
+}
+"""What a thing is called here → in other libraries."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """An `UnknownNameError` that offers near matches.
 
@@ -158,8 +179,10 @@ def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") 
     "unknown activation 'tahn'; did you mean 'tanh'? Known: relu, tanh"
     """
     names, given = sorted(known), shown(name, 200)
-    folded = {n.lower(): n for n in names[:_MATCHED]}
-    near = [folded[n] for n in difflib.get_close_matches(given.strip("'").lower(), folded, n=3, cutoff=0.6)]
+    folded, typed = {n.lower(): n for n in names[:_MATCHED]}, given.strip("'").lower()
+    plain = re.sub("[^a-z0-9]", "", typed)
+    near = [ours for ours, others in _CALLED.items() if plain in others.split() and ours in names]
+    near = near or [folded[n] for n in difflib.get_close_matches(typed, folded, n=3, cutoff=0.6)]
     guess = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     known_names = f" Known: {', '.join(map(printable, names[:_LISTED]))}" if names else ""
     more = f", ... ({len(names):,} in all)" if len(names) > _LISTED else ""

@@ -66,7 +66,7 @@ from graphbp.protocols import (
 from graphbp.registry import get_backend, register_backend, unregister_backend
 from graphbp.schedule import Schedule
 from graphbp.second_order.assembly import HessianAccumulator
-from graphbp.second_order.by_inputs import BY_INPUTS, add_heads
+from graphbp.second_order.by_inputs import add_heads
 from graphbp.second_order.hessian import assemble_diagonal, assemble_hessian, assemble_unit_blocks, curvature_by_columns
 from graphbp.second_order.moving_inputs import LINEAR
 from graphbp.second_order.plan import Group, HessianPlan
@@ -86,7 +86,6 @@ from graphbp.threads import n_threads, run_tasks, single_threaded_blas
 
 __all__ = [
     "AGGREGATIONS",
-    "BY_INPUTS",
     "COMBINATIONS",
     "HIDDEN",
     "INPUT",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from graphbp import batches, data
 from graphbp import classes as labels
-from graphbp.exceptions import DataWarning, NotSupportedError, callers_level
+from graphbp.exceptions import DataError, DataWarning, NotSupportedError, callers_level
 from graphbp.mixture import error_at
 from graphbp.registry import get_backend
 from graphbp.scaling import Affine, attributes_of, fitted, with_attributes
@@ -147,7 +147,21 @@ def _only_identities(net: Network, affine: Affine, real: npt.NDArray[np.bool_] |
                 f"output {node!r} feeds other units, so its targets cannot be scaled; net.fit_scaling(X) scales the inputs alone"
             )
     identity = np.array([s.activations[k].name == "identity" for k in s.row_activation[s.output_rows]])
-    return Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
+    scaling = Affine(np.where(identity, affine.shift, 0.0), np.where(identity, affine.scale, 1.0))
+    _refuse_unheld(net, scaling)
+    return scaling
+
+
+def _refuse_unheld(net: Network, scaling: Affine) -> None:
+    """Refuse targets whose size the network's dtype cannot hold: it would train on their scaled numbers, and answer inf or 0."""
+    limits = np.finfo(net.dtype)
+    unheld = (scaling.scale > limits.max) | (scaling.scale < limits.tiny) | (np.abs(scaling.shift) > limits.max)
+    if unheld.any():
+        k = int(np.argmax(unheld))
+        raise DataError(
+            f"T: the column of {net.schedule.describe_row(int(net.schedule.output_rows[k]))} has mean {scaling.shift[k]:.3g} and deviation "
+            f"{scaling.scale[k]:.3g}, which {net.dtype} cannot hold; give T in other units, or the network dtype='float64'"
+        )
 
 
 def adopt_metadata(net: Network, metadata: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "as_number",
     "foreign_array",
     "generator",
+    "holds_tensors",
     "host_array",
     "refuse_masked",
     "summed_csr",
@@ -76,7 +77,8 @@ def host_array(value: Any, what: str, error: type[GraphbpError] = DataError) -> 
     if array.dtype.kind == "c":
         raise error(f"{what} is complex ({array.dtype}); graphbp computes with real numbers")
     if array.dtype.kind not in "fiub":
-        raise error(f"{what} has dtype {array.dtype}{_first_stranger(array)}; it must hold numbers")
+        remedy = ": .astype(float) makes numbers of bytes, .astype(str) labels" if array.dtype.kind == "S" else ""
+        raise error(f"{what} has dtype {array.dtype}{_first_stranger(array)}; it must hold numbers{remedy}")
     return array
 
 
@@ -113,12 +115,18 @@ def foreign_array(value: Any, what: str, error: type[GraphbpError] = DataError) 
 def _host(value: Any) -> Array:
     """`value` as an ndarray, a tensor (or a list of them) detached from what it records."""
     if isinstance(value, list | tuple):
-        foreign = any(hasattr(part, "detach") or hasattr(part, "__dlpack__") for part in value if not isinstance(part, np.ndarray))
-        return np.asarray([_host(part) for part in value] if foreign else value)
+        return np.asarray([_host(part) for part in value] if holds_tensors(value) else value)
     if getattr(value, "requires_grad", False) is True:  # a torch Parameter refuses to become an array
         value = value.detach()
     only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
     return np.from_dlpack(value) if only_dlpack else np.asarray(value)
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a list, or a list of lists, has entries that bring arrays of their own and are none of NumPy's."""
+    if isinstance(value, list | tuple):
+        return any(map(holds_tensors, value[:1] if value and isinstance(value[0], list | tuple) else value))
+    return not isinstance(value, np.ndarray | np.generic) and (hasattr(value, "detach") or hasattr(value, "__dlpack__"))
 
 
 def summed_csr(matrix: Any, what: str, error: type[GraphbpError] = DataError) -> Any:

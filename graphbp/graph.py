@@ -26,9 +26,9 @@ import numpy.typing as npt
 from graphbp.activations import Activation, get_activation
 from graphbp.aggregation import aggregation_number, check_aggregations, check_sizes
 from graphbp.attribute_values import MAX_UNITS, read_bias, read_role, read_tie, read_trainable, read_units, read_weight
-from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, is_near, slip_of
+from graphbp.attributes import EDGE_ATTRIBUTES, NODE_ATTRIBUTES, NODES_ALONE, is_near, is_of_nodes, slip_of
 from graphbp.columns import Columns, columns_of
-from graphbp.exceptions import GraphError, UnknownNameError, WeightError
+from graphbp.exceptions import GraphError, UnknownNameError, WeightError, shown
 from graphbp.memory import check_memory
 from graphbp.scaling import check_meaning
 from graphbp.spec import GraphSpec, describe_edge
@@ -149,13 +149,18 @@ class _Attributes:
         return plain
 
     def _look(self, key: Any, value: Any, names: tuple[Node, ...]) -> None:
+        if self._known is EDGE_ATTRIBUTES and is_of_nodes(key, value):
+            raise GraphError(
+                f"{self._describe(*names)} has {key}={shown(value)}, which belongs on a node and would be ignored: set it on node {names[1]!r}, "
+                "or give what is your own another name"
+            )
         meant = slip_of(key, value, self._known)
         if meant is not None:
             raise GraphError(
                 f"{self._describe(*names)} has the attribute {key!r}; it would be ignored, and is nearly {meant!r}: correct it, or give "
                 f"what is your own another name (graphbp's are {', '.join(self._known)})"
             )
-        if not is_near(key, self._known):
+        if not is_near(key, self._known) and key not in NODES_ALONE:
             self._others.add(key)
 
 

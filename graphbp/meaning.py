@@ -21,6 +21,7 @@ import numpy.typing as npt
 from graphbp import classes as labels
 from graphbp.by_head import ByHead
 from graphbp.exceptions import DataError
+from graphbp.foreign import foreign_array
 from graphbp.mixture import AnyError, Heads, Mixture, error_at
 from graphbp.scaling import Scaling, check_error, scaling_of, told_names
 from graphbp.tables import (
@@ -160,14 +161,12 @@ class Meaning:
         return labels.n_classes(self.error, len(self.output_columns))
 
     def _from_array(self, T: Any) -> Any:
-        """Booleans and whole numbers are labels where the classes are such; else positions, booleans 0 and 1."""
+        """Whole numbers are labels where the classes are such, booleans where there are classes; else positions, booleans 0 and 1."""
         array = _plain_array(T) if self.classes is not None or self.error.classes else None
         if array is None or array.ndim != 1 or array.dtype.kind not in _LABELS:
             return T
         kind = array.dtype.kind
-        if self.classes is not None and (
-            any(type(label) in _LABELS[kind] for label in self.classes) or (kind == "b" and self._several)
-        ):
+        if self.classes is not None and (kind == "b" or any(type(label) in _LABELS[kind] for label in self.classes)):
             return labels.number(array, self.classes, "T", lambda n: f"row {n}")
         return array.astype(np.int64) if kind == "b" else T
 
@@ -178,13 +177,8 @@ class Meaning:
             column.astype(np.int64) if labelled and (column == np.round(column)).all() and (abs(column) < 2**53).all() else column
         )
 
-    @property
-    def _several(self) -> bool:
-        """Each class has an output of its own, so that True is none of them unless one is called so."""
-        return self.error.targets == "distribution"
-
     def _from_labels(self, table: Table, column: Column) -> Any:
-        if column.values.dtype.kind == "b" and (self.classes is None or not (self._several or bool in map(type, self.classes))):
+        if column.values.dtype.kind == "b" and self.classes is None:
             return column.values.astype(np.int64)
         if not self.n_classes:
             try:
@@ -295,12 +289,12 @@ _LABELS: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int, float), "u": (i
 
 
 def _plain_array(T: Any) -> Array | None:
-    """An array or list as an array; None for what `graphbp.foreign` has to refuse or convert."""
-    if not isinstance(T, np.ndarray | list | tuple) or np.ma.isMaskedArray(T):
+    """An array, a list or a tensor as an array; None for what `graphbp.foreign` has to refuse or convert."""
+    if np.ma.isMaskedArray(T) or not (isinstance(T, np.ndarray | list | tuple) or hasattr(T, "__array__")):
         return None
     try:
-        return np.asarray(T)
-    except Exception:  # ragged, or foreign objects
+        return foreign_array(T, "T")
+    except DataError:  # ragged, or not in host memory
         return None
 
 
@@ -333,7 +327,8 @@ def _aligned(operation: Any, array: Any, factor: Array, backend: Backend, axis: 
     shape = [1] * array.ndim
     shape[axis] = -1
     dtype = np.dtype(str(array.dtype))
-    factor = factor.reshape(shape).astype(dtype)
+    with np.errstate(over="ignore"):
+        factor = factor.reshape(shape).astype(dtype)
     if not isinstance(array, np.ndarray):
         return operation(array, backend.asarray(factor, dtype))
     with np.errstate(over="ignore", invalid="ignore"):

@@ -185,9 +185,12 @@ def with_heads(spec: GraphSpec, error: Any, weights: Any) -> GraphSpec:
     outputs = [spec.names[i] for i in np.flatnonzero(spec.role == OUTPUT).tolist()]
     changed: dict[Hashable, dict[str, Any]] = {}
     if isinstance(error, Mapping):
+        if not error:
+            raise GraphError("error={} names no output; leave it out for a sum of squares, or name an error for each output")
         for name, value in error.items():
             function = value if isinstance(value, ErrorFunction) else get_error_function(value)
-            changed[_output(outputs, name, f"error={{{name!r}: ...}}")] = {"error": function.name}
+            for node in _outputs(outputs, name, f"error={{{name!r}: ...}}"):
+                changed[node] = {"error": function.name}
     elif error is not None and any("error" in spec.node_extra[spec.index[name]] for name in outputs):
         spec = _without_errors(spec, outputs)
     if weights is not None:
@@ -196,8 +199,8 @@ def with_heads(spec: GraphSpec, error: Any, weights: Any) -> GraphSpec:
                 f"error_weights={shown(weights)}; it is a mapping from output node to a weight: {{{outputs[0]!r}: 0.2}}"
             )
         for name, value in weights.items():
-            node = _output(outputs, name, f"error_weights={{{name!r}: ...}}")
-            changed.setdefault(node, {})["error_weight"] = _weight(node, value)
+            for node in _outputs(outputs, name, f"error_weights={{{name!r}: ...}}"):
+                changed.setdefault(node, {})["error_weight"] = _weight(node, value)
         if not isinstance(error, Mapping):  # so that a file says them, or nothing
             usual = "sum_of_squares" if error is None else error.name
             for name in outputs:
@@ -216,12 +219,15 @@ def _without_errors(spec: GraphSpec, outputs: list[Hashable]) -> GraphSpec:
     return replace(spec, node_extra=tuple(extra))
 
 
-def _output(outputs: list[Hashable], name: Any, where: str) -> Hashable:
+def _outputs(outputs: list[Hashable], name: Any, where: str) -> list[Hashable]:
+    """The output called so, or those of a tuple: the unit nodes of one softmax."""
     if name in outputs:
-        return name  # type: ignore[no-any-return]
+        return [name]
     as_text = [node for node in outputs if str(node) == name]  # a shell, or a file, knows text alone
     if len(as_text) == 1:
-        return as_text[0]
+        return as_text
+    if isinstance(name, tuple) and name and all(node in outputs for node in name):
+        return list(name)
     raise GraphError(f"{where} names no output; the outputs are {listed(list(map(repr, outputs)), 20)}")
 
 

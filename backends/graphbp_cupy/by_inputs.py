@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphbp.extend import BY_INPUTS, Schedule
+from graphbp.extend import Schedule
 from graphbp_cupy.curvature import Point
 from graphbp_cupy.memory import Cut, guarded
 from graphbp_cupy.program import Program
@@ -27,8 +27,6 @@ class ByInputs:
     program: Program
     sweeps: Sweeps
     of_outputs: Any
-    combines_by_inputs = BY_INPUTS
-    """What takes rows that combine two others into account: all of it."""
 
     def cut(self, n_samples: int, quantity: str = "gradient", columns: int = 0) -> Cut:
         """Chunks and batches; the executable has it."""

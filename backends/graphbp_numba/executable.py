@@ -1,6 +1,6 @@
 """`NumbaExecutable`: what the core calls.  It picks a path and hands over; the work is done in the rooms below.
 
-first order      layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.work.choice` says
+first order      blocks (`BlockPath`), layers (`LayerPath`), or few, levels, tiles, as `graphbp_numba.work.choice` says
 whole states     Jacobians, single samples' gradients, tangents, traces, products with Hessians
 second order     `NumbaSecondOrderSweeps` fills the tiles of the core's assembly
 """
@@ -24,6 +24,8 @@ from graphbp.extend import (
     assemble_hessian,
     assemble_unit_blocks,
 )
+from graphbp_numba.blocks.path import FEW_BLOCK_EDGES, BlockPath, worthwhile_pieces
+from graphbp_numba.blocks.work import BlockWork
 from graphbp_numba.hessians.seam import NumbaSecondOrderSweeps
 from graphbp_numba.layers.path import LayerPath, prefers_layers
 from graphbp_numba.layers.products import layer_products
@@ -76,17 +78,19 @@ def _weighing(cls: type[NumbaExecutable]) -> type[NumbaExecutable]:
 class NumbaExecutable:
     """A schedule and an error, ready to run; see `graphbp.protocols` for shapes and meanings."""
 
-    combines_by_inputs = ("second_order_product", "error_product")
-    """What takes rows that combine two others into account."""
-
     def __init__(self, schedule: Schedule, error: AnyError, dtype: np.dtype[Any], sibling: NumbaExecutable | None = None) -> None:
         """With a `sibling`, its plan and machine code are shared, and T is (N, 2K), targets and the weights of every output."""
         self.schedule, self.dtype, self._error, self._sibling = schedule, dtype, error, sibling
         if sibling is None:
             self.layers = LayerPath(LayerWork(schedule, error, dtype)) if prefers_layers(schedule) else None
+            pieces = worthwhile_pieces(schedule, self.layers is not None)
+            self.blocks = None if pieces is None else BlockPath(BlockWork(schedule, pieces, error, dtype))
         else:
             self.layers = None if sibling.layers is None else LayerPath(sibling.layers.work.weighing_outputs())
-        if self.layers is None:  # what cannot be compiled is refused here, not at the first call
+            self.blocks = None if sibling.blocks is None else BlockPath(sibling.blocks.work.weighing_outputs())
+        self._up_to = -1  # samples that one call takes, where blocks or layers don't take these
+        if self.layers is None and (self.blocks is None or schedule.n_edges <= FEW_BLOCK_EDGES):
+            # what cannot be compiled is refused here, not at the first call
             self._few, self._up_to = FewPath(self.work), self.work.choice.few
 
     @cached_property
@@ -122,10 +126,12 @@ class NumbaExecutable:
         return ByInputs(self.states)
 
     def _path(self, n_samples: int) -> Path:
-        if self.layers is not None:
-            return self.layers
         if n_samples <= self._up_to:
             return self._few
+        if self.blocks is not None:
+            return self.blocks
+        if self.layers is not None:
+            return self.layers
         return self.levels if self.work.choice.takes_levels(n_samples) else self.tiles
 
     def describe(self, n_samples: int) -> str:

@@ -1,6 +1,7 @@
 r"""Second derivatives by the inputs in the NumPy backend, and the R-operator along x and θ together.
 
-∂²y_k/∂x_i∂x_l = Σ_p h''_p β^k_p G_pi G_pl + the output's own part, G_pi = ∂a_p/∂x_i        (`graphbp.second_order.by_inputs`)
+∂²y_k/∂x_i∂x_l = Σ_p h''_p β^k_p G_pi G_pl + of rows that combine two others + the output's own part, G_pi = ∂a_p/∂x_i
+                                                                                              (`graphbp.second_order.by_inputs`)
 
 R-operator along (U, v):   ȧ, ż by a forward sweep of tangents, ẋ = U, then backwards
 Rβ_i = Σ_k (v_ki δ_k + w_ki Rδ_k),    Rδ_j = h''_j ȧ_j β_j + h'_j Rβ_j + (at the outputs) the head's own change along ȧ,
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import HeadGroup, ParameterMap, Schedule, add_heads
+from graphbp.extend import CombinationRun, HeadGroup, ParameterMap, Schedule, add_heads
 from graphbp_numpy.second_order import reverse_tangent
 from graphbp_numpy.sweeps import Program
 
@@ -30,12 +32,12 @@ Started = tuple[Array, Callable[[Array], Array]]
 
 @dataclass(frozen=True)
 class _Tangents:
-    """Of a chunk: what the outputs' part needs, G (n_rows, D, n), and each output's h'' β (n_rows, n), or that of V."""
+    """Of a chunk: a, y and G (K, D, n) of the outputs, and from V (K, n) the pairs (p, D, n) of which ∂²/∂x_i∂x_l is Σ_p left_pi right_pl."""
 
     a: Array
     y: Array
     G: Array
-    bends: Iterator[Array]
+    factors: Callable[[Array], list[tuple[Array, Array]]]
 
 
 class ByInputs:
@@ -45,8 +47,6 @@ class ByInputs:
     program: Program
     heads: tuple[HeadGroup, ...]
     map: ParameterMap
-    combines_by_inputs = ("second_order_product", "error_product")
-    """What takes rows that combine two others into account."""
 
     def each(self, n_samples: int, work: Callable[[slice], _R], rows: int = 0) -> list[_R]:
         """work(part) for all chunks; the executable has it."""
@@ -74,28 +74,19 @@ class ByInputs:
         """(N, K, D, D), or given V (N, D, D)."""
         d = self.schedule.n_inputs
 
-        def add(tangents: _Tangents, bend: Array, out: Array) -> None:
-            g = tangents.G.transpose(2, 1, 0)
-            out[...] = ((g * bend.T[:, None]) @ g.swapaxes(1, 2)).transpose(1, 2, 0)
+        def of(left: Array, right: Array) -> Array:
+            return np.asarray((left.transpose(2, 1, 0) @ right.transpose(2, 0, 1)).transpose(1, 2, 0))
 
-        found = self._by_inputs(theta, X, V, (d, d), add)
+        found = self._by_inputs(theta, X, V, (d, d), of)
         return np.asarray((found + found.swapaxes(-1, -2)) / 2)
 
     def input_hessian_diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
         """(N, K, D), or given V (N, D)."""
-
-        def add(tangents: _Tangents, bend: Array, out: Array) -> None:
-            np.einsum("pn,pin,pin->in", bend, tangents.G, tangents.G, out=out)
-
-        return self._by_inputs(theta, X, V, (self.schedule.n_inputs,), add)
+        return self._by_inputs(theta, X, V, (self.schedule.n_inputs,), partial(np.einsum, "pin,pin->in"))
 
     def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
         """(N, K)."""
-
-        def add(tangents: _Tangents, bend: Array, out: Array) -> None:
-            np.einsum("pn,pin,pin->n", bend, tangents.G, tangents.G, out=out)
-
-        return self._by_inputs(theta, X, None, (), add, lengths)
+        return self._by_inputs(theta, X, None, (), partial(np.einsum, "pin,pin->n"), lengths)
 
     def _by_inputs(
         self,
@@ -103,43 +94,55 @@ class ByInputs:
         X: Array,
         V: Array | None,
         shape: tuple[int, ...],
-        add: Callable[[_Tangents, Array, Array], None],
+        of: Callable[[Array, Array], Array],
         lengths: Array | None = None,
     ) -> Array:
-        """(N, K, *shape) or (N, *shape): `add` fills in the sum over rows for one output, (*shape, n)."""
+        """(N, K, *shape) or (N, *shape): `of` takes factors to their sum (*shape, n)."""
         s, w = self.schedule, self.map.expand(theta)
         single = V is not None
         out = np.empty((len(X), *(() if single else (s.n_outputs,)), *shape), np.result_type(theta, X))
 
         def work(part: slice) -> None:
             v = None if V is None else V[part].T
-            tangents = self._tangents(w, X[part].T, v, lengths)
-            found = np.empty((1 if single else s.n_outputs, *shape, len(X[part])), out.dtype)
-            for place, bend in zip(found, tangents.bends, strict=True):
-                add(tangents, bend, place)
+            tangents = self._tangents(w, X[part].T, lengths)
+            each = np.repeat(np.eye(s.n_outputs, dtype=out.dtype)[:, :, None], len(X[part]), axis=2) if v is None else v[None]
+            found = np.stack([sum(of(*factors) for factors in tangents.factors(start)) for start in each])
             found = found[0] if single else found
-            add_heads(self.heads, tangents.a, tangents.y, tangents.G[s.output_rows], v, found)
+            add_heads(self.heads, tangents.a, tangents.y, tangents.G, v, found)
             out[part] = np.moveaxis(found, -1, 0)
 
-        self.each(len(X), work, s.n_rows * (s.n_inputs + 1))
+        self.each(len(X), work, s.n_rows * (2 * s.n_inputs + 1))
         return out
 
-    def _tangents(self, w: Array, x: Array, v: Array | None, lengths: Array | None) -> _Tangents:
+    def _tangents(self, w: Array, x: Array, lengths: Array | None) -> _Tangents:
         s, program = self.schedule, self.program
         a, z = program.forward(w, x)
-        slope, curve = program.derivative(a), program.derivative(a, 2)
+        slope = program.derivative(a)
+        sides = [rows for run in self._bending for rows in (run.first, run.second)]
         G = np.empty((s.n_rows, s.n_inputs, x.shape[1]), a.dtype)
+        zeta = [np.empty((len(rows), *G.shape[1:]), a.dtype) for rows in sides]
         for i in range(s.n_inputs):
             u = np.zeros_like(x)
             u[i] = 1 if lengths is None else lengths[i]
-            G[:, i] = program.tangent(w, z, slope, u, None)[0]
+            G[:, i], z_dot = program.tangent(w, z, slope, u, None)
+            for rows, moved in zip(sides, zeta, strict=True):
+                moved[:, i] = z_dot[rows]
 
-        def bends() -> Iterator[Array]:
-            for k in range(s.n_outputs if v is None else 1):
-                start = v if v is not None else np.repeat(np.eye(s.n_outputs, dtype=a.dtype)[k][:, None], x.shape[1], axis=1)
-                yield curve * program.reverse(w, z, slope, self._pulled(a, z, start)[0])
+        def factors(start: Array) -> list[tuple[Array, Array]]:
+            delta = self._pulled(a, z, start)[0]
+            bend = program.derivative(a, 2) * program.reverse(w, z, slope, delta)
+            found = [(G * bend[:, None], G)]
+            for run, u, v in zip(self._bending, zeta[::2], zeta[1::2], strict=True):
+                to_u, to_v = run.bent(delta[run.rows][:, None], u, v)
+                found += [(to_u, u), (to_v, v)]
+            return found
 
-        return _Tangents(a[s.output_rows], z[s.output_rows], G, bends())
+        return _Tangents(a[s.output_rows], z[s.output_rows], G[s.output_rows], factors)
+
+    @property
+    def _bending(self) -> list[CombinationRun]:
+        """Rows that combine two others by a g of some second derivative."""
+        return [run for level in self.program.combined for run in level if run.bends]
 
     # -- products ----------------------------------------------------------------------------------------------------------------
 

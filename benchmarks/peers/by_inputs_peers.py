@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from benchmarks.networks import Array, Mlp, UnitDag
 from benchmarks.outcome import Run
 from benchmarks.peers import need
 from benchmarks.peers.jax_peer import batched_outputs, flat_outputs
+from benchmarks.peers.torch_peer import dag_outputs as torch_dag_outputs
 from benchmarks.peers.torch_peer import flat_outputs as torch_outputs
 
-__all__ = ["folx_laplacian", "jax_hessian", "jax_laplacian", "torch_hessian"]
+__all__ = ["folx_laplacian", "jax_hessian", "jax_laplacian", "torch_hessian", "torch_laplacian"]
 
 
 def _jax() -> tuple[Any, Any]:
@@ -80,10 +82,31 @@ def folx_laplacian(net: Mlp | UnitDag, theta: Array, X: Array) -> Run:
     return Run(lambda: jax.block_until_ready(compiled(*data)))
 
 
-def torch_hessian(net: Mlp, theta: Array, X: Array) -> Run:
-    """∂²y/∂x∂x (N, K, D, D) by vmap(torch.func.hessian)."""
+def torch_hessian(net: Mlp, theta: Array, X: Array, *, mode: str = "hessian") -> Run:
+    """∂²y/∂x∂x (N, K, D, D) by vmap of torch.func.hessian (forward over reverse), or of "reverse" or "forward" over itself."""
     torch = need("torch")
     outputs, parameters = torch_outputs(net), torch.tensor(theta)
-    function = torch.func.vmap(torch.func.hessian(lambda x: outputs(parameters, x)))
+    one = {"hessian": torch.func.hessian, "reverse": _twice(torch.func.jacrev), "forward": _twice(torch.func.jacfwd)}[mode]
+    function = torch.func.vmap(one(lambda x: outputs(parameters, x)))
     data = torch.tensor(X)
     return Run(lambda: function(data), lambda H: np.asarray(H))
+
+
+def _twice(derivative: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda function: derivative(derivative(function))
+
+
+def torch_laplacian(net: UnitDag, X: Array) -> Run:
+    """Σ_i ∂²y/∂x_i² (N, K) by a loop over the inputs, jvp of jvp of the whole batch."""
+    torch = need("torch")
+    outputs, data = torch_dag_outputs(net), torch.tensor(X)
+
+    def along(u: Any) -> Any:
+        step = u.expand_as(data).contiguous()
+
+        def slope(x: Any) -> Any:
+            return torch.func.jvp(outputs, (x,), (step,))[1]
+
+        return torch.func.jvp(slope, (data,), (step,))[1]
+
+    return Run(lambda: sum(along(u) for u in torch.eye(X.shape[1], dtype=data.dtype)), lambda L: np.asarray(L))

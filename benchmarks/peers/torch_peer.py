@@ -82,6 +82,25 @@ def dag_gradient_scatter(dag: UnitDag, X: Array, T: Array, dtype: str) -> Run:
     return _dag_run(dag, X, T, dtype, level_sum)
 
 
+def dag_outputs(dag: UnitDag, dtype: str = "float64") -> Callable[[Any], Any]:
+    """y (N, K) of x (N, D), gather and `index_add` a level, for torch.func."""
+    torch = _torch()
+    h, kind = _activation(dag.activation), getattr(torch, dtype)
+    w, b, position = torch.tensor(dag.weight, dtype=kind), torch.tensor(dag.bias, dtype=kind), torch.as_tensor(dag.output_position)
+    levels = [
+        (*(torch.as_tensor(a) for a in (v.target, v.source, v.edge, v.unit)), torch.as_tensor(v.is_output)) for v in dag.levels
+    ]
+
+    def outputs(x: Any) -> Any:
+        Z = x.T
+        for target, source, edge, unit, is_output in levels:
+            a = Z.new_zeros((len(unit), Z.shape[1])).index_add(0, target, w[edge][:, None] * Z[source]) + b[unit][:, None]
+            Z = torch.cat([Z, torch.where(is_output[:, None], a, h(a))])
+        return Z[position].T
+
+    return outputs
+
+
 def _parameters(net: Mlp, dtype: str) -> list[Any]:
     torch = _torch()
     kind = getattr(torch, dtype)

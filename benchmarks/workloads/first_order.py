@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import networkx as nx
 import numpy as np
 
 from benchmarks.networks import UnitDag, batch, mlp, random_dag
@@ -41,6 +42,26 @@ def dag_gradient(
     return race(
         context, name, graphbp_gradient(dag, dtype, n) + peers, tolerance=TOLERANCE[dtype], targets=targets, work=dag.n_edges * n
     )
+
+
+def products(name: str, context: Context) -> list[Row]:
+    """The same DAG with tanh, of which every third hidden unit multiplies its terms, and beside it with sums alone."""
+    n_in, hidden, n_out, fan_in = _BIG
+    dag = random_dag(n_in, hidden // (10 if context.quick else 1), n_out, fan_in, activation="tanh")
+    n = 128 if context.quick else 1024
+    X, T = batch(n, n_in, n_out)
+    sums, multiplying = dag.graph(), dag.graph()
+    for node in [node for node in sums if sums.in_degree(node) and sums.out_degree(node)][::3]:
+        multiplying.nodes[node]["aggregation"] = "product"
+
+    def of(g: nx.DiGraph, backend: str, what: str = "") -> Contender:
+        return Contender(f"graphbp {backend}{what}", partial(graphbp_peer.call, g, backend, "float64", "gradient", X, T))
+
+    work = dag.n_edges * n
+    rows = race(context, name, [of(multiplying, b) for b in graphbp_peer.BACKENDS], tolerance=TOLERANCE["float64"], work=work)
+    beside = [of(multiplying, "numba"), of(sums, "numba", ", sums alone")]  # other numbers, which are not compared
+    limit = [Target.within("graphbp numba, sums alone", 1.3)]
+    return rows + race(context, f"{name}-against-sums", beside, tolerance=float("inf"), targets=limit, work=work)
 
 
 def casadi(context: Context) -> list[Row]:
@@ -122,6 +143,11 @@ WORKLOADS = [
         ),
     )
 ] + [
+    Workload(
+        "gradient-dag-10000-products",
+        "the same with tanh, every third unit a product",
+        partial(products, "gradient-dag-10000-products"),
+    ),
     Workload("gradient-dag-200", "gradient, 203 units, 1,827 parameters, N = 1000, beside CasADi", casadi),
     Workload("gradient-dense", "gradient, dense 784-512-512-10, tanh + softmax, N = 256, float32", dense),
     Workload("jacobian-dag-1000", "input Jacobian of the 1,000-unit DAG, N = 256", jacobian),

@@ -29,6 +29,7 @@ __all__ = [
     "debug_option",
     "destination",
     "error_options",
+    "errors",
     "file_only",
     "key_values",
     "load_network",
@@ -203,7 +204,7 @@ _BACKEND = click.option("--backend", metavar="NAME", help="numpy, numba, ... or 
 _DTYPE = click.option("--dtype", type=click.Choice(["float64", "float32"]), help="Precision; default: the file's, else float64.")
 
 
-def _errors(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | dict[str, str] | None:
+def errors(_: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | dict[str, str] | None:
     """("poisson",) as its name; ("price=sum_of_squares", "kind=cross_entropy") as a mapping from output to error."""
     if not given:
         return None
@@ -245,7 +246,7 @@ _ERROR = click.option(
     "--error",
     metavar="[OUTPUT=]NAME",
     multiple=True,
-    callback=_errors,
+    callback=errors,
     help="Error function, or that of one output (repeated for others); default: the file's, else sum_of_squares.",
 )
 _ERROR_WEIGHT = click.option(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def read_table(data: str, header: bool | None, target: Sequence[str]) -> tuple[T
         return inputs, _array_table(values.reshape(len(T), -1), data, None if names or T.ndim > 1 else ["y"])
     table = _read_table(Path(data), header)
     if not target:
-        known = listed([str(name) for name in table.names or range(table.n_columns)])
+        known = listed([_called(str(name), i) for i, name in enumerate(table.names or range(table.n_columns))])
         raise DataError(f"--target says which column of {data} is to be predicted; there are {known}")
     at = list(dict.fromkeys(_position(table, name) for name in target))
     rest = [i for i in range(table.n_columns) if i not in at]
@@ -159,6 +160,11 @@ def _unnamed(table: Table) -> Table:
     return Table(table.n_rows, table.n_columns, None, table.load, table.row, table.source)
 
 
+def _called(name: str, i: int) -> str:
+    """Column i by its name, for a list."""
+    return name if name.strip() else f"column {i}, which has no name"
+
+
 def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     """The columns that the inputs read by name, said; the table as it is where none is called like an input."""
     meaning = net.model.meaning
@@ -166,11 +172,11 @@ def _known_columns(net: Network, table: Table, ignore_extra: bool) -> Table:
     if place is None or table.names is None:
         nameless = index_columns(table)
         if nameless and option("ignore_extra", ignore_extra or None):
-            say(f"{table.source}: not read: {listed([f'column {i}, which has no name' for i in nameless])}")
+            say(f"{table.source}: not read: {listed([_called('', i) for i in nameless])}")
             return table.select([i for i in range(table.n_columns) if i not in nameless])
         return table
     names = [str(name) for name in table.names]
-    left = [name if name.strip() else f"column {i}, which has no name" for i, name in enumerate(names) if i not in place]
+    left = [_called(name, i) for i, name in enumerate(names) if i not in place]
     say(
         f"{table.source}: the columns called {listed([names[i] for i in place])} are the inputs"
         + (f"; not read: {listed(left)}" if left else "")
@@ -240,6 +246,8 @@ def _csv_table(content: bytes, source: str, header: bool | None) -> Table:
     records, number = _records([line for _, line in lines], delimiter)
     number = [lines[at][0] for at in number]
     width = len(records[0])
+    if header is not False and all(len(record) == width + 1 for record in records[1:]) and records[1:]:
+        records[0], width = ["", *records[0]], width + 1  # R's write.table: names of rows, and none above them
     for record, at in zip(records, number, strict=True):
         if len(record) != width:
             raise DataError(f"{source}: line {at} has {len(record)} fields and line {number[0]} has {width}")
@@ -249,7 +257,7 @@ def _csv_table(content: bytes, source: str, header: bool | None) -> Table:
 def _records(lines: list[str], delimiter: str | None) -> tuple[list[list[str]], list[int]]:
     """The fields of each record, and the position of the line that it begins on: a quoted field may hold a line's end."""
     if delimiter is None:
-        return [line.split() for line in lines], list(range(len(lines)))
+        return [_between_blanks(line) for line in lines], list(range(len(lines)))
     reader = csv.reader(lines, delimiter=delimiter)
     records, starts, start = [], [], 0
     for record in reader:
@@ -257,6 +265,13 @@ def _records(lines: list[str], delimiter: str | None) -> tuple[list[list[str]], 
         starts.append(start)
         start = reader.line_num
     return records, starts
+
+
+def _between_blanks(line: str) -> list[str]:
+    """The fields of a line that blanks separate; a quoted one may hold blanks."""
+    if '"' not in line:
+        return line.split()
+    return [(quoted or plain).replace('""', '"') for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|(\S+)', line)]
 
 
 def _from_npz(path: Path, target: Sequence[str]) -> tuple[Table, Array | None]:

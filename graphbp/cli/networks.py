@@ -22,7 +22,7 @@ from graphbp.cli.common import (
     tell,
 )
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
-from graphbp.exceptions import listed, printable
+from graphbp.exceptions import NotSupportedError, listed, printable
 
 __all__ = ["COMMANDS"]
 
@@ -165,8 +165,11 @@ def convert(network: str, output: str, to_format: str | None, to_options: dict[s
         to_format = "graphbp"
     if kept:
         to_options.setdefault("metadata", kept)
-    with destination(output) as path:
-        loaded.net.save(path, format=to_format, **to_options)
+    try:
+        with destination(output) as path:
+            loaded.net.save(path, format=to_format, **to_options)
+    except NotSupportedError as problem:
+        raise NotSupportedError(str(problem).replace('drop="', '--to-option drop="')) from problem  # as it is typed here
     if as_json:
         tell_json(output=output, format=to_format, network=about(loaded.net))
     where = output if output != STANDARD else "stdout"

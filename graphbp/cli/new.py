@@ -7,21 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from graphbp.cli.common import STANDARD, debug_option, destination, say, tell
+from graphbp.cli.common import STANDARD, debug_option, destination, errors, say, tell
 from graphbp.cli.data import read_table
 from graphbp.cli.documents import about, json_option, one_stdout, tell_json
+from graphbp.cli.new_heads import heads_for, put_heads, refuse_unfit
 from graphbp.exceptions import BackendError, DataError, FileFormatError, unknown_name
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from graphbp.error_functions import ErrorFunction
     from graphbp.tables import Table
 
 __all__ = ["COMMANDS"]
@@ -48,7 +49,14 @@ def _sizes(_: click.Context, parameter: click.Parameter, text: str | None) -> li
 @click.option("--target", metavar="NAME", multiple=True, help="The table's column that is to be predicted; may be repeated.")
 @click.option("--hidden", metavar="M,...", callback=_sizes, help="Hidden layers between the table's columns; default 16.")
 @click.option("--hidden-dag", type=click.IntRange(0), metavar="M", help="A random DAG of so many hidden units there instead.")
-@click.option("--error", metavar="NAME", help="Error function; default: the one that fits the target, else sum_of_squares.")
+@click.option(
+    "--error",
+    metavar="[TARGET=]NAME",
+    multiple=True,
+    callback=errors,
+    help="Error function, or that of one target (repeated for others); default: the one that fits.",
+)
+@click.option("--missing", type=click.Choice(["refuse", "skip"]), help="Targets that are missing: refuse them, or leave them out.")
 @click.option("--activation", default="tanh", show_default=True, metavar="NAME", help="Of the hidden units.")
 @click.option("--skips", is_flag=True, help="Every layer feeds all later ones.")
 @click.option("--units", is_flag=True, help="One node a unit instead of one a layer.")
@@ -66,7 +74,8 @@ def new(
     target: Sequence[str],
     hidden: list[int] | None,
     hidden_dag: int | None,
-    error: str | None,
+    error: str | dict[str, str] | None,
+    missing: str | None,
     activation: str,
     skips: bool,
     units: bool,
@@ -79,12 +88,14 @@ def new(
     """Write a network to start from to OUTPUT (- is stdout).
 
     From a table the inputs are called like its columns, the outputs like the target's classes, and their activation is the one that
-    fits: the identity for a quantity, a sigmoid for two classes, softmax for more.
+    fits: the identity for a quantity, a sigmoid for two classes, softmax for more. Targets of several kinds, or with gaps, get a head
+    each: an output node of their name with an error of its own.
 
     \b
     Examples:
       graphbp new net.json --data iris.csv --target species --hidden 16
       graphbp new net.json --data sklearn:diabetes --hidden-dag 30
+      graphbp new net.json --data houses.csv --target price --target kind --missing skip
       graphbp new net.json --layers 64,32,10 --error cross_entropy
       graphbp new net.json --random 5,100,2
     """
@@ -94,6 +105,8 @@ def new(
         raise DataError(f"{said} given; say what the network is made of by one of --layers, --random and --data")
     if data is None and (target or hidden is not None or hidden_dag is not None):
         raise DataError("--target, --hidden and --hidden-dag go with --data")
+    if data is None and (isinstance(error, dict) or missing is not None):
+        raise DataError("--missing, and --error TARGET=NAME, go with --data")
     if (dag is not None or hidden_dag is not None) and (units or skips):
         raise DataError("--units and --skips go with layers; a random DAG has units and skips anyway")
     if output != STANDARD and Path(output).exists() and not force:
@@ -104,12 +117,17 @@ def new(
     if data is not None:
         inputs, targets = read_table(data, header, target)
         inputs = _without_index(inputs, ignore_extra)
-        graph, error = _from_table(inputs, targets, hidden, hidden_dag, error, activation, skips, units, seed)
-    elif layers is not None:
-        graph = _stack(layers, error, activation, skips, units, seed)
+        middle = _Middle(hidden, hidden_dag, activation, skips, units, seed)
+        if isinstance(error, dict) or missing == "skip" or _of_several_kinds(targets):
+            graph, error = _many_heads(inputs, targets, middle, error, missing == "skip")
+        else:
+            graph, error = _from_table(inputs, targets, middle, error)
     else:
-        graph = _dag(dag or [], error, activation, seed)
-    net = Network(graph, error=error or "sum_of_squares", backend="numpy")
+        one = error if isinstance(error, str) else None
+        graph = (
+            _stack(layers, one, activation, skips, units, seed) if layers is not None else _dag(dag or [], one, activation, seed)
+        )
+    net = Network(graph, error=error or "sum_of_squares", missing=missing or "refuse", backend="numpy")
     try:
         with destination(output) as path:
             save(net, path)
@@ -148,62 +166,75 @@ def _without_index(inputs: Table, ignore_extra: bool) -> Table:
     return inputs.select([i for i in range(inputs.n_columns) if i not in found])
 
 
-def _from_table(
-    inputs: Table,
-    targets: Any,
-    hidden: list[int] | None,
-    hidden_dag: int | None,
-    error: str | None,
-    activation: str,
-    skips: bool,
-    units: bool,
-    seed: int,
-) -> tuple[nx.DiGraph[Any], str]:
+@dataclass(frozen=True)
+class _Middle:
+    """What stands between the columns and the outputs."""
+
+    hidden: list[int] | None
+    hidden_dag: int | None
+    activation: str
+    skips: bool
+    units: bool
+    seed: int
+
+    def between(self, inputs: Table, k: int, error: str | None) -> nx.DiGraph[Any]:
+        """The graph from the table's columns, by name, to k outputs."""
+        from graphbp.tables import stacked
+
+        if self.hidden is not None and self.hidden_dag is not None:
+            raise DataError("--hidden and --hidden-dag both say what stands between inputs and outputs; give one")
+        stacked(inputs)  # what is no number is refused here, by its column and row
+        columns = (
+            [str(name) for name in inputs.names] if inputs.names is not None else [f"x{i + 1}" for i in range(inputs.n_columns)]
+        )
+        if self.hidden_dag is not None:
+            graph = _dag([len(columns), self.hidden_dag, k], error, self.activation, self.seed)
+        else:
+            middle = [size for size in self.hidden or [16] if size]
+            graph = _stack([len(columns), *middle, k], error, self.activation, self.skips, self.units, self.seed)
+        if self.units or self.hidden_dag is not None:
+            _name_units(graph, "x", columns)
+        else:
+            graph.nodes["x"]["columns"] = columns
+        return graph
+
+
+def _from_table(inputs: Table, targets: Table, middle: _Middle, error: str | None) -> tuple[nx.DiGraph[Any], str]:
     """(the graph, the error function) for a table's columns and its target."""
     from graphbp.error_functions import get_error_function
-    from graphbp.tables import stacked
 
-    if hidden is not None and hidden_dag is not None:
-        raise DataError("--hidden and --hidden-dag both say what stands between inputs and outputs; give one")
-    stacked(inputs)  # what is no number is refused here, by its column and row
     names, classes = _targets(targets, error)
     if error is None:
         error = "sum_of_squares" if classes is None else "binary_cross_entropy" if len(classes) == 2 else "cross_entropy"
         say(f"error function: {error}")
     row = get_error_function(error)
     if classes is not None:
-        _refuse_unfit(row, classes, targets.source, names[0])
+        refuse_unfit(row, classes, targets.source, names[0])
     k = len(names) if classes is None else 1 if row.targets == "probability" and len(classes) == 2 else len(classes)
-    columns = [str(name) for name in inputs.names] if inputs.names is not None else [f"x{i + 1}" for i in range(inputs.n_columns)]
-    if hidden_dag is not None:
-        graph = _dag([len(columns), hidden_dag, k], error, activation, seed)
-        _name_units(graph, "x", columns)
-    else:
-        middle = [size for size in hidden or [16] if size]
-        graph = _stack([len(columns), *middle, k], error, activation, skips, units, seed)
-        if units:
-            _name_units(graph, "x", columns)
-        else:
-            graph.nodes["x"]["columns"] = columns
+    graph = middle.between(inputs, k, error)
     _name_outputs(graph, names, classes, k)
     if targets.names is not None:
         next(attributes for _, attributes in graph.nodes(data=True) if attributes.get("role") == "output")["target"] = names
     return graph, error
 
 
-def _refuse_unfit(row: ErrorFunction, classes: Sequence[Any], source: str, name: str) -> None:
-    """An error function that does not take so many classes, or none."""
-    n = len(classes)
-    if n < 2:
-        raise DataError(f"{name} of {source} is {classes[0]!r} in every row; a classifier needs two classes or more to tell apart")
-    if row.targets == "probability" and n > 2:
-        raise DataError(
-            f"--error {row.name} tells two classes apart, and {name} of {source} has {n}; --error cross_entropy takes them"
-        )
-    if row.targets not in ("distribution", "probability"):
-        raise DataError(f"--error {row.name} takes numbers, and {name} of {source} holds labels; --error cross_entropy takes them")
-    if n > 20:
-        say(f"{name} has {n} classes, an output each")
+def _of_several_kinds(targets: Table) -> bool:
+    """Several columns, one of which holds labels."""
+    from graphbp.by_head import without_gaps
+
+    kept = [without_gaps(targets, i)[0] for i in range(targets.n_columns)]
+    return len(kept) > 1 and any(column.categories is not None or column.values.dtype.kind not in "fiu" for column in kept)
+
+
+def _many_heads(
+    inputs: Table, targets: Table, middle: _Middle, error: str | dict[str, str] | None, skip: bool
+) -> tuple[nx.DiGraph[Any], dict[str, str]]:
+    """(the graph, the error of each output) for a table's columns and its targets, a head each."""
+    heads = heads_for(targets, error, skip)
+    graph = put_heads(middle.between(inputs, sum(head.units for head in heads), None), heads)
+    for head in heads:
+        say(f"{head.name}: {head.error}" + (f", {len(head.classes)} classes" if head.classes is not None else ""))
+    return graph, {head.name: head.error for head in heads}
 
 
 def _targets(targets: Any, error: str | None) -> tuple[list[str], list[Any] | None]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphbp.cli.common import say
 from graphbp.exceptions import DataError
-from graphbp.tables import Column, Table, table_of
+from graphbp.tables import Column, Table, number_in, table_of
 
 __all__ = ["SHEETS", "read_sheet", "table_of_records"]
 
@@ -80,27 +80,36 @@ def table_of_records(
     records: list[Any], number: list[int], header: bool | None, source: str, line: str, column: Callable[[Sequence[Any]], Column]
 ) -> Table:
     """The table of records of equal length; `number[i]` is where record i stands, and a `line` is what stands there."""
-    if header is None:
-        numeric = [_is_number(cell) for cell in records[0]]
-        header = len(records) > 1 and not any(numeric)
-        if any(numeric) and not all(numeric):
-            say(f"{source}: its first {line} holds numbers, so it is taken as data, not as a header (--header)")
+    lonely = header is None and len(records) == 1
+    header, named = _has_header(records, source, line) if header is None else (header, header)
     width = len(records[0])
-    names = tuple("" if _empty(cell) else str(cell) for cell in records[0]) if header else None
+    names = tuple("" if _empty(cell) else str(cell) for cell in records[0]) if named else None
     if header:
         records, number = records[1:], number[1:]
     if not records:
         raise DataError(f"{source} has a header and no rows (--no-header where its first {line} is data)")
     columns = list(zip(*records, strict=True))
-    return Table(len(records), width, names, lambda i: column(columns[i]), lambda n: f"{line} {number[n]}", source)
+    only = ", the only one: a header without rows?" if lonely and not any(map(_is_number, records[0])) else ""
+    return Table(len(records), width, names, lambda i: column(columns[i]), lambda n: f"{line} {number[n]}{only}", source)
+
+
+def _has_header(records: list[Any], source: str, line: str) -> tuple[bool, bool]:
+    """Whether the first record is a header, by its cells, and whether it gives names: 0, 1, 2, ... number the columns, as pandas does."""
+    first = records[0]
+    numeric = [_is_number(cell) for cell in first]
+    if len(records) == 1 or not any(numeric):
+        return len(records) > 1, len(records) > 1
+    counted = [str(cell) for cell, is_number in zip(first, numeric, strict=True) if is_number]
+    if len(counted) > 2 and counted == [str(i) for i in range(len(counted))]:
+        say(f"{source}: its first {line} numbers the columns, so it is taken as a header (--no-header)")
+        return True, not all(numeric)
+    if not all(numeric):
+        say(f"{source}: its first {line} holds numbers, so it is taken as data, not as a header (--header)")
+    return False, False
 
 
 def _is_number(cell: Any) -> bool:
-    try:
-        float(cell)
-    except (ValueError, TypeError):
-        return False
-    return True
+    return number_in(cell) is not None
 
 
 def _empty(cell: Any) -> bool:

@@ -4,9 +4,13 @@ With G_pi = ∂a_p/∂x_i and β^k_p = Σ_s w_sp δ^k_s, δ^k started from e_k (
 
     ∂²y_k/∂x_i∂x_l = Σ_p h''_p β^k_p G_pi G_pl  +  ∂²y_k/∂a∂a [G_i, G_l]        p over the rows that feed others
 
-where the second term is the output's own: h'' G_ki G_kl, or that of its softmax.  Backends form the first sum, a matrix product over
-p; `add_heads` adds the second, which needs a, y and G of the outputs alone.  Diagonals take the squares of G, and the Laplacian
-their sum over i: S_p = Σ_i G_pi², once for all outputs.
+where the second term is the output's own: h'' G_ki G_kl, or that of its softmax.  Rows that combine two others, a_c = ... + g(z_u, z_v),
+add what g bends by, with ζ_ui = ∂z_u/∂x_i = h' G_ui:
+
+    Σ_c δ^k_c (g_uu ζ_ui ζ_ul + g_uv (ζ_ui ζ_vl + ζ_vi ζ_ul) + g_vv ζ_vi ζ_vl)            of products: g_uv = 1, the others 0
+
+Backends form these sums, matrix products over p and c; `add_heads` adds the outputs' part, which needs a, y and G of the outputs alone.
+Diagonals take the squares of G, and the Laplacian their sum over i: S_p = Σ_i G_pi², once for all outputs.
 
 O(N (D + K) edges) for the sweeps; the products are N K M D² / 2 multiplications, N K M D for the diagonal, N K M for the Laplacian.
 
@@ -26,12 +30,9 @@ from graphbp.foreign import zeros_as
 if TYPE_CHECKING:
     from graphbp.heads import HeadGroup
 
-__all__ = ["BY_INPUTS", "add_heads", "diagonal_by_products", "hessian_by_products", "products_by_moving_inputs"]
+__all__ = ["add_heads", "diagonal_by_products", "hessian_by_products", "products_by_moving_inputs"]
 
 Array = npt.NDArray[Any]
-
-BY_INPUTS = ("input_hessian", "input_hessian_diagonal", "laplacian", "second_order_product", "error_product")
-"""The methods of an executable that take second derivatives by the inputs."""
 
 
 def add_heads(heads: Iterable[HeadGroup], a: Array, y: Array, tangents: Array, V: Array | None, out: Array) -> None:

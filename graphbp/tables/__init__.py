@@ -21,7 +21,7 @@ from __future__ import annotations
 from graphbp.tables.frames import like_frame, loose_table, refuse_other_order, table_of
 from graphbp.tables.matching import by_position, extra_columns, index_columns, match, surplus, warn_of_surplus
 from graphbp.tables.table import Column, Table
-from graphbp.tables.values import cells, labels_of, numbers_of, stacked
+from graphbp.tables.values import cells, labels_of, number_in, numbers_of, stacked
 
 __all__ = [
     "Column",
@@ -34,6 +34,7 @@ __all__ = [
     "like_frame",
     "loose_table",
     "match",
+    "number_in",
     "numbers_of",
     "refuse_other_order",
     "stacked",

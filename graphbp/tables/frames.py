@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.exceptions import DataError
+from graphbp.foreign import holds_tensors
 from graphbp.tables.table import Column, Table
 
 __all__ = ["like_frame", "loose_table", "refuse_other_order", "table_of"]
@@ -41,7 +42,7 @@ def table_of(value: Any, source: str) -> Table | None:
 def loose_table(value: Any, source: str) -> Table | None:
     """The table in an array or list of objects or text, whose columns have no names; None where NumPy makes numbers of it."""
     if isinstance(value, list | tuple):
-        if any(hasattr(part, "detach") or hasattr(part, "__dlpack__") for part in value if not isinstance(part, np.ndarray)):
+        if holds_tensors(value):
             return None
         try:
             array = np.asarray(value)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from graphbp.exceptions import DataError
 from graphbp.tables.table import Column, Table
 
-__all__ = ["cells", "labels_of", "numbers_of", "stacked"]
+__all__ = ["cells", "labels_of", "number_in", "numbers_of", "stacked"]
 
 Array = npt.NDArray[Any]
 
@@ -76,7 +76,7 @@ def labels_of(table: Table, i: int) -> Column | None:
 def cells(values: Sequence[str]) -> Column:
     """A column of a text file: whole numbers, numbers, booleans, or text."""
     text = np.array(values, dtype=np.str_)
-    for kind in (np.int64, np.float64):
+    for kind in (np.int64, np.float64) if not any("_" in value for value in values) else ():  # Python reads 1_000 as a number
         try:
             return Column(text.astype(kind))
         except (ValueError, OverflowError):
@@ -89,12 +89,18 @@ def cells(values: Sequence[str]) -> Column:
 _WORDS = {"true": True, "false": False}
 
 
+def number_in(cell: Any) -> float | None:
+    """The number that is written in a cell, or None; 1_000, which Python would read, is a name."""
+    try:
+        return None if isinstance(cell, str) and "_" in cell else float(cell)
+    except (ValueError, TypeError):
+        return None
+
+
 def _read(cell: str) -> Any:
     """The number in a cell, or the cell."""
-    try:
-        return float(cell)
-    except ValueError:
-        return _WORDS.get(cell.strip().lower(), cell)
+    number = number_in(cell)
+    return _WORDS.get(cell.strip().lower(), cell) if number is None else number
 
 
 _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
@@ -102,7 +108,7 @@ _MISSING = frozenset(("na", "n/a", "#n/a", "nan", "null", "none"))
 
 def _missing(table: Table, i: int, n: int, shown: str = "") -> str:
     skip = ', or let the network skip them (missing="skip")' if table.source == "T" else ""
-    drop = f" ({table.source}.dropna())" if table.source.isidentifier() and table.names is not None else ""
+    drop = f" ({table.source}.dropna())" if table.source in ("X", "T") and table.names is not None else ""
     return f"{table.source}: {table.name(i)} is missing in {table.row(n)}{shown}; drop such rows{drop} or fill them in first{skip}"
 
 
@@ -117,7 +123,8 @@ def _no_number(table: Table, i: int, n: int, value: Any) -> str:
             return f"{where} holds text ({value!r} in {table.row(n)}); inputs and numeric targets are numbers: {_remedy(value)}"
     if isinstance(value, str | datetime.date | datetime.time | datetime.timedelta | np.datetime64 | np.timedelta64):
         return f"{where} holds dates or times ({value} in {table.row(n)}); make numbers of them, such as days since a first date"
-    return f"{where} holds a {type(value).__name__} in {table.row(n)}; it must hold numbers"
+    remedy = ": .astype(float) makes numbers of bytes, .astype(str) labels" if isinstance(value, bytes) else ""
+    return f"{where} holds a {type(value).__name__} in {table.row(n)}; it must hold numbers{remedy}"
 
 
 def _remedy(text: str) -> str:

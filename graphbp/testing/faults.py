@@ -266,7 +266,7 @@ FAULTS: dict[str, Fault] = {
     "ties to the second source": Fault("ties", ("gradient", "jacobian"), schedule=_ties_to_the_second),
     "products without ∂²/∂u∂v": Fault(
         "aggregations",
-        ("hessian", "hessian_diagonal", "hessian_product", "hessian_blocks"),
+        ("hessian", "hessian_diagonal", "hessian_product", "hessian_blocks", "input_hessian", "second_order_product"),
         schedule=_no_mixed_derivative,
     ),
     "one bit of asymmetry": Fault("erdos-renyi", ("symmetric",), call=_asymmetric),

@@ -127,7 +127,7 @@ class LikelihoodFit(ParameterFit):
         return {"total_error": self.total_error, "dispersion": self.dispersion, "rank": self.rank}
 
     def _summary(self) -> str:
-        noise = "" if self.dispersion == 1 else f", variance of the noise {self.dispersion:.8g}"
+        noise = "" if self.dispersion == 1 or math.isnan(self.dispersion) else f", variance of the noise {self.dispersion:.8g}"
         return f"E {self.total_error:.10g}{noise}; {self._basis}"
 
 

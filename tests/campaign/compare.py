@@ -71,18 +71,33 @@ QUANTITIES = {
     "outer_product_blocks": (lambda net, b, d: _blocks(net, b, "outer_product"), None),
     "trace": (lambda net, b, d: net.trace(*b), None),
     "check": (lambda net, b, d: net.check(*b), None),
+    "input_hessian": (lambda net, b, d: net.input_hessian(b[0]), lambda r, d: r.input_hessian()),
+    "input_hessian_diagonal": (lambda net, b, d: net.input_hessian_diagonal(b[0]), lambda r, d: r.input_hessian_diagonal()),
+    "laplacian": (lambda net, b, d: net.laplacian(b[0]), lambda r, d: r.laplacian()),
+    "input_hvp": (lambda net, b, d: net.input_hvp(b[0], d.V, d.U), lambda r, d: r.input_hvp(d.wide["V"], d.wide["U"])),
+    "second_order_product": (
+        lambda net, b, d: np.concatenate([part.ravel() for part in net.second_order_product(b[0], d.V, d.U, d.v)]),
+        lambda r, d: r.second_order_product(*(d.wide[name] for name in "VUv")),
+    ),
+    "mixed_jvp": (lambda net, b, d: net.mixed_jvp(*b[:2], d.v, *b[2:]), lambda r, d: r.mixed_jvp(d.wide["v"])),
+    "mixed_vjp": (lambda net, b, d: net.mixed_vjp(*b[:2], d.U, *b[2:]), lambda r, d: r.mixed_vjp(d.wide["U"])),
 }
-"""Name → (what graphbp says, what the reference says); the last four are compared part by part."""
+"""Name → (what graphbp says, what the reference says); those without are compared part by part."""
 
-SECOND = {name for name in QUANTITIES if "hessian" in name or "outer" in name}
-"""Those that need the reference's Hessian."""
+BY_INPUTS = {"input_hessian", "input_hessian_diagonal", "laplacian", "input_hvp"}
+MIXED = {"second_order_product", "mixed_jvp", "mixed_vjp"}
+SECOND = {name for name in QUANTITIES if "hessian" in name or "outer" in name} - BY_INPUTS
+"""Those that need the reference's Hessians: by the inputs, by the weights and both, by the weights."""
 
 
 def asked(seed):
     """The quantities that a long campaign asks of a case: each of some cases, those of second order (the dear ones) of fewer."""
     rng = np.random.default_rng([*seed, 1])
     share = {True: 0.6 * (rng.random() < 0.25), False: 0.5}
-    drawn = [name for name in QUANTITIES if rng.random() < (0.05 if name == "check" else share[name in SECOND])]
+    new = BY_INPUTS | MIXED
+    drawn = [name for name in QUANTITIES if name not in new and rng.random() < (0.05 if name == "check" else share[name in SECOND])]
+    shares = (BY_INPUTS, 0.5 * (rng.random() < 0.25)), (MIXED, 0.6 * (rng.random() < 0.08))
+    drawn += [name for names, share in shares for name in sorted(names) if rng.random() < share]
     return drawn or ["gradient"]
 
 
@@ -98,7 +113,8 @@ def examine(case, backends=("numpy", "numba"), only=None, ratios=None, factor=FA
     wanted = list(QUANTITIES) if only is None else only
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        ref = Reference(case.graph, case.error, case.dtype, case.X, case.T, case.s, second=bool(SECOND & set(wanted)))
+        by_w, by_x = (bool((MIXED | names) & set(wanted)) for names in (SECOND, BY_INPUTS))
+        ref = Reference(case.graph, case.error, case.dtype, case.X, case.T, case.s, second=by_w, by_x=by_x)
         look = _Look(ref, ratios, factor)
         batch = (case.X, case.given) if case.s is None else (case.X, case.given, case.s)
         found = []
@@ -241,7 +257,7 @@ class _Look:
         odd = known & ~np.isfinite(found)
         if odd.any():
             at = tuple(int(i) for i in np.argwhere(odd)[0])
-            power = 4 if name in SECOND else 2
+            power = 4 if name in SECOND | MIXED | BY_INPUTS else 2
             if self.peak**power > self.ref.largest:
                 return None  # an intermediate product may overflow where the result would not
             return Finding(backend, name, "not finite", f"{where}{at}: {found[at]} for {wanted.v[at]:.17g}".strip())

@@ -26,6 +26,9 @@ HEADS = {
 }
 """The output activations that an error's domain allows; canonical ones more often."""
 
+AGGREGATIONS = ("product", "product", "product", "mean", "max", "max", "min", "median", "maxabs")
+CHOICES = ("max", "min", "maxabs")
+
 FEW = (1, 1, 2, 3, 4, 5, 7, 8, 9)
 TILES = (15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Sample counts around the borders of the Numba backend's vectors and tiles (8 or 16 lanes, 1, 2 or 4 vectors)."""
@@ -76,16 +79,24 @@ def draw(seed) -> Case:
         X *= 10.0 ** rng.integers(-4, 5, d)
     if rng.random() < 0.1:
         X[:, rng.integers(d)] = 0
-    if rng.random() < 0.05:
+    if rng.random() < (0.7 if _unit_choices(g) else 0.05):  # ties
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
     T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
-    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.5, 0.1, 0.1, 0.1, 0.1, 0.1]))
+    if path and any("aggregation" in d for _, d in g.nodes(data=True)):
+        path = "tiles"  # the others carry no such nodes
     if rng.random() < 0.15:
         X, T = _scaling(rng, g, error, X, T)
     if rng.random() < 0.5:
         _name_classes(g, error, T)
     return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
+
+
+def _unit_choices(g):
+    """Whether some node chooses among sources as they are."""
+    choosing = {node for node, d in g.nodes(data=True) if d.get("aggregation") in CHOICES}
+    return any(np.all(d["weight"] == 1) for _, v, d in g.edges(data=True) if v in choosing)
 
 
 def _name_classes(g, error, T):
@@ -126,7 +137,7 @@ def _network(rng, error, style):
     named = rng.random(2) < 0.5  # whether inputs, and outputs, are named by role
     anywhere = rng.random() < 0.35
     frozen = rng.choice([0.0, 0.15, 0.5], p=[0.5, 0.4, 0.1])
-    density = rng.uniform(0.25, 1)
+    density, combining = rng.uniform(0.25, 1), 0.5 * (rng.random() < 0.3)
     for i in range(d):
         g.add_node(f"x{i}", **_size(rng, layers, 3), **({"role": "input"} if named[0] else {}))
     if style == "wide":
@@ -135,13 +146,13 @@ def _network(rng, error, style):
         _dense(rng, g, names, scale)
     for j in range(m):
         name = str(rng.choice(names))
-        _add(rng, g, f"h{j}", name, _size(rng, layers, 3), density, scale, frozen)
+        _add(rng, g, f"h{j}", name, _size(rng, layers, 3), density, scale, frozen, combining)
         if anywhere and rng.random() < 0.3 and name in HEADS[error]:
             g.nodes[f"h{j}"]["role"] = "output"
     for j in range(k):
         kind = kinds[j % len(kinds)]
         size = _size(rng, layers or kind == "softmax", 4)
-        _add(rng, g, f"y{j}", kind, size, density, scale, frozen)
+        _add(rng, g, f"y{j}", kind, size, density, scale, frozen, combining)
         if rng.random() < 0.9 or j == 0:
             g.nodes[f"y{j}"]["role"] = "output"
     _mend_roles(rng, g, named[1])
@@ -194,7 +205,7 @@ def _wide(rng, g, names):
             g.add_edge(source, f"b{i}", weight=rng.normal(size=(width, units)) / np.sqrt(units), trainable=False)
 
 
-def _add(rng, g, node, activation, size, density, scale, frozen):
+def _add(rng, g, node, activation, size, density, scale, frozen, combining):
     earlier = [e for e in g if g.nodes[e].get("activation") != "softmax"]
     units = size.get("units", 1)
     g.add_node(node, activation=activation, **size)
@@ -208,12 +219,27 @@ def _add(rng, g, node, activation, size, density, scale, frozen):
     if "bias" in g.nodes[node] and rng.random() < frozen:
         g.nodes[node]["trainable"] = False
     sources = [e for e in earlier if rng.random() < density] or ([str(rng.choice(earlier))] if rng.random() < 0.95 else [])
-    for source in sources[-6:]:
-        g.add_edge(source, node, weight=_weight(rng, units, g.nodes[source].get("units", 1), 0.25 if tame else scale))
+    alike = [e for e in sources if g.nodes[e].get("units", 1) == units][-6:]
+    combines = bool(alike) and rng.random() < combining
+    if combines:
+        _combine(rng, g, node, alike, units, 0.25 if tame else scale)
+    for source in alike if combines else sources[-6:]:
+        if not combines:
+            g.add_edge(source, node, weight=_weight(rng, units, g.nodes[source].get("units", 1), 0.25 if tame else scale))
         if rng.random() < frozen or (source[0] == "b" and rng.random() < 0.8):
             g.edges[source, node]["trainable"] = False
     if not sources:
         g.nodes[node].setdefault("role", "hidden")
+
+
+def _combine(rng, g, node, sources, units, scale):
+    """A node that takes its sources unit by unit, as they are or weighed."""
+    kind = g.nodes[node]["aggregation"] = str(rng.choice(AGGREGATIONS))
+    plain = rng.random() < (0.7 if kind in CHOICES else 0.3)
+    for source in sources:
+        shape = (units,) if units > 1 and rng.random() < 0.5 else ()
+        weight = np.ones(shape) if plain else rng.normal(size=shape) * scale
+        g.add_edge(source, node, weight=weight if shape else float(weight))
 
 
 def _weight(rng, rows, columns, scale):
@@ -339,6 +365,7 @@ def kinds_of(case) -> Counter:
     live = set(outputs).union(*(nx.ancestors(g, o) for o in outputs))
     for node, d in g.nodes(data=True):
         found[f"activation {d.get('activation', 'identity')}"] += 1
+        found[f"aggregation {d.get('aggregation', 'sum')}"] += 1
         found["layer nodes" if d.get("units", 1) > 1 else "unit nodes"] += 1
         found["dead nodes"] += node not in live
         found["scaled nodes"] += "shift" in d or "scale" in d

@@ -1,7 +1,7 @@
 """What every quantity of the face should be, from the DiGraph itself, with a bound on what rounding may do to it.
 
-Derivatives are carried forward: every unit has, for each sample, a and z, their gradients by (θ, x, ε) and their Hessians by θ; ε_j is
-added to a_j, so that ∂E/∂ε_j is δ_j.  Nothing here is swept backwards, and no line is graphbp's.
+Derivatives are carried forward: every unit has, for each sample, a and z, their gradients by (θ, x, ε) and their Hessians by θ, by x, or by
+both; ε_j is added to a_j, so that ∂E/∂ε_j is δ_j.  Nothing here is swept backwards, and no line is graphbp's.
 
 Each number is three: its value v, the sum m of the magnitudes of the paths' products that make it up, and a bound e on its error.  Sums of
 path products are the same in whatever order a sweep brackets them, so e bounds the reverse sweep's rounding too:
@@ -24,7 +24,7 @@ import numpy as np
 
 from .formulas import CANONICAL, CLAMPED, ERRORS, PIECEWISE, activate
 
-__all__ = ["UNKNOWN", "Reference", "Triple", "layout", "roles"]
+__all__ = ["UNKNOWN", "Reference", "Triple", "aggregated", "layout", "roles"]
 
 UNKNOWN = 1e200
 _HUGE = 1e300
@@ -107,8 +107,11 @@ def roles(g):
     return inputs, outputs or [n for n in g if said[n] is None and not g.out_degree(n) and n not in inputs]
 
 
-def _entries(weight):
-    """(rows, columns, values) of a weight's entries in the order of θ."""
+def _entries(weight, each=0):
+    """(rows, columns, values) of a weight's entries in the order of θ; of so many units that are taken each by itself, by one value or more."""
+    if each:
+        values = np.atleast_1d(np.asarray(weight, float))
+        return np.arange(each), np.arange(each), values
     if hasattr(weight, "tocsr"):
         csr = weight.tocsr().copy()
         csr.sum_duplicates()
@@ -136,9 +139,13 @@ def layout(g):
 
     for node in g:
         for source in g.pred[node]:
-            d = g.edges[source, node]
-            entries = _entries(d["weight"])
-            edges[source, node] = (*entries, place(entries[2], d))
+            d, units = g.edges[source, node], g.nodes[node].get("units", 1)
+            each = units if g.nodes[node].get("aggregation", "sum") != "sum" else 0
+            rows, columns, values = _entries(d["weight"], each)
+            at = place(values, d)
+            if each:
+                values, at = np.broadcast_to(values, (units,)), np.broadcast_to(at, (units,))
+            edges[source, node] = rows, columns, values, at
         d = g.nodes[node]
         if d.get("bias") is not None:
             biases[node] = place(np.broadcast_to(np.asarray(d["bias"], float), (d.get("units", 1),)), d)
@@ -146,10 +153,10 @@ def layout(g):
 
 
 class Reference:
-    """The network of `g` on one batch; `second` is needed for Hessians only and costs most."""
+    """The network of `g` on one batch; `second` is needed for Hessians by θ, `by_x` for those by the inputs, and they cost most."""
 
-    def __init__(self, g, error, dtype, X, T, s=None, second=True):
-        self.g, self.error, self.dtype, self.second = g, error, dtype, second
+    def __init__(self, g, error, dtype, X, T, s=None, second=True, by_x=False):
+        self.g, self.error, self.dtype, self.second = g, error, dtype, second or by_x
         self.u = float(np.finfo(dtype).eps)
         self.tiny, self.largest = float(np.finfo(dtype).tiny), _LARGEST[dtype]
         self.inputs, self.outputs = roles(g)
@@ -160,6 +167,7 @@ class Reference:
         self.T = ((np.asarray(T, float) - self.y_shift) / self.y_scale).astype(dtype).astype(float)
         self.w, self.theta, self.edge_at, self.bias_at = layout(g)
         self.d = self.X.shape[1]
+        self.curved = slice(0 if second else self.w, self.w + self.d if by_x else self.w)
         self.s = np.ones(self.n) if s is None else np.asarray(s, float)
         self.live = set(self.outputs).union(*(nx.ancestors(g, o) for o in self.outputs))
         self.order = list(nx.topological_sort(g))
@@ -206,7 +214,9 @@ class Reference:
         live = node in self.live
         a, ga, ha, fan = zeros((k, self.n)), zeros((k, self.n, self.p)), None, 1
         if self.second and live:
-            ha = zeros((k, self.n, self.w, self.w))
+            q = self.curved.stop - self.curved.start
+            ha = zeros((k, self.n, q, q))
+        kind, terms = d.get("aggregation", "sum"), []
         for source in self.g.pred[node]:
             rows, columns, values, at = self.edge_at[source, node]
             values = np.asarray(values, self.dtype).astype(float)
@@ -219,19 +229,20 @@ class Reference:
                 flat = zip(planes, _planes(part), strict=True)
                 return Triple(*((w @ p.reshape(len(p), -1)).reshape(k, *p.shape[1:]) for w, p in flat))
 
+            if kind != "sum":
+                exact = (self.z[source].e == 0) & (np.abs(weight).sum(1) == 1)[:, None]
+                terms.append(self._moved(mix, source, (rows, columns, at), exact, live, ha is not None))
+                continue
             a += mix(self.z[source])
             if not live:
                 continue
             ga += mix(self.gz[source])
-            free = at >= 0
-            r, c, at = rows[free], columns[free], at[free]
-            z = self.z[source][c].grown(u)
-            _add(ga, (r, slice(None), at), z)
-            if ha is not None and len(at):
-                _add(ha, (r, slice(None), at), self.gz[source][c][..., : self.w])
-                _add(ha, (r, slice(None), slice(None), at), self.gz[source][c][..., : self.w])
+            self._by_own(ga, ha, source, rows, columns, at)
             if ha is not None and source in self.hz:
                 ha += mix(self.hz[source])
+        if terms:
+            a, *moved = aggregated(kind, terms, self.curved, u)
+            ga, ha = moved if live else (ga, ha)
         if d.get("bias") is not None:
             bias = np.broadcast_to(np.asarray(d["bias"], self.dtype).astype(float), (k,))[:, None]
             a += Triple(bias, np.abs(bias), 0 * bias)
@@ -248,9 +259,34 @@ class Reference:
         if live:
             self.gz[node] = times(h1[..., None], ga, 2 * u).settled(self.largest)
         if ha is not None:
-            g = ga[..., : self.w]
+            g = ga[..., self.curved]
             curved = times(h2[..., None, None], times(g[..., None], g[..., None, :], u), 2 * u)
             self.hz[node] = (curved + times(h1[..., None, None], ha, 2 * u)).settled(self.largest)
+
+    def _moved(self, mix, source, places, exact, live, second):
+        """(s, ∇s, its Hessian) of s = w z, each unit by itself, to the rounding of a product where it is no `exact` one."""
+        a, ga, ha = mix(self.z[source]), None, None
+        a.e = np.where(exact, 0, a.e + self.u * a.m)
+        if live:
+            ga = mix(self.gz[source])
+            if second:
+                ha = (
+                    mix(self.hz[source])
+                    if source in self.hz
+                    else zeros((*ga.v.shape[:2], *2 * (self.curved.stop - self.curved.start,)))
+                )
+            self._by_own(ga, ha, source, *places)
+            ga, ha = ga.grown(self.u), ha and ha.grown(self.u)
+        return a, ga, ha
+
+    def _by_own(self, ga, ha, source, rows, columns, at):
+        """What the edge's free weights add to ∇a and the Hessian of a."""
+        free = at >= 0
+        r, c, at = rows[free], columns[free], at[free]
+        _add(ga, (r, slice(None), at), self.z[source][c].grown(self.u))
+        if ha is not None and len(at) and self.curved.start == 0:
+            _add(ha, (r, slice(None), at), self.gz[source][c][..., self.curved])
+            _add(ha, (r, slice(None), slice(None), at), self.gz[source][c][..., self.curved])
 
     def _own(self, ga, node, k):
         at = self.bias_at.get(node, np.empty(0, int))
@@ -279,10 +315,10 @@ class Reference:
 
     def _heads(self):
         """y and its gradient, E_n and its first two derivatives, the outer product: arrays with the samples first."""
-        n, w, u = self.n, self.w, self.u
+        n, u, q = self.n, self.u, self.curved.stop - self.curved.start
         self.y, self.gy = zeros((n, 0)), zeros((n, 0, self.p))
         self.en, self.gn = zeros(n), zeros((n, self.p))
-        self.hn, self.on = (zeros((n, w, w)), zeros((n, w, w))) if self.second else (None, None)
+        self.hn, self.on = (zeros((n, q, q)), zeros((n, q, q))) if self.second else (None, None)
         columns, groups, column = {}, [], 0
         for node in self.outputs:
             columns[node] = np.arange(column, column + self.units[node])
@@ -291,18 +327,21 @@ class Reference:
         groups = [[node] for node in soft if self.units[node] > 1]
         if len(singles := [node for node in soft if self.units[node] == 1]):
             groups.append(singles)
-        y, gy = {}, {}
+        y, gy, hy = {}, {}, dict(self.hz)
         for node in self.outputs:
             if node not in soft:
                 y[node], gy[node] = self.z[node], self.gz[node]
                 self._elementwise(node, self.T[:, columns[node]].T)
         for group in groups:
             at = np.concatenate([columns[node] for node in group])
-            values, slopes = self._softmax(group, self.T[:, at].T)
+            parts = self._softmax(group, self.T[:, at].T)
             start = 0
             for node in group:
-                y[node], gy[node] = values[start : start + self.units[node]], slopes[start : start + self.units[node]]
+                y[node], gy[node], hy[node] = (part and part[start : start + self.units[node]] for part in parts)
                 start += self.units[node]
+        if self.curved.stop > self.w:
+            self.hy = _joined([hy[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
+            self.hy.e[_joined([y[node] for node in self.outputs]).each(np.transpose).e >= UNKNOWN] = _HUGE
         self.y = _joined([y[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
         self.gy = _joined([gy[node] for node in self.outputs]).each(lambda part: part.swapaxes(0, 1))
         self.gy.e[self.y.e >= UNKNOWN] = _HUGE
@@ -363,7 +402,7 @@ class Reference:
         self._collect(d1, ga, ha)
         self._spoil(e, d1, d2, lam)
         if self.second:
-            g = ga[..., : self.w]
+            g = ga[..., self.curved]
             for k in range(len(g.v)):
                 self._square(lam[k], g[k], g[k], "outer")
                 self._square(d2[k], g[k], g[k], "hessian")
@@ -398,12 +437,27 @@ class Reference:
         self._collect(d1, ga, _joined([self.ha[node] for node in group]) if self.second else None)
         self._spoil(d1, d2, lam)
         if self.second:
-            g = ga[..., : self.w]
+            g = ga[..., self.curved]
             for i in range(len(a.v)):
                 for j in range(len(a.v)):
                     self._square(lam[i, j], g[i], g[j], "outer")
                     self._square(d2[i, j], g[i], g[j], "hessian")
-        return y, slopes.settled(self.largest)
+        bent = self._softmax_bends(y, others, p, group) if self.curved.stop > self.w else None
+        return y, slopes.settled(self.largest), bent
+
+    def _softmax_bends(self, y, others, p, group):
+        """∂²y: Σ_j p_cj ∂²a_j + Σ_ij y_c ((1_ci − y_i)(1_cj − y_j) − p_ij) ∇a_i ∇a_j."""
+        u, k = self.u, len(y.v)
+        ha, g = _joined([self.ha[node] for node in group]), _joined([self.ga[node] for node in group])[..., self.curved]
+        out = zeros(ha.v.shape)
+        for c in range(k):
+            for i in range(k):
+                _add(out, c, times(p[c, i][:, None, None], ha[i], 2 * u))
+                for j in range(k):
+                    left, right = (others[c] if b == c else -y[b] for b in (i, j))
+                    factor = times(y[c], times(left, right, u) + -p[i, j], 2 * u)
+                    _add(out, c, times(factor[:, None, None], times(g[i][..., None], g[j][..., None, :], u), 2 * u))
+        return out.settled(self.largest)
 
     def _probabilities(self, a):
         """(y, 1 − y, ∂y/∂a) of a softmax; 1 − y_k is the sum of the other y_c, so that it keeps its digits."""
@@ -500,11 +554,11 @@ class Reference:
 
     @cached_property
     def _hessian(self):
-        return self._summed(self.hn)
+        return self._summed(self.hn[:, : self.w, : self.w])
 
     @cached_property
     def _outer(self):
-        return self._summed(self.on)
+        return self._summed(self.on[:, : self.w, : self.w])
 
     def hessian(self):
         return self._hessian
@@ -520,6 +574,47 @@ class Reference:
 
     def outer_product_product(self, v):
         return total(scaled(self._outer, v), 1, self.u)
+
+    def _second_of_outputs(self, rows, columns):
+        """∂²y (N, K, rows, columns) in raw units; "x" and "θ" say by what."""
+        at = {"x": slice(self.w - self.curved.start, self.w - self.curved.start + self.d), "θ": slice(0, self.w)}
+        size = {"x": 1 / self.x_scale, "θ": np.ones(self.w)}
+        part = self.hy[:, :, at[rows], at[columns]]
+        return scaled(part, self.y_scale[:, None, None] * size[rows][:, None] * size[columns]).grown(4 * self.u)
+
+    def input_hessian(self):
+        return self._second_of_outputs("x", "x")
+
+    def input_hessian_diagonal(self):
+        return self.input_hessian().each(lambda part: np.einsum("nkii->nki", part))
+
+    def laplacian(self):
+        return total(self.input_hessian_diagonal(), 2, self.u)
+
+    def input_hvp(self, V, U):
+        each = scaled(self.input_hessian(), V[:, :, None, None] * U[:, None, None, :])
+        return total(total(each, 3, self.u), 1, self.u)
+
+    def second_order_product(self, V, U, v):
+        """∂/∂x (N, D) and ∂/∂θ (W,), one after the other."""
+        along, weighed = {"x": U[:, None, None, :], "θ": v}, V[:, :, None, None]
+        parts = []
+        for by in "xθ":
+            terms = [total(scaled(self._second_of_outputs(by, of), weighed * along[of]), 3, self.u) for of in "xθ"]
+            parts.append(total(terms[0] + terms[1], 1, self.u))
+        whole = parts[0].each(np.ravel), total(parts[1], 0, self.u)
+        return _joined(whole)
+
+    def _mixed(self):
+        part = self._weighted(self.hn[:, self.w :, : self.w])
+        return scaled(part, 1 / self.x_scale[:, None]).grown(2 * self.u)
+
+    def mixed_jvp(self, v):
+        return total(scaled(self._mixed(), v), 2, self.u)
+
+    def mixed_vjp(self, U):
+        kept = self.s > 0
+        return total(total(scaled(self._mixed()[kept], U[kept][:, :, None]), 1, self.u), 0, self.u)
 
     def unit_index(self, node):
         """For each unit of a node, the ascending positions in θ of its own free weights and bias."""
@@ -551,6 +646,70 @@ class Reference:
             first = sum(self.units[i] for i in self.outputs[: self.outputs.index(node)])
             z = self.y[:, first : first + self.units[node]]
         return a, z
+
+
+def aggregated(kind, terms, curved, u):
+    """(a, ∇a, its Hessian) of the terms (s, ∇s, its Hessian) of a node that takes its sources unit by unit."""
+    if kind == "mean":
+        return tuple(part if part is None else scaled(part, 1 / len(terms)) for part in _sums(terms))
+    if kind == "product":
+        whole = terms[0]
+        for term in terms[1:]:
+            whole = _multiplied(whole, term, curved, u)
+        return whole
+    values = np.stack([s.v for s, _, _ in terms])
+    errors = np.stack([s.e for s, _, _ in terms])
+    if kind == "median":
+        return _middle(terms, values, errors)
+    keys = {"max": values, "min": -values, "maxabs": np.abs(values)}[kind]
+    chosen = keys.argmax(0)
+    both = errors + np.take_along_axis(errors, chosen[None], 0)
+    near = (keys.max(0) - keys <= both) & (both > 0) & (np.arange(len(terms))[:, None, None] != chosen)
+    return _taken(terms, chosen, near.any(0), errors)
+
+
+def _sums(terms):
+    return [None if parts[0] is None else sum(parts[1:], start=parts[0]) for parts in zip(*terms, strict=True)]
+
+
+def _multiplied(one, other, curved, u):
+    """Of s t: ∇ = s ∇t + t ∇s, and s ∂²t + t ∂²s + ∇s ∇tᵀ + ∇t ∇sᵀ."""
+    (a, ga, ha), (b, gb, hb) = one, other
+    g = None if ga is None else times(a[..., None], gb, u) + times(b[..., None], ga, u)
+    h = None
+    if ha is not None:
+        h = times(a[..., None, None], hb, u) + times(b[..., None, None], ha, u)
+        for left, right in ((ga, gb), (gb, ga)):
+            h += times(left[..., curved][..., None], right[..., curved][..., None, :], u)
+    return times(a, b, u), g, h
+
+
+def _middle(terms, values, errors):
+    """The median: the mean of the middle two.  Whether others are as near to the middle only bounds can say."""
+    order, n = np.argsort(values, axis=0, kind="stable"), len(terms)
+    low, high = (n - 1) // 2, n // 2
+    v, e = np.take_along_axis(values, order, 0), np.take_along_axis(errors, order, 0)
+    near = np.zeros(v.shape[1:], bool)
+    for at, beside in ((low, low - 1), (high, high + 1)):
+        if 0 <= beside < n:
+            near |= np.abs(v[at] - v[beside]) <= e[at] + e[beside]
+    halves = [_taken(terms, order[at], near, errors) for at in (low, high)]
+    return tuple(None if part is None else scaled(part, 0.5) for part in _sums(halves))
+
+
+def _taken(terms, chosen, near, errors):
+    """The terms `chosen` (k, N); where another is as `near` as rounding goes its derivative may be wanted."""
+    found = []
+    for parts in zip(*terms, strict=True):
+        if parts[0] is None:
+            found.append(None)
+            continue
+        at = chosen.reshape(1, *chosen.shape, *(1,) * (parts[0].v.ndim - 2))
+        planes = ([getattr(part, name) for part in parts] for name in "vme")
+        part = Triple(*(np.take_along_axis(np.stack(each), at, 0)[0] for each in planes))
+        part.e[near] = part.e[near] + errors.max(0)[near] if part.v.ndim == 2 else _HUGE
+        found.append(part)
+    return tuple(found)
 
 
 def _soft(t):

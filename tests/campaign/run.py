@@ -141,7 +141,7 @@ def summary(tally) -> str:
     groups: dict[str, list[str]] = {}
     for kind, count in sorted(tally.kinds.items()):
         head, _, rest = kind.partition(" ")
-        key, text = (head, rest) if head in ("activation", "head", "N", "style", "error", "path") else ("", kind)
+        key, text = (head, rest) if head in ("activation", "aggregation", "head", "N", "style", "error", "path") else ("", kind)
         if count:
             groups.setdefault(key, []).append(f"{text} {count:,}")
     lines += [f"  {key or 'other'}: {', '.join(parts)}" for key, parts in groups.items()]

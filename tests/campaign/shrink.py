@@ -126,6 +126,8 @@ def _edges(case) -> Iterator:
 def _units(case) -> Iterator:
     for node, d in case.graph.nodes(data=True):
         for k in range(d.get("units", 1) if d.get("units", 1) > 1 else 0):
+            if any("aggregation" in case.graph.nodes[other] for other in [node, *case.graph.succ[node]]):
+                continue  # all that it takes have as many units
             g = case.graph.copy()
             new = g.nodes[node]
             new["units"] -= 1
@@ -152,7 +154,7 @@ def _without(weight, k, axis):
 def _plain(case) -> Iterator:
     for kind, key in [*(("nodes", n) for n in case.graph), *(("edges", e) for e in case.graph.edges)]:
         d = getattr(case.graph, kind)[key]
-        for name in ("tie", "trainable", "bias", "activation", "shift", "scale", "classes"):
+        for name in ("tie", "trainable", "bias", "activation", "aggregation", "shift", "scale", "classes"):
             if name in d and (name != "trainable" or d[name] is False):
                 g = case.graph.copy()
                 del getattr(g, kind)[key][name]
@@ -221,6 +223,7 @@ def _data(case) -> Iterator:
                     yield _with(case, **{name: other})
 
 
+WITHOUT_TARGETS = ("forward", "jacobian", "weight_jacobian", "input_hessian", "input_hessian_diagonal", "laplacian")
 CALLS = {
     "error_and_gradient": "net.error_and_gradient(*batch)[0]",
     "jacobian_sparse": "net.jacobian(X, sparse=True).toarray()",
@@ -233,7 +236,11 @@ CALLS = {
     "hessian_blocks": "net.hessian_blocks(*batch)",
     "outer_product_blocks": 'net.hessian_blocks(*batch, kind="outer_product")',
     "network": "net",
-    **{name: f"net.{name}(X)" for name in ("forward", "jacobian", "weight_jacobian")},
+    "input_hvp": "net.input_hvp(X, V, U)",
+    "second_order_product": "net.second_order_product(X, V, U, v)",
+    "mixed_jvp": "net.mixed_jvp(*batch[:2], v, *batch[2:])",
+    "mixed_vjp": "net.mixed_vjp(*batch[:2], U, *batch[2:])",
+    **{name: f"net.{name}(X)" for name in WITHOUT_TARGETS},
 }
 
 
@@ -251,7 +258,7 @@ def program(case, finding) -> str:
     if case.dirty:
         lines.append("net.gradient(np.full_like(X, 1e30 if X.itemsize == 4 else 1e300), T)  # overflows, and soils what is kept")
     call = CALLS.get(finding.quantity, f"net.{finding.quantity}(*batch)")
-    if any(f", {letter})" in call or call.endswith(f"@ {letter}") for letter in "VUv"):
+    if any(f", {letter}," in call or f", {letter})" in call or call.endswith(f"@ {letter}") for letter in "VUv"):
         lines.append("rng = np.random.default_rng(5)")
         lines.append("V, U, v = (rng.normal(size=k).astype(X.dtype) for k in ((len(X), T.shape[1]), X.shape, net.n_parameters))")
     lines.append(f"print({call})  # {finding.kind}: {finding.detail}")

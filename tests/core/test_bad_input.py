@@ -336,6 +336,7 @@ CALLS: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
     ),
     "parameter_name": (lambda: net().parameter_name(6), gb.UnknownNameError, ("6", "6 free parameters", "numbered from 0")),
     "trace node": (lambda: net().trace(X, T).a["hh"], gb.UnknownNameError, ("'hh'", "did you mean 'h'")),
+    "another library's error": (lambda: net(error="MSE"), gb.UnknownNameError, ("'MSE'", "did you mean 'sum_of_squares'")),
     "error name": (lambda: net(error="crossentropy"), gb.UnknownNameError, ("'crossentropy'", "did you mean", "'cross_entropy'")),
     "error of no string": (lambda: net(error=3), gb.UnknownNameError, ("error function 3",)),
     "dtype": (lambda: net(dtype="float16"), gb.DataError, ("float16", "float64 or float32")),
@@ -479,6 +480,32 @@ def test_a_list_of_parameters_is_detached_part_by_part() -> None:
     assert np.array_equal(net.forward(rows), net.forward([[1.0, 2, 3], [4, 5, 6]]))
 
 
+def test_parameters_inside_lists_of_lists_are_detached() -> None:
+    net = gb.Network(layers(np.ones((2, 3))), backend="numpy")
+    rows = [[Parameter(np.array(value)) for value in row] for row in ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])]
+    assert np.array_equal(net.forward(rows), net.forward([[1.0, 2, 3], [4, 5, 6]]))
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_tensor_of_booleans_counts_as_an_array_of_them(units: int) -> None:
+    error = "cross_entropy" if units > 1 else "binary_cross_entropy"
+    net = gb.Network(gb.layered([3, units], error=error, seed=0), error=error, backend="numpy")
+    X, labels = np.eye(3), np.array([True, False, True])
+    assert net.error(X, Parameter(labels)) == net.error(X, labels) == net.error(X, labels.astype(int))
+    gb.train(net, X, Parameter(labels), epochs=1, progress=False)
+    assert net.classes == (False, True)
+
+
+@pytest.mark.parametrize("where", ["array", "record"])
+def test_bytes_are_told_how_they_become_labels(where: str) -> None:
+    net = gb.Network(gb.layered([3, 2], error="cross_entropy", seed=0), error="cross_entropy", backend="numpy")
+    labels = np.array([b"a", b"b", b"a"])
+    came = labels if where == "array" else labels.astype([("kind", "S1")])
+    _raised(lambda: gb.train(net, np.eye(3), came, epochs=1), gb.DataError, ".astype(str)")
+    gb.train(net, np.eye(3), labels.astype(str), epochs=1, progress=False)
+    assert net.classes == ("a", "b")
+
+
 def test_constants_of_the_scaling_may_be_parameters() -> None:
     graph = layers(np.ones((2, 3)))
     graph.nodes["x"].update(shift=Parameter(np.zeros(3)), scale=Parameter(np.full(3, 2.0)))
@@ -522,6 +549,7 @@ def test_names_print_no_control_sequences() -> None:
         ("Activation", "relu", "activation"),
         ("activations", "relu", "activation"),
         ("acitvaton", "relu", "activation"),
+        ("activation_function", "relu", "activation"),
         ("bais", 0.5, "bias"),
         ("BIAS", 0.5, "bias"),
         ("biases", [0.5], "bias"),

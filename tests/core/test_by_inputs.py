@@ -293,19 +293,48 @@ def with_a_product() -> nx.DiGraph[Any]:
     return g
 
 
-@pytest.mark.filterwarnings("ignore::graphbp.compose.ComposedWarning")
-def test_nodes_that_multiply_and_choose() -> None:
-    """Against the complex step of the Jacobian."""
-    net = gb.Network(with_a_product(), backend="numpy")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nodes_that_multiply_and_choose(backend: str) -> None:
+    """Against the complex step of the Jacobian; nothing is composed."""
+    net = gb.Network(with_a_product(), backend=backend)
     X = samples(net)
     run = registry.get_backend("numpy").compile(net.schedule.live, net.error_function, np.dtype(np.complex128))
     theta, step = net.weights.astype(complex), 1e-100j * np.eye(3)
     H = np.stack([run.jacobian(theta, X + each).imag for each in step], axis=-1) / 1e-100  # type: ignore[attr-defined]
+    V, U, v = np.cos(np.arange(10.0)).reshape(5, 2), np.cos(X), np.linspace(-1, 1, net.n_parameters)
     close(net.input_hessian(X), H)
+    close(net.input_hessian(X, V), np.einsum("nk,nkij->nij", V, H))
+    close(net.input_hessian_diagonal(X), np.einsum("nkii->nki", H))
+    close(net.input_hessian_diagonal(X, V), np.einsum("nk,nkii->ni", V, H))
     close(net.laplacian(X), np.einsum("nkii->nk", H))
-    V, U, v = np.ones((5, 2)), np.cos(X), np.linspace(-1, 1, net.n_parameters)
     by_x, by_theta = net.second_order_product(X, V, U, v)
     moved = run.vjp(theta + 1e-100j * v, X + 1e-100j * U, V.astype(complex))
     close(by_x, moved[0].imag / 1e-100)
     close(by_theta, moved[1].imag / 1e-100)
     assert net.check(X, np.ones((5, 2))).ok
+
+
+def product_of(*terms: tuple[str, float], activation: str = "identity") -> nx.DiGraph[Any]:
+    """y = h(Π w x), z = x2."""
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_nodes_from([("x1", {}), ("x2", {}), ("x3", {})])
+    g.add_node("y", aggregation="product", activation=activation, role="output")
+    g.add_node("z", role="output")
+    g.add_weighted_edges_from([*((name, "y", w) for name, w in terms), ("x2", "z", 1.0)])
+    return g
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n", [1, 33])
+def test_a_product_of_inputs(backend: str, n: int) -> None:
+    """∂²(w x1 x2)/∂x1∂x2 = w, to the last digit where the factors differ by 16 orders, and 0 for what it is not made of."""
+    net = gb.Network(product_of(("x1", 0.5), ("x2", 3.0)), backend=backend)
+    X = np.random.default_rng(0).normal(size=(n, 3)) * [1e8, 1e-8, 1.0]
+    expected = np.zeros((n, 2, 3, 3))
+    expected[:, 0, 0, 1] = expected[:, 0, 1, 0] = 1.5
+    np.testing.assert_array_equal(net.input_hessian(X), expected)
+    assert not net.laplacian(X).any()
+    curved = gb.Network(product_of(("x1", 0.5), ("x2", 3.0), activation="exp"), backend=backend)
+    x = X / [1e8, 1e-8, 1.0]
+    p = 1.5 * x[:, 0] * x[:, 1]
+    close(curved.laplacian(x)[:, 0], 1.5**2 * np.exp(p) * (x[:, 0] ** 2 + x[:, 1] ** 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import graphbp as gb
 from graphbp.cli import main
 from graphbp.cli.common import load_network
-from graphbp.cli.data import SKLEARN, read_batch
+from graphbp.cli.data import SKLEARN, read_batch, read_table
 
 
 @pytest.fixture
@@ -25,6 +26,11 @@ def read(model, data, text=None, **options):
     if text is not None:
         Path(data).write_text(text, encoding="utf-8")
     return read_batch(load_network(model), data, **options)
+
+
+def written(path, text):
+    Path(path).write_text(text, encoding="utf-8")
+    return path
 
 
 def test_columns_by_name_in_the_networks_order(folder, capsys):
@@ -261,3 +267,66 @@ def test_the_text_that_spoils_a_column_is_named_with_its_row(where, tmp_path, mo
     Path("data.csv").write_text("a,b,c\n" + "\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
     assert main(["gradient", "model.json", "data.csv", "--target", "c"]) == 2
     assert "'oops' in line 3" in capsys.readouterr().err
+
+
+NUMBERED = {
+    "0,1,2\n1,2,3\n4,5,6\n": True,  # what pandas writes of a frame whose columns have no names
+    "1,2,0\n1,2,3\n4,5,6\n": False,
+    "0,1,3\n1,2,3\n4,5,6\n": False,
+}
+
+
+@pytest.mark.parametrize(("text", "header"), NUMBERED.items())
+def test_a_line_that_numbers_the_columns_is_no_sample(text, header, folder, capsys):
+    batch = read("one.json", "d.csv", text)
+    np.testing.assert_array_equal(batch.X[-2:], [[1, 2], [4, 5]])
+    assert len(batch.X) == (2 if header else 3)
+    assert ("numbers the columns" in capsys.readouterr().err) == header
+    assert len(read("one.json", "d.csv", header=False).X) == 3
+
+
+def test_numbers_above_some_columns_are_their_names(folder):
+    inputs, target = read_table(written("d.csv", "0,1,2,kind\n1,2,9,a\n4,5,9,b\n"), None, ["kind"])
+    assert (inputs.names, inputs.n_rows, target.load(0).values.tolist()) == (("0", "1", "2"), 2, ["a", "b"])
+
+
+def test_two_columns_of_zero_and_one_are_data(folder):
+    np.testing.assert_array_equal(read("one.json", "d.csv", "0,1\n1,0\n").X, [[0, 1], [1, 0]])
+
+
+def test_a_header_alone_is_asked_about(folder):
+    with pytest.raises(gb.DataError, match="'x1' in line 1, the only one: a header without rows"):
+        read("one.json", "d.csv", "x1,x2\n")
+    assert read("classes.json", "e.csv", "1,2\n", target_file="d.csv").T.names is None
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_quoted_names_between_blanks_as_r_writes_them(rows, folder, capsys):
+    names = ['"1" ', '"2" '] if rows else ["", ""]
+    Path("d.txt").write_text(f'"x1" "y1" "x2"\n{names[0]}1 9 2\n{names[1]}3 8 4\n', encoding="utf-8")
+    if rows:
+        with pytest.raises(gb.DataError, match="no input reads: ''"):
+            read("one.json", "d.txt")
+    batch = read("one.json", "d.txt", ignore_extra=rows)
+    np.testing.assert_array_equal(batch.X, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(batch.targets(), [9, 8])
+    Path("e.txt").write_text('"the first" b\n1 "a ""b"" c"\n', encoding="utf-8")
+    table = read_table("e.txt", None, ["b"])
+    assert [part.names for part in table] == [("the first",), ("b",)]
+    assert table[1].load(0).values.tolist() == ['a "b" c']
+
+
+def test_underscores_make_no_number(folder):
+    with pytest.raises(gb.DataError, match="'1_000' in line 3"):
+        read("one.json", "d.csv", "x1,x2\n1,2\n1_000,3\n")
+    assert read("one.json", "d.csv", "2019_2020,2020_2021\n1,2\n", by_position=True).X.tolist() == [[1, 2]]
+
+
+def test_the_remedy_is_one_for_the_shell(folder, capsys, monkeypatch):
+    Path("d.csv").write_text("u,v,kind\n1,2,a\n3,1,b\n4,4,c\n", encoding="utf-8")
+    assert main(["train", "classes.json", "d.csv", "--target", "kind", "--epochs", "1", "-o", "t.json"]) == 0
+    assert main(["convert", "t.json", "t.nnet"]) == 2
+    assert '--to-option drop="error,columns,target,classes" writes the file without' in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"x1,x2\n1,NA\n")))
+    assert main(["forward", "one.json", "-"]) == 2
+    assert "'x2' is missing in line 2 ('NA'); drop such rows or fill them in first" in capsys.readouterr().err

@@ -164,6 +164,16 @@ def test_units_without_an_activation_are_said_to_be_linear() -> None:
     assert "linear" not in gb.Network(g, backend="numpy").describe()
 
 
+@pytest.mark.parametrize(("key", "value"), [("activation", "tanh"), ("aggregation", "max")])
+def test_what_belongs_on_a_node_is_no_attribute_of_an_edge(key, value):
+    g = nx.DiGraph()
+    g.add_edge("x", "h", weight=1.0, **{key: "somebody's own"})
+    gb.Network(g, backend="numpy")
+    g.add_edge("h", "y", weight=1.0, **{key: value})
+    with pytest.raises(gb.GraphError, match=f"edge 'h' -> 'y' has {key}={value!r}, which belongs on a node.*on node 'y'"):
+        gb.Network(g, backend="numpy")
+
+
 @pytest.mark.parametrize("slip", ["weigth", "Weight", "weights"])
 def test_a_missing_weight_names_what_was_nearly_called_so(slip):
     g = nx.DiGraph()

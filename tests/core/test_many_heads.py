@@ -220,6 +220,7 @@ def test_a_single_error_takes_the_place_of_the_nodes_own():
         ({"error": ERRORS, "error_weights": {"a": 2.0}}, GraphError, "'a'.*names no output"),
         ({"error": ERRORS, "error_weights": {"price": -1.0}}, GraphError, "'price' has error_weight=-1.0"),
         ({"error": ERRORS, "error_weights": dict.fromkeys(ERRORS, 0)}, GraphError, "nothing to train"),
+        ({"error": {}}, GraphError, "error={} names no output"),
         ({"error": ERRORS, "error_weights": 0.5}, gb.GraphbpError, "a mapping from output node"),
         ({"error": ERRORS, "missing": "skp"}, UnknownNameError, "skip"),
     ],
@@ -251,6 +252,21 @@ def test_a_softmax_of_unit_nodes_has_one_error_and_one_weight():
         gb.Network(softmax_units(), error={"a": "cross_entropy", "b": "sum_of_squares"}, backend="numpy")
     with pytest.raises(GraphError, match="one softmax and have error_weight 1 and 2"):
         gb.Network(softmax_units(), error={"a": "cross_entropy"}, error_weights={"a": 1.0, "b": 2.0}, backend="numpy")
+
+
+def test_unit_nodes_of_a_softmax_go_by_their_names_together():
+    g, group = softmax_units(), ("a", "b", "c")
+    g.add_edge("x", "price", weight=1.0)
+    errors = {group: "cross_entropy", "price": "sum_of_squares"}
+    net = gb.Network(g, error=errors, error_weights={group: 2.0}, missing="skip", backend="numpy")
+    X, words, prices = [[1.0]] * 3, ["u", "w", "v"], [1.0, None, 1.0]
+    gb.train(net, X, {group: words, "price": prices}, optimizer="sgd", epochs=1, learning_rate=1e-9, progress=False)
+    written = {"price": prices, "a": [1, 0, 0], "b": [0, 0, 1], "c": [0, 1, 0]}
+    for labels in (group, "a", "c"):
+        assert net.error(X, {labels: words, "price": prices}) == net.error(X, written)
+    assert net.error(X, {group: [0, 2, 1], "price": prices}) == net.error(X, written)
+    with pytest.raises(gb.DataError, match="no column for output a"):  # may be a's own target, with b's and c's forgotten
+        net.error(X, {"a": [0, 1, 1], "price": prices})
 
 
 def test_other_formats_refuse_by_name(heads, tmp_path):

@@ -388,3 +388,14 @@ def test_metrics_see_raw_numbers():
     gb.train(net, X, T, epochs=1, standardize=True, progress=False, metrics={"m": lambda y, t: seen.append((y, t)) or 0.0})
     np.testing.assert_allclose(seen[-1][1][:, 0], T)
     np.testing.assert_allclose(seen[-1][0], net.forward(X))
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_targets_that_the_dtype_cannot_hold_are_refused(unit):
+    X, t = np.eye(3), np.array([1.0, 2.0, 4.0]) * unit
+    net = gb.Network(gb.layered([3, 1], seed=0), backend="numpy", dtype="float32")
+    with pytest.raises(gb.DataError, match=r"column of 'y' has mean .*, which float32 cannot hold"):
+        gb.train(net, X, t, standardize=True, epochs=1, progress=False)
+    wide = net.to(dtype="float64")
+    gb.train(wide, X, t, standardize=True, optimizer="lbfgs", progress=False)
+    np.testing.assert_allclose(wide.forward(X)[:, 0], t, rtol=1e-6)

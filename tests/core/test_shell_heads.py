@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -85,3 +86,71 @@ def test_missing_targets_are_refused_without_the_option(folder, run):
     code, out, err = run("gradient", folder / "told.json", folder / "data.csv", "--backend", "numpy")
     assert code != 0
     assert "missing" in out + err
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Rows of three kinds of target, with gaps."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 40))
+    lines = ["a,b,kind,price,sold"]
+    for n in range(40):
+        kind = "" if n % 5 == 1 else NAMES[n % 3]
+        lines.append(f"{a[n]},{b[n]},{kind},{'' if n % 4 == 2 else 1e6 * a[n]},{'yes' if b[n] > 0 else 'no'}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+TARGETS = ("--target", "kind", "--target", "price", "--target", "sold")
+
+
+@pytest.mark.parametrize("way", [(), ("--units",), ("--hidden-dag", 6), ("--hidden", 0), ("--skips", "--hidden", "3,2")])
+def test_new_gives_each_column_a_head_that_fits(table, run, way):
+    code, _, err = run("new", table / "net.json", "--data", table / "table.csv", *TARGETS, "--missing", "skip", *way)
+    assert code == 0, err
+    net = gb.load(table / "net.json", backend="numpy")
+    assert {entry.node: entry.error.name for entry in net.model.heads.entries} == {
+        "kind": "cross_entropy",
+        "price": "sum_of_squares",
+        "sold": "binary_cross_entropy",
+    }
+    assert net.to_networkx().nodes["sold"]["classes"] == ["no", "yes"]
+    code, out, err = run(
+        *("train", table / "net.json", table / "table.csv", "--standardize", "--set", "l2=0.01"),
+        *("--optimizer", "lbfgs", "--epochs", 20, "--backend", "numpy", "--json", "-o", table / "out.json"),
+    )
+    assert code == 0, err
+    assert json.loads(out)["trained_on"]["heads"]["price"] < 1
+
+
+def test_new_keeps_the_edges_of_a_random_dag(table, run):
+    code, *_ = run("new", table / "net.json", "--data", table / "table.csv", *TARGETS, "--missing", "skip", "--hidden-dag", 9)
+    graph = gb.random_dag(2, 9, 5, seed=0)
+    outputs = [node for node, role in graph.nodes(data="role") if role == "output"]
+    assert code == 0
+    assert gb.load(table / "net.json", backend="numpy").n_parameters == gb.Network(graph, backend="numpy").n_parameters
+    assert len(outputs) == 5
+
+
+def test_new_calls_no_two_nodes_alike(table, run):
+    (table / "x.csv").write_text("a,x,h1\n1,u,2\n2,v,3\n3,w,1\n")
+    code, _, err = run("new", table / "net.json", "--data", table / "x.csv", "--target", "x", "--target", "h1")
+    assert code == 0, err
+    assert set(gb.load(table / "net.json", backend="numpy").to_networkx()) == {"x_", "h1_", "x", "h1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "'kind' is missing in line 3; --missing skip"),
+        (("--missing", "skip", "--error", "prise=poisson"), "unknown target 'prise'; did you mean 'price'"),
+        (("--missing", "skip", "--error", "kind=poisson"), "poisson takes numbers, and kind"),
+        (("--missing", "skip", "--error", "kind=binary_cross_entropy"), "tells two classes apart, and kind"),
+        (("--missing", "skip", "--error", "price=cross_entropy"), "price of .* holds numbers that are not whole"),
+    ],
+)
+def test_new_names_the_column_that_a_head_cannot_serve(table, run, options, said):
+    code, _, err = run("new", table / "net.json", "--data", table / "table.csv", *TARGETS, *options)
+    assert code == 2
+    assert re.search(said, err)
+    assert not (table / "net.json").exists()

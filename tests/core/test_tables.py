@@ -390,6 +390,23 @@ def test_one_probability_has_two_classes(labels, classes):
     assert net.predict(X).tolist() == [classes[int(y > 0.5)] for y in net.forward(X)[:, 0]]
 
 
+@pytest.mark.parametrize("missing", ["refuse", "skip"])
+def test_true_is_no_class_that_has_another_name(missing):
+    labels = np.array(["benign", "malignant", "benign"])
+    g = gb.layered([X.shape[1], 1], error="binary_cross_entropy", seed=0)
+    net = gb.Network(g, error="binary_cross_entropy", missing=missing, backend="numpy")
+    gb.train(net, X, pd.Series(labels, name="y"), epochs=1, progress=False)
+    for T in (
+        labels == "benign",
+        (labels == "benign").tolist(),
+        pd.Series(labels == "benign", name="y"),
+        {"y": labels == "benign"},
+    ):
+        with pytest.raises(gb.DataError, match=r"row 0 is True, which is not one of the network's classes: 'benign', 'malignant'"):
+            net.error(X, T)
+    assert net.error(X, [0, 1, 0]) == net.error(X, pd.Series(labels, name="y"))  # whole numbers are positions
+
+
 def test_predict_of_a_regression_and_in_frames():
     net = units()
     assert np.array_equal(net.predict(X), net.forward(X))

@@ -127,9 +127,12 @@ def test_a_node_of_many_terms_is_one_tree_of_its_sources() -> None:
     assert len(p.combined.pairs) == 4
     assert p.combined.trees[:, tables.TREE_STOP].tolist() == [5]
     assert p.combined.fused.sum() == 5 + 3  # scaled rows, inner products
-    assert sorted(p.combined.leaves[tables.LEAF_ROW].tolist()) == p.combined.pulling.tolist()
-    assert len(p.swept.dst) == 5 + 5  # x to h, and a helper row for each h
-    assert not p.runs[p.combined.fused[p.runs[:, tables.RUN_START]], tables.RUN_LEAF].any()
+    first = p.first
+    assert first.n_rows == p.schedule.n_rows - 8 == 7
+    assert len(first.out.dst) == 5  # x to h; what h feeds is a leaf
+    assert first.trees.leaves.tolist() == [1, 2, 3, 4, 5]
+    assert first.trees.products.tolist() == [6] * 5  # T in place of y's δ, since nothing else gathers that
+    assert first.out.size < p.out.size + 64
 
 
 def test_sources_that_feed_nothing_else_are_given_their_delta() -> None:
@@ -146,7 +149,8 @@ def test_sums_alone_have_one_order_of_edges_and_no_code_for_combinations() -> No
     work = executable(gb.Network(g, backend="numba"))
     work.forward(np.zeros(work.schedule.n_parameters), np.zeros((1, 3)))
     p = work.work.plan
-    assert p.swept is p.out
+    assert p.first is p.every
+    assert p.first_table is p.table
     assert not p.table[tables.PLAN_COMBINE_TREES : tables.PLAN_SIZE].any()
     assert p.table[tables.PLAN_STATE_ROWS] == p.schedule.n_rows + 1
 
@@ -162,7 +166,7 @@ def test_the_description_says_which_paths_are_not_for_combinations() -> None:
     for node in hidden:
         gate.add_edge(node, "gate", weight=1.0, trainable=False)
     gate.add_edge("gate", "two", weight=np.full((2, 256), 0.1))
-    assert executable(gb.Network(g, backend="numba")).describe(64).startswith("layers")
+    assert executable(gb.Network(g, backend="numba")).describe(64).startswith("blocks")
     assert executable(gb.Network(gate, backend="numba")).describe(64).startswith("tiles")
 
 

@@ -162,6 +162,7 @@ def compare(net, X, T, s, V, name):
 def forced(monkeypatch):
     """Every network takes the layers' path."""
     monkeypatch.setattr(executable, "prefers_layers", lambda schedule: True)
+    monkeypatch.setattr(executable, "worthwhile_pieces", lambda schedule, layered: None)
 
 
 @pytest.mark.sampled(24)

@@ -11,6 +11,7 @@ from helpers.heads import ERRORS, four_heads, targets
 
 pytest.importorskip("numba")
 
+from graphbp_numba import executable
 from graphbp_numba.levels.path import LevelPath
 from graphbp_numba.plan.tables import MODE_GRADIENT
 
@@ -60,10 +61,13 @@ def layers(rng):
 
 
 @pytest.mark.parametrize("n", [3, 40])
-def test_layers(n):
+@pytest.mark.parametrize("path", ["blocks", "layers"])
+def test_layers_by_either_path(path, n, monkeypatch):
     rng = np.random.default_rng(1)
+    if path == "layers":
+        monkeypatch.setattr(executable, "worthwhile_pieces", lambda schedule, layered: None)
     fast, plain = pair(layers(rng), error=ERRORS, error_weights={"flag": 0.3})
-    assert "layers" in fast.describe(n)
+    assert f"{path}:" in fast.describe(n)
     agree(fast, plain, rng.normal(size=(n, 64)), targets(rng, n))
 
 

@@ -10,9 +10,15 @@ pytest.importorskip("numba", reason="the Numba backend is not installed")
 
 import graphbp as gb
 from graphbp.testing.tolerances import relative_difference, tolerance
-from graphbp_numba import backend
+from graphbp_numba import backend, executable
 from graphbp_numba.plan.bundles import find_bundles
 from graphbp_numba.tiles import path, stages
+
+
+@pytest.fixture(autouse=True)
+def tiles_alone(monkeypatch):
+    """No network takes the blocks' path."""
+    monkeypatch.setattr(executable, "worthwhile_pieces", lambda schedule, layered: None)
 
 
 def butterfly(depth, width, block, activation, *, bias=0.0, seed=0):

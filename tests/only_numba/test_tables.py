@@ -17,7 +17,9 @@ FOLDER = Path(graphbp_numba.__file__).parent
 NAMES = {name: value for name, value in vars(tables).items() if name.isupper()}
 TABLES = {"PLAN": tables.PLAN_SIZE, "RUN": tables.RUN_FIELDS, "HEAD": tables.HEAD_FIELDS, "LEVEL": tables.LEVEL_FIELDS}
 TABLES |= {"BLOCK": tables.BLOCK_FIELDS, "SEGMENT": tables.SEGMENT_FIELDS, "CUT": 4, "SPARSE": 4}
-TABLES |= {"PAIR": tables.PAIR_FIELDS, "TREE": tables.TREE_FIELDS, "LEAF": tables.LEAF_FIELDS}
+TABLES |= {"PAIR": tables.PAIR_FIELDS, "TREE": tables.TREE_FIELDS, "CHOICE": tables.CHOICE_FIELDS}
+TABLES |= {"NET": tables.NET_SIZE, "STEP": tables.STEP_FIELDS, "RECT": tables.RECT_FIELDS, "JOB": tables.JOB_FIELDS}
+FUNCTIONS = {"PLAN": range(tables.PLAN_FORWARD_RUNS, tables.PLAN_SIZE, 3), "NET": range(tables.NET_PRODUCTS, tables.NET_SIZE, 3)}
 SETS = ("KIND", "FORM", "CODE", "MODE", "COMBINE")
 
 
@@ -40,9 +42,9 @@ def test_every_place_of_a_table_has_one_name():
     assert sorted(by_table) == sorted([*TABLES, *SETS])
     for prefix, values in by_table.items():
         assert len(set(values)) == len(values), prefix
-        if prefix == "PLAN":  # C functions take three places each
-            functions = range(tables.PLAN_FORWARD_RUNS, tables.PLAN_SIZE, 3)
-            values = sorted({*values, *(at + k for at in functions for k in range(3))})
+        values = sorted(
+            {*values, *(at + k for at in FUNCTIONS.get(prefix, ()) for k in range(3))}
+        )  # C functions take three places each
         if prefix in TABLES:
             assert sorted(values) == list(range(TABLES[prefix])), prefix
 

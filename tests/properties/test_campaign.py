@@ -64,12 +64,8 @@ def planted():
         unregister_backend(name)
 
 
-OF_COMBINATIONS = {"ties to the second source", "products without ∂²/∂u∂v"}
-"""Seen by networks that combine rows only, which `tests.campaign.aggregations` draws and this campaign does not."""
-
-
 @pytest.mark.sampled(4)
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in OF_COMBINATIONS])
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name, planted):
     backend = planted(name)
     assert any(examine(draw([0, index]), [backend], asked([0, index])) for index in range(200))

@@ -10,7 +10,18 @@ from llvmlite import ir
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.lanes import INT32, INT64
 
-__all__ = ["Shape", "const", "edge_operands", "flush_sums", "loop", "reduce_group"]
+__all__ = [
+    "Shape",
+    "add_to_row",
+    "const",
+    "edge_operands",
+    "flush_sums",
+    "leaf_values",
+    "loop",
+    "reduce_group",
+    "row_at",
+    "vectors_at",
+]
 
 CONTRACT = ("contract",)
 
@@ -90,10 +101,38 @@ def edge_operands(shape: Shape, builder: Any, base: Any, index: Any, weight: Any
     return shape.splat(builder, w), place
 
 
+def vectors_at(shape: Shape, builder: Any, address: Any) -> list[Any]:
+    """The addresses of a row's vectors."""
+    return [builder.add(address, const(VECTOR_BYTES * v)) for v in range(shape.count)]
+
+
+def row_at(shape: Shape, builder: Any, address: Any) -> list[Any]:
+    """A row's vectors."""
+    return [shape.load(builder, place) for place in vectors_at(shape, builder, address)]
+
+
+def add_to_row(shape: Shape, builder: Any, values: list[Any], address: Any) -> None:
+    """The row += values."""
+    for value, place in zip(values, vectors_at(shape, builder, address), strict=True):
+        shape.store(builder, builder.fadd(shape.load(builder, place), value), place)
+
+
+def leaf_values(shape: Shape, builder: Any, at: Any, leaf: Any) -> tuple[Any, list[Any], list[Any], Any]:
+    """(w, z, w z, the number of z's row) of a leaf, given the addresses of the tile, of w and of the numbers."""
+    tile, weights, numbers = at
+    number = builder.load(shape.pointer(builder, builder.add(numbers, builder.mul(leaf, const(4))), INT32))
+    number = builder.zext(number, INT64)
+    w = builder.load(shape.pointer(builder, builder.add(weights, builder.mul(leaf, const(shape.item))), shape.real))
+    w = shape.splat(builder, w)
+    z = row_at(shape, builder, builder.add(tile, builder.mul(number, const(shape.row_bytes))))
+    return w, z, [builder.fmul(w, value) for value in z], number
+
+
 def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
     """One vector whose lane e is the sum over the lanes of vectors[e]; as many vectors as lanes.
 
-    Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  Lanes are followed by
+    Each round halves the number of vectors: the halves of two vectors' blocks are added side by side.  What stays in its place comes by a
+    blend, what changes places by a shuffle, of which machines do fewer at once.  Lanes are followed by
     number: a vector that starts at the place whose bits, reversed, are e ends in lane e.
     """
     width = shape.width
@@ -105,9 +144,8 @@ def reduce_group(shape: Shape, builder: Any, vectors: list[Any]) -> Any:
         low, high = [], []
         for group in range(width // block):
             at = group * block
-            for source in (0, width):
-                low += [source + at + k for k in range(half)]
-                high += [source + at + half + k for k in range(half)]
+            low += [at + k for k in range(half)] + [width + at + half + k for k in range(half)]
+            high += [at + half + k for k in range(half)] + [width + at + k for k in range(half)]
         masks = [ir.Constant(ir.VectorType(INT32, width), mask) for mask in (low, high)]
         level = [
             builder.fadd(builder.shuffle_vector(a, b, masks[0]), builder.shuffle_vector(a, b, masks[1]))

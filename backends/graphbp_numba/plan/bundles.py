@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphbp.extend import Schedule
 from graphbp_numba.instructions.rows import BUNDLE
-from graphbp_numba.plan.tables import RUN_BUNDLE_FIRST, RUN_BUNDLE_STOP, RUN_FUSED, RUN_START
+from graphbp_numba.plan.tables import RUN_BUNDLE_FIRST, RUN_BUNDLE_STOP, RUN_START
 
-__all__ = ["Bundles", "find_bundles", "swept_runs"]
+__all__ = ["Bundles", "find_bundles", "lead_bundles"]
 
 MIN_SOURCES = 4
 """Shorter rows are not worth it."""
@@ -73,15 +72,14 @@ def find_bundles(in_ptr: npt.NDArray[np.int64], in_src: npt.NDArray[np.int32], l
     )
 
 
-def swept_runs(s: Schedule, runs: npt.NDArray[np.int64], bundles: Bundles) -> npt.NDArray[np.int64]:
-    """The runs that first order visits, those that are not fused; the first of a level computes a of all its bundles, the others find it done."""
-    swept = runs[runs[:, RUN_FUSED] == 0] if runs[:, RUN_FUSED].any() else runs
-    level = s.row_level[swept[:, RUN_START]]
+def lead_bundles(row_level: npt.NDArray[Any], runs: npt.NDArray[np.int64], bundles: Bundles) -> None:
+    """Have the first run of each level compute a of all its bundles; the others find it done."""
+    level = row_level[runs[:, RUN_START]]
     leads = np.flatnonzero(np.diff(level, prepend=-1))
-    of_bundle = s.row_level[bundles.rows[:, 0]]
-    swept[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
-    swept[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
-    return swept
+    of_bundle = row_level[bundles.rows[:, 0]]
+    runs[:, [RUN_BUNDLE_FIRST, RUN_BUNDLE_STOP]] = 0
+    runs[leads, RUN_BUNDLE_FIRST] = np.searchsorted(of_bundle, level[leads], side="left")
+    runs[leads, RUN_BUNDLE_STOP] = np.searchsorted(of_bundle, level[leads], side="right")
 
 
 def _none() -> Bundles:

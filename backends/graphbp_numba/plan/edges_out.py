@@ -1,6 +1,6 @@
 """The edges by source, in the order in which a reverse sweep meets them, and where the gradient's sums stand.
 
-sums     edges out, to whole groups | a place for each row's bias, likewise | a place for each leaf of a tree, likewise
+sums     edges out, to whole groups | a place for each row's bias, likewise | first order: for each leaf of a tree | for each of a choice
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from graphbp.extend import Schedule
 
-__all__ = ["Edges", "EdgesOut", "edges_out", "pointers"]
+__all__ = ["GROUP", "Edges", "EdgesOut", "edges_out", "pointers", "whole_groups"]
 
 GROUP = 16
 """Sums that are taken together at most."""
@@ -43,26 +43,30 @@ class Edges:
 class EdgesOut:
     """Edges by source, and positions among the gradient's sums.
 
-    ptr, dst, slot : the edges of each row visited.              bias_place, leaf_place, size : where the sums of rows and of leaves
-    grad_ptr, grad_pos : the positions that add up to each parameter.                      begin, and how many there are.
+    ptr, dst, slot : the edges of each row visited.
+    bias_place, more_places, size : where the sums of rows, and of what else has some, begin, and how many there are.
+    grad_ptr, grad_pos : the positions that add up to each parameter.
     """
 
     ptr: Indices
     dst: npt.NDArray[np.int32]
     slot: Indices
     bias_place: int
-    leaf_place: int
+    more_places: tuple[int, ...]
     size: int
     grad_ptr: Indices
     grad_pos: Indices
 
 
-def edges_out(s: Schedule, edges: Edges, order: Array, leaf_slot: Indices, as_scheduled: bool) -> EdgesOut:
-    """The edges by source, of the rows in the order of a sweep; of the slots of leaves the sums stand in a place of their own.
+def edges_out(
+    s: Schedule, edges: Edges, order: Array, bias_slot: Array, more: tuple[Indices, ...] = (), as_scheduled: bool = False
+) -> EdgesOut:
+    """The edges by source, of the rows in the order of a sweep.
 
+    bias_slot : of each row, −1 without a bias.      more : slots whose sums stand behind the rows', each array's in a place of its own.
     as_scheduled : these are the schedule's own edges, which it has by source already.
     """
-    fan_out = np.bincount(edges.src, minlength=s.n_rows)
+    fan_out = np.bincount(edges.src, minlength=len(order))
     ptr = pointers(fan_out[order])
     if as_scheduled:
         start, dst, slot = s.out_ptr[:-1], s.out_dst, s.out_slot
@@ -72,13 +76,14 @@ def edges_out(s: Schedule, edges: Edges, order: Array, leaf_slot: Indices, as_sc
         dst, slot = edges.dst[by_source], edges.slot[by_source]
     take = np.repeat(start[order] - ptr[:-1], fan_out[order]) + np.arange(len(dst))
     slot = slot[take]
-    bias_place = _whole(len(dst))
-    leaf_place = bias_place + _whole(s.n_rows)
+    bias_place = whole_groups(len(dst))
+    places = pointers([bias_place + whole_groups(len(order)), *(whole_groups(len(slots)) for slots in more)])[1:]
     position = np.empty(s.parameters.n_slots + 1, np.int64)
     position[slot] = np.arange(len(slot))
-    position[leaf_slot] = leaf_place + np.arange(len(leaf_slot))
-    rows = np.flatnonzero(s.bias_slot >= 0)
-    position[s.bias_slot[rows]] = bias_place + rows
+    for place, slots in zip(places.tolist(), more, strict=False):
+        position[slots] = place + np.arange(len(slots))
+    rows = np.flatnonzero(bias_slot >= 0)
+    position[bias_slot[rows]] = bias_place + rows
     starts, n_free = s.parameters.starts, len(s.parameters.order)
     grad_ptr = np.arange(n_free + 1) if starts is None else np.append(starts, n_free)
     return EdgesOut(
@@ -86,17 +91,18 @@ def edges_out(s: Schedule, edges: Edges, order: Array, leaf_slot: Indices, as_sc
         np.ascontiguousarray(dst[take], np.int32),
         slot,
         bias_place,
-        leaf_place,
-        leaf_place + _whole(len(leaf_slot)),
+        tuple(places[:-1].tolist()),
+        int(places[-1]),
         grad_ptr.astype(np.int64),
         position[s.parameters.order],
     )
 
 
-def pointers(counts: Array) -> Indices:
+def pointers(counts: Any) -> Indices:
     """Where each of so many begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _whole(count: int) -> int:
+def whole_groups(count: int) -> int:
+    """So many sums, to whole groups."""
     return -(-count // GROUP) * GROUP

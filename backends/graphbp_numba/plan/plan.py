@@ -16,7 +16,7 @@ the same dtypes, so that a new topology needs no new machine code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,60 +25,46 @@ import numpy.typing as npt
 
 from graphbp.extend import AnyError, HeadGroup, NotSupportedError, Schedule, head_groups
 from graphbp_numba.machine.functions import activation_functions
-from graphbp_numba.plan.bundles import Bundles, find_bundles, swept_runs
+from graphbp_numba.plan.bundles import Bundles, find_bundles, lead_bundles
 from graphbp_numba.plan.combining import Combined, combined_rows
-from graphbp_numba.plan.edges_out import Edges, EdgesOut, edges_out, pointers
+from graphbp_numba.plan.edges_out import Edges, edges_out, pointers
+from graphbp_numba.plan.first_order import Visited, fill_orders, reverse_order, without_inner_rows
 from graphbp_numba.plan.heads import head_lines
 from graphbp_numba.plan.tables import (
     KIND_ELEMENTWISE,
     KIND_LINEAR,
     KIND_SOFTMAX,
     PAIR_ROW,
-    PLAN_BUNDLE_PTR,
-    PLAN_BUNDLE_ROWS,
     PLAN_EACH,
+    PLAN_FROZEN,
+    PLAN_HEAD_POS,
+    PLAN_HEADS,
     PLAN_HELPER_STOP,
-    PLAN_IN_PARAM,
-    PLAN_IN_PTR,
-    PLAN_LEAF_SUMS,
-    PLAN_LEAVES,
     PLAN_N_BUNDLES,
-    PLAN_N_LEAVES,
-    PLAN_N_OUT_EDGES,
+    PLAN_N_HEADS,
+    PLAN_N_INPUTS,
+    PLAN_N_OUTPUTS,
     PLAN_N_PAIRS,
-    PLAN_N_SWEPT,
-    PLAN_N_SWEPT_EDGES,
+    PLAN_PAIR_OF_ROW,
     PLAN_PAIRS,
     PLAN_SIZE,
     PLAN_STATE_ROWS,
-    PLAN_SUMS,
-    PLAN_SUMS_SIZE,
-    PLAN_SWEPT,
-    PLAN_SWEPT_DST,
-    PLAN_SWEPT_PTR,
-    PLAN_SWEPT_SUMS,
-    PLAN_TREE_ROWS,
+    PLAN_TARGET_ROWS,
     RUN_BUNDLED,
     RUN_F,
     RUN_F_KEEP,
     RUN_FIELDS,
     RUN_FROM_Z,
-    RUN_FUSED,
-    RUN_GIVEN,
     RUN_HAS_OUTPUT,
     RUN_KEEP,
     RUN_KEEP_SLOPE,
     RUN_KIND,
     RUN_LEAF,
-    RUN_ORDER,
     RUN_PAIR_FIRST,
     RUN_PAIR_STOP,
     RUN_SLOPE,
     RUN_START,
     RUN_STOP,
-    RUN_TREE_FIRST,
-    RUN_TREE_STOP,
-    TREE_ROW,
 )
 
 __all__ = ["MAX_RUN_ROWS", "ROW_COST", "Array", "Plan", "make_plan"]
@@ -96,30 +82,34 @@ Array = npt.NDArray[Any]
 class Plan:
     """The arrays of a schedule in one dtype; see the module's docstring.
 
-    out, swept : the edges by source, as sweeps that keep every row meet them, and first order, which takes trees of combinations at once.
-    in_param, out_param, swept_param, bias_param : θ's number for each edge in, edge out and row; −1 − k stands for frozen[k], frozen[0] = 0.
-        After the edges, in_param and swept_param have those of the trees' leaves, and in_param the bundles' once more, source by source.
-    combined : its combinations of rows; their helper rows stand behind the schedule's (in a tile of first order, before the kept area).
+    every : all rows as the table has them; what follows it is taken from there.
+    combined : its combinations of rows; in sweeps that keep every row their helper rows stand behind the schedule's.
+    first, first_table : the rows that first order visits, and their table: the same two where no rows are combined.
     """
 
     schedule: Schedule
     dtype: np.dtype[Any]
-    in_ptr: npt.NDArray[np.int64]
-    in_src: npt.NDArray[np.int32]
-    out: EdgesOut
-    swept: EdgesOut
-    in_param: npt.NDArray[np.int32]
-    out_param: npt.NDArray[np.int32]
-    swept_param: npt.NDArray[np.int32]
-    bias_param: npt.NDArray[np.int32]
+    every: Visited
     frozen: Array
-    runs: npt.NDArray[np.int64]
     heads: npt.NDArray[np.int64]
     table: npt.NDArray[np.int64]
-    n_keep: int
     alive: tuple[Any, ...]
     head_groups: tuple[HeadGroup, ...]
     combined: Combined
+    first: Visited
+    first_table: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        every = self.every
+        self.in_ptr, self.in_src, self.out, self.runs, self.n_keep = every.in_ptr, every.in_src, every.out, every.runs, every.n_keep
+        self.in_param, self.out_param, self.bias_param = every.in_param, every.out_param, every.bias_param
+
+    def with_target_rows(self, count: int) -> Plan:
+        """The same with tables of its own, and so many rows of targets."""
+        table = self.table.copy()
+        first_table = table if self.first_table is self.table else self.first_table.copy()
+        table[PLAN_TARGET_ROWS] = first_table[PLAN_TARGET_ROWS] = count
+        return replace(self, table=table, first_table=first_table)
 
     @property
     def n_edges(self) -> int:
@@ -150,7 +140,8 @@ class Plan:
     @cached_property
     def out_source(self) -> npt.NDArray[np.int32]:
         """The source row of each edge out."""
-        return np.repeat(_reverse_order(self.schedule, self.runs).astype(np.int32), np.diff(self.out.ptr))
+        s = self.schedule
+        return np.repeat(reverse_order(self.runs, s.n_rows, s.n_inputs).astype(np.int32), np.diff(self.out.ptr))
 
     @cached_property
     def output_stop(self) -> npt.NDArray[np.int64]:
@@ -188,79 +179,69 @@ def make_plan(schedule: Schedule, error: AnyError, dtype: np.dtype[Any]) -> Plan
     combined = combined_rows(s, in_ptr, edges.src)
     fan_out = np.bincount(edges.src, minlength=s.n_rows) + np.bincount(combined.helped, minlength=s.n_rows)
     bundles = find_bundles(in_ptr, edges.src, s.row_level)
-    runs, n_keep = _runs(s, fan_out, bundles, combined, dtype.name)
-    order = _reverse_order(s, runs)
-    of_leaves = combined.leaf_slots(edges.slot, s.parameters.n_slots)
-    out = swept = edges_out(s, edges.to_helpers(s, combined.helped), order, of_leaves[:0], not (s.dense_blocks or len(combined)))
-    if len(combined):
-        swept = edges_out(s, combined.swept_edges(edges).to_helpers(s, combined.pulling), order, of_leaves, False)
     param, frozen = _slot_parameters(s, dtype)
-    bias_param = np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32)
-    out_pos = np.full(s.n_rows, -1, np.int64)
-    out_pos[s.output_rows] = np.arange(s.n_outputs)
-    out_keep = _keep_rows(s, runs)
+    every = _every_row(s, edges, combined, bundles, _runs(s, fan_out, bundles, combined, dtype.name), param)
+    first = without_inner_rows(s, every, edges, combined, param) if len(combined) else every
     groups = head_groups(s, error)
     heads, head_pos = head_lines(groups, dtype.name)
-    arrays = (
-        in_ptr,
-        edges.src,
-        out.ptr,
-        out.dst,
-        runs,
-        out_pos,
-        np.ascontiguousarray(s.output_rows, np.int64),
-        out_keep,
-        heads,
-        head_pos,
-    )
-    shared = (bundles.ptr, bundles.src, bundles.rows)
     each = np.arange(s.n_outputs)
+    lines = (combined.pairs, combined.of_row)
     table = np.zeros(PLAN_SIZE, np.int64)
-    table[PLAN_N_BUNDLES] = len(bundles.rows)
-    table[PLAN_BUNDLE_PTR : PLAN_BUNDLE_ROWS + 1] = [array.ctypes.data for array in shared]
-    table[:8] = (s.n_rows, s.n_inputs, s.n_outputs, len(runs), len(edges.src), n_keep, len(heads), s.n_outputs)
-    table[PLAN_IN_PTR:PLAN_SUMS] = [array.ctypes.data for array in arrays]
-    table[PLAN_SUMS], table[PLAN_EACH] = out.bias_place, each.ctypes.data
-    lines = (combined.pairs, combined.of_row, combined.trees, combined.leaves)
+    table[[PLAN_N_INPUTS, PLAN_N_OUTPUTS, PLAN_N_HEADS, PLAN_TARGET_ROWS]] = s.n_inputs, s.n_outputs, len(heads), s.n_outputs
+    table[[PLAN_HEADS, PLAN_HEAD_POS, PLAN_EACH, PLAN_FROZEN]] = [a.ctypes.data for a in (heads, head_pos, each, frozen)]
     helper_stop = s.n_rows + len(combined.helped)
-    table[[PLAN_N_OUT_EDGES, PLAN_STATE_ROWS, PLAN_HELPER_STOP]] = len(out.dst), max(s.n_rows + 1, helper_stop), helper_stop
-    table[[PLAN_N_PAIRS, PLAN_N_LEAVES]] = len(combined), len(of_leaves)
-    table[[PLAN_LEAF_SUMS, PLAN_TREE_ROWS]] = swept.leaf_place, s.n_rows + len(combined.pulling)
-    table[PLAN_PAIRS : PLAN_LEAVES + 1] = [array.ctypes.data for array in lines]
-    visited = (swept_runs(s, runs, bundles), swept.ptr, swept.dst)
-    table[[PLAN_SWEPT, PLAN_SWEPT_PTR, PLAN_SWEPT_DST]] = [array.ctypes.data for array in visited]
-    table[[PLAN_N_SWEPT, PLAN_N_SWEPT_EDGES, PLAN_SWEPT_SUMS]] = len(visited[0]), len(swept.dst), swept.bias_place
-    in_param = np.concatenate([param[edges.slot], param[of_leaves], param[edges.slot[bundles.edges]]])
-    out_param, swept_param = param[out.slot], np.concatenate([param[swept.slot], param[of_leaves]])
-    filled = (in_param, swept_param, bias_param, frozen, swept.grad_ptr, swept.grad_pos)
-    table[PLAN_IN_PARAM:PLAN_SUMS_SIZE] = [array.ctypes.data for array in filled]
-    table[PLAN_SUMS_SIZE] = swept.size
+    table[[PLAN_STATE_ROWS, PLAN_HELPER_STOP, PLAN_N_PAIRS]] = max(s.n_rows + 1, helper_stop), helper_stop, len(combined)
+    table[[PLAN_PAIRS, PLAN_PAIR_OF_ROW]] = [array.ctypes.data for array in lines]
+    every.fill(table)
+    first_table = table
+    if first is not every:
+        first_table = table.copy()
+        first.fill(first_table)
     return Plan(
         schedule=s,
         dtype=dtype,
-        in_ptr=in_ptr,
-        in_src=edges.src,
-        out=out,
-        swept=swept,
-        in_param=in_param,
-        out_param=out_param,
-        swept_param=swept_param,
-        bias_param=bias_param,
+        every=every,
         frozen=frozen,
-        runs=runs,
         heads=heads,
         table=table,
-        n_keep=n_keep,
-        alive=(
-            arrays,
-            shared,
-            each,
-            lines,
-            visited,
-            [activation_functions(activation, dtype.name) for activation in s.activations],
-        ),
+        alive=(head_pos, each, lines, [activation_functions(activation, dtype.name) for activation in s.activations]),
         head_groups=groups,
         combined=combined,
+        first=first,
+        first_table=first_table,
+    )
+
+
+def _every_row(
+    s: Schedule,
+    edges: Edges,
+    combined: Combined,
+    bundles: Bundles,
+    made: tuple[npt.NDArray[np.int64], int],
+    param: npt.NDArray[np.int32],
+) -> Visited:
+    """All rows, given (runs, rows kept) and the slots' parameters."""
+    runs, n_keep = made
+    lead_bundles(s.row_level, runs, bundles)
+    order = reverse_order(runs, s.n_rows, s.n_inputs)
+    as_scheduled = not (s.dense_blocks or len(combined))
+    out = edges_out(s, edges.to_helpers(s, combined.helped), order, s.bias_slot, as_scheduled=as_scheduled)
+    out_pos = np.full(s.n_rows, -1, np.int64)
+    out_pos[s.output_rows] = np.arange(s.n_outputs)
+    return Visited(
+        n_rows=s.n_rows,
+        n_keep=n_keep,
+        runs=runs,
+        in_ptr=pointers(np.bincount(edges.dst, minlength=s.n_rows)),
+        in_src=edges.src,
+        out=out,
+        out_pos=out_pos,
+        output_rows=np.ascontiguousarray(s.output_rows, np.int64),
+        out_keep=_keep_rows(s, runs),
+        bundles=bundles,
+        in_param=np.concatenate([param[edges.slot], param[edges.slot[bundles.edges]]]),
+        out_param=param[out.slot],
+        bias_param=np.where(s.bias_slot >= 0, param[s.bias_slot] if len(param) else 0, -1).astype(np.int32),
     )
 
 
@@ -279,7 +260,7 @@ def _edges_by_destination(s: Schedule) -> Edges:
 
 
 def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dtype: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Cut every segment into runs that end where `leaf`, `has_output`, `bundled`, `given` or `fused` changes.
+    """Cut every segment into runs that end where `leaf`, `has_output`, `bundled` or `fused` changes.
 
     Those that keep their a get a place for it.
     """
@@ -292,7 +273,7 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dty
     bundled = np.zeros(s.n_rows, bool)
     bundled[bundles.rows.ravel()] = True
     leaf = (fan_out == 0) & ~combined.given
-    kind = 16 * combined.fused + 8 * combined.given + 4 * bundled + 2 * leaf + is_output
+    kind = 8 * combined.fused + 4 * bundled + 2 * leaf + is_output
     rows = np.arange(s.n_inputs, s.n_rows)
     cut = np.empty(len(rows), bool)
     cut[0] = True
@@ -308,13 +289,7 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dty
     runs[:, RUN_START], runs[:, RUN_STOP] = start, np.append(start[1:], s.n_rows)
     activation = s.row_activation[start]
     runs[:, RUN_LEAF], runs[:, RUN_HAS_OUTPUT] = leaf[start], is_output[start]
-    runs[:, RUN_FUSED], runs[:, RUN_GIVEN] = combined.fused[start], combined.given[start]
-    ends = runs[:, RUN_STOP]
-    for lines, columns in (
-        (combined.trees[:, TREE_ROW], [RUN_TREE_FIRST, RUN_TREE_STOP]),
-        (combined.pairs[:, PAIR_ROW], [RUN_PAIR_FIRST, RUN_PAIR_STOP]),
-    ):
-        runs[:, columns] = np.stack([np.searchsorted(lines, bounds) for bounds in (start, ends)], axis=1)
+    runs[:, [RUN_PAIR_FIRST, RUN_PAIR_STOP]] = np.searchsorted(combined.pairs[:, PAIR_ROW], runs[:, [RUN_START, RUN_STOP]])
     for number in used:
         here = activation == number
         row, table = s.activations[number], functions[number]
@@ -331,12 +306,10 @@ def _runs(s: Schedule, fan_out: Array, bundles: Bundles, combined: Combined, dty
                 runs[here, RUN_SLOPE] = table.address("dz" if table.from_z else "df")
         runs[here, RUN_FROM_Z] = table.from_z
     keeps_a = (runs[:, RUN_HAS_OUTPUT] == 1) | ((runs[:, RUN_FROM_Z] == 0) & (runs[:, RUN_KIND] == KIND_ELEMENTWISE))
-    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, combined.helper_rows)
+    runs[:, RUN_KEEP], n_a = _places(keeps_a, runs, 0)
     runs[:, RUN_KEEP_SLOPE], n_keep = _places((runs[:, RUN_F_KEEP] != 0) & (runs[:, RUN_LEAF] == 0), runs, n_a)
     runs[:, RUN_BUNDLED] = bundled[start]
-    # where in the reverse order the run's rows begin: the runs after it come first
-    size = runs[:, RUN_STOP] - runs[:, RUN_START]
-    runs[:, RUN_ORDER] = np.cumsum(size[::-1])[::-1] - size
+    fill_orders(runs)
     return runs, n_keep
 
 
@@ -344,17 +317,6 @@ def _places(keeps: Array, runs: Array, first: int) -> tuple[npt.NDArray[np.int64
     """Rows of the kept area from `first` on, for the runs that `keeps` names (−1 for others), and where they end."""
     ends = first + np.cumsum(np.where(keeps, runs[:, RUN_STOP] - runs[:, RUN_START], 0))
     return np.where(keeps, ends - (runs[:, RUN_STOP] - runs[:, RUN_START]), -1), int(ends[-1])
-
-
-def _reverse_order(s: Schedule, runs: Array) -> npt.NDArray[np.int64]:
-    """Rows as the reverse sweep visits them: runs from the last, rows inside a run upwards, then the inputs."""
-    order = np.empty(s.n_rows, np.int64)
-    if len(runs):
-        size = runs[:, RUN_STOP] - runs[:, RUN_START]
-        rows = np.arange(s.n_inputs, s.n_rows)
-        order[np.repeat(runs[:, RUN_ORDER], size) + rows - np.repeat(runs[:, RUN_START], size)] = rows
-    order[s.n_units :] = np.arange(s.n_inputs)
-    return order
 
 
 def _slot_parameters(s: Schedule, dtype: np.dtype[Any]) -> tuple[npt.NDArray[np.int32], Array]:

@@ -3,9 +3,11 @@
     PLAN_     places in `Plan.table`: sizes, and addresses of the arrays                        `graphbp_numba.plan.plan`
     RUN_      columns of `Plan.runs`: up to four rows of one level and one activation           `graphbp_numba.plan.plan`
     HEAD_     columns of `Plan.heads`: outputs that one error formula serves                    `graphbp_numba.plan.plan`
-    PAIR_, TREE_, LEAF_    combinations of two rows, trees of them, and what these take from      `graphbp_numba.plan.combining`
+    PAIR_     combinations of two rows                                                         `graphbp_numba.plan.combining`
+    TREE_, CHOICE_    trees of them, and what their sources take back                          `graphbp_numba.plan.first_order`
     CUT_      columns of a network's stages                                                    `graphbp_numba.tiles.stages`
     LEVEL_, BLOCK_, SEGMENT_, SPARSE_    columns of the tables of layers                        `graphbp_numba.layers.sweeps`
+    NET_, STEP_, RECT_, JOB_     a network as blocks of weights, and the columns of its tables     `graphbp_numba.blocks.sweeps`
     KIND_, FORM_, CODE_, MODE_           what a run is, how a head computes, which error it has, what a sweep is for
 
 A kernel reads these tables through a pointer, so a name from the wrong table would compile and read the column beside it: hence one
@@ -47,24 +49,25 @@ from __future__ import annotations
     PLAN_BUNDLE_SRC,
     PLAN_BUNDLE_ROWS,
     PLAN_EACH,
-    PLAN_SWEPT,
-    PLAN_N_SWEPT,
-    PLAN_SWEPT_PTR,
-    PLAN_SWEPT_DST,
-    PLAN_N_SWEPT_EDGES,
-    PLAN_SWEPT_SUMS,
     PLAN_N_OUT_EDGES,
     PLAN_STATE_ROWS,
     PLAN_HELPER_STOP,
     PLAN_N_PAIRS,
     PLAN_PAIRS,
     PLAN_PAIR_OF_ROW,
+    PLAN_N_TREES,
     PLAN_TREES,
     PLAN_LEAVES,
     PLAN_N_LEAVES,
     PLAN_LEAF_SUMS,
-    PLAN_TREE_ROWS,
-) = range(49)
+    PLAN_TREE_SUMS,
+    PLAN_PRODUCT_PTR,
+    PLAN_PRODUCTS,
+    PLAN_CHOICE_PTR,
+    PLAN_CHOICES,
+    PLAN_N_CHOICES,
+    PLAN_CHOICE_SUMS,
+) = range(50)
 # C functions for 1, 2 and 4 vectors a row, each at its place + log2 of the vectors
 (
     PLAN_FORWARD_RUNS,
@@ -73,12 +76,14 @@ from __future__ import annotations
     PLAN_STATE_DOWN,
     PLAN_COMBINE_TREES,
     PLAN_SPREAD_TREES,
+    PLAN_PULL_TREES,
+    PLAN_FINISH_TREES,
     PLAN_COMBINE_PAIRS,
     PLAN_SPREAD_PAIRS,
     PLAN_TANGENT_PAIRS,
     PLAN_BEND_PAIRS,
-) = range(49, 79, 3)
-PLAN_SIZE = 79
+) = range(50, 86, 3)
+PLAN_SIZE = 86
 
 (
     RUN_START,
@@ -98,14 +103,13 @@ PLAN_SIZE = 79
     RUN_BUNDLE_STOP,
     RUN_F_KEEP,
     RUN_KEEP_SLOPE,
-    RUN_FUSED,
-    RUN_GIVEN,
+    RUN_PULLS,
     RUN_TREE_FIRST,
     RUN_TREE_STOP,
     RUN_PAIR_FIRST,
     RUN_PAIR_STOP,
-) = range(23)
-RUN_FIELDS = 23
+) = range(22)
+RUN_FIELDS = 22
 KIND_ELEMENTWISE, KIND_LINEAR, KIND_SOFTMAX = range(3)
 
 (
@@ -139,13 +143,13 @@ MODE_PRODUCT, MODE_FORWARD = 3, 4
 
 PAIR_ROW, PAIR_KIND, PAIR_FIRST, PAIR_SECOND, PAIR_TO_FIRST, PAIR_TO_SECOND = range(6)
 PAIR_FIELDS = 6
-TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP = range(4)
-TREE_FIELDS = 4
+TREE_ROW, TREE_KIND, TREE_FIRST, TREE_STOP, TREE_TERM = range(5)
+TREE_FIELDS = 5
 COMBINE_PRODUCT, COMBINE_MAX, COMBINE_MIN, COMBINE_MAXABS = range(4)
 """What a pair or tree combines by: positions in the core's table of combinations."""
-LEAF_ROW, LEAF_TO = range(2)
-"""Rows of the table of leaves: the row that z is taken from; the row that w q is added to, or, of the first that comes there, −1 − the row."""
-LEAF_FIELDS = 2
+CHOICE_ROW, CHOICE_CHOSEN, CHOICE_NUMBER = range(3)
+"""Rows of the table of choices, a column for each leaf of one, by source: the rows of the tree's δ and of what it chose, and the leaf's number."""
+CHOICE_FIELDS = 3
 
 CUT_RUN_STOP, CUT_ROW_START, CUT_ROW_STOP, CUT_PACK = range(4)
 
@@ -191,3 +195,36 @@ BLOCK_FIELDS = 13
 ) = range(9)
 SEGMENT_FIELDS = 9
 SPARSE_IN_PTR, SPARSE_IN_SRC, SPARSE_OUT_PTR, SPARSE_OUT_DST = range(4)
+
+(
+    NET_HEADS,
+    NET_STEPS,
+    NET_N_STEPS,
+    NET_PIECES,
+    NET_JOBS,
+    NET_SEGMENTS,
+    NET_OUTPUTS,
+    NET_NUMBERS,
+    NET_PLACES,
+    NET_N_WEIGHTS,
+) = range(10)
+NET_PRODUCTS, NET_SUMS = 10, 13
+"""C functions for 1, 2 and 4 vectors a row, as in `Plan.table`."""
+NET_SIZE = 16
+(
+    STEP_START,
+    STEP_STOP,
+    STEP_FIRST_PIECE,
+    STEP_LAST_PIECE,
+    STEP_FIRST_JOB,
+    STEP_LAST_JOB,
+    STEP_FIRST_SEGMENT,
+    STEP_LAST_SEGMENT,
+    STEP_FIRST_OUTPUT,
+    STEP_LAST_OUTPUT,
+) = range(10)
+STEP_FIELDS = 10
+RECT_START, RECT_ROWS, RECT_SOURCES, RECT_COUNT, RECT_FIRST, RECT_STRIDE, RECT_FROM_INPUTS = range(7)
+RECT_FIELDS = 7
+JOB_FIRST, JOB_LAST = range(2)
+JOB_FIELDS = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -10,14 +11,26 @@ import numpy.typing as npt
 
 from graphbp.extend import add_heads, check_memory, inputs_of_rows, n_threads, outputs_of_rows, run_tasks
 from graphbp_numba.instructions.squares import TALL
-from graphbp_numba.plan.tables import KIND_ELEMENTWISE, RUN_KIND, RUN_LEAF, RUN_START, RUN_STOP
+from graphbp_numba.plan.tables import (
+    COMBINE_PRODUCT,
+    KIND_ELEMENTWISE,
+    PAIR_FIRST,
+    PAIR_KIND,
+    PAIR_ROW,
+    PAIR_SECOND,
+    RUN_KIND,
+    RUN_LEAF,
+    RUN_START,
+    RUN_STOP,
+)
 from graphbp_numba.states.input_sweeps import (
     Ends,
     Where,
+    diagonals,
     hessians,
+    laplacians,
     panel_bytes,
     products_along,
-    squares,
     squares_bytes,
 )
 from graphbp_numba.states.whole import WholeStates
@@ -54,43 +67,55 @@ class ByInputs:
         return np.concatenate([np.empty(0, np.int64), *each]).astype(np.int64)
 
     @cached_property
+    def _pairs(self) -> Array:
+        """(·, 3): products of two rows, and these."""
+        pairs = self.work.plan.combined.pairs
+        return np.ascontiguousarray(pairs[pairs[:, PAIR_KIND] == COMBINE_PRODUCT][:, [PAIR_ROW, PAIR_FIRST, PAIR_SECOND]])
+
+    @cached_property
     def _each_output(self) -> Where:
         """For e_1, ..., e_K."""
-        s, bent = self.schedule, self._bent
-        leads = np.unpackbits(outputs_of_rows(s)[bent], axis=1, count=s.n_outputs)
+        s, curved = self.schedule, np.concatenate([self._bent, self._pairs[:, 0]])
+        leads = np.unpackbits(outputs_of_rows(s)[curved], axis=1, count=s.n_outputs)
         if leads.size > LISTED:
-            return self._where(np.arange(len(bent)), np.zeros(s.n_outputs), np.full(s.n_outputs, len(bent)), sweep_all=True)
-        output, rows = np.nonzero(leads.T)
-        ends = np.searchsorted(output, np.arange(s.n_outputs + 1))
-        return self._where(rows, ends[:-1], ends[1:], sweep_all=False)
+            return self._where(np.ones((s.n_outputs, len(curved)), bool), sweep_all=True)
+        return self._where(leads.T, sweep_all=False)
 
     @cached_property
     def _together(self) -> Where:
         """For a V, which may be any."""
-        return self._where(np.arange(len(self._bent)), np.zeros(1), np.full(1, len(self._bent)), sweep_all=True)
+        return self._where(np.ones((1, len(self._bent) + len(self._pairs)), bool), sweep_all=True)
 
-    def _where(self, rows: Array, first: Array, stop: Array, sweep_all: bool) -> Where:
-        s, plan = self.schedule, self.work.plan
+    def _where(self, leads: Array, sweep_all: bool) -> Where:
+        """`leads` (·, bent rows and products): what each sum is over."""
+        s, plan, bent = self.schedule, self.work.plan, self._bent
+        output, rows = np.nonzero(leads)
+        ends, each = np.searchsorted(output, np.arange(len(leads) + 1)), np.count_nonzero(leads[:, : len(bent)], axis=1)
         bits = inputs_of_rows(s)
         from_inputs = np.concatenate([[0], np.cumsum(plan.in_src < s.n_inputs)])
         reaches = np.unpackbits(bits[s.output_rows], axis=1, count=s.n_inputs).astype(bool)
         for group in s.softmax_groups:
             reaches[group] = reaches[group].any(axis=0)
         columns = np.flatnonzero(reaches.any(axis=0))
-        reached = reaches[:, columns] if not sweep_all else np.ones((len(first), len(columns)), bool)
+        reached = reaches[:, columns] if not sweep_all else np.ones((len(leads), len(columns)), bool)
         groups = -(-len(columns) // TALL)
-        used = np.zeros((len(first), groups * TALL), np.uint8)
+        used = np.zeros((len(leads), groups * TALL), np.uint8)
         used[:, : len(columns)] = reached
+        place = np.full(s.n_rows, -1)
+        place[bent] = np.arange(len(bent))
         return Where(
-            bent=self._bent,
+            bent=bent,
+            place=place,
+            pairs=self._pairs,
             middle=plan.in_ptr[:-1] + from_inputs[plan.in_ptr[1:]] - from_inputs[plan.in_ptr[:-1]],
             bits=bits,
             columns=columns,
             rows=rows.astype(np.int32),
-            first=first.astype(np.int64),
-            stop=stop.astype(np.int64),
-            last_run=np.full(len(first), len(plan.runs)) if sweep_all else plan.output_stop,
-            used=np.ascontiguousarray(used.reshape(len(first), groups, TALL).max(axis=2)),
+            first=ends[:-1].astype(np.int64),
+            paired=ends[:-1] + each,
+            stop=ends[1:].astype(np.int64),
+            last_run=np.full(len(leads), len(plan.runs)) if sweep_all else plan.output_stop,
+            used=np.ascontiguousarray(used.reshape(len(leads), groups, TALL).max(axis=2)),
         )
 
     # -- Hessians --------------------------------------------------------------------------------------------------------------------
@@ -99,56 +124,65 @@ class ByInputs:
         """(N, K, D, D), or given V (N, D, D)."""
         s, work = self.schedule, self.work
         where = self._each_output if V is None else self._together
-        size = panel_bytes(len(where.bent), len(where.columns), s.n_rows, 1)
+        size = panel_bytes(where, s.n_rows, 1)
         vectors = min(work.choice.state_vectors(len(X)), 2 if 2 * size <= PANEL_BYTES else 1)
-        size = panel_bytes(len(where.bent), len(where.columns), s.n_rows, vectors)
+        size = panel_bytes(where, s.n_rows, vectors)
         check_memory(
             size * n_threads(), f"∂a/∂x of {len(where.bent):,} units by {len(where.columns):,} inputs", "input_hvp(X, V, U)"
         )
         out = np.zeros((len(X), len(where.first), s.n_inputs, s.n_inputs), work.dtype)
         ends = self._ends(len(X))
-        tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
-        self._prepare(vectors)
+        given = tuple(work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out
 
-        def task(part: int) -> None:
-            span = tiles * part // parts, tiles * (part + 1) // parts
-            with self.states.buffer(vectors) as buffer, work.scratch("panel", size) as panel:
-                hessians(work.tags[vectors], work.plan.table, *given, (buffer, panel), span)
+        def run(span: tuple[int, int], buffer: Array, panel: Array) -> None:
+            hessians(work.tags[vectors], work.plan.table, *given, (buffer, panel), span)
 
-        run_tasks(task, parts, blas=False)
+        self._on_tiles(len(X), vectors, size, run)
         return self._whole(ends, V, out)
 
     def diagonal(self, theta: Array, X: Array, V: Array | None) -> Array:
         """(N, K, D), or given V (N, D)."""
-        return self._squares(theta, X, V, self.work.none, self.schedule.n_inputs)
-
-    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
-        """(N, K)."""
-        return self._squares(theta, X, None, lengths, 1)
-
-    def _squares(self, theta: Array, X: Array, V: Array | None, lengths: Array, width: int) -> Array:
         s, work = self.schedule, self.work
         where = self._each_output if V is None else self._together
         n_outputs, vectors = len(where.first), work.choice.column_vectors(len(X))
-        one = squares_bytes(len(where.bent), 1, s.n_rows, vectors)
-        step = min(n_outputs, max(1, KAPPA_BYTES // one))
-        size = squares_bytes(len(where.bent), step, s.n_rows, vectors)
-        out = np.zeros((len(X), n_outputs, width), work.dtype)
-        ends = self._ends(len(X))
-        tiles = work.choice.tiles(len(X), vectors)
-        parts, given = min(tiles, TASKS), (tuple(self.work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out)
+        step = min(n_outputs, max(1, KAPPA_BYTES // squares_bytes(where, 1, s.n_rows, vectors)))
+        out, ends = np.zeros((len(X), n_outputs, s.n_inputs), work.dtype), self._ends(len(X))
+        given = tuple(work.all_weights(theta)), X, self._or_none(V), tuple(where), tuple(ends), out
+
+        def run(span: tuple[int, int], buffer: Array, memory: Array) -> None:
+            for k in range(0, n_outputs, step):
+                outputs = k, min(k + step, n_outputs)
+                diagonals(work.tags[vectors], work.plan.table, *given, (buffer, memory), (*span, *outputs))
+
+        self._on_tiles(len(X), vectors, squares_bytes(where, step, s.n_rows, vectors), run)
+        return self._whole(ends, V, out)
+
+    def laplacian(self, theta: Array, X: Array, lengths: Array) -> Array:
+        """(N, K)."""
+        s, work, where = self.schedule, self.work, self._each_output
+        vectors = work.choice.column_vectors(len(X))
+        out, ends = np.zeros((len(X), s.n_outputs), work.dtype), self._ends(len(X))
+        given = tuple(work.all_weights(theta)), X, lengths, tuple(where), tuple(ends), out
+
+        def run(span: tuple[int, int], buffer: Array, memory: Array) -> None:
+            laplacians(work.tags[vectors], work.plan.table, *given, (buffer, memory), span)
+
+        self._on_tiles(len(X), vectors, squares_bytes(where, 0, s.n_rows, vectors), run)
+        return self._whole(ends, None, out)
+
+    def _on_tiles(self, n_samples: int, vectors: int, size: int, run: Callable[[tuple[int, int], Array, Array], None]) -> None:
+        """run(tiles, a state's buffer, so many bytes beside it)."""
+        work = self.work
+        tiles = work.choice.tiles(n_samples, vectors)
+        parts = min(tiles, TASKS)
         self._prepare(vectors)
 
         def task(part: int) -> None:
             span = tiles * part // parts, tiles * (part + 1) // parts
-            with self.states.buffer(vectors) as buffer, work.scratch("squares", size) as memory:
-                for k in range(0, n_outputs, step):
-                    outputs = k, min(k + step, n_outputs)
-                    squares(work.tags[vectors], work.plan.table, *given, (buffer, memory, lengths), (*span, *outputs))
+            with self.states.buffer(vectors) as buffer, work.scratch("by inputs", size) as memory:
+                run(span, buffer, memory)
 
         run_tasks(task, parts, blas=False)
-        return self._whole(ends, V, out[:, :, 0] if len(lengths) else out)
 
     def _whole(self, ends: Ends, V: Array | None, out: Array) -> Array:
         """The result with the outputs' own part."""

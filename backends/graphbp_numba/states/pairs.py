@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphbp_numba.instructions.calls import call, pointer
-from graphbp_numba.instructions.combining import add_chosen, spread_chosen
+from graphbp_numba.instructions.choices import add_chosen, spread_chosen
 from graphbp_numba.instructions.rows import multiply_add_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled_c, integers, kernel

@@ -16,7 +16,7 @@ from graphbp_numba.heads.sweeps import head_deltas
 from graphbp_numba.heads.tangents import WEIGHT_ROW, head_curvature, push_outputs
 from graphbp_numba.instructions.calls import item_size, pointer, reals
 from graphbp_numba.instructions.gathers import EdgeSums, finish_sums, gather_sums, row_sums
-from graphbp_numba.instructions.rows import fill_rows, multiply_add_rows, multiply_rows
+from graphbp_numba.instructions.rows import copy_rows, fill_rows, multiply_add_rows, multiply_rows
 from graphbp_numba.instructions.tangent_gathers import Both, gather_both_sums
 from graphbp_numba.machine.functions import VECTOR_BYTES
 from graphbp_numba.machine.jit import carray, compiled, kernel
@@ -41,7 +41,7 @@ from graphbp_numba.states.pairs import bend_pairs, spread_pairs
 from graphbp_numba.states.sections import inject, places, put_row, slopes, tangent_state
 from graphbp_numba.states.tiles import begin_tile, reverse_tile, tile_deltas
 
-__all__ = ["Slots", "State", "jacobian", "products", "sample_gradients", "state", "tangent", "unit_deltas"]
+__all__ = ["Slots", "State", "jacobian", "products", "reverse_products", "sample_gradients", "state", "tangent", "unit_deltas"]
 
 Array = npt.NDArray[Any]
 
@@ -210,8 +210,11 @@ def tangent(tag: Any, table: Any, weights: Any, along: Any, X: Any, U: Any, Y_do
 
 
 @kernel
-def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, exact: bool) -> None:
-    """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, and sums of Rδ_k z_i + δ_k ż_i; not `exact`: without δ's terms."""
+def reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, exact: bool) -> None:
+    """Rδ_i = h'_i Σ_k (w_ki Rδ_k + v_ki δ_k) + what it holds, and sums of Rδ_k z_i + δ_k ż_i; not `exact`: without δ's terms.
+
+    Of the inputs Rδ = Rβ.
+    """
     row = len(tag) * VECTOR_BYTES
     runs = carray(pointer(table[PLAN_RUNS]), (table[PLAN_N_RUNS], RUN_FIELDS), np.int64)
     ptr = carray(pointer(table[PLAN_OUT_PTR]), table[PLAN_N_ROWS] + 1, np.int64)
@@ -230,6 +233,8 @@ def _reverse_products(tag: Any, table: Any, at: Any, w: int, v: int, sums: int, 
                 gather_sums(tag, r_delta, dst, w, ptr[e], ptr[e + 1], z + here, scratch, edges)
             if r >= 0:
                 multiply_add_rows(tag, r_delta + here, at.slope + here, scratch, r_delta + here, 1)
+            else:
+                copy_rows(tag, r_delta + here, scratch, 1)
         if r >= 0:
             spread_pairs(tag, table, z, r_delta, runs[r, RUN_PAIR_FIRST], runs[r, RUN_PAIR_STOP])
             if exact:
@@ -268,4 +273,4 @@ def products(
                 fill_rows(tag, at.a_dot, n_inputs)
                 fill_rows(tag, at.bend, n_inputs)
                 multiply_add_rows(tag, at.r_delta, at.bend, at.a_dot, at.r_delta, n_rows)
-            _reverse_products(tag, table, at, w_out, along.w_out[b].ctypes.data, sums[b].ctypes.data, exact)
+            reverse_products(tag, table, at, w_out, along.w_out[b].ctypes.data, sums[b].ctypes.data, exact)

@@ -32,7 +32,7 @@ class FewPath:
     """Samples of one vector on a network of few edges: one call on the caller's thread."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.work, self._table, self._frozen = workspace, workspace.plan.table, workspace.plan.frozen
+        self.work, self._table, self._frozen = workspace, workspace.plan.first_table, workspace.plan.frozen
         self._n_outputs, self._ready = workspace.schedule.n_outputs, False
 
     def describe(self, n_samples: int) -> str:
@@ -99,7 +99,7 @@ class TilePath:
         Y = np.empty((len(X), work.schedule.n_outputs), work.dtype)
         if len(X) > choice.width and self.stages is not None:
             return self._forward_in_stages(theta, X, Y, self.stages)
-        w, bias = work.weights_at(theta, plan.in_param), work.weights_at(theta, plan.bias_param)
+        w, bias = work.weights_at(theta, plan.first.in_param), work.weights_at(theta, plan.first.bias_param)
         vectors = choice.vectors(len(X))
         work.prepare_forward(vectors)
         tiles = choice.tiles(len(X), vectors)
@@ -108,7 +108,7 @@ class TilePath:
         def task(part: int) -> None:
             first, stop = tiles * part // parts, tiles * (part + 1) // parts
             with work.tile_buffer(vectors) as buffer:
-                kernels.forward(work.tags[vectors], plan.table, w, bias, X, Y, buffer, first, stop)
+                kernels.forward(work.tags[vectors], plan.first_table, w, bias, X, Y, buffer, first, stop)
 
         run_tasks(task, parts, blas=False)
         return Y
@@ -117,13 +117,13 @@ class TilePath:
         work, plan, width = self.work, self.work.plan, self.work.choice.width
         vectors = STAGE_VECTORS if len(X) > 2 * width else 2
         work.prepare_forward(vectors)
-        weights = EdgeWeights(work.weights_at(theta, plan.in_param), work.none, work.weights_at(theta, plan.bias_param))
+        weights = EdgeWeights(work.weights_at(theta, plan.first.in_param), work.none, work.weights_at(theta, plan.first.bias_param))
         lanes = vectors * width
         rows = max(stages.packed, Y.shape[1])
         tiles = work.choice.tiles(len(X), vectors)
         most = max(1, min(TASK_SAMPLES, PACKED_BYTES // (rows * work.dtype.itemsize)) // lanes)
         size = min(most, -(-tiles // min(MAX_PARTITIONS, work.choice.tasks(len(X))))) * lanes
-        bytes_of_tile = VECTOR_BYTES * (vectors * (2 * stages.rows + plan.n_keep + 1) + 1)
+        bytes_of_tile = VECTOR_BYTES * (vectors * (2 * stages.rows + plan.first.n_keep + 1) + 1)
 
         def task(part: int) -> None:
             n0, n1 = part * size, min((part + 1) * size, len(X))
@@ -131,7 +131,7 @@ class TilePath:
             # a row more than whole tiles: rows that lie a power of two apart would share a few sets of the cache
             packed = np.empty((2, rows, -(-(n1 - n0) // lanes) * lanes + width), work.dtype)
             given = stages.cuts, stages.rows, weights, X[n0:n1], Y[n0:n1], memory, packed
-            forward_stages(work.tags[vectors], plan.table, *given)
+            forward_stages(work.tags[vectors], plan.first_table, *given)
 
         run_tasks(task, -(-len(X) // size), blas=False)
         return Y
@@ -141,16 +141,16 @@ class TilePath:
         work, plan, choice = self.work, self.work.plan, self.work.choice
         vectors = choice.vectors(len(X))
         work.prepare_sweep(mode, vectors)
-        w = work.borrowed_weights(theta, plan.in_param)
+        w = work.borrowed_weights(theta, plan.first.in_param)
         w_out = sums = work.none
-        bias = work.weights_at(theta, plan.bias_param)
+        bias = work.weights_at(theta, plan.first.bias_param)
         s = work.none if sample_weight is None else sample_weight
         by_x = np.empty(X.shape, work.dtype) if mode == MODE_VJP else work.no_rows
         tiles = choice.tiles(len(X), vectors)
         parts = choice.partitions(len(X), tiles)
         if mode != MODE_VALUE:
-            w_out = work.borrowed_weights(theta, plan.swept_param)
-            sums = work.borrow(parts, plan.swept.size)
+            w_out = work.borrowed_weights(theta, plan.first.out_param)
+            sums = work.borrow(parts, plan.first.out.size)
         values = [0.0] * parts
         weights, samples = EdgeWeights(w, w_out, bias), Samples(X, T, s)
 
@@ -160,10 +160,10 @@ class TilePath:
             own[:] = 0
             with work.tile_buffer(vectors) as buffer:
                 given = weights, samples, by_x, own, buffer
-                values[part] = kernels.sweep(work.tags[vectors], plan.table, *given, mode, first, stop)
+                values[part] = kernels.sweep(work.tags[vectors], plan.first_table, *given, mode, first, stop)
 
         run_tasks(task, parts, blas=False)
-        gradient = work.none if mode == MODE_VALUE else work.collect(sums, plan.swept)
+        gradient = work.none if mode == MODE_VALUE else work.collect(sums, plan.first.out)
         work.keep(w, w_out, sums)
         return _pairwise_sum(values), gradient, by_x
 

@@ -8,7 +8,8 @@ by then the row's own outgoing edges have been gathered, for Σ_k w_ki δ_k and 
 
 The last tile is filled up with copies of the last sample, whose weight is 0.
 
-Layout of a tile's buffer, in rows: z and δ | (helper rows of combinations,) a or h' of the rows that keep it | β of one run | heads' δ | targets | scratch.
+Layout of a tile's buffer, in rows: z and δ | (of trees: `graphbp_numba.plan.first_order` |) a or h' of the rows that keep it |
+ β of one run | heads' δ | targets | scratch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from graphbp_numba.first_order.runs import SPARE_ROWS, forward_runs, reverse_runs
 from graphbp_numba.first_order.samples import Samples, aligned, load_targets, load_tile
+from graphbp_numba.first_order.trees import finish_trees
 from graphbp_numba.first_order.weights import EdgeWeights, add_positions, gather_weights
 from graphbp_numba.heads.sweeps import head_deltas, head_values, softmax_rows
 from graphbp_numba.instructions.calls import item_size, pointer, reals
@@ -34,13 +36,14 @@ from graphbp_numba.plan.tables import (
     PLAN_GRAD_PTR,
     PLAN_IN_PARAM,
     PLAN_N_BUNDLES,
+    PLAN_N_CHOICES,
     PLAN_N_EDGES,
     PLAN_N_KEEP,
     PLAN_N_LEAVES,
+    PLAN_N_OUT_EDGES,
     PLAN_N_OUTPUTS,
     PLAN_N_ROWS,
-    PLAN_N_SWEPT,
-    PLAN_N_SWEPT_EDGES,
+    PLAN_N_RUNS,
     PLAN_OUT_PARAM,
     PLAN_OUT_ROW,
     PLAN_SUMS_SIZE,
@@ -60,7 +63,7 @@ def forward_tiles(tag: Any, table: Any, w: int, bias: int, X: Any, Y: Any, z: in
     for number in range(first, stop):
         n0 = number * lanes
         load_tile(tile, X, n0)
-        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, False)
+        forward_runs(tag, table, w, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, False)
         softmax_rows(table, z, keep, lanes)
         for n in range(n0, min(n0 + lanes, X.shape[0])):
             for k in range(table[PLAN_N_OUTPUTS]):
@@ -73,7 +76,7 @@ def sweep_tiles(
 ) -> float:
     """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
     X, w_in, w_out, bias = samples.X, weights.w_in.ctypes.data, weights.w_out.ctypes.data, weights.bias.ctypes.data
-    bundles = len(weights.w_in) > table[PLAN_N_EDGES]
+    bundles = len(weights.w_in) > table[PLAN_N_EDGES] + table[PLAN_N_LEAVES]  # those of bundles behind
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     n_rows, n_outputs = table[PLAN_N_ROWS], table[PLAN_N_OUTPUTS]
@@ -89,7 +92,7 @@ def sweep_tiles(
         n0 = number * lanes
         load_tile(tile, X, n0)
         load_targets(tag, table, targets, spare + row, samples.T, samples.weight, n0, X.shape[0])
-        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_SWEPT], bundles, mode != MODE_VALUE)
+        forward_runs(tag, table, w_in, bias, z, keep, 0, table[PLAN_N_RUNS], bundles, mode != MODE_VALUE)
         softmax_rows(table, z, keep, lanes)
         if mode != MODE_VJP:
             energy += head_values(table, z, keep, targets, spare, lanes)
@@ -101,6 +104,8 @@ def sweep_tiles(
             for n in range(n0, min(n0 + lanes, X.shape[0])):
                 for i in range(X.shape[1]):
                     by_x[n, i] = tile[i, n - n0]
+    if mode != MODE_VALUE:
+        finish_trees(tag, table, w_out, sums)
     return energy
 
 
@@ -139,7 +144,7 @@ def sweep_few(
     tag = (frozen[0],)
     n_edges, n_rows, n_sums = table[PLAN_N_EDGES] + table[PLAN_N_LEAVES], table[PLAN_N_ROWS], table[PLAN_SUMS_SIZE]
     rows = (table[PLAN_BUFFER_ROWS] + VECTOR_BYTES // item_size(tag)) * (VECTOR_BYTES // item_size(tag))
-    n_out = table[PLAN_N_SWEPT_EDGES] + table[PLAN_N_LEAVES]
+    n_out = table[PLAN_N_OUT_EDGES] + table[PLAN_N_LEAVES] + table[PLAN_N_CHOICES]
     memory = np.empty(n_edges + n_out + n_rows + n_sums + rows + VECTOR_BYTES, frozen.dtype)
     w, v = memory[:n_edges], memory[n_edges : n_edges + n_out]
     rest = memory[n_edges + n_out :]

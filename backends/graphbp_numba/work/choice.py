@@ -4,7 +4,7 @@
     one tile, large levels            levels   levels cut into parts
     else                              tiles    tiles of samples, all levels in one pass
 
-Networks of large dense blocks never come here: they take `graphbp_numba.layers.path`.
+Networks of blocks come here with few samples only, if at all: they take `graphbp_numba.blocks.path`, large dense ones `graphbp_numba.layers.path`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ class Choice:
         self._plan = plan
         self._itemsize = plan.dtype.itemsize
         self.width = VECTOR_BYTES // self._itemsize
-        self.rows = buffer_rows(plan.schedule.n_rows, plan.n_keep, plan.schedule.n_outputs, int(plan.table[PLAN_TARGET_ROWS]))
+        self.rows = buffer_rows(plan.first.n_rows, plan.first.n_keep, plan.schedule.n_outputs, int(plan.table[PLAN_TARGET_ROWS]))
         self.few = self.width if plan.n_edges <= FEW_EDGES else -1
 
     @cached_property
     def _near_rows(self) -> int:
         """Rows of a tile's buffer that are read again and again."""
-        return self.rows - self._plan.n_slopes - int(self._plan.combined.fused.sum())
+        first = self._plan.first
+        beside = first.trees.rows(first.n_rows) - len(first.trees.lines) if first.trees is not None else 0
+        return self.rows - self._plan.n_slopes - beside
 
     def takes_levels(self, n_samples: int) -> bool:
         """Whether the samples fit one tile, and levels that can be cut hold enough of the work; not where rows are combined."""
@@ -94,4 +96,4 @@ class Choice:
 
     def room_for_sums(self, n_directions: int) -> int:
         """Rows of gradient sums that memory is taken for, at most."""
-        return max(2, SUMS_BYTES // (max(self._plan.out.size, self._plan.swept.size) * self._itemsize * max(1, n_directions)))
+        return max(2, SUMS_BYTES // (max(self._plan.out.size, self._plan.first.out.size) * self._itemsize * max(1, n_directions)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from graphbp_numba.plan.tables import (
     PLAN_BUFFER_ROWS,
     PLAN_FORWARD_RUNS,
     PLAN_REVERSE_RUNS,
-    PLAN_TARGET_ROWS,
     RUN_D2F,
     RUN_DF,
     RUN_START,
@@ -62,7 +60,7 @@ class Workspace:
         self.schedule, self.dtype = schedule, dtype
         self.plan = make_plan(schedule, error, dtype)  # refuses what cannot be compiled
         self.choice = Choice(self.plan)
-        self.plan.table[PLAN_BUFFER_ROWS] = self.choice.rows
+        self.plan.first_table[PLAN_BUFFER_ROWS] = self.choice.rows
         prepare_heads(self.plan.heads, dtype.name, HEAD_MAKE_Y)
         self.tags = {vectors: (dtype.type(0),) * vectors for vectors in (1, 2, 4)}
         self.pool: Pool[Array] = Pool(KEPT_BYTES)
@@ -73,10 +71,9 @@ class Workspace:
     def weighing_outputs(self) -> Workspace:
         """The same for targets (N, 2K), the weights of every output beside them; plan and machine code are shared."""
         other = copy.copy(self)
-        other.plan = replace(self.plan, table=self.plan.table.copy())
-        other.plan.table[PLAN_TARGET_ROWS] = 2 * self.schedule.n_outputs
+        other.plan = self.plan.with_target_rows(2 * self.schedule.n_outputs)
         other.choice = Choice(other.plan)
-        other.plan.table[PLAN_BUFFER_ROWS] = other.choice.rows
+        other.plan.first_table[PLAN_BUFFER_ROWS] = other.choice.rows
         other.pool, other._ready = Pool(KEPT_BYTES), set()
         return other
 
@@ -84,7 +81,7 @@ class Workspace:
 
     def prepare_forward(self, vectors: int) -> None:
         """Have the C function of a forward sweep compiled."""
-        prepare_runs(self.plan.table, self.tags[vectors], PLAN_FORWARD_RUNS)
+        prepare_runs(self.plan.first_table, self.tags[vectors], PLAN_FORWARD_RUNS)
 
     def prepare_sweep(self, mode: int, vectors: int) -> None:
         """Have the C functions compiled that a sweep calls."""
@@ -97,7 +94,7 @@ class Workspace:
         }[mode]
         prepare_heads(self.plan.heads, self.dtype.name, *wanted)
         runs = (PLAN_FORWARD_RUNS,) if mode == MODE_VALUE else (PLAN_FORWARD_RUNS, PLAN_REVERSE_RUNS)
-        prepare_runs(self.plan.table, self.tags[vectors], *runs)
+        prepare_runs(self.plan.first_table, self.tags[vectors], *runs)
         self._ready.add((mode, vectors))
 
     def prepare_slopes(self, *kinds: str) -> None:
