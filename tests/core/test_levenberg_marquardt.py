@@ -367,3 +367,24 @@ def test_a_step_of_no_length_is_refused():
     net = gb.Network(gb.layered([1, 1], seed=0), backend="numpy")
     with pytest.raises(gb.ConfigError, match="initial_radius"):
         gb.train(net, [[0.0], [1.0]], [[0.0], [1.0]], optimizer="levenberg_marquardt", initial_radius=0, progress=False)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("count", [2, 9])
+def test_the_offset_has_no_unit(count, unit):
+    """(|Qᵀr| / √W) / (|r| / √(N − W)), and the cosine |Qᵀr| / |r| to the scale of one degree of freedom where there is none."""
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.normal(size=(count, 2)))
+    r = rng.normal(size=count)
+    plane = SimpleNamespace(norms=np.ones(2), explained=lambda: np.linalg.norm(q.T @ r) * unit)
+    expected = np.linalg.norm(q.T @ r) / np.sqrt(2) / np.linalg.norm(r) * np.sqrt(max(count - 2, 1))
+    assert levenberg_marquardt.relative_offset(plane, r * unit, count) == pytest.approx(expected, rel=1e-12)
+    assert levenberg_marquardt.relative_offset(plane, 0 * r, count) == 0
+
+
+@pytest.mark.parametrize("unit", [1e-120, 1.0, 1e120])
+def test_the_history_tells_the_mean_error_in_any_unit(unit):
+    X, t, _ = noisy_plane()
+    net = linear()
+    history = gb.train(net, X, t * unit, optimizer=LM, progress=False)
+    assert history.error[-1] == pytest.approx(net.error(X, t * unit) / len(X), rel=1e-12)

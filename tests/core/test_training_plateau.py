@@ -11,12 +11,12 @@ from graphbp.training.plateau import flat_units, unseen
 from graphbp.training.problem import Problem, pose
 
 
-def problem(order: list[str]) -> Problem:
-    """`flat` saturates at every sample, `live` at none; the weight from x is one parameter for both."""
+def problem(order: list[str], activation: str = "tanh") -> Problem:
+    """`flat` saturates (or is dead) at every sample, `live` at none; the weight from x is one parameter for both."""
     g = nx.DiGraph()
     g.add_node("x")
     for node in order:
-        g.add_node(node, activation="tanh", bias=1e3 if node == "flat" else 0.0)
+        g.add_node(node, activation=activation, bias=0.0 if node == "live" else 1e3 if activation == "tanh" else -1e3)
         g.add_edge("x", node, weight=0.5, tie="shared")
     g.add_node("y")
     for node in order:
@@ -33,6 +33,12 @@ def test_a_parameter_that_also_leads_to_a_live_unit_is_seen(order):
     hidden = unseen(case, case.net.weights)
     assert np.flatnonzero(hidden).tolist() == [case.net.parameter_index("flat").start]
     assert case.net.parameter_index("x", "live").start == 0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_saturated_and_dead_units_are_flat(activation):
+    case = problem(["flat", "live"], activation)
+    assert flat_units(case, case.net.weights) == ["'flat'"]
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "levenberg_marquardt"])
