@@ -73,7 +73,7 @@ def cause_at(
     """
     on_host = model if model.backend.name == "numpy" else model.to(get_backend("numpy"), model.dtype)
     theta, x, t, s = (None if part is None else np.asarray(model.backend.to_numpy(part)) for part in (theta, x, t, s))
-    counted = np.arange(len(x)) if s is None else np.flatnonzero(s)
+    counted = np.arange(len(x)) if s is None else np.flatnonzero(s.reshape(len(x), -1).any(axis=1))
     with np.errstate(all="ignore"):
         for start in range(0, len(counted), CHUNK):
             rows = counted[start : start + CHUNK]

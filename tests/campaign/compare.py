@@ -126,7 +126,7 @@ def examine(case, backends=("numpy", "numba"), only=None, ratios=None, factor=FA
 
 def _one_backend(case, backend, wanted, batch, look):
     try:
-        net = gb.Network(case.graph, error=case.error, backend=backend, dtype=case.dtype)
+        net = gb.Network(case.graph, error=case.usual, backend=backend, dtype=case.dtype)
     except Exception as problem:
         return [_raised(backend, "network", problem)]
     ref, found = look.ref, []

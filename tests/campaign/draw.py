@@ -54,6 +54,11 @@ class Case:
     path: str = ""
 
     @property
+    def usual(self):
+        """The error of all outputs, or None where each says its own."""
+        return None if any("error" in d for _, d in self.graph.nodes(data=True)) else self.error
+
+    @property
     def given(self):
         """T as graphbp gets it: the names of the classes where the output names them."""
         names = [name for _, d in self.graph.nodes(data=True) for name in d.get("classes", ())]
@@ -82,7 +87,10 @@ def draw(seed) -> Case:
     if rng.random() < (0.7 if _unit_choices(g) else 0.05):  # ties
         X = np.round(X)
     s = None if rng.random() < 0.5 else rng.uniform(0.2, 2, n) * (rng.random(n) < 0.8)
-    T = targets(rng, g, error, n, 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0)
+    size = 10.0 ** rng.integers(-3, 4) if style == "scaled" else 1.0
+    T = targets(rng, g, error, n, size)
+    if rng.random() < 0.2:
+        T = _heads(rng, g, error, T, size)
     dirty, path = bool(rng.random() < 0.1), str(rng.choice(list(PATHS), p=[0.5, 0.1, 0.1, 0.1, 0.1, 0.1]))
     if path and any("aggregation" in d for _, d in g.nodes(data=True)):
         path = "tiles"  # the others carry no such nodes
@@ -91,6 +99,23 @@ def draw(seed) -> Case:
     if rng.random() < 0.5:
         _name_classes(g, error, T)
     return Case(g, error, dtype, X.astype(dtype), T.astype(dtype), s if s is None else s.astype(dtype), dirty, style, path)
+
+
+def _heads(rng, g, error, T, size):
+    """T after outputs were given errors and weights of their own, those of unit nodes of a softmax alike."""
+    _, outputs = roles(g)
+    soft, at, T = {}, 0, T.copy()
+    for node in outputs:
+        d, units = g.nodes[node], g.nodes[node].get("units", 1)
+        kind = d.get("activation", "identity")
+        able = [name for name, kinds in HEADS.items() if kind in kinds]
+        said = {"error": str(rng.choice(able)), "error_weight": float(rng.uniform(0.1, 5))}
+        said = soft.setdefault("softmax", said) if kind == "softmax" and units == 1 else said
+        d.update(said)
+        if said["error"] != error:
+            T[:, at : at + units] = targets(np.random.default_rng(7), g, said["error"], len(T), size)[:, at : at + units]
+        at += units
+    return T
 
 
 def _unit_choices(g):
@@ -103,7 +128,7 @@ def _name_classes(g, error, T):
     """Names on the one output of a network whose targets are classes."""
     _, outputs = roles(g)
     wanted = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(error)
-    single = len(outputs) == 1 and g.nodes[outputs[0]].get("activation") == wanted
+    single = len(outputs) == 1 and "error" not in g.nodes[outputs[0]] and g.nodes[outputs[0]].get("activation") == wanted
     if single and (error == "cross_entropy" or T.shape[1] == 1) and np.isin(T, (0, 1)).all():
         g.nodes[outputs[0]]["classes"] = [f"class {k}" for k in range(max(T.shape[1], 2))]
 
@@ -111,7 +136,9 @@ def _name_classes(g, error, T):
 def _scaling(rng, g, error, X, T):
     """(X, T) in units of their own, after `shift` and `scale` on some inputs, and on outputs that nothing follows."""
     inputs, outputs = roles(g)
-    ends = [node not in inputs and not g.out_degree(node) and error == "sum_of_squares" for node in outputs]
+    ends = [
+        node not in inputs and not g.out_degree(node) and g.nodes[node].get("error", error) == "sum_of_squares" for node in outputs
+    ]
     X, T = X.copy(), T.copy()
     for array, nodes, able in ((X, inputs, [True] * len(inputs)), (T, outputs, ends)):
         at = 0
@@ -372,7 +399,8 @@ def kinds_of(case) -> Counter:
         found["named classes"] += "classes" in d
         found["constant nodes"] += d.get("role") == "hidden" and not g.in_degree(node)
     for node in outputs:
-        found[f"head {case.error} / {g.nodes[node].get('activation', 'identity')}"] += 1
+        found["outputs with errors of their own"] += "error" in g.nodes[node]
+        found[f"head {g.nodes[node].get('error', case.error)} / {g.nodes[node].get('activation', 'identity')}"] += 1
         found["outputs that feed others"] += g.out_degree(node) > 0
     for _, _, d in g.edges(data=True):
         found["sparse weights"] += hasattr(d["weight"], "tocsr")

@@ -380,24 +380,30 @@ class Reference:
             if wanted:
                 total_ += part
 
+    def _said(self, node):
+        """(error, weight) of an output."""
+        return self.g.nodes[node].get("error", self.error), self.g.nodes[node].get("error_weight", 1.0)
+
     def _elementwise(self, node, t):
+        error, weight = self._said(node)
         name, a, ga, u = self.g.nodes[node].get("activation", "identity"), self.a[node], self.ga[node], self.u
         ha = self.ha.get(node)
-        if (self.error, name) in CANONICAL:
+        if (error, name) in CANONICAL:
             at = np.stack([a.v, a.v - a.e, a.v + a.e])
-            e, d1, d2, m, m1, m2 = CANONICAL[self.error, name](at, t)
+            e, d1, d2, m, m1, m2 = CANONICAL[error, name](at, t)
             rough = a.e > (1e100 if name == "identity" else _ROUGH)
             e, d1, d2 = (self._uncertain(p, q, rough, 6, self.tiny) for p, q in ((e, m), (d1, m1), (d2, m2)))
             d1.e += u * _soft(t) * t
             lam = d2
         else:
             y, h1, h2 = self._activation(name, a)
-            e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-            rough = self._pole(y, t)
+            e, e1, e2, m, m1, m2 = ERRORS[error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
+            rough = self._pole(y, t, error)
             e, e1, e2 = (self._uncertain_sum(p, q, rough) for p, q in ((e, m), (e1, m1), (e2, m2)))
             d1 = times(e1, h1, u)
             lam = times(e2, times(h1, h1, u), u)
             d2 = lam + times(e1, h2, u)
+        e, d1, d2, lam = (scaled(part, weight) for part in (e, d1, d2, lam))
         self.en += total(e, 0, u)
         self._collect(d1, ga, ha)
         self._spoil(e, d1, d2, lam)
@@ -407,12 +413,13 @@ class Reference:
                 self._square(lam[k], g[k], g[k], "outer")
                 self._square(d2[k], g[k], g[k], "hessian")
 
-    def _pole(self, y, t):
+    @staticmethod
+    def _pole(y, t, error):
         """Where y is unknown, or a pole of the error, t/y or (1 − t)/(1 − y), is within its rounding: a rounded y of 1 says nothing."""
         rough = y.e >= UNKNOWN
-        if self.error != "sum_of_squares":
+        if error != "sum_of_squares":
             rough |= (t > 0) & (y.v <= y.e)
-        if self.error == "binary_cross_entropy":
+        if error == "binary_cross_entropy":
             rough |= (t < 1) & (1 - y.v <= y.e)
         return rough
 
@@ -429,11 +436,14 @@ class Reference:
         slopes = zeros(ga.v.shape)
         for j in range(len(a.v)):
             slopes += times(p[:, j][..., None], ga[j], 2 * u)
-        if self.error == "cross_entropy":
-            d1 = self._cross_entropy(a, y, others, t / t.sum(0))
+        error, weight = self._said(group[0])
+        if error == "cross_entropy":
+            e, d1 = self._cross_entropy(a, y, others, t / t.sum(0))
             d2 = lam = p
         else:
-            d1, d2, lam = self._softmax_chain(y, p, t)
+            e, d1, d2, lam = self._softmax_chain(y, p, t, error)
+        e, d1, d2, lam = (scaled(part, weight) for part in (e, d1, d2, lam))
+        self.en += e
         self._collect(d1, ga, _joined([self.ha[node] for node in group]) if self.second else None)
         self._spoil(d1, d2, lam)
         if self.second:
@@ -476,24 +486,23 @@ class Reference:
         return y, rest, p.settled(self.largest)
 
     def _cross_entropy(self, a, y, others, t):
-        """δ = y − t of −Σ t ln y = Σ_k t_k ln Σ_c exp(a_c − a_k), whose values are added to E_n."""
+        """δ = y − t of −Σ t ln y = Σ_k t_k ln Σ_c exp(a_c − a_k), after its values."""
         u, k = self.u, len(a.v)
         top = np.arange(k)[:, None] == a.v.argmax(0)
         rest = np.exp(np.where(top, -np.inf, a.v - a.v.max(0))).sum(0)
         cost = np.where(t == 0, 0, a.v.max(0) - a.v + np.log1p(rest))
         spread = np.array([(np.delete(y.v, i, 0) * (np.delete(a.e, i, 0) + a.e[i])).sum(0) for i in range(k)])
-        self.en += total(Triple(t * cost, t * cost, t * (spread + 6 * u * cost + self.tiny)), 0, u)
+        e = total(Triple(t * cost, t * cost, t * (spread + 6 * u * cost + self.tiny)), 0, u)
         d1 = scaled(y, 1 - t) + -scaled(others, t)
         d1.e += u * _soft(t) * y.v
-        return d1.grown(4 * u)
+        return e, d1.grown(4 * u)
 
-    def _softmax_chain(self, y, p, t):
-        """(∂E/∂a, R, Λ) by the chain rule through y."""
+    def _softmax_chain(self, y, p, t, error):
+        """(E_n, ∂E/∂a, R, Λ) by the chain rule through y."""
         u, k = self.u, len(y.v)
-        e, e1, e2, m, m1, m2 = ERRORS[self.error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
-        rough = self._pole(y, t)
+        e, e1, e2, m, m1, m2 = ERRORS[error](np.stack([y.v, y.v - y.e, y.v + y.e]), t)
+        rough = self._pole(y, t, error)
         e, e1, e2 = (self._uncertain_sum(r, z, rough) for r, z in ((e, m), (e1, m1), (e2, m2)))
-        self.en += total(e, 0, u)
         d1, lam = zeros((k, self.n)), zeros((k, k, self.n))
         for c in range(k):
             d1 += times(p[:, c], e1[c], 2 * u)
@@ -503,7 +512,7 @@ class Reference:
             _add(d2, (i, i), d1[i])
             for j in range(k):
                 _add(d2, (i, j), -(times(d1[i], y[j], 2 * u) + times(y[i], d1[j], 2 * u)))
-        return d1, d2, lam
+        return total(e, 0, u), d1, d2, lam
 
     # -- quantities -----------------------------------------------------------------------------------------------------------
 

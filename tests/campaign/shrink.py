@@ -154,7 +154,7 @@ def _without(weight, k, axis):
 def _plain(case) -> Iterator:
     for kind, key in [*(("nodes", n) for n in case.graph), *(("edges", e) for e in case.graph.edges)]:
         d = getattr(case.graph, kind)[key]
-        for name in ("tie", "trainable", "bias", "activation", "aggregation", "shift", "scale", "classes"):
+        for name in ("tie", "trainable", "bias", "activation", "aggregation", "shift", "scale", "classes", "error", "error_weight"):
             if name in d and (name != "trainable" or d[name] is False):
                 g = case.graph.copy()
                 del getattr(g, kind)[key][name]
@@ -254,7 +254,7 @@ def program(case, finding) -> str:
     if case.path and finding.backend == "numba":
         lines.append("# the thresholds of `tests.campaign.paths` are needed:")
         lines.append(f"from tests.campaign.paths import forced; path = forced('numba', {case.path!r}); path.__enter__()")
-    lines.append(f"net = gb.Network(g, error={case.error!r}, backend={finding.backend!r}, dtype={case.dtype!r})")
+    lines.append(f"net = gb.Network(g, error={case.usual!r}, backend={finding.backend!r}, dtype={case.dtype!r})")
     if case.dirty:
         lines.append("net.gradient(np.full_like(X, 1e30 if X.itemsize == 4 else 1e300), T)  # overflows, and soils what is kept")
     call = CALLS.get(finding.quantity, f"net.{finding.quantity}(*batch)")

@@ -165,3 +165,13 @@ def test_a_delta_that_overflows_is_named():
 def test_laplace_names_it_with_the_row_of_the_data(hessian):
     with pytest.raises(gb.NumericalError, match="log of a negative pre-activation -5 at unit 'num', row 5"):
         gb.laplace(chain("log", backend="numpy"), X, np.zeros(6), sample_weight=[0, 1, 1, 1, 0, 1], hessian=hessian)
+
+
+def test_weights_of_outputs_are_read_by_sample():
+    """Two outputs of one sample, each with a weight: the sample that overflows is found, and one of weights 0 is not looked at."""
+    g = nx.DiGraph()
+    g.add_nodes_from([("y1", {"activation": "exp", "error_weight": 2.0}), ("y2", {"activation": "exp", "error_weight": 0.5})])
+    g.add_weighted_edges_from([("x", "y1", 1.0), ("x", "y2", 0.1)])
+    net = gb.Network(g, backend="numpy")
+    with pytest.warns(gb.NumericalWarning, match=r"'y1'.*row 2|row 2.*'y1'|sample 2"):
+        net.gradient([[0.5], [1.0], [900.0]], [[1.0, 1.0]] * 3)
