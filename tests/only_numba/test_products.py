@@ -133,7 +133,7 @@ def exact_once(w: Any, X: Any, V: Any) -> tuple[Any, Any]:
 def test_a_product_whose_delta_is_small_keeps_its_digits() -> None:
     """T = δ Π would be denormal; what the leaves get is not."""
     w, X = np.array([1.0, 1.0, 1.0]), np.tile([1e-60, 2e-60, 3e60], (9, 1))
-    V = np.full((9, 1), 1e-252)
+    V = np.full((9, 1), 1e-258)
     by_x, _, _ = exact(w, X, V)
     np.testing.assert_allclose(multiplying(w).vjp(X, V), by_x.astype(float), rtol=LIMIT["float64"])
 
