@@ -73,7 +73,7 @@ def sweep_tiles(
 ) -> float:
     """E of the tiles first..stop; sums += their gradient by edge and row; mode VJP: T holds V, and by_x is filled."""
     X, w_in, w_out, bias = samples.X, weights.w_in.ctypes.data, weights.w_out.ctypes.data, weights.bias.ctypes.data
-    bundles = len(weights.w_in) > table[PLAN_N_EDGES]
+    bundles = len(weights.w_in) > table[PLAN_N_EDGES] + table[PLAN_N_LEAVES]
     lanes = len(tag) * (VECTOR_BYTES // item_size(tag))
     row = len(tag) * VECTOR_BYTES
     n_rows, n_outputs = table[PLAN_N_ROWS], table[PLAN_N_OUTPUTS]
