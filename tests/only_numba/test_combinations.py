@@ -174,3 +174,25 @@ def test_the_kernels_know_the_core_s_table() -> None:
     assert [row.name for row in COMBINATIONS] == ["product", "max", "min", "maxabs"]
     assert [tables.COMBINE_PRODUCT, tables.COMBINE_MAX, tables.COMBINE_MIN, tables.COMBINE_MAXABS] == [0, 1, 2, 3]
     assert [row.bend for row in COMBINATIONS] == [(0.0, 1.0, 0.0), *[(0.0, 0.0, 0.0)] * 3]
+
+
+@pytest.mark.parametrize("n", [1, 4, 40])
+def test_a_product_beside_units_that_share_their_sources(n: int) -> None:
+    """Few samples are swept without the bundles' weights: what stands behind the edges' are the leaves' alone."""
+    rng = np.random.default_rng(0)
+    g: nx.DiGraph[Any] = nx.DiGraph()
+    g.add_nodes_from(["x0", "x1"])
+    g.add_node("c", units=8, activation="tanh")
+    g.add_node("p", aggregation="product", activation="tanh")
+    g.add_node("y", bias=0.1, role="output")
+    for name in ("x0", "x1"):
+        g.add_edge(name, "c", weight=rng.normal(size=(8, 1)))
+        g.add_edge(name, "p", weight=0.5)
+    g.add_node("d", units=8, activation="tanh")
+    g.add_edge("c", "d", weight=rng.normal(size=(8, 8)) / 3)
+    g.add_edge("d", "y", weight=rng.normal(size=(1, 8)))
+    g.add_edge("p", "y", weight=0.4)
+    X, T = rng.normal(size=(n, 2)), np.ones((n, 1))
+    net, reference = (gb.Network(g, backend=backend) for backend in ("numba", "numpy"))
+    assert net.error(X, T) == pytest.approx(reference.error(X, T), rel=1e-13)
+    np.testing.assert_allclose(net.gradient(X, T), reference.gradient(X, T), rtol=1e-11, atol=1e-13)
