@@ -11,7 +11,6 @@ from unittest import mock
 __all__ = ["PATHS", "forced"]
 
 
-
 def _every_piece(schedule: Any, layered: bool) -> Any:
     """Blocks for every network whose rows are not combined."""
     find_pieces = importlib.import_module("graphbp_numba.blocks.pieces").find_pieces
