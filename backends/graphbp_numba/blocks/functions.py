@@ -38,6 +38,10 @@ WIDTHS = (1, 2, 4) if TILE_VECTORS > 1 else (1,)
 """Vectors a row of a tile, at most as many as leave room in the registers for six rows' sums."""
 
 
+EIGHT_ROWS = TILE_VECTORS > 1
+"""Whether the registers hold the sums of eight rows of up to two vectors; else of six of one."""
+
+
 class Numbered(NamedTuple):
     """Rows of a tile, by their numbers: both addresses."""
 
@@ -92,7 +96,7 @@ def _products(dtype: str, vectors: int) -> Any:
             while j < m:
                 here, onto = w + j * row_step, Numbered(rows, units + 4 * j)
                 rest = m - j
-                if rest >= 8 and len(tag) < 4:
+                if rest >= 8 and EIGHT_ROWS and len(tag) < 4:
                     block_product(tag, 8, here, row_step, column_step, onto, given, k)
                     j += 8
                 elif rest >= 6:

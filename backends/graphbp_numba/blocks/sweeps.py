@@ -23,7 +23,7 @@ from graphbp_numba.instructions.calls import call, call_binary, call_unary, item
 from graphbp_numba.instructions.matrix_products import transpose
 from graphbp_numba.instructions.rows import add_rows, copy_rows, fill_rows, multiply_rows
 from graphbp_numba.machine.functions import VECTOR_BYTES
-from graphbp_numba.machine.jit import carray, compiled, kernel
+from graphbp_numba.machine.jit import carray, compiled, kernel, part_of
 from graphbp_numba.plan.tables import (
     MODE_VALUE,
     MODE_VJP,
@@ -103,7 +103,7 @@ def tile_rows(n_rows: int, n_keep: int, n_outputs: int, target_rows: int) -> int
     return n_rows + n_keep + n_rows + 1 + n_outputs + target_rows + 2 + BETA_ROWS
 
 
-@kernel
+@part_of
 def _places(table: Any, z: int, row: int) -> Any:
     keep = z + table[PLAN_N_ROWS] * row
     delta = keep + table[PLAN_N_KEEP] * row
@@ -113,7 +113,7 @@ def _places(table: Any, z: int, row: int) -> Any:
     return Places(z, keep, delta, heads, targets, scratch, scratch + 2 * row, row)
 
 
-@kernel
+@part_of
 def _steps(net: Any) -> Any:
     """(levels, segments), the tables."""
     steps = carray(pointer(net[NET_STEPS]), (net[NET_N_STEPS], STEP_FIELDS), np.int64)
@@ -131,7 +131,7 @@ def _load_inputs(tag: Any, at: Any, X: Any, n0: int) -> None:
         load_tile(carray(reals(tag, at.z), (X.shape[1], lanes)), X, n0)
 
 
-@kernel
+@part_of
 def _load_targets(tag: Any, table: Any, at: Any, T: Any, sample_weight: Any, n0: int) -> None:
     """A tile's targets, and the weights of its lanes, which stand with the targets where each output has its own."""
     lanes, k = at.row // item_size(tag), table[PLAN_N_OUTPUTS]
@@ -145,7 +145,7 @@ def _load_targets(tag: Any, table: Any, at: Any, T: Any, sample_weight: Any, n0:
                 own[row, lane] *= shared[lane]
 
 
-@kernel
+@part_of
 def _multiply(blocks: Any, step: Any, rows: int, vectors: int, way: int) -> None:
     """The products of a level's pieces, among the rows at an address: those of z upwards, those of δ downwards."""
     net = blocks.net
@@ -179,7 +179,7 @@ def _up(tag: Any, blocks: Any, table: Any, at: Any, vectors: int, reverse: bool)
                 call_unary(segment[SEGMENT_F], z, z, count * lanes)
 
 
-@kernel
+@part_of
 def _times_slope(tag: Any, segment: Any, at: Any, vectors: int) -> None:
     """δ = h'(a) β at a segment's rows, in place of β."""
     lanes, count = at.row // item_size(tag), segment[SEGMENT_STOP] - segment[SEGMENT_START]
