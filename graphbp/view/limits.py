@@ -1,0 +1,32 @@
+"""How much a page takes: a browser has to hold it, and a person to load it.  What does not fit is left out and said, never cut in silence."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CURVATURE_COST",
+    "CURVATURE_NUMBERS",
+    "DIFFERENCE_NUMBERS",
+    "DIFFERENCE_SWEEPS",
+    "MOST_EDGES",
+    "MOST_NODES",
+    "SAMPLES",
+    "SWEEP_NUMBERS",
+    "WEIGHTS",
+]
+
+SAMPLES = 200
+"""Samples of a page, at most."""
+SWEEP_NUMBERS = 150_000
+"""Units × samples: a, z, δ, h' and β have a number for each, 8 bytes and a third more as text."""
+WEIGHTS = 200_000
+"""Weights and biases whose values stand in the page; of more, the largest edges between layers are left out."""
+MOST_NODES, MOST_EDGES = 20_000, 200_000
+"""Nodes and edges of the graph beyond which no page is made."""
+CURVATURE_NUMBERS = 100_000
+"""Numbers of G, and of B."""
+CURVATURE_COST = 30_000_000
+"""Samples × units × edges that G and B may cost: some seconds."""
+DIFFERENCE_NUMBERS = 120_000
+"""Values of E at moved weights."""
+DIFFERENCE_SWEEPS = 4_000
+"""Sweeps of all samples that they may cost."""
