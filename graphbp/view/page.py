@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import numpy as np
+
+from graphbp.exceptions import printable
 
 __all__ = ["document_json", "page_of"]
 
@@ -37,14 +40,10 @@ def _asset(name: str) -> str:
 
 def page_of(document: Mapping[str, Any]) -> str:
     """The page of a document."""
-    page = _asset("page.html")
     filled = {name: _asset(file) for name, file in PARTS.items()}
-    filled |= {"title": html.escape(str(document["title"])), "data": document_json(document), "licences": _comment(_asset("LICENSES.txt"))}
-    for name, content in filled.items():
-        before, mark, after = page.partition(f"@@{name}@@")
-        assert mark, name
-        page = before + content + after
-    return page
+    filled |= {"title": html.escape(printable(document["title"])), "data": document_json(document)}
+    filled |= {"licences": _comment(_asset("LICENSES.txt"))}
+    return re.sub("@@([a-z]+)@@", lambda mark: filled[mark[1]], _asset("page.html"))  # in one pass: a title may hold a mark
 
 
 def _comment(text: str) -> str:
