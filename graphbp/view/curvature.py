@@ -8,6 +8,7 @@ the Jacobian by these of the network whose outputs are the a_k:
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from graphbp.exceptions import DataWarning
 from graphbp.network import Network
 from graphbp.spec import INPUT
 from graphbp.view.limits import CURVATURE_COST, CURVATURE_NUMBERS
@@ -84,11 +86,13 @@ def _b(net: Network, samples: Samples, by_node: list[Hashable], full: bool) -> A
     error = net.error_function if net.model.heads.plain else None
     moved = Network(graph, error=error, missing=net.missing, backend="numpy", dtype="float64")
     at, found = _numbered(moved, by_node), []
-    for k in range(len(samples.X)):
-        weight = None if samples.weight is None else samples.weight[k : k + 1]
-        compute = moved.hessian if full else moved.hessian_diagonal
-        row = compute(samples.X[k : k + 1], samples.T[k : k + 1], weight)
-        found.append(row[np.ix_(at, at)] if full else row[at])
+    compute = moved.hessian if full else moved.hessian_diagonal
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # that a sample alone lacks a target
+        for k in range(len(samples.X)):
+            weight = None if samples.weight is None else samples.weight[k : k + 1]
+            row = compute(samples.X[k : k + 1], samples.T[k : k + 1], weight)
+            found.append(row[np.ix_(at, at)] if full else row[at])
     return np.stack(found)
 
 

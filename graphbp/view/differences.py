@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphbp.heads import output_heads
-from graphbp.view.limits import DIFFERENCE_NUMBERS, DIFFERENCE_SWEEPS
+from graphbp.view.limits import DIFFERENCE_COST, DIFFERENCE_NUMBERS, LEVEL_COST
 from graphbp.view.sweeps import engine_arrays, entry_errors
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ class Differences:
 
 def differences_of(net: Network, samples: Samples) -> tuple[Differences | None, list[str]]:
     """The errors at moved weights, or what was left out and why."""
-    n, w = len(samples.X), net.n_parameters
-    for steps in (STEPS, STEPS[2:3]):
-        if 2 * n * w * len(steps) <= DIFFERENCE_NUMBERS and 2 * w * len(steps) <= DIFFERENCE_SWEEPS:
-            return _moved(net, samples, np.array(steps)), [] if steps == STEPS else [
-                f"weights are moved by one ε, {steps[0]:g}, since there are {w:,} of them and {n} samples"
-            ]
+    n, w, schedule = len(samples.X), net.n_parameters, net.schedule
+    sweep = LEVEL_COST * schedule.depth + schedule.n_rows
+    for steps in (STEPS, STEPS[1::2], STEPS[3:4]):
+        moves = 2 * w * len(steps)
+        if moves * n <= DIFFERENCE_NUMBERS and moves * sweep <= DIFFERENCE_COST:
+            few = f"weights are moved by {len(steps)} of {len(STEPS)} ε: there are {w:,} of them, and {n} samples"
+            return _moved(net, samples, np.array(steps)), [] if steps == STEPS else [few]
     return None, [f"numerical differentiation is left out: {w:,} weights and {n} samples take too many sweeps (net.check does it)"]
 
 

@@ -182,8 +182,7 @@ def _at_outputs(net: Network, samples: Samples) -> tuple[Array, ...]:
     with np.errstate(all="ignore"):
         for head in heads:
             p = head.positions
-            part = None if weight is None else weight if weight.ndim == 1 else weight
-            own[p] = head.weigh(head.delta(a[p], y[p], t[p]), part)
+            own[p] = head.weigh(head.delta(a[p], y[p], t[p]), weight)
             slope[p] = head.error.dy(y[p], t[p])
         error = entry_errors(heads, a, y, t, weight)
     full = np.ones(y.shape) if weight is None else np.broadcast_to(weight, y.shape)

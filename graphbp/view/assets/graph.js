@@ -1,7 +1,7 @@
 "use strict";
 // The picture: cytoscape.js draws, dagre lays out; levels are ranks because every edge asks for as many ranks as it spans levels.
 
-const MANY_RANKS = 2500; // rank by rank, dagre gives long edges a place: beyond so many, only edges to the next level are laid out
+const MANY_RANKS = 700; // rank by rank, dagre gives long edges a place: beyond so many, only edges to the next level are laid out
 const NEIGHBOURS = 40;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 let cy = null, centre = null; // centre: the node whose neighbourhood is drawn, in a large network
@@ -42,7 +42,7 @@ function nodeText(i) {
   if (shown > 120) return name;
   const [mark, array] = phase === "backward" ? ["δ", D.delta] : ["z", D.z];
   if (phase === "none") return `${name}\n${node.units > 1 ? `${node.units} units` : node.role === "input" ? "input" : kindOf(node)}`;
-  const values = unitsOf(node).slice(0, 3).map((u) => num(of(array, n, u), 3));
+  const values = unitsOf(node).slice(0, 3).map((u) => num(of(array, n, u), node.units === 1 ? 3 : 2));
   return `${name}\n${mark} ${node.units === 1 ? values[0] : `${node.units}: ${values.join(" ")}${node.units > 3 ? " …" : ""}`}`;
 }
 
@@ -86,6 +86,8 @@ function build() {
   cy?.destroy();
   cy = cytoscape({ container: document.getElementById("graph"), elements: elements(), minZoom: 0.03, maxZoom: 4, wheelSensitivity: 0.25, selectionType: "single", autounselectify: true, boxSelectionEnabled: false });
   cy.nodes().forEach((node) => { const i = node.data("node"); if (i !== undefined) node.addClass(D.nodes[i].role); });
+  cy.nodes().forEach((node) => node.data("width", widthOf(node.data("node"), cy.nodes().length)));
+  cy.style(style());
   paint();
   lay();
   cy.on("tap", "node", (event) => chooseNode(event.target));
@@ -126,8 +128,16 @@ function paint() {
       edge.toggleClass("now", nowEdge(edge));
     });
   });
-  cy.style(style());
   legend(what, largest);
+}
+
+/** Wide enough for whatever the node will say, so that nothing moves when it does. */
+function widthOf(i, many) {
+  if (i === undefined) return 104;
+  const node = D.nodes[i], size = many <= 60 ? 7 : 6, name = shorten(node.label, many > 60 ? 9 : 16).length;
+  if (many > 120) return size * name + 10;
+  const said = node.units > 1 ? Math.min(node.units, 3) * 7 + 7 : 11;
+  return size * Math.max(name, said, kindOf(node).length) + 12;
 }
 
 const known = (e, what) => what === "weight" || phaseOf(D.dst[e]) === "backward";
@@ -140,22 +150,19 @@ function nowEdge(edge) {
 
 function paintNode(node, now) {
   const i = node.data("node");
-  if (i === undefined) return node.data("width", 96);
-  const text = nodeText(i), many = cy.nodes().length;
-  node.data({ text, width: Math.max(many <= 60 ? 74 : many <= 120 ? 62 : 44, 7 * Math.max(...text.split("\n").map((line) => line.length)) + 12) });
+  if (i === undefined) return node;
+  node.data("text", nodeText(i));
   node.toggleClass("forward", phaseOf(i) === "forward").toggleClass("backward", phaseOf(i) === "backward").toggleClass("now", now.has(node.id()));
   return node.toggleClass("chosen", state.chosen?.unit !== undefined && nodeOf[state.chosen.unit] === i);
 }
 
 function legend(what, largest) {
-  const box = document.getElementById("legend");
-  const name = !small && centre === null ? "edges between levels" : what === "weight" ? "w" : "∂E/∂w";
-  box.replaceChildren();
-  [["--negative", "−"], ["--positive", "+"], ["--several", small || centre !== null ? "layers: root mean square" : name]].forEach(([colour, text], k) => {
-    if (k < 2 && !small && centre === null) return;
-    const mark = document.createElement("i");
-    mark.style.background = css(colour);
-    box.append(mark, ` ${k < 2 ? `${name} ${text === "+" ? "> 0" : "< 0"}` : text}  `);
-  });
-  box.append(`widest: ${num(largest, 3)}`);
+  const levels = !small && centre === null, name = what === "weight" ? "w" : "∂E/∂w";
+  const layers = cy.edges().some((edge) => edge.data("edge") !== undefined && D.shapes[edge.data("edge")]);
+  const rows = levels ? [["--several", "edges between levels"]]
+    : [["--negative", `${name} < 0`], ["--positive", `${name} > 0`], ...(layers ? [["--several", `root mean square of a layer’s ${name}`]] : []), ...(what === "weight" ? [] : [["--line", "not reached yet"]])];
+  const items = rows.map(([colour, text]) => { const mark = document.createElement("i"), item = document.createElement("span"); mark.style.background = css(colour); item.append(mark, ` ${text}`); return item; });
+  const widest = document.createElement("span");
+  widest.textContent = largest > 1e-300 ? `widest: ${num(largest, 3)}` : "";
+  document.getElementById("legend").replaceChildren(...items, widest);
 }

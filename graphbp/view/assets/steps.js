@@ -81,10 +81,10 @@ function forwardLines(u, n) {
 
 function activationLines(u, n) {
   const node = D.nodes[nodeOf[u]], a = of(D.a, n, u), z = of(D.z, n, u), k = outputOf.get(u);
-  const h = node.elementwise ? [node.activation, "(", v(a), ")"] : ["exp(", v(a), ") / Σ exp(a) over the softmax"];
+  const h = node.elementwise ? [{ plain: `${node.activation}(` }, v(a), ")"] : ["exp(", v(a), ") / Σ exp(a) over the softmax"];
   if (node.scale) {
     const r = u - node.first;
-    return [[at("z", u), " = shift + scale · ", node.activation, "(a) = ", v(node.shift[r]), " + ", ...factor(node.scale[r]), " · ", ...factor(of(D.y, n, k))], [" = ", { result: z, name: "z", unit: u }]];
+    return [[at("z", u), " = shift + scale · ", { plain: node.activation }, "(a) = ", v(node.shift[r]), " + ", ...factor(node.scale[r]), " · ", ...factor(of(D.y, n, k))], [" = ", { result: z, name: "z", unit: u }]];
   }
   return [[at("z", u), " = ", ...(node.elementwise ? [{ function: "h(a)" }] : [{ function: "softmax(a)" }]), " = ", ...h, " = ", { result: z, name: "z", unit: u }]];
 }
@@ -103,9 +103,9 @@ function weightPart(n, k) {
 
 function headLines(head, n) {
   const k = head.outputs[0], s = of(D.weight, n, k), node = D.nodes[nodeOf[D.output_units[k]]];
-  const lines = [[{ strong: head.label }, `: ${head.error}, e = ${head.formula.replaceAll("_k", "")}`]];
+  const lines = [[{ strong: head.label }, ": ", { plain: `${head.error}, e = ${head.formula.replaceAll("_k", "").replace(/(Σ) /, "$1 over its outputs ".slice(0, head.outputs.length > 1 ? undefined : 0))}` }]];
   if (s === 0) return [...lines, ["it has no target here, or weighs 0: it adds ", { result: 0, name: "error", output: k }]];
-  const pairs = head.outputs.slice(0, state.more ? Infinity : 8).flatMap((o, place) => [place ? ";  " : "", ...(head.outputs.length > 1 ? [unitLabel(D.output_units[o]), ": "] : []), "y = ", v(of(D.y, n, o)), ", t = ", v(of(D.t, n, o))]);
+  const pairs = head.outputs.slice(0, state.more ? Infinity : 8).flatMap((o, place) => [place ? ";  " : "", ...(head.outputs.length > 1 ? [{ plain: unitLabel(D.output_units[o]) }, ": "] : []), "y = ", v(of(D.y, n, o)), ", t = ", v(of(D.t, n, o))]);
   lines.push(pairs, ...(head.outputs.length > 8 && !state.more ? [[{ more: `${head.outputs.length - 8} more outputs` }]] : []));
   if (node.scale) lines.push(["(y and t as the network computes with them: (raw − shift) / scale)"]);
   lines.push([...(s === 1 ? ["e = "] : ["weight ", v(s), " · e = "]), { result: of(D.error, n, k), name: "error", output: k }]);

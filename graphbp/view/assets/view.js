@@ -15,16 +15,23 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const numberOf = (x, attributes = {}) => make("span", { class: "n", "data-value": String(x), title: String(x), ...attributes }, num(x));
+const numberOf = (x, attributes = {}, digits = 4) => make("span", { class: "n", "data-value": String(x), title: String(x), ...attributes }, num(x, digits));
+
+/** "Σ_i w_ji z_i" with what stands behind _ set lower; names of several letters, such as sum_of_squares, stay as they are. */
+function lowered(text) {
+  const found = text.split(/(?<![\p{L}_])([\p{L}∂Σ]{1,2}′?_[a-z]{1,2})(?![a-z_])/u);
+  return found.map((piece, k) => { if (k % 2 === 0) return piece; const [name, sub] = piece.split("_"); return make("span", { class: "nowrap" }, name, make("sub", {}, sub)); });
+}
 
 /** A part of a line as an element: text, number, symbol, term, result. */
 function part(p) {
-  if (typeof p === "string") return p;
+  if (typeof p === "string") return make("span", {}, ...lowered(p));
+  if (p.plain !== undefined) return p.plain;
   if (p.sym) return make("span", { class: "sym" }, p.sym, make("sub", {}, p.sub));
   if (p.strong) return make("strong", {}, p.strong);
   if (p.function) return make("span", {}, p.function);
   if (p.more !== undefined) return make("button", { class: "link", type: "button", onclick: () => { state.more = true; write(); } }, p.more, ...(p.value === null || p.value === undefined ? [] : [" = ", numberOf(p.value)]));
-  if ("result" in p) return numberOf(p.result, { class: "n result", "data-name": p.name, "data-unit": p.unit, "data-output": p.output, "data-entry": p.entry });
+  if ("result" in p) return numberOf(p.result, { class: "n result", "data-name": p.name, "data-unit": p.unit, "data-output": p.output, "data-entry": p.entry }, p.digits);
   if (p.term) return p.pick ? make("button", { class: "term", type: "button", title: `the weight ${unitLabel(p.pick.source)} → ${unitLabel(targetOf(p.pick))}`, onclick: () => choose({ edge: p.pick.e, term: p.pick }) }, ...p.term.map(part)) : make("span", { class: "nowrap" }, ...p.term.map(part));
   return numberOf(p.v);
 }
@@ -45,7 +52,7 @@ function writeStep() {
   $("step-title").textContent = stepTitle(step);
   const choices = step.kind === "error" ? [] : step.nodes.flatMap((i) => unitsOf(D.nodes[i]));
   $("formula").replaceChildren(...unitChoice(choices, u), ...stepLines(step, u, state.sample).map(lineOf), ...vectorOf(step, choices));
-  $("algorithm").replaceChildren(...LINES.map(([place, text]) => make("li", stepPlaces(step).includes(place) ? { class: "here", "aria-current": "step" } : {}, text)));
+  $("algorithm").replaceChildren(...LINES.map(([place, text]) => make("li", stepPlaces(step).includes(place) ? { class: "here", "aria-current": "step" } : {}, ...lowered(text))));
   $("scrub").value = state.step;
   $("scrub").setAttribute("aria-valuetext", stepTitle(step));
 }
@@ -69,7 +76,7 @@ function vectorOf(step, choices) {
 const unitButton = (u) => make("button", { class: "link", type: "button", onclick: () => choose({ unit: u }) }, unitLabel(u));
 
 function table(heads, rows, caption) {
-  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, ...(caption ? [make("caption", {}, caption)] : []), make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, h)))),
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, ...(caption ? [make("caption", {}, caption)] : []), make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, ...(Array.isArray(h) ? [h[0], make("sub", {}, h[1])] : [h]))))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, k) => make(k ? "td" : "th", k ? {} : { scope: "row" }, cell)))))));
 }
 
@@ -82,7 +89,7 @@ function writeChosen() {
 }
 
 function named(name, x, unit, what) {
-  return [make("dt", {}, name), make("dd", {}, numberOf(x, { "data-name": what, "data-unit": unit, class: "n result" }))];
+  return [make("dt", {}, ...lowered(name)), make("dd", {}, numberOf(x, { "data-name": what, "data-unit": unit, class: "n result" }))];
 }
 
 function unitPanel(u) {
@@ -115,7 +122,7 @@ function curvature(u, input) {
   const own = full ? c.B[(n * M + j) * M + j] : c.B[n * M + j];
   const rows = Array.from(c.to, (to, r) => [unitButton(to), numberOf(c.G[(n * k + r) * M + j], { "data-name": "G", "data-to": to }), ...(full ? [numberOf(c.B[(n * M + j) * M + r], { "data-name": "B", "data-to": to })] : [])]);
   return [make("dl", {}, ...named("B_jj", own, u, "B_jj")), make("details", {}, make("summary", {}, full ? "G and B with every unit" : "G to the outputs"),
-    make("p", { class: "hint" }, "ε_j is added to a_j: G_kj = ∂a_k/∂ε_j, B_jk = ∂²E/∂ε_j∂ε_k."), table(["k", "G_kj", ...(full ? ["B_jk"] : [])], rows))];
+    make("p", { class: "hint" }, ...lowered("Added to a_j is ε_j: G_kj = ∂a_k/∂ε_j and B_jk = ∂²E/∂ε_j∂ε_k.")), table(["k", ["G", "kj"], ...(full ? [["B", "jk"]] : [])], rows))];
 }
 
 function weightsPanel(u) {
@@ -160,8 +167,8 @@ function check(entry) {
   const S = d.steps.length, W = d.plus.shape[1], k = Math.min(state.epsilon, S - 1), at = (array, s) => array[(n * W + p) * S + s];
   const exact = gradientOf(p, n), E = errorOf(n), central = (s) => (at(d.plus, s) - at(d.minus, s)) / (2 * d.steps[s]);
   const tied = D.ties[p] > 1 ? [make("p", { class: "hint" }, `Tied: ${D.ties[p]} weights are this one parameter, and move together.`)] : [];
-  const lines = [["E(w − ε) = ", { result: at(d.minus, k), name: "minus" }], ["E(w) = ", { result: E, name: "E" }], ["E(w + ε) = ", { result: at(d.plus, k), name: "plus" }],
-    ["(E(w + ε) − E(w − ε)) / 2ε = ", { result: central(k), name: "central" }], [D.ties[p] > 1 ? "∂E/∂w, all its uses, = " : "backpropagation: ", ...(exact === null ? ["some of its uses are left out of the page"] : [{ result: exact, name: "exact" }])]];
+  const lines = [["E(w − ε) = ", { result: at(d.minus, k), name: "minus", digits: 9 }], ["E(w) = ", { result: E, name: "E", digits: 9 }], ["E(w + ε) = ", { result: at(d.plus, k), name: "plus", digits: 9 }],
+    ["(E(w + ε) − E(w − ε)) / 2ε = ", { result: central(k), name: "central", digits: 7 }], [D.ties[p] > 1 ? "∂E/∂w, all its uses, = " : "backpropagation: ", ...(exact === null ? ["some of its uses are left out of the page"] : [{ result: exact, name: "exact", digits: 7 }])]];
   const rows = Array.from(d.steps, (step, s) => [numberOf(step), numberOf(central(s)), numberOf(exact === null ? NaN : Math.abs(central(s) - exact))]);
   return [make("h4", {}, "Numerical differentiation"), ...tied, make("label", { class: "choice" }, "ε ", make("select", { id: "epsilon", onchange: (event) => { state.epsilon = Number(event.target.value); writeChosen(); } },
     ...Array.from(d.steps, (step, s) => make("option", { value: s, ...(s === k ? { selected: "" } : {}) }, num(step))))), moves([at(d.minus, k), E, at(d.plus, k)], d.steps[k], exact), ...lines.map(lineOf), table(["ε", "difference", "off by"], rows)];
@@ -282,7 +289,7 @@ function start() {
   $("search").addEventListener("input", (event) => search(event.target.value));
   $("all").addEventListener("toggle", writeTable);
   document.addEventListener("keydown", onKey);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { cy.style(style()); paint(); });
   build();
   write();
   let was = wide();
