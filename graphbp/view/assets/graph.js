@@ -28,7 +28,7 @@ function neighbourhood(node) {
 function levels() {
   const units = new Map(), between = new Map();
   D.nodes.forEach((node) => units.set(node.level, (units.get(node.level) ?? 0) + node.units));
-  const last = Math.max(...units.keys()), most = 40, share = (level) => (last < most ? level : Math.floor((level * most) / (last + 1)));
+  const last = Math.max(...units.keys()), most = 10, share = (level) => (last < most ? level : Math.floor((level * most) / (last + 1)));
   const groups = new Map();
   units.forEach((count, level) => { const g = share(level), old = groups.get(g) ?? { count: 0, from: level, to: level }; groups.set(g, { count: old.count + count, from: Math.min(old.from, level), to: Math.max(old.to, level) }); });
   D.src.forEach((i, e) => { const a = share(D.nodes[i].level), b = share(D.nodes[D.dst[e]].level); if (a !== b) between.set(`${a},${b}`, (between.get(`${a},${b}`) ?? 0) + 1); });
@@ -103,11 +103,23 @@ function chooseNode(element) {
 
 const wide = () => document.getElementById("graph").clientWidth > 560;
 
+/** Laid out from left to right or from top to bottom, whichever is larger on this screen. */
 function lay() {
+  const usual = wide() ? "LR" : "TB", other = wide() ? "TB" : "LR";
+  run(usual);
+  const zoom = cy.zoom();
+  if (zoom < 0.85 && cy.nodes().length <= 60) {
+    run(other);
+    if (cy.zoom() < 1.25 * zoom) run(usual);
+  }
+}
+
+function run(direction) {
   const edges = cy.edges(), ranks = edges.reduce((sum, e) => sum + e.data("span"), 0);
   const taken = ranks > MANY_RANKS ? edges.filter((e) => e.data("span") === 1) : edges;
   const many = cy.nodes().length;
-  cy.nodes().union(taken).layout({ name: "dagre", rankDir: wide() ? "LR" : "TB", nodeSep: many <= 60 ? 22 : 10, rankSep: many <= 60 ? 70 : 55, edgeSep: 8, minLen: (e) => Math.max(1, e.data("span")), fit: true, padding: 18, useDagreEdgeControlPoints: true, sort: (a, b) => (a.data("node") ?? 0) - (b.data("node") ?? 0) }).run();
+  cy.nodes().union(taken).layout({ name: "dagre", rankDir: direction, nodeSep: many <= 60 ? 22 : 10, rankSep: many <= 60 ? 60 : 55, edgeSep: 8, minLen: (e) => (small ? Math.max(1, e.data("span")) : 1), fit: true, padding: 18, useDagreEdgeControlPoints: true, sort: (a, b) => (a.data("node") ?? 0) - (b.data("node") ?? 0) }).run();
+  edges.removeClass("bent");
   taken.forEach((e) => { if (e.data("span") > 1 && e.scratch("controlPointWeights")?.length) e.addClass("bent"); });
   cy.fit(undefined, 18);
   if (cy.zoom() > 1.6) { cy.zoom(1.6); cy.center(); }
@@ -133,7 +145,7 @@ function paint() {
 
 /** Wide enough for whatever the node will say, so that nothing moves when it does. */
 function widthOf(i, many) {
-  if (i === undefined) return 104;
+  if (i === undefined) return 118;
   const node = D.nodes[i], size = many <= 60 ? 7 : 6, name = shorten(node.label, many > 60 ? 9 : 16).length;
   if (many > 120) return size * name + 10;
   const said = node.units > 1 ? Math.min(node.units, 3) * 7 + 7 : 11;
@@ -150,7 +162,7 @@ function nowEdge(edge) {
 
 function paintNode(node, now) {
   const i = node.data("node");
-  if (i === undefined) return node;
+  if (i === undefined) return node.toggleClass("now", STEPS[state.step].nodes.some((k) => D.nodes[k].level >= node.data("from") && D.nodes[k].level <= node.data("to")));
   node.data("text", nodeText(i));
   node.toggleClass("forward", phaseOf(i) === "forward").toggleClass("backward", phaseOf(i) === "backward").toggleClass("now", now.has(node.id()));
   return node.toggleClass("chosen", state.chosen?.unit !== undefined && nodeOf[state.chosen.unit] === i);

@@ -101,14 +101,22 @@ function weightPart(n, k) {
   return s === 1 ? [] : [v(s), " · "];
 }
 
+/** The formula of one output with its numbers in the places of y and t. */
+function inserted(formula, y, t, s) {
+  const bare = formula.replace(/Σ /g, "").replace(/\s{2,}\(.*$/, "");
+  const parts = bare.split(/(?<![\p{L}])([yt])(?![\p{L}])/u).flatMap((piece) => (piece === "y" ? factor(y) : piece === "t" ? factor(t) : [{ plain: piece }]));
+  return s === 1 ? parts : ["(", ...parts, ")"];
+}
+
 function headLines(head, n) {
   const k = head.outputs[0], s = of(D.weight, n, k), node = D.nodes[nodeOf[D.output_units[k]]];
-  const lines = [[{ strong: head.label }, ": ", { plain: `${head.error}, e = ${head.formula.replaceAll("_k", "").replace(/(Σ) /, "$1 over its outputs ".slice(0, head.outputs.length > 1 ? undefined : 0))}` }]];
+  const formula = head.formula.replaceAll("_k", "");
+  const lines = [[{ strong: head.label }, ": ", { plain: `${head.error}, e = ${formula}` }]];
   if (s === 0) return [...lines, ["it has no target here, or weighs 0: it adds ", { result: 0, name: "error", output: k }]];
   const pairs = head.outputs.slice(0, state.more ? Infinity : 8).flatMap((o, place) => [place ? ";  " : "", ...(head.outputs.length > 1 ? [{ plain: unitLabel(D.output_units[o]) }, ": "] : []), "y = ", v(of(D.y, n, o)), ", t = ", v(of(D.t, n, o))]);
   lines.push(pairs, ...(head.outputs.length > 8 && !state.more ? [[{ more: `${head.outputs.length - 8} more outputs` }]] : []));
   if (node.scale) lines.push(["(y and t as the network computes with them: (raw − shift) / scale)"]);
-  lines.push([...(s === 1 ? ["e = "] : ["weight ", v(s), " · e = "]), { result: of(D.error, n, k), name: "error", output: k }]);
+  lines.push([...(s === 1 ? ["e = "] : ["weight · e = ", v(s), " · "]), ...(head.outputs.length > 1 ? s === 1 ? [] : ["e = "] : [...inserted(formula, of(D.y, n, k), of(D.t, n, k), s), " = "]), { result: of(D.error, n, k), name: "error", output: k }]);
   return lines;
 }
 

@@ -134,7 +134,7 @@ function weightsPanel(u) {
     return [make("details", {}, make("summary", {}, `${title} (${terms.length})`), table(["", "w", "∂E/∂w"], rows, terms.length > 60 ? "the first 60" : null))];
   };
   const node = D.nodes[nodeOf[u]], bias = node.bias >= 0 ? [make("button", { class: "link", type: "button", onclick: () => choose({ edge: -1, bias: u }) }, `bias b = ${num(D.value[node.bias + u - node.first])}`)] : [];
-  const around = small ? [] : [make("button", { type: "button", onclick: () => { centre = nodeOf[u]; build(); write(); } }, "draw its neighbourhood")];
+  const around = small || centre === nodeOf[u] ? [] : [make("button", { type: "button", onclick: () => { centre = nodeOf[u]; build(); write(); } }, "draw its neighbourhood")];
   return [...around, ...bias, ...list(into, (t) => t.source, "Weights into it"), ...list(out, targetOf, "Weights out of it")];
 }
 
