@@ -93,7 +93,12 @@ def view(net: Network, X: Any, T: Any, sample_weight: Any = None, *, title: str 
     schedule = net.schedule
     document = {
         "title": title or f"{schedule.n_inputs} inputs, {schedule.n_outputs} outputs, {net.n_parameters} parameters",
-        "about": {"error": net.error_function.name, "dtype": net.dtype.name, "backend": net.backend, "parameters": net.n_parameters},
+        "about": {
+            "error": net.error_function.name,
+            "dtype": net.dtype.name,
+            "backend": net.backend,
+            "parameters": net.n_parameters,
+        },
         "n_samples": len(samples.X),
         **{key: value for key, value in vars(structure).items() if key != "notes"},
         **{key: np.ascontiguousarray(value.T) if isinstance(value, np.ndarray) else value for key, value in vars(sweeps).items()},

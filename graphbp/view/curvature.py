@@ -57,7 +57,11 @@ def curvature_of(net: Network, samples: Samples) -> tuple[Curvature | None, list
     B = _b(net, samples, by_node, full)
     to = units if full else outputs
     G = _g(net, samples, by_node, by_node if full else list(net.outputs))
-    notes = [] if full else [f"of B the diagonal and of G the outputs' rows are shown: all of {m:,} × {m:,} are too many for {n} samples"]
+    notes = (
+        []
+        if full
+        else [f"of B the diagonal and of G the outputs' rows are shown: all of {m:,} × {m:,} are too many for {n} samples"]
+    )
     return Curvature(units, to, B, G), notes
 
 
@@ -116,7 +120,9 @@ def _g(net: Network, samples: Samples, by_node: list[Hashable], to: list[Hashabl
             graph.add_edge(summed[name], names[name], weight=one, trainable=False)
     for u, v, data in came.edges(data=True):
         graph.add_edge(names[u], summed[v], **_frozen(data))
-    return _to_order(Network(graph, backend="numpy", dtype="float64"), samples.X, [summed[n] for n in by_node], [summed[n] for n in to])
+    return _to_order(
+        Network(graph, backend="numpy", dtype="float64"), samples.X, [summed[n] for n in by_node], [summed[n] for n in to]
+    )
 
 
 def _to_order(moved: Network, X: Array, by_node: list[Any], to: list[Any]) -> Array:

@@ -1,14 +1,15 @@
 """What the two sweeps saw: a, z, δ of `net.trace`, and beside them h', β, what an aggregation hands back, and the error of each head.
 
-    β_i = Σ_j c_ji w_ji δ_j        c_ji = ∂agg_j/∂s_ji with s_ji = w_ji z_i: 1 for a sum
-    δ_i = h'_i β_i (+ the error's own term at an output)
-    ∂E_n/∂w_ji = δ_j c_ji z_i
+β_i = Σ_j c_ji w_ji δ_j        c_ji = ∂agg_j/∂s_ji with s_ji = w_ji z_i: 1 for a sum
+δ_i = h'_i β_i (+ the error's own term at an output)
+∂E_n/∂w_ji = δ_j c_ji z_i
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -72,12 +73,13 @@ def sweeps_of(net: Network, samples: Samples) -> Sweeps:
         for part in (trace.a, trace.z, trace.delta)
     )
     first = np.concatenate([[0], np.cumsum(spec.units)])
-    units = [slice(int(lo), int(hi)) for lo, hi in zip(first[:-1], first[1:], strict=True)]
+    units = [slice(lo, hi) for lo, hi in pairwise(first.tolist())]
     slope = _slopes(net, a, units)
     weights = [shaped(spec, e, _entries(net, e)) for e in range(len(spec.edge_src))]
     passed = _passed(net, z, units, weights)
     beta = _beta(net, delta, units, weights, passed)
-    return Sweeps(a, z, delta, slope, beta, *_at_outputs(net, samples), passed, _heads(net))
+    y, t, weight, own, error, error_slope = _at_outputs(net, samples)
+    return Sweeps(a, z, delta, slope, beta, y, t, weight, own, error, error_slope, passed, _heads(net))
 
 
 def _entries(net: Network, e: int) -> Array:

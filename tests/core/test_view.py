@@ -152,7 +152,11 @@ def test_g_and_b_make_the_exact_hessian() -> None:
     weights = weights_of(d, bias)
     for p, (j, i) in weights.items():
         for q, (m, k) in weights.items():
-            H[p, q] = z[i] * z[k] * c["B"][0, row[j], row[m]] + z[i] * delta[m] * slope[k] * G(k, j) + z[k] * delta[j] * slope[i] * G(i, m)
+            H[p, q] = (
+                z[i] * z[k] * c["B"][0, row[j], row[m]]
+                + z[i] * delta[m] * slope[k] * G(k, j)
+                + z[k] * delta[j] * slope[i] * G(i, m)
+            )
     np.testing.assert_allclose(H, g.hessian(x, t), rtol=1e-12, atol=1e-14)
 
 
@@ -223,7 +227,17 @@ def test_what_is_not_finite_stays_what_it_is() -> None:
 # -- names and the page -----------------------------------------------------------------------------------------------------------------
 
 
-HOSTILE = ["</script><script>alert(1)</script>", "<!--", "]]>&amp;", "\u202egnp.exe", "a\nb", "\ud800", "@@data@@", "__proto__", "'\"`${1}"]
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--",
+    "]]>&amp;",
+    "\u202egnp.exe",
+    "a\nb",
+    "\ud800",
+    "@@data@@",
+    "__proto__",
+    "'\"`${1}",
+]
 
 
 def test_no_name_and_no_title_breaks_out() -> None:
@@ -336,7 +350,9 @@ def test_the_shell_writes_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "view.html (0." in capsys.readouterr().err
 
 
-def test_the_shell_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     small().save("net.json")
     Path("x.csv").write_text("x1,x2\n1,0.5\n", encoding="utf-8")
