@@ -105,6 +105,7 @@ const wide = () => document.getElementById("graph").clientWidth > 560;
 
 /** Laid out from left to right or from top to bottom, whichever is larger on this screen. */
 function lay() {
+  cy.resize();
   const usual = wide() ? "LR" : "TB", other = wide() ? "TB" : "LR";
   run(usual);
   const zoom = cy.zoom();

@@ -290,8 +290,8 @@ function start() {
   $("all").addEventListener("toggle", writeTable);
   document.addEventListener("keydown", onKey);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { cy.style(style()); paint(); });
-  build();
   write();
+  build();
   let was = wide();
   addEventListener("resize", () => { if (wide() !== was) { was = wide(); lay(); } });
   document.documentElement.dataset.ready = "true";
