@@ -71,7 +71,7 @@ class View:
 
     def __repr__(self) -> str:
         d = self.document
-        return f"<graphbp.View: {len(d['nodes'])} nodes, {len(d['src'])} edges, {d['n_samples']} samples; .save('view.html')>"
+        return f"<graphbp.view.View: {len(d['nodes'])} nodes, {len(d['src'])} edges, {d['n_samples']} samples; .save('view.html')>"
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which may run its script and reach nothing of the notebook's."""

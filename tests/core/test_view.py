@@ -281,7 +281,7 @@ def test_a_notebook_shows_it_in_a_frame_of_its_own(page: str) -> None:
 
 
 def test_it_is_short_in_a_prompt() -> None:
-    assert repr(small().view(X, T)) == "<graphbp.View: 4 nodes, 4 edges, 2 samples; .save('view.html')>"
+    assert repr(small().view(X, T)) == "<graphbp.view.View: 4 nodes, 4 edges, 2 samples; .save('view.html')>"
 
 
 # -- what does not fit, and bad input -------------------------------------------------------------------------------------------------
