@@ -38,6 +38,7 @@ from graphbp.tables import like_frame
 if TYPE_CHECKING:
     from graphbp.second_order.inverse import DenseInverse, LowRankInverse, SequentialInverse
     from graphbp.verification import Report
+    from graphbp.view import View
 
 __all__ = ["Network", "engine_of", "require_network"]
 
@@ -365,6 +366,17 @@ class Network(Derivatives):
         from graphbp.verification import check
 
         return check(self, X, T, sample_weight, **options)
+
+    def view(self, X: Any, T: Any, sample_weight: Any = None, *, title: str | None = None) -> View:
+        """A page that steps through the forward and the reverse sweep of the samples (Algorithm 8.1), with the numbers in the formulas.
+
+        In a notebook it shows itself; `.save("view.html")` writes one HTML file that loads nothing (`graphbp.view`).  It holds the first
+        200 samples at most; whatever else is too large for a page is left out by name, in `.notes`.
+        Raises `DataError`: X, T or title; `NotSupportedError`: a graph beyond 20,000 nodes or 200,000 edges.
+        """
+        from graphbp.view import view
+
+        return view(self, X, T, sample_weight, title=title)
 
     def outer_product_inverse(
         self,

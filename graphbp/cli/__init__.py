@@ -8,7 +8,7 @@
     documents     --json: results as one JSON document
     new           new, warm
     networks      backends, info, convert, draw, parity
-    quantities    forward, gradient, jacobian, hessian, input-hessian, check
+    quantities    forward, gradient, jacobian, hessian, input-hessian, check, view
     training      train
     drawing       the picture that `draw` makes
 

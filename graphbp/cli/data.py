@@ -31,7 +31,7 @@ from graphbp.tables import Column, Table, cells, index_columns, match
 if TYPE_CHECKING:
     from graphbp.network import Network
 
-__all__ = ["SKLEARN", "Batch", "data_options", "read_batch", "read_table"]
+__all__ = ["SKLEARN", "Batch", "data_options", "read_batch", "read_table", "table_options"]
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +65,12 @@ class Batch:
 
 
 def data_options(function: F) -> F:
-    """The argument DATA, and --target, --targets, --header, --by-position, --ignore-extra, --rows."""
+    """The argument DATA, and what `table_options` says."""
+    return click.argument("data")(table_options(function))
+
+
+def table_options(function: F) -> F:
+    """--target, --targets, --header, --by-position, --ignore-extra, --rows."""
     options: Sequence[Callable[[F], F]] = (
         click.option("--rows", type=click.IntRange(1), metavar="N", help="Use the first N rows only."),
         click.option(
@@ -86,7 +91,7 @@ def data_options(function: F) -> F:
     )
     for decorate in options:
         function = decorate(function)
-    return click.argument("data")(function)
+    return function
 
 
 def read_batch(

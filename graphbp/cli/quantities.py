@@ -1,17 +1,18 @@
-"""forward, gradient, jacobian, hessian, input-hessian and check: what a network computes from data."""
+"""forward, gradient, jacobian, hessian, input-hessian, check and view: what a network computes from data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import numpy as np
 
-from graphbp.cli.common import ERROR_PARAMETERS, CheckFailed, load_network, network_options, say, tell
-from graphbp.cli.data import Batch, data_options, read_batch
-from graphbp.cli.documents import json_option, tell_json
+from graphbp.cli.common import ERROR_PARAMETERS, STANDARD, CheckFailed, destination, load_network, network_options, say, tell
+from graphbp.cli.data import Batch, data_options, read_batch, table_options
+from graphbp.cli.documents import json_option, one_stdout, tell_json
 from graphbp.cli.output import emit, output_names, output_option
 
 __all__ = ["COMMANDS"]
@@ -164,4 +165,35 @@ def check(network: str, data: str, as_json: bool, **given: Any) -> None:
         raise CheckFailed("the derivatives disagree; the report says where")
 
 
-COMMANDS = (forward, gradient, jacobian, hessian, input_hessian, check)
+@click.command()
+@network_options
+@click.option("--data", required=True, metavar="DATA", help="The samples, a table as for the other commands.")
+@table_options
+@json_option
+@click.option("-o", "--output", required=True, metavar="FILE", callback=one_stdout, help="The page, .html; - is stdout.")
+@click.option("--title", metavar="TEXT", help="Above the page; default: the network's file and the data.")
+def view(network: str, data: str, output: str, title: str | None, as_json: bool, **given: Any) -> None:
+    """Write a page that steps through both sweeps of NETWORK.
+
+    One HTML file that loads nothing: the graph by level, the forward sweep, the error and the reverse sweep (Algorithm 8.1) of any
+    sample, a step at a time or played, each with its formula and the numbers in it; all of a unit, and the numerical check of a weight,
+    on click.  It holds the first 200 samples at most, and says what else it leaves out.
+
+    \b
+    Examples:
+      graphbp view net.json --data x.csv --target y -o view.html
+      graphbp view iris.json --data sklearn:iris --rows 20 -o iris.html
+    """
+    net, batch = _read(network, data, given)
+    page = net.view(batch.X, batch.targets(), title=f"{Path(network).name}, {Path(data).name}" if title is None else title)
+    with destination(output, ".html") as path:
+        page.save(path)
+    size = len(page.html)
+    if as_json:
+        tell_json(output=output, bytes=size, samples=page.document["n_samples"], notes=page.notes)
+    for note in page.notes:
+        say(note)
+    say(f"{page!r} -> {output if output != STANDARD else 'stdout'} ({size / 1e6:.1f} MB)")
+
+
+COMMANDS = (forward, gradient, jacobian, hessian, input_hessian, check, view)
