@@ -96,7 +96,7 @@ def asked(seed):
     share = {True: 0.6 * (rng.random() < 0.25), False: 0.5}
     new = BY_INPUTS | MIXED
     drawn = [name for name in QUANTITIES if name not in new and rng.random() < (0.05 if name == "check" else share[name in SECOND])]
-    shares = (BY_INPUTS, 0.5 * (rng.random() < 0.25)), (MIXED, 0.6 * (rng.random() < 0.08))
+    shares = (BY_INPUTS, 0.5 * (rng.random() < 0.08)), (MIXED, 0.6 * (rng.random() < 0.02))
     drawn += [name for names, share in shares for name in sorted(names) if rng.random() < share]
     return drawn or ["gradient"]
 
