@@ -46,6 +46,8 @@ def _networks(backend: str, dtype: str) -> Iterator[tuple[str, Network]]:
     yield "units, every activation", Network(graph, backend=backend, dtype=dtype)
     graph = layered([64, 64, 64, 3], error="cross_entropy")
     yield "layers", Network(graph, error="cross_entropy", backend=backend, dtype=dtype)
+    graph = layered([360, 370, 3], error="cross_entropy")
+    yield "large layers", Network(graph, error="cross_entropy", backend=backend, dtype=dtype)
 
 
 def _everything(net: Network, n: int) -> None:
@@ -53,10 +55,13 @@ def _everything(net: Network, n: int) -> None:
     d, k, w = net.schedule.n_inputs, net.schedule.n_outputs, net.n_parameters
     X, V, v = rng.normal(size=(n, d)), rng.normal(size=(n, k)), rng.normal(size=w)
     T: Any = rng.integers(k, size=n) if net.error_function.classes else rng.integers(2, size=(n, k))
-    net.forward(X), net.error_and_gradient(X, T), net.per_sample_gradient(X, T), net.trace(X, T)
-    net.jacobian(X), net.jvp(X, X), net.vjp(X, V), net.weight_jvp(X, v), net.weight_jacobian(X)
-    net.input_hessian(X), net.input_hessian(X, V), net.laplacian(X), net.second_order_product(X, V, X, v), net.mixed_jvp(X, T, v)
+    net.forward(X), net.error_and_gradient(X, T), net.vjp(X, V)
     net.hessian_operator(X, T) @ v, net.outer_product_operator(X, T) @ v
+    if w > 100_000:  # large layers have ways of their own for these; the rest they share, and it grows with them
+        return
+    net.per_sample_gradient(X, T), net.trace(X, T)
+    net.jacobian(X), net.jvp(X, X), net.weight_jvp(X, v), net.weight_jacobian(X)
+    net.input_hessian(X), net.input_hessian(X, V), net.laplacian(X), net.second_order_product(X, V, X, v), net.mixed_jvp(X, T, v)
     if w < 5_000:
         net.hessian(X, T), net.outer_product_hessian(X, T), net.hessian_diagonal(X, T)
         net.hessian_blocks(X, T), net.hessian_blocks(X, T, kind="outer_product")
