@@ -59,11 +59,12 @@ class Lines(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Where a block's gradient goes: the address, bytes from row to row, and how many rows there are."""
+    """Where a block's gradient goes: the address, bytes from row to row, and how many rows and columns there are, of two and eight."""
 
     at: int
     step: int
     rows: int
+    width: int
 
 
 def prepare(net: Any, dtype: str, vectors: int, reverse: bool) -> None:
@@ -134,7 +135,7 @@ def _sums(dtype: str, vectors: int) -> Any:
             place = gradient + piece[RECT_FIRST] * item
             for j in range(0, m, SUM_ROWS):
                 for i in range(0, k, SUM_COLUMNS):
-                    into = Sums(place + j * step + i * item, step, m - j)
-                    block_sums(tag, deltas, rows, table, one, last, j, i, min(SUM_COLUMNS, k - i), into)
+                    into = Sums(place + j * step + i * item, step, m - j, min(SUM_COLUMNS, k - i))
+                    block_sums(tag, deltas, rows, table, one, last, j, i, into)
 
     return compiled_c(integers(10))(sums)

@@ -69,19 +69,19 @@ def block_product(context: Any, tag: Any, rows: Any, w: Any, w_row: Any, w_colum
 
 @instruction
 def block_sums(
-    context: Any, tag: Any, deltas: Any, rows: Any, pieces: Any, first: Any, stop: Any, j: Any, i: Any, width: Any, sums: Any
+    context: Any, tag: Any, deltas: Any, rows: Any, pieces: Any, first: Any, stop: Any, j: Any, i: Any, sums: Any
 ) -> Any:
     """sums.at[j', i'] += Σ over the pieces first..stop and the lanes of δ_{j + j'} z_{i + i'}, j' < 2, i' < width ≤ 8; sums.step: bytes a row.
 
     pieces : the address of a table, the bytes of a line, and in it the places of a piece's first row and of the address of its sources.
-    A piece of an odd number of rows has its last one taken with any other: `sums` says how many count (sums.rows).  Columns past
-    `width` are left as they are; a piece's list of sources goes on to a multiple of eight.
+    A piece of an odd number of rows has its last one taken with any other: `sums` says how many rows and columns count.  Columns past
+    its `width` are left as they are; a piece's list of sources goes on to a multiple of eight.
     """
 
     def generate(ctx: Any, builder: Any, _: Any, arguments: Any) -> Any:
         shape = Shape(ctx, tag)
-        _, deltas, rows, pieces, first, stop, j, i, width, sums = arguments
-        at, step_bytes, count = cgutils.unpack_tuple(builder, sums)  # type: ignore[no-untyped-call]
+        _, deltas, rows, pieces, first, stop, j, i, sums = arguments
+        at, step_bytes, count, width = cgutils.unpack_tuple(builder, sums)  # type: ignore[no-untyped-call]
         lines, size, start_at, sources_at = cgutils.unpack_tuple(builder, pieces)  # type: ignore[no-untyped-call]
         item = shape.item
 
@@ -130,4 +130,4 @@ def block_sums(
         return ctx.get_dummy_value()
 
     n = types.intp
-    return types.none(tag, n, n, pieces, n, n, n, n, n, sums), generate
+    return types.none(tag, n, n, pieces, n, n, n, n, sums), generate
