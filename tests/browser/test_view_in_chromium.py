@@ -54,7 +54,9 @@ def network() -> gb.Network:
         ("gated", "price", (1, 4)),
     ]:
         g.add_edge(u, v, weight=rng.normal(size=shape))
-    g.add_weighted_edges_from([("hidden", "gated", 1.0), ("gate", "gated", 0.7), ("age", "best", 0.8), ("two", "best", -0.5), ("best", "price", 1.1)])
+    g.add_weighted_edges_from(
+        [("hidden", "gated", 1.0), ("gate", "gated", 0.7), ("age", "best", 0.8), ("two", "best", -0.5), ("best", "price", 1.1)]
+    )
     return gb.Network(g, missing="skip", backend="numpy")
 
 
