@@ -81,7 +81,7 @@ class Composed:
 
         `many_heads` : the executable takes weights of every output, (N, K).
         """
-        self._inner: Any = executable
+        self.executable: Any = executable
         self._part = part
         self._schedule = schedule
         self._backend, self._many_heads = backend, many_heads
@@ -110,7 +110,7 @@ class Composed:
     @property
     def composed(self) -> tuple[str, ...]:
         """The quantities that the executable itself lacks."""
-        return tuple(name for name in OPTIONAL_METHODS if not hasattr(self._inner, name))
+        return tuple(name for name in OPTIONAL_METHODS if not hasattr(self.executable, name))
 
     def _without_zeros(self, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
         """The method called without the samples whose weight is 0: 0 · ∞ is NaN, and they must count for nothing."""
@@ -214,13 +214,13 @@ class Composed:
         return f"backend {self._backend!r} says nothing about its paths"
 
     def _error(self, theta: Any, X: Any, T: Any, s: Any) -> float:
-        return self._inner.error_and_gradient(theta, X, T, s)[0]  # type: ignore[no-any-return]  # the protocol's float
+        return self.executable.error_and_gradient(theta, X, T, s)[0]  # type: ignore[no-any-return]  # the protocol's float
 
     def _per_sample_gradient(self, theta: Any, X: Any, T: Any, s: Any) -> Any:
         self._tell("per_sample_gradient", f"{len(X)} calls of error_and_gradient, one a sample")
         out = np.empty_like(theta, shape=(len(X), len(theta)))
         for n in range(len(X)):
-            out[n] = self._inner.error_and_gradient(theta, X[n : n + 1], T[n : n + 1], None if s is None else s[n : n + 1])[1]
+            out[n] = self.executable.error_and_gradient(theta, X[n : n + 1], T[n : n + 1], None if s is None else s[n : n + 1])[1]
         return out
 
     def _jacobian(self, theta: Any, X: Any) -> Any:
@@ -228,7 +228,7 @@ class Composed:
         self._tell("jacobian", f"{k} reverse sweeps, one an output")
         out = np.empty_like(theta, shape=(len(X), k, X.shape[1]))
         for row in range(k):
-            out[:, row] = self._inner.vjp(theta, X, _unit(theta, (len(X), k), row))[0]
+            out[:, row] = self.executable.vjp(theta, X, _unit(theta, (len(X), k), row))[0]
         return out
 
     def _weight_jacobian(self, theta: Any, X: Any) -> Any:
@@ -238,7 +238,7 @@ class Composed:
         for row in range(k):
             v = _unit(theta, (1, k), row)
             for n in range(len(X)):
-                out[n, row] = self._inner.vjp(theta, X[n : n + 1], v)[1]
+                out[n, row] = self.executable.vjp(theta, X[n : n + 1], v)[1]
         return out
 
     @blas_on_one_thread
@@ -264,7 +264,7 @@ class Composed:
         return (out + out.T) / 2
 
     def _own(self, name: str) -> Callable[..., Any]:
-        own: Callable[..., Any] | None = getattr(self._inner, name, None)
+        own: Callable[..., Any] | None = getattr(self.executable, name, None)
         return own if own is not None else self._refuse(name)
 
     def _hessian(self, *args: Any) -> Any:
@@ -304,7 +304,7 @@ class Composed:
     def _moving(self, name: str, error: ErrorFunction | None, n_samples: int) -> Callable[..., Any]:
         """Products with the Hessian by θ and by what moves the inputs, compiled when first asked for."""
         if name not in self._moved:
-            part = self._part if hasattr(self._inner, "hessian_product") or hasattr(self._inner, "hessian") else None
+            part = self._part if hasattr(self.executable, "hessian_product") or hasattr(self.executable, "hessian") else None
             if part is None:
                 return self._refuse(name)
             outputs = np.arange(self._schedule.n_outputs)

@@ -112,7 +112,7 @@ def test_chunks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, quan
     data = probe.data_of(net, 41)
     whole = probe.QUANTITIES[quantity](net, data)
     monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // (300 * 8 * net.schedule.n_rows))
-    cut = net.model.run._inner.cut(41, "diagonal", net.schedule.n_units)  # the executable that Composed wraps
+    cut = net.model.run.executable.cut(41, "diagonal", net.schedule.n_units)  # the executable that Composed wraps
     assert cut.chunk < 41
     assert cut.batch < net.schedule.n_units
     np.testing.assert_allclose(probe.QUANTITIES[quantity](net, data), whole, rtol=1e-10, atol=1e-12)
@@ -162,7 +162,7 @@ def calls_of(run: Any, f: dict[str, Any]) -> dict[str, tuple[Callable[[], Any], 
 def test_the_plan_is_what_a_call_holds_at_its_peak(monkeypatch: pytest.MonkeyPatch, which: int, budget: int) -> None:
     monkeypatch.setattr(memory, "SHARE", fake_cupy.memory.total // budget)
     net, n = network(probe.LEVEL, which=which), 300
-    run = net.model.run._inner
+    run = net.model.run.executable
     run.recorder.refusal = "a recording would be counted too"
     slots, parameters = run.program.sizes["n_slots"], net.schedule.n_parameters
     f = on_device({**probe.data_of(net, n), "theta": net.weights})
@@ -202,7 +202,7 @@ def test_out_of_memory_is_an_error_with_the_bytes_of_the_plan() -> None:
 
 def test_the_memory_option_bounds_the_working_arrays() -> None:
     with gb.config(memory=40_000):
-        assert network(probe.LEVEL).model.run._inner.cut(10_000).bytes <= 20_000
+        assert network(probe.LEVEL).model.run.executable.cut(10_000).bytes <= 20_000
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_two_networks_of_one_source_take_turns_in_more_shared_memory_than_is_giv
 
     large, small = star(334), star(244)
     X, T = np.ones((4, 1)), np.zeros((4, 1))
-    taken = [net.model.run._inner.shape.shared_of(net.model.run._inner.path(4).lanes) for net in (large, small)]
+    taken = [net.model.run.executable.shape.shared_of(net.model.run.executable.path(4).lanes) for net in (large, small)]
     assert 48 << 10 < taken[1] < taken[0]
     first = large.gradient(X, T)
     small.gradient(X, T)

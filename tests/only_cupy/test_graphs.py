@@ -25,7 +25,7 @@ def network(backend: str = probe.SIMULATED, which: int = SPARSE, **options: Any)
 
 
 def recorder(net: gb.Network) -> graphs.Recorder:
-    return net.model.run._inner.recorder  # type: ignore[no-any-return]  # the executable that Composed wraps
+    return net.model.run.executable.recorder  # type: ignore[no-any-return]  # the executable that Composed wraps
 
 
 @pytest.fixture

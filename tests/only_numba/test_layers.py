@@ -142,7 +142,7 @@ def test_the_inner_loop_keeps_its_sums_in_registers(dtype, suffix):
 
 def compare(net, X, T, s, V, name):
     """First order, and products with Hessians, of the layers' path beside the definition."""
-    assert net.model.run.forward.__self__.layers is not None, "another path was taken"
+    assert net.model.run.executable.layers is not None, "another path was taken"
     definition = net.to(backend="numpy")
     dtype = str(net.dtype)
     pairs = [("forward", net.forward(X), definition.forward(X), "value")]
@@ -297,7 +297,7 @@ def test_what_memory_held_before_reaches_no_result(kind, forced):
         return [net.forward(X), net.gradient(X, T), net.vjp(X, T), *(getattr(net, product)(X, T) @ v for product in PRODUCTS)]
 
     before = everything()
-    kept = [array for _, arrays in net.model.run.forward.__self__.layers.work.pool for array in arrays]
+    kept = [array for _, arrays in net.model.run.executable.layers.work.pool for array in arrays]
     assert sum(array.size for array in kept) > net.n_parameters
     for array in kept:
         array[...] = np.nan
@@ -334,7 +334,7 @@ def test_memory_for_products_does_not_grow_with_the_samples(forced, monkeypatch)
         operator, v = net.hessian_operator(X, T), np.ones(net.n_parameters)
         _ = operator @ v
         tracemalloc.start()
-        net.model.run._inner.layers.work.pool.clear()
+        net.model.run.executable.layers.work.pool.clear()
         _ = operator @ v
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -76,7 +76,7 @@ def test_levels_agree_with_tiles():
     fast, plain = pair(four_heads(rng), error=ERRORS, error_weights={"price": 0.2})
     X, T = rng.normal(size=(7, 3)), targets(rng, 7)
     x, t, s = fast.model.batch(X, T)
-    run = fast.model.run._inner.weighing_outputs
+    run = fast.model.run.executable.weighing_outputs
     value, gradient, _ = LevelPath(run.work).sweep(fast.theta, x, np.concatenate([t, s], axis=1), None, MODE_GRADIENT)
     assert value == pytest.approx(plain.error(X, T), rel=1e-12)
     assert np.allclose(gradient, plain.gradient(X, T), rtol=1e-11, atol=1e-11)

@@ -32,7 +32,7 @@ def test_what_is_larger_than_all_that_may_be_kept_is_not():
 def test_batches_of_many_sizes(usable):
     """Each number of samples has gradient sums of its own shape: together they stay within the limit."""
     net = gb.Network(gb.random_dag(20, 2000, 5, fan_in=20, seed=0), backend=usable("numba"))
-    kept = net.model.run._inner.work.pool
+    kept = net.model.run.executable.work.pool
     kept.limit = 4 << 20
     for n in (40, 64, 100, 150, 200, 300, 400, 500):
         X, T = np.ones((n, 20)), np.zeros((n, 5))

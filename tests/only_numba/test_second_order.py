@@ -192,7 +192,7 @@ def test_what_stood_in_the_memory_before_changes_nothing(kind, n, dtype):
     X, T, s = (np.asarray(v, dtype) for v in (X, T, s))
     methods = (net.hessian, net.outer_product_hessian, net.hessian_diagonal)
     first = [method(X, T, s) for method in methods]
-    scratch = [(key, memory) for key, memory in net.model.run._inner.work.pool if isinstance(key, str)]
+    scratch = [(key, memory) for key, memory in net.model.run.executable.work.pool if isinstance(key, str)]
     for _, memory in scratch:
         memory[:] = 0xFF  # NaN
     assert "columns" in dict(scratch)
