@@ -100,7 +100,7 @@ class Composed:
         for name in WEIGHTED_METHODS:
             setattr(self, name, self._without_zeros(name, getattr(self, name)))
         for name in (*REQUIRED_METHODS, *OPTIONAL_METHODS):
-            if name != "describe":
+            if name not in (*WEIGHTED_METHODS, "describe"):
                 setattr(self, name, self._of_samples(name, getattr(self, name)))
 
     if TYPE_CHECKING:  # the methods of `FullExecutable`
@@ -113,10 +113,12 @@ class Composed:
         return tuple(name for name in OPTIONAL_METHODS if not hasattr(self.executable, name))
 
     def _without_zeros(self, name: str, own: Callable[..., Any]) -> Callable[..., Any]:
-        """The method called without the samples whose weight is 0: 0 · ∞ is NaN, and they must count for nothing."""
+        """The method called without the samples whose weight is 0: 0 · ∞ is NaN, and they must count for nothing; not at all without samples."""
 
         @wraps(own)
         def call(theta: Any, X: Any, T: Any, s: Any, *more: Any) -> Any:
+            if not len(X):
+                return self._of_none(name, theta, X, T, s, *more)
             if s is None or (host := _on_host(s, self._backend, self._many_heads)).all():
                 return own(theta, X, T, s, *more)
             kept = np.flatnonzero(host)

@@ -62,18 +62,20 @@ class _Edges:
 
 @dataclass(frozen=True)
 class _Along:
-    """What Rδ needs besides: the direction in w, ż and whose z moves, and δ as `of`."""
+    """What Rδ needs besides: the direction in w, ż and whose z moves, δ as `of` and where it may be other than 0."""
 
     direction: _Edges
     z_dot: Array
     moves: Flags
     of: Array
+    reached: Flags
 
     def bent(self, run: CombinationRun) -> list[tuple[Array, Flags]]:
         """(g_uu ż_u + g_uv ż_v, whether that moves) and the same of v."""
         uu, uv, vv = run.of.bend
         u, v, moves_u, moves_v = self.z_dot[run.first], self.z_dot[run.second], self.moves[run.first], self.moves[run.second]
-        return [(one * u + two * v, (one != 0) & moves_u | (two != 0) & moves_v) for one, two in ((uu, uv), (uv, vv))]
+        felt = self.reached[run.rows]
+        return [(one * u + two * v, felt & ((one != 0) & moves_u | (two != 0) & moves_v)) for one, two in ((uu, uv), (uv, vv))]
 
 
 def _give(run: CombinationRun, factors: list[tuple[Array, Flags]], delta: Array, beta: Array, active: Array) -> None:
@@ -201,7 +203,7 @@ class Poles:
                 _give(run, [(g, reached[run.rows] & (g != 0)) for g in run.slopes(state.z)], delta, beta, active)
             if along is not None:
                 beta += more[number][1].T @ along.of[rows]
-                active += _pattern(more[number][1]).T @ np.ones_like(along.of[rows])
+                active += _pattern(more[number][1]).T @ along.reached[rows].astype(delta.dtype)
                 for run in combined:
                     _give(run, along.bent(run), along.of, beta, active)
         complete(slice(0, s.n_inputs))
@@ -267,16 +269,20 @@ class Poles:
         rows[self.schedule.output_rows] = True if s is None or s.ndim == 1 else s != 0
         return rows & ~state.still
 
-    def _slots(self, delta: Array, z: Array, counted: Flags, biases: bool = True) -> Array:
-        """Σ_n δ_j z_i and Σ_n δ_j of every slot (S,), with the terms for which `counted` holds at i: of others δ_j has no say."""
+    def _slots(self, delta: Array, z: Array, counted: Flags, reached: Flags | None = None) -> Array:
+        """Σ_n δ_j z_i and Σ_n δ_j of every slot (S,), with the terms for which `counted` holds at i: of others δ_j has no say.
+
+        `reached` : z may be infinite, and has no say where that does not hold at j; biases have none.
+        """
         s, (dst, src) = self.schedule, self._ends
         out = np.zeros(s.parameters.n_slots, delta.dtype)
         step = max(1, CHUNK_VALUES // delta.shape[1])
         for lo in range(0, len(dst), step):
             j, i = dst[lo : lo + step], src[lo : lo + step]
-            out[lo : lo + len(j)] = np.where(counted[i], delta[j] * z[i], 0).sum(axis=1)
+            told = counted[i] if reached is None else counted[i] & reached[j]
+            out[lo : lo + len(j)] = np.where(told, delta[j] * z[i], 0).sum(axis=1)
         biased = np.flatnonzero(s.bias_slot >= 0)
-        out[s.bias_slot[biased]] = delta[biased].sum(axis=1) if biases else 0
+        out[s.bias_slot[biased]] = delta[biased].sum(axis=1) if reached is None else 0
         return out
 
     # -- quantities ----------------------------------------------------------------------------------------------------------
@@ -331,9 +337,9 @@ class Poles:
             for rows, head in self.heads:
                 of = head.output_hessian if exact else head.gauss_newton
                 values.append(head.weigh(of(state.a[rows], state.z[rows], t[head.positions]), weight))
-            delta = self._output_delta(state, T[part], weight)
-            beta = self._reverse(state, delta, self._outputs(state, weight)) if exact else delta
-            told = self._outputs(state, weight) | state.still
+            delta, found = self._output_delta(state, T[part], weight), self._outputs(state, weight)
+            told = found | state.still
+            beta = self._reverse(state, delta, found) if exact else delta
             for b, column in enumerate(directions):
                 direction = self._edges(column)
                 a_dot, z_dot, moves = self._tangent(state, None, direction)
@@ -342,10 +348,10 @@ class Poles:
                     self._reverse(state, r_delta, reached)
                     total[b] += self._slots(r_delta, state.z, state.z != 0)
                     continue
-                bent = moves & self.schedule.feeds[:, None]
+                bent = moves & found & self.schedule.feeds[:, None]
                 r_delta += np.where(bent, state.bend * beta * a_dot, 0)
-                self._reverse(state, r_delta, reached | bent, _Along(direction, z_dot, moves, delta))
-                total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
+                self._reverse(state, r_delta, reached | bent, _Along(direction, z_dot, moves, delta, found))
+                total[b] += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, found)
         return np.ascontiguousarray(parameters.reduce(total).T)
 
     def second(
@@ -380,9 +386,9 @@ class Poles:
             beta = self._reverse(state, delta, reached)
             bent = moves & self._curved[:, None] & reached
             r_delta += np.where(bent, state.bend * beta * a_dot, 0)
-            self._reverse(state, r_delta, r_reached | bent, _Along(direction, z_dot, moves, delta))
+            self._reverse(state, r_delta, r_reached | bent, _Along(direction, z_dot, moves, delta, reached))
             by_x[part] = r_delta[: self.schedule.n_inputs].T
-            total += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, biases=False)
+            total += self._slots(r_delta, state.z, (state.z != 0) | moves) + self._slots(delta, z_dot, moves, reached)
         return by_x, parameters.reduce(total)
 
     def input_hessian(self, theta: Array, x: Array, v: Array) -> Array:

@@ -112,7 +112,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def commands(first: str, page: str = "") -> list[str]:
     """The lines of all shell blocks that begin with this word."""
     blocks = [code for where, language, code in BLOCKS if language == "sh" and where.name.startswith(page)]
-    return [line.split("  #")[0].strip() for code in blocks for line in code.splitlines() if line.startswith(first)]
+    return [
+        line.split("  #")[0].strip() for code in blocks for line in code.replace("\\\n", " ").splitlines() if line.startswith(first)
+    ]
 
 
 shell_words = re.compile(r"[|<>&;$*`]")
