@@ -286,3 +286,22 @@ def test_the_paths_agree(monkeypatch):
             run.blocks.sweep(theta, X, targets, weights, mode), run.tiles.sweep(theta, X, targets, weights, mode), strict=True
         ):
             assert relative_difference(np.asarray(found), np.asarray(wanted)) <= tolerance("numba", "float64", "first").value
+
+
+def test_a_level_that_leads_nowhere_leaves_a_gap(forced):
+    """Where all units of a level are dead, the levels that are left are not numbered one by one."""
+    g = nx.DiGraph()
+    g.add_node("x", units=8, role="input")
+    rng = np.random.default_rng(0)
+    g.add_edge("x", "a", weight=rng.normal(size=(8, 8)))
+    g.add_edge("a", "b", weight=rng.normal(size=(8, 8)), trainable=False)
+    g.add_edge("a", "y", weight=rng.normal(size=(8, 8)))
+    g.add_edge("b", "y", weight=scipy.sparse.csr_array((8, 8)))
+    for node in "aby":
+        g.nodes[node].update(units=8, activation="tanh", role="output" if node == "y" else "hidden")
+    fast, exact = (gb.Network(g, backend=backend) for backend in ("numba", "numpy"))
+    assert np.diff(fast.schedule.live.row_level).max() > 1
+    X, T = rng.normal(size=(2, 5, 8))
+    assert "blocks" in fast.model.run.executable.describe(5)
+    assert np.allclose(fast.forward(X), exact.forward(X), rtol=1e-12)
+    assert np.allclose(fast.gradient(X, T), exact.gradient(X, T), rtol=1e-12)

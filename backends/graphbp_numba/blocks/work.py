@@ -98,7 +98,7 @@ class BlockWork:
         """A line a level: its rows, and its share of the pieces, jobs, segments and outputs."""
         levels, p = self.schedule.levels, self.pieces
         bounds = np.array([[level.start, level.stop] for level in levels], np.int64).reshape(-1, 2)
-        number = np.arange(1, len(levels) + 1)
+        number = self.schedule.row_level[bounds[:, 0]]  # of a live part, whose levels may have gaps between them
         segments = np.concatenate([[0], np.cumsum([len(level.segments) for level in levels])]).astype(np.int64)
         steps = np.zeros((len(levels), STEP_FIELDS), np.int64)
         steps[:] = np.stack(
