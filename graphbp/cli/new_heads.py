@@ -112,6 +112,7 @@ def put_heads(graph: nx.DiGraph[Any], heads: Sequence[NewHead]) -> nx.DiGraph[An
     from graphbp.builders.arguments import outputs_kind
 
     outputs = [node for node, role in graph.nodes(data="role") if role == "output"]
+    layer = "units" in graph.nodes[outputs[0]]  # a random DAG has one unit for one number
     taken = {head.name for head in heads}
     graph = nx.relabel_nodes(graph, {node: _free(node, taken) for node in graph.nodes if node not in outputs})
     out = graph.copy()
@@ -119,7 +120,6 @@ def put_heads(graph: nx.DiGraph[Any], heads: Sequence[NewHead]) -> nx.DiGraph[An
     at = 0
     for head in heads:
         rows = slice(at, at + head.units)
-        layer = len(outputs) == 1
         bias, weights = _rows(graph, outputs[0], rows) if layer else _gathered(graph, outputs[rows])
         attributes = {"units": head.units} if head.units > 1 else {}
         classes = {"classes": list(head.classes)} if head.classes is not None else {}

@@ -135,6 +135,18 @@ def test_new_gives_each_column_a_head_that_fits(table, run, way):
     assert json.loads(out)["trained_on"]["heads"]["price"] < 1
 
 
+@pytest.mark.parametrize("way", [(), ("--units",), ("--hidden-dag", 6)])
+@pytest.mark.parametrize("target", ["price", "sold", "kind"])
+def test_new_gives_one_column_with_gaps_one_head(table, run, way, target):
+    left = [other for other in ("kind", "price", "sold") if other != target]
+    lines = [line.split(",") for line in (table / "table.csv").read_text().splitlines()]
+    keep = [i for i, name in enumerate(lines[0]) if name not in left]
+    (table / "one.csv").write_text("\n".join(",".join(line[i] for i in keep) for line in lines) + "\n")
+    code, _, err = run("new", table / "net.json", "--data", table / "one.csv", "--target", target, "--missing", "skip", *way)
+    assert code == 0, err
+    assert gb.load(table / "net.json", backend="numpy").outputs[0] in (target, f"{target}[0]")
+
+
 def test_new_keeps_the_edges_of_a_random_dag(table, run):
     code, *_ = run("new", table / "net.json", "--data", table / "table.csv", *TARGETS, "--missing", "skip", "--hidden-dag", 9)
     graph = gb.random_dag(2, 9, 5, seed=0)
